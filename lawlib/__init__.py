@@ -1,0 +1,5 @@
+"""lawlib: in which small subspace does gradient descent really move?
+
+Axis letters in every signature: ``d`` width, ``r`` and ``s`` dimensions of subspaces, ``L`` depth, ``N`` samples,
+``K`` classes, ``m`` idle directions (d - 2r), ``T`` steps. Columns are samples; W_l maps layer l-1 to layer l.
+"""

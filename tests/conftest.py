@@ -1,0 +1,34 @@
+"""One strict environment and one tolerance rule for the whole suite."""
+
+import os
+
+import experiments  # noqa: F401  (prepares the process before JAX touches a device)
+import hypothesis
+import jax
+import jax.numpy as jnp
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_default_matmul_precision", "highest")
+
+hypothesis.settings.register_profile(
+    "lawlib", deadline=None, derandomize=bool(os.environ.get("CI")), max_examples=25, print_blob=True
+)
+hypothesis.settings.load_profile("lawlib")
+
+
+@pytest.fixture(params=["float64", "float32"])
+def dtype(request):
+    return jnp.dtype(request.param)
+
+
+@pytest.fixture
+def tol():
+    """tol(x) = 100 eps(dtype) max(1, last axis): the one tolerance rule; pass factor for longer chains."""
+
+    def tolerance(x, factor=100.0):
+        return factor * float(jnp.finfo(x.dtype).eps) * max(1, x.shape[-1] if x.ndim else 1)
+
+    return tolerance
