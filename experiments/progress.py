@@ -1,0 +1,58 @@
+"""How far a run is: a bar on a terminal, plain lines elsewhere, every step in log.jsonl."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+__all__ = ["Reporter", "reporting"]
+
+LINE_EVERY_S = 2.0
+
+
+class Reporter:
+    """Tells the members finished and the time left; ``log`` takes each report as a record."""
+
+    def __init__(self, show: Callable[[str, float], None], log: Callable[[dict[str, Any]], None], total: int):
+        self._show, self._log, self._total = show, log, total
+        self._began, self._share_at_start = time.monotonic(), None
+
+    def report(self, variant: str, finished: int, share: float, doing: str = "running") -> None:
+        """Say that ``finished`` members are done and that ``share`` (0 to 1) of all the work is."""
+        if self._share_at_start is None:
+            self._share_at_start = share
+        self._log({"variant": variant, "doing": doing, "members_finished": finished, "share": round(share, 4)})
+        left = self._seconds_left(share)
+        tail = "" if left is None else f", {left:.0f} s left"
+        self._show(f"{variant}: {doing}, {finished} of {self._total} members finished, {share:.0%}{tail}", share)
+
+    def _seconds_left(self, share: float) -> float | None:
+        gained = share - (self._share_at_start or 0.0)
+        return (time.monotonic() - self._began) / gained * (1 - share) if gained > 0 else None
+
+
+@contextmanager
+def reporting(console: Console, log: Callable[[dict[str, Any]], None], total: int) -> Iterator[Reporter]:
+    """Yield a Reporter that draws a bar where there is a terminal, and prints a line every 2 s where there is none."""
+    if not console.is_terminal:
+        yield Reporter(_lines(console), log, total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield Reporter(lambda text, share: bar.update(task, description=text, completed=share), log, total)
+
+
+def _lines(console: Console) -> Callable[[str, float], None]:
+    last = time.monotonic()
+
+    def show(text: str, share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_EVERY_S:
+            last = time.monotonic()
+            console.print(text, markup=False, highlight=False)
+
+    return show

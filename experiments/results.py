@@ -1,0 +1,87 @@
+"""Results as labelled arrays: put together from the pieces of a run, and read again by claims and figures."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from ml_collections import ConfigDict
+
+from experiments import settings
+
+__all__ = ["Group", "Variable", "assemble", "groups"]
+
+MARKS = {"first_done": "first step at which it was done", "first_bad_step": "first step with a value not finite"}
+
+
+class Variable(NamedTuple):
+    """What an experiment says of one of its observations: the axes after member and step, units, meaning, source."""
+
+    dims: tuple[str, ...]
+    units: str
+    meaning: str
+
+
+class Group(NamedTuple):
+    """The results of one variant, and the config that made them."""
+
+    name: str
+    config: ConfigDict
+    data: xr.Dataset
+
+    @property
+    def diverged(self) -> int:
+        """How many members met a value that is not finite."""
+        return int((self.data.first_bad_step >= 0).sum())
+
+    def worst(self, name: str, first_step: int = 0, reduce: str = "max") -> np.ndarray:
+        """One number per member: the largest (or smallest) value of a variable from ``first_step`` on, NaN if any is."""
+        values = self.data[name].sel(step=slice(first_step, None))
+        inner = [dim for dim in values.dims if dim not in self.data.first_bad_step.dims]
+        return getattr(values, reduce)(inner, skipna=False).values.ravel()
+
+
+def groups(results: xr.DataTree) -> list[Group]:
+    """Every variant of the results, in the order of the run."""
+    return [
+        Group(name, ConfigDict(json.loads(node.attrs["config"])), node.to_dataset())
+        for name, node in results.children.items()
+    ]
+
+
+def assemble(
+    name: str,
+    config: ConfigDict,
+    times: np.ndarray,
+    chunks: Iterable[list[Mapping[str, np.ndarray]]],
+    variables: Mapping[str, Variable],
+) -> xr.Dataset:
+    """The labelled observations of one variant; members become the grid of seed and swept knobs.
+
+    ``chunks`` holds, for each chunk, the pieces of its segments: arrays with members first and times second.
+    """
+    knobs = settings.knobs(config)
+    swept = {field.split(".")[-1]: np.asarray(values) for field, values in knobs.items()}
+    axes = {"seed": np.arange(config.num_seeds), **swept}
+    shape = tuple(len(values) for values in axes.values())
+    joined = [_join(pieces, len(times)) for pieces in chunks]
+
+    def variable(field: str, dims: tuple[str, ...], units: str, meaning: str) -> tuple:
+        values = np.concatenate([chunk[field] for chunk in joined])
+        return (*axes, *dims), values.reshape(*shape, *values.shape[1:]), {"units": units, "long_name": meaning}
+
+    seen = [field for field in variables if field in joined[0]]
+    data = {field: variable(field, ("step", *variables[field].dims), *variables[field][1:]) for field in seen}
+    data |= {mark: variable(mark, (), "step", f"{meaning}; -1: never") for mark, meaning in MARKS.items()}
+    attrs = {"variant": name, "config": json.dumps(settings.to_plain(config))}
+    return xr.Dataset(data, {**axes, "step": times}, attrs)
+
+
+def _join(pieces: list[Mapping[str, np.ndarray]], num_times: int) -> dict[str, np.ndarray]:
+    """Join the segments of a chunk in time; one that ended early is frozen, so its last observation repeats."""
+    whole: dict[str, np.ndarray] = {mark: pieces[-1][mark] for mark in MARKS}
+    for field in pieces[0].keys() - MARKS.keys():
+        values = np.concatenate([piece[field] for piece in pieces], axis=1)
+        whole[field] = np.concatenate([values, np.repeat(values[:, -1:], num_times - values.shape[1], axis=1)], axis=1)
+    return whole

@@ -1,0 +1,238 @@
+"""The one runner: a config in, a run folder out. Every experiment of every paper goes through here."""
+
+import importlib
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from experiments import claims as claims_table
+from experiments import plots, settings
+from experiments.checkpoints import Checkpoints, Restored
+from experiments.progress import Reporter, reporting
+from experiments.results import assemble
+from experiments.store import RunFolder, environment, open_run, write_atomic
+from lawlib.dynamics import Dynamics
+from lawlib.sweep import Members, Plan, Position, Segment, grid, outline, plan, sweep
+
+DONE, CLAIM_FAILED, STOPPED = 0, 1, 75
+
+
+class Work(NamedTuple):
+    """One compiled program of a run: a variant, and what ``plan``, ``outline`` and ``sweep`` take first."""
+
+    name: str
+    config: ConfigDict
+    times: np.ndarray
+    members: Members
+    system: tuple[Dynamics, jax.Array, Members, Any]
+
+
+def run(config: ConfigDict, workdir: Path, console: Console, *, strict: bool = False, replot: bool = False) -> int:
+    """Run a config into its folder, or go on where it was stopped; return the exit code.
+
+    A complete folder is judged and printed again without a run; ``replot`` redoes claims and figures from results.nc.
+
+    Raises:
+        Refused: The folder is another's, locked or cannot be written; nothing was made.
+    """
+    prepare()
+    experiment = importlib.import_module(f"experiments.{config.experiment}")
+    with open_run(workdir, settings.to_plain(config)) as folder:
+        if not (folder.path / "results.nc").exists():
+            with _stopwatch(folder) as compiling, _signals() as stop:
+                finished = _simulate(config, experiment, folder, console, stop, compiling)
+            if not finished:
+                console.print(f"stopped after a checkpoint; the same command goes on from there ({workdir})")
+                return STOPPED
+        if replot or not folder.is_complete:
+            _conclude(experiment, folder)
+        verdict = claims_table.from_json((folder.path / "claims.json").read_text())
+        claims_table.table(verdict, console)
+        console.print(f"run folder: {workdir}", highlight=False)
+        return CLAIM_FAILED if strict and claims_table.failing(verdict) else DONE
+
+
+def prepare() -> None:
+    """Set JAX up for theory: float64 at hand, products exact to the last bits on accelerators too."""
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def observation_times(config: ConfigDict) -> np.ndarray:
+    """``observe.num_times`` step numbers from 0 to ``opt.num_steps``, evenly or logarithmically spaced."""
+    last, count = config.opt.num_steps, config.observe.num_times
+    spaced = np.linspace(0, last, count) if config.observe.spacing == "even" else np.geomspace(1, last, count - 1)
+    return np.unique(np.concatenate([[0], np.round(spaced), [last]]).astype(int))
+
+
+def work_of(config: ConfigDict, experiment: ModuleType) -> list[Work]:
+    """Everything that a run computes, in order. The root key of every draw is made here."""
+    key, work = jax.random.key(config.seed), []
+    for name, own in settings.expand(config):
+        members = grid(own.num_seeds, settings.knobs(own), own.precision)
+        system = experiment.dynamics(own), key, members, experiment.shared(own)
+        work.append(Work(name, own, observation_times(own), members, system))
+    return work
+
+
+def _simulate(
+    config: ConfigDict, experiment: ModuleType, folder: RunFolder, console: Console, stop: list, compiling: list
+) -> bool:
+    """Compute what is missing and write results.nc; False when stopped by a signal after a checkpoint."""
+    work, checkpoints, mesh = work_of(config, experiment), Checkpoints(folder.path), _mesh()
+    plans = _plans(work, checkpoints, mesh.size)
+    restored = checkpoints.restore(lambda at: None if at["last"] else _outline(work, plans, at["variant"]))
+    total = sum(len(variant.members.seeds) for variant in work)
+    saver = _Saver(checkpoints, config.run.checkpoint_seconds)
+    with reporting(console, folder.log, total) as reporter:
+        for at, segment in _segments(work, plans, mesh, restored, reporter):
+            saver.add(at, segment)
+            if stop:
+                saver.save()
+                return False
+    saver.save()
+    groups = (
+        (v.name, assemble(v.name, v.config, v.times, _chunks(checkpoints, index), experiment.VARIABLES))
+        for index, v in enumerate(work)
+    )
+    folder.write_results(groups, {"config": json.dumps(settings.to_plain(config))})
+    checkpoints.clear()
+    return True
+
+
+def _plans(work: list[Work], checkpoints: Checkpoints, num_devices: int) -> list[Plan]:
+    """How each variant is cut: as the first checkpoint has it, else chosen now and stored."""
+    on_cpu = jax.default_backend() == "cpu"
+    platform = {name: environment()[name] for name in ("versions", "platform", "device_kind", "device_count")}
+    stored = checkpoints.stored_plan()
+    if stored is None or stored["platform"] != platform:
+        chosen = [
+            plan(*v.system, len(v.times), on_cpu=on_cpu, num_devices=num_devices, **_cut(v.config)) for v in work
+        ]
+        stored = {"platform": platform, "plans": [list(each) for each in chosen]}
+        checkpoints.store_plan(stored)
+    return [Plan(*each) for each in stored["plans"]]
+
+
+def _cut(config: ConfigDict) -> dict[str, int]:
+    return {name: config.run[name] for name in ("chunk", "batch", "segment")}
+
+
+def _outline(work: list[Work], plans: list[Plan], index: int) -> Any:
+    return outline(*work[index].system, plans[index])
+
+
+def _segments(
+    work: list[Work], plans: list[Plan], mesh: Any, restored: Restored | None, reporter: Reporter
+) -> Iterator[tuple[dict[str, Any], Segment]]:
+    """Every segment that is still to be computed, with its position in the run."""
+    sizes = [len(variant.members.seeds) for variant in work]
+    works = [size * len(variant.times) for size, variant in zip(sizes, work, strict=True)]
+    first = restored.position["variant"] if restored else 0
+    for index in range(first, len(work)):
+        variant, resume = work[index], None
+        if restored and index == first:
+            resume = Position(restored.position["chunk"], restored.position["segment"]), restored.carry
+        finished, before = sum(sizes[:index]), sum(works[:index])
+        reporter.report(variant.name, finished, before / sum(works), "compiling")
+        cut = {"plan": plans[index], "mesh": mesh, "resume": resume}
+        for segment in sweep(*variant.system, variant.times, **cut):
+            rows, seen = segment.members, len(variant.times) if segment.last else segment.times.stop
+            yield {"variant": index, **segment.position._asdict(), "last": segment.last}, segment
+            done = before + rows.start * len(variant.times) + (rows.stop - rows.start) * seen
+            reporter.report(variant.name, finished + (rows.stop if segment.last else rows.start), done / sum(works))
+
+
+class _Saver:
+    """Gathers finished segments and writes a checkpoint once enough seconds have gone by."""
+
+    def __init__(self, checkpoints: Checkpoints, every_s: float):
+        self._checkpoints, self._every_s, self._last = checkpoints, every_s, time.monotonic()
+        self._pieces: dict[str, dict[str, np.ndarray]] = {}
+        self._at: tuple[dict[str, Any], Segment] | None = None
+
+    def add(self, at: dict[str, Any], segment: Segment) -> None:
+        marks = {"first_done": segment.first_done, "first_bad_step": segment.first_bad_step}
+        self._pieces[_piece(at["variant"], *segment.position)] = {**segment.observations, **marks}
+        self._at = at, segment
+        if time.monotonic() - self._last >= self._every_s:
+            self.save()
+
+    def save(self) -> None:
+        if self._at and self._pieces:
+            at, segment = self._at
+            carry = None if segment.last else segment.trajectory._replace(observations={})
+            self._checkpoints.save(at, carry, self._pieces)
+            self._pieces, self._last = {}, time.monotonic()
+
+
+def _piece(variant: int, chunk: int, segment: int) -> str:
+    return f"{variant:04d}-{chunk:06d}-{segment:06d}"
+
+
+def _chunks(checkpoints: Checkpoints, variant: int) -> list[list[dict[str, np.ndarray]]]:
+    """The pieces of a variant, gathered by chunk."""
+    chunks: dict[str, list[dict[str, np.ndarray]]] = {}
+    for name in sorted(name for name in checkpoints.pieces if name.startswith(f"{variant:04d}-")):
+        chunks.setdefault(name.split("-")[1], []).append(checkpoints.read_piece(name))
+    return list(chunks.values())
+
+
+def _conclude(experiment: ModuleType, folder: RunFolder) -> None:
+    """Judge the claims and draw the figures, from results.nc alone."""
+    with folder.read_results() as results:
+        for name, figure in experiment.figures(results).items():
+            plots.save(figure, folder.path / "figures", name)
+        verdict = experiment.claims(results)
+    write_atomic(folder.path / "claims.json", claims_table.to_json(verdict))
+
+
+def _mesh() -> jax.sharding.Mesh:
+    return jax.make_mesh((jax.device_count(),), ("members",))
+
+
+@contextmanager
+def _stopwatch(folder: RunFolder) -> Iterator[list[float]]:
+    """Record the start and the end of a run, its wall time split into compiling and running."""
+    folder.record_start()
+    began, compiling = time.monotonic(), []
+
+    def listen(event: str, seconds: float, **_: Any) -> None:
+        if event.endswith("backend_compile_duration"):
+            compiling.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield compiling
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+        wall = time.monotonic() - began
+        folder.record_end(compile_s=round(sum(compiling), 3), run_s=round(wall - sum(compiling), 3))
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them; the second one is the user's last word."""
+    received: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,119 @@
+"""Losses whose names say how they are reduced, and descent steps as pairs of pure functions.
+
+Two reductions stand in the papers and change what a step size means. Over d_y outputs and N samples
+``sum = d_y N mean``, so a step of size eta on the mean loss is a step of size ``eta / (d_y N)`` on the sum.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lawlib.types import Float, Matrix, PyTree, Scalar
+
+__all__ = [
+    "Descent",
+    "Iterate",
+    "gradient_descent",
+    "heavy_ball",
+    "masked_mean_squared_error",
+    "masked_sum_squared_error",
+    "mean_squared_error",
+    "sum_squared_error",
+    "transformed",
+]
+
+Rate = Float | float
+
+
+class Iterate(NamedTuple):
+    """What a descent step changes: the weights, and what the method remembers beside them."""
+
+    weights: PyTree
+    memory: PyTree
+
+
+class Descent(NamedTuple):
+    """A method of descent: ``init(weights)`` starts it, ``step(iterate, *data, **rates)`` goes one step.
+
+    ``data`` is handed to the loss after the weights; ``rates`` (step size, weight decay, momentum) stay traced
+    numbers, so that a sweep over them compiles once.
+    """
+
+    init: Callable[[PyTree], Iterate]
+    step: Callable[..., Iterate]
+
+
+def sum_squared_error(outputs: Matrix, targets: Matrix) -> Scalar:
+    """Half the squared error summed over outputs and samples: 1/2 ||outputs - targets||_F^2 (a sum, not a mean)."""
+    return jnp.sum(jnp.square(outputs - targets)) / 2
+
+
+def mean_squared_error(outputs: Matrix, targets: Matrix) -> Scalar:
+    """Half the squared error averaged over all d_y N entries: 1/2 mean (outputs - targets)^2."""
+    return jnp.mean(jnp.square(outputs - targets)) / 2
+
+
+def masked_sum_squared_error(outputs: Matrix, targets: Matrix, mask: Matrix) -> Scalar:
+    """Half the squared error summed over the observed entries: 1/2 ||mask . (outputs - targets)||_F^2.
+
+    ``mask`` is 1 where an entry is observed and 0 elsewhere (Yaras et al. 2023, eq. 9).
+    """
+    return sum_squared_error(mask * outputs, mask * targets)
+
+
+def masked_mean_squared_error(outputs: Matrix, targets: Matrix, mask: Matrix) -> Scalar:
+    """Half the squared error on the observed entries, averaged over *all* entries: masked ones count as zeros."""
+    return mean_squared_error(mask * outputs, mask * targets)
+
+
+def gradient_descent(loss: Callable[..., Scalar]) -> Descent:
+    """Gradient descent with weight decay on ``loss(weights, *data)``.
+
+    W <- (1 - eta lambda) W - eta grad loss(W), all layers from the old weights (Yaras et al. 2023, eq. 4).
+    ``step(iterate, *data, step_size, weight_decay)``; equal to a step on loss + lambda/2 sum_l ||W_l||_F^2.
+    """
+
+    def step(iterate: Iterate, *data: PyTree, step_size: Rate, weight_decay: Rate) -> Iterate:
+        gradients = jax.grad(loss)(iterate.weights, *data)
+        return Iterate(_decayed_step(iterate.weights, gradients, step_size, weight_decay), ())
+
+    return Descent(lambda weights: Iterate(weights, ()), step)
+
+
+def heavy_ball(loss: Callable[..., Scalar]) -> Descent:
+    """Gradient descent with weight decay and Polyak's momentum on ``loss(weights, *data)``.
+
+    W(t+1) = (1 - eta lambda) W(t) - eta grad loss(W(t)) + mu (W(t) - W(t-1)) with W(-1) = W(0)
+    (Yaras et al. 2023, eq. 16, with the weight decay of eq. 4). The memory is W(t-1).
+    ``step(iterate, *data, step_size, weight_decay, momentum)``; momentum 0 is gradient descent to the last bit.
+    """
+
+    def step(iterate: Iterate, *data: PyTree, step_size: Rate, weight_decay: Rate, momentum: Rate) -> Iterate:
+        gradients = jax.grad(loss)(iterate.weights, *data)
+        descended = _decayed_step(iterate.weights, gradients, step_size, weight_decay)
+        weights = jax.tree.map(lambda new, W, before: new + momentum * (W - before), descended, *iterate)
+        return Iterate(weights, iterate.weights)
+
+    return Descent(lambda weights: Iterate(weights, weights), step)
+
+
+def transformed(loss: Callable[..., Scalar], transform: optax.GradientTransformation) -> Descent:
+    """Any optax gradient transformation as a descent step on ``loss(weights, *data)``.
+
+    The transformation holds its own rates; ``step(iterate, *data)`` takes none. The memory is optax's state.
+    """
+
+    def step(iterate: Iterate, *data: PyTree) -> Iterate:
+        gradients = jax.grad(loss)(iterate.weights, *data)
+        updates, memory = transform.update(gradients, iterate.memory, iterate.weights)
+        return Iterate(optax.apply_updates(iterate.weights, updates), memory)
+
+    return Descent(lambda weights: Iterate(weights, transform.init(weights)), step)
+
+
+def _decayed_step(weights: PyTree, gradients: PyTree, step_size: Rate, weight_decay: Rate) -> PyTree:
+    shrink = 1 - step_size * weight_decay
+    return jax.tree.map(lambda W, G: shrink * W - step_size * G, weights, gradients)

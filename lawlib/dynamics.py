@@ -1,0 +1,205 @@
+"""A law is a dynamical system under observation: three pure functions, one trajectory, four combinators."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from lawlib.types import Array, Bool, Int, PRNGKey, PyTree
+
+__all__ = ["Dynamics", "Pair", "Trajectory", "Watched", "advance", "begin", "gaps", "pair", "simulate", "starting_at", "until"]
+
+Knobs = Mapping[str, Any]
+Observations = Mapping[str, Any]
+
+
+class Dynamics(NamedTuple):
+    """A dynamical system and what is seen of it.
+
+    ``init(key, knobs, shared) -> (problem, state)`` draws the data and the weights of one member;
+    ``step(state, problem, shared) -> state`` goes one step; ``observe(state, problem, shared) -> {name: array}`` looks.
+    ``state`` is what a step changes, ``problem`` what a member draws once, ``shared`` what all members have in common
+    and vmap must not copy. The key is the member's own: its seed decides it and its knobs do not.
+    """
+
+    init: Callable[[PRNGKey, Knobs, PyTree], tuple[PyTree, PyTree]]
+    step: Callable[[PyTree, PyTree, PyTree], PyTree]
+    observe: Callable[[PyTree, PyTree, PyTree], Observations]
+
+
+class Trajectory(NamedTuple):
+    """One run so far: the ``problem``, the last ``state``, whole states ``kept`` on the way, what was observed.
+
+    ``observations`` maps each name to an array whose leading axis runs over the observation times; ``kept`` is the
+    state with a leading axis over the times to keep (None when there are none).
+    """
+
+    problem: PyTree
+    state: PyTree
+    kept: PyTree
+    observations: Observations
+
+
+class Watched(NamedTuple):
+    """A state under ``until``: the system's own, the step number, and the first steps at which it was done or not finite.
+
+    A first step of -1 means: not so far. From the earlier of the two on the state is frozen.
+    """
+
+    state: PyTree
+    step: Int[Array, ""]
+    first_done: Int[Array, ""]
+    first_bad_step: Int[Array, ""]
+
+
+class Pair(NamedTuple):
+    """The problems, or the states, of two systems that run side by side."""
+
+    first: PyTree
+    second: PyTree
+
+
+def until(dynamics: Dynamics, done: Callable[[PyTree, PyTree, PyTree], Bool[Array, ""]] | None = None) -> Dynamics:
+    """The same system, stopped for good at the first step where ``done(state, problem, shared)`` or a value is not finite.
+
+    Both are checked at every step, the start (step 0) included, whatever the observation times. The state becomes a
+    ``Watched``; ``done=None`` watches for values that are not finite alone.
+    """
+
+    def look(watched: Watched, problem: PyTree, shared: PyTree) -> Watched:
+        running = _running(watched)
+        is_done = jnp.asarray(False) if done is None else done(watched.state, problem, shared)
+        is_bad = ~_all_finite(watched.state)
+        return watched._replace(
+            first_done=jnp.where(running & is_done & ~is_bad, watched.step, watched.first_done),
+            first_bad_step=jnp.where(running & is_bad, watched.step, watched.first_bad_step),
+        )
+
+    def init(key: PRNGKey, knobs: Knobs, shared: PyTree) -> tuple[PyTree, Watched]:
+        problem, state = dynamics.init(key, knobs, shared)
+        never = jnp.asarray(-1, jnp.int32)
+        return problem, look(Watched(state, jnp.asarray(0, jnp.int32), never, never), problem, shared)
+
+    def step(watched: Watched, problem: PyTree, shared: PyTree) -> Watched:
+        running = _running(watched)
+        moved = dynamics.step(watched.state, problem, shared)
+        state = jax.tree.map(lambda new, old: jnp.where(running, new, old), moved, watched.state)
+        return look(watched._replace(state=state, step=watched.step + 1), problem, shared)
+
+    def observe(watched: Watched, problem: PyTree, shared: PyTree) -> Observations:
+        return dynamics.observe(watched.state, problem, shared)
+
+    return Dynamics(init, step, observe)
+
+
+def pair(first: Dynamics, second: Dynamics, observe: Callable[[Pair, Pair, PyTree], Observations]) -> Dynamics:
+    """Two systems run side by side from one draw (the same key, knobs and shared) and compared as they run.
+
+    ``observe(states, problems, shared)`` receives both as a ``Pair``; the systems' own observations are not made.
+    """
+
+    def init(key: PRNGKey, knobs: Knobs, shared: PyTree) -> tuple[Pair, Pair]:
+        drawn = first.init(key, knobs, shared), second.init(key, knobs, shared)
+        return Pair(*(problem for problem, _ in drawn)), Pair(*(state for _, state in drawn))
+
+    def step(states: Pair, problems: Pair, shared: PyTree) -> Pair:
+        return Pair(
+            first.step(states.first, problems.first, shared), second.step(states.second, problems.second, shared)
+        )
+
+    return Dynamics(init, step, observe)
+
+
+def simulate(
+    dynamics: Dynamics,
+    key: PRNGKey,
+    knobs: Knobs,
+    shared: PyTree,
+    times: Sequence[int],
+    *,
+    keep: Sequence[int] = (),
+    start: tuple[PyTree, PyTree] | None = None,
+) -> Trajectory:
+    """Run one trajectory and observe it at the given increasing step numbers.
+
+    ``keep`` (some of the ``times``) returns whole states at those times; ``start=(problem, state)``, both this
+    system's own, begins there instead of at ``init``, and times count from there. Raises ValueError when times do not increase from 0 or more,
+    or when ``keep`` names a step that is not observed.
+    """
+    steps = gaps(times, keep)
+    dynamics = dynamics if start is None else starting_at(dynamics, *start)
+    problem, state, kept = begin(dynamics, key, knobs, shared, len(keep))
+    return advance(dynamics, problem, state, kept, shared, 0, steps, np.asarray(keep, np.int32))
+
+
+def gaps(times: Sequence[int], keep: Sequence[int] = ()) -> np.ndarray:
+    """Numbers of steps from each observation to the next, the first counted from step 0. Raises as ``simulate`` does."""
+    given = np.asarray(times, dtype=np.int32)
+    steps = np.diff(given, prepend=0).astype(np.int32)
+    if given.ndim != 1 or given.size == 0 or given[0] < 0 or np.any(steps[1:] <= 0):
+        msg = f"observation times must be step numbers that increase from 0 or more, got {list(times)}"
+        raise ValueError(msg)
+    if missing := sorted(set(keep) - set(given.tolist())):
+        msg = f"states can be kept at observation times only; {missing} are not among the times"
+        raise ValueError(msg)
+    return steps
+
+
+def starting_at(dynamics: Dynamics, problem: PyTree, state: PyTree) -> Dynamics:
+    """The same system begun from a given problem and state of its own: nothing is drawn."""
+    return dynamics._replace(init=lambda *_: (problem, state))
+
+
+def begin(
+    dynamics: Dynamics, key: PRNGKey, knobs: Knobs, shared: PyTree, num_kept: int
+) -> tuple[PyTree, PyTree, PyTree]:
+    """The problem, the first state and an empty place for ``num_kept`` kept states: what ``advance`` carries on from."""
+    problem, state = dynamics.init(key, knobs, shared)
+    kept = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_kept, *x.shape)), state) if num_kept else None
+    return problem, state, kept
+
+
+def advance(
+    dynamics: Dynamics,
+    problem: PyTree,
+    state: PyTree,
+    kept: PyTree,
+    shared: PyTree,
+    now: int | Int[Array, ""],
+    gaps: Int[Array | np.ndarray, "T"],
+    keep: Int[Array | np.ndarray, "_"],
+) -> Trajectory:
+    """Carry a run on from step ``now`` through ``len(gaps)`` observations: a scan, with a loop up to the next one.
+
+    Cutting the gaps into several calls gives the same trajectory as one call, bit for bit.
+    """
+
+    def to_next(carry: tuple, gap: Int[Array, ""]) -> tuple[tuple, Observations]:
+        state, kept, now = carry
+        state = lax.fori_loop(0, gap, lambda _, s: dynamics.step(s, problem, shared), state)
+        now = now + gap
+        kept = _keep(kept, state, now == keep) if len(keep) else kept
+        return (state, kept, now), dynamics.observe(state, problem, shared)
+
+    carry = state, kept, jnp.asarray(now, jnp.int32)
+    (state, kept, _), observations = lax.scan(to_next, carry, jnp.asarray(gaps))
+    return Trajectory(problem, state, kept, observations)
+
+
+def _keep(kept: PyTree, state: PyTree, here: Bool[Array, "_"]) -> PyTree:
+    def write(kept: PyTree) -> PyTree:
+        return jax.tree.map(lambda all_kept, x: all_kept.at[jnp.argmax(here)].set(x), kept, state)
+
+    return lax.cond(jnp.any(here), write, lambda kept: kept, kept)
+
+
+def _running(watched: Watched) -> Bool[Array, ""]:
+    return (watched.first_done < 0) & (watched.first_bad_step < 0)
+
+
+def _all_finite(state: PyTree) -> Bool[Array, ""]:
+    inexact = (x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact))
+    return jnp.all(jnp.stack([jnp.asarray(True), *(jnp.all(jnp.isfinite(x)) for x in inexact)]))

@@ -1,0 +1,178 @@
+"""Subspaces given by orthonormal bases in columns: angles, distances, complements, sums, perturbation.
+
+Nothing here depends on the choice of a basis. Every distance is computed from the residual V - U U^T V, since
+1 - cos^2 loses half of the digits of a small angle. The products ask for the highest precision, since an
+accelerator's default keeps three digits.
+"""
+
+import functools as ft
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from lawlib.types import Array, Float, Scalar
+
+__all__ = [
+    "SubspaceSum",
+    "Wedin",
+    "complement",
+    "orthonormal_sum",
+    "principal_angles",
+    "projector_distance",
+    "sin_theta",
+    "wedin",
+]
+
+_matmul = ft.partial(jnp.matmul, precision="highest")
+
+
+class SubspaceSum(NamedTuple):
+    """A basis of a sum of subspaces, and how well the blocks determine it.
+
+    basis is (d, k); kept is sigma_k and dropped is sigma_{k+1} of the scaled blocks side by side, 0 where
+    there is no further value. The span is well determined where kept exceeds dropped by far more than the
+    error of the scaled blocks.
+    """
+
+    basis: Float[Array, "d k"]
+    kept: Scalar
+    dropped: Scalar
+
+
+class Wedin(NamedTuple):
+    """Both sides of Wedin's inequality max(left, right) <= bound; all are scalars.
+
+    left and right are ||sin Theta||_F between the leading singular subspaces of A~ and A; perturbation_left
+    is ||P^T L_1(A~)||_F and perturbation_right ||P R_1(A~)||_F with P = A~ - A; gap is
+    sigma_K(A~) - sigma_{K+1}(A); bound is max(perturbation_left, perturbation_right) / gap, and +inf where
+    the gap is not positive.
+    """
+
+    left: Scalar
+    right: Scalar
+    perturbation_left: Scalar
+    perturbation_right: Scalar
+    gap: Scalar
+    bound: Scalar
+
+
+def principal_angles(U: Float[Array, "d r"], V: Float[Array, "d s"]) -> Float[Array, " min(r,s)"]:
+    """Principal angles in radians, ascending, between the spans of orthonormal U (d, r) and V (d, s).
+
+    theta_i = atan2(sin_i, cos_i), with the cosines the singular values of U^T V and the sines those of
+    V - U U^T V, V the smaller of the two: the sines carry the small angles and the cosines those near pi/2
+    (Bjorck and Golub, Math. Comp. 27, 1973; Knyazev and Argentati, SIAM J. Sci. Comput. 23, 2002).
+    """
+    larger, smaller = _by_dimension(U, V)
+    cosines = jnp.linalg.svd(_matmul(larger.T, smaller), compute_uv=False)
+    sines = jnp.linalg.svd(_residual(larger, smaller), compute_uv=False)
+    return jnp.arctan2(sines[::-1], cosines)
+
+
+def sin_theta(U: Float[Array, "d r"], V: Float[Array, "d s"]) -> Scalar:
+    """||sin Theta(U, V)||_F = sqrt(sum_i sin^2 theta_i) over the min(r, s) principal angles.
+
+    Equals ||V - U U^T V||_F, V the smaller of the two orthonormal bases U (d, r) and V (d, s).
+    """
+    return jnp.linalg.norm(_residual(*_by_dimension(U, V)))
+
+
+def projector_distance(U: Float[Array, "d r"], V: Float[Array, "d s"]) -> Scalar:
+    """||U U^T - V V^T||_F for orthonormal U (d, r) and V (d, s), without a d x d matrix.
+
+    Equals sqrt(2 ||sin Theta(U, V)||_F^2 + |r - s|).
+    """
+    excess = abs(U.shape[1] - V.shape[1])
+    return jnp.sqrt(2 * jnp.square(sin_theta(U, V)) + excess)
+
+
+def complement(U: Float[Array, "d r"]) -> Float[Array, "d d-r"]:
+    """Orthonormal basis (d, d - r) of the orthogonal complement of the span of U (d, r), r <= d.
+
+    The last d - r columns of Q in the full U = Q R; U must have full column rank.
+
+    Raises:
+        ValueError: U has more columns than rows.
+    """
+    d, r = U.shape
+    if r > d:
+        msg = f"a basis has at most as many columns as rows, got shape {U.shape}"
+        raise ValueError(msg)
+    return jnp.linalg.qr(U, mode="complete")[0][:, r:]
+
+
+def orthonormal_sum(*blocks: Float[Array, "d _"], dimension: int) -> SubspaceSum:
+    """Orthonormal basis (d, k), k = dimension, of span(B_1) + span(B_2) + ... for blocks B_i (d, c_i).
+
+    The k leading left singular vectors of [B_1 / ||B_1||_2, B_2 / ||B_2||_2, ...]: each block is scaled to
+    spectral norm 1, so that no block is lost for its units and orthonormal blocks count as they are. A zero
+    block adds nothing. Where kept falls to rounding, the sum has fewer than k dimensions and the last columns
+    are arbitrary.
+
+    Raises:
+        ValueError: there is no block, or dimension is outside 1..min(d, sum_i c_i).
+    """
+    if not blocks:
+        msg = "the sum of subspaces needs at least one block, got none"
+        raise ValueError(msg)
+    stacked = jnp.concatenate([_to_unit_norm(B) for B in blocks], axis=1)
+    if not 1 <= dimension <= min(stacked.shape):
+        msg = (
+            f"dimension must be in 1..{min(stacked.shape)} for blocks of shapes {[B.shape for B in blocks]}, "
+            f"got {dimension}"
+        )
+        raise ValueError(msg)
+    basis, s, _ = jnp.linalg.svd(stacked, full_matrices=False)
+    return SubspaceSum(basis[:, :dimension], s[dimension - 1], _value_after(s, dimension))
+
+
+def wedin(A: Float[Array, "m n"], A_tilde: Float[Array, "m n"], rank: int) -> Wedin:
+    """Wedin's sin Theta theorem for the K = rank leading singular subspaces of A and A~, both (m, n).
+
+    max(||sin Theta(L_1(A~), L_1(A))||_F, ||sin Theta(R_1(A~), R_1(A))||_F)
+        <= max(||P^T L_1(A~)||_F, ||P R_1(A~)||_F) / (sigma_K(A~) - sigma_{K+1}(A)),
+    with P = A~ - A, where the gap is positive; sigma_{K+1} = 0 at K = min(m, n). Lemma D.5 of Xu et al. 2026,
+    "Emergent Low-Rank Training Dynamics in MLPs with Smooth Activations", in the form of its proof, which is
+    sharper than the statement with ||P||_F (Wedin, BIT 12, 1972).
+
+    Raises:
+        ValueError: rank is outside 1..min(m, n).
+    """
+    if not 1 <= rank <= min(A.shape):
+        msg = f"rank must be in 1..{min(A.shape)} for matrices of shape {A.shape}, got {rank}"
+        raise ValueError(msg)
+    L, s, R = _leading(A, rank)
+    L_tilde, s_tilde, R_tilde = _leading(A_tilde, rank)
+    P = A_tilde - A
+    perturbation_left = jnp.linalg.norm(_matmul(P.T, L_tilde))
+    perturbation_right = jnp.linalg.norm(_matmul(P, R_tilde))
+    gap = s_tilde[rank - 1] - _value_after(s, rank)
+    bound = jnp.where(gap > 0, jnp.maximum(perturbation_left, perturbation_right) / gap, jnp.inf)
+    return Wedin(
+        sin_theta(L_tilde, L), sin_theta(R_tilde, R), perturbation_left, perturbation_right, gap, bound
+    )
+
+
+def _by_dimension(U: Array, V: Array) -> tuple[Array, Array]:
+    return (U, V) if U.shape[1] >= V.shape[1] else (V, U)
+
+
+def _residual(U: Array, V: Array) -> Array:
+    """The part V - U U^T V of V outside the span of U."""
+    return V - _matmul(U, _matmul(U.T, V))
+
+
+def _to_unit_norm(B: Array) -> Array:
+    norm = jnp.linalg.norm(B, ord=2)
+    return B / jnp.where(norm > 0, norm, 1)
+
+
+def _leading(A: Array, rank: int) -> tuple[Array, Array, Array]:
+    """The leading left basis, all singular values, and the leading right basis."""
+    L, s, Rt = jnp.linalg.svd(A, full_matrices=False)
+    return L[:, :rank], s, Rt[:rank].T
+
+
+def _value_after(s: Array, rank: int) -> Array:
+    """sigma_{rank+1}, which is 0 beyond the last singular value."""
+    return s[rank] if rank < s.size else jnp.zeros((), s.dtype)

@@ -1,0 +1,150 @@
+"""The law of parsimony for deep linear networks (Yaras et al. 2023, Theorem 1).
+
+Gradient descent from an eps-orthogonal start moves each weight matrix only inside a subspace of 2r dimensions that is
+known at initialization. On its complement every singular value equals rho(t), a number with a recursion of its own:
+
+    W_l(t) = U_l [[W~_l(t), 0], [0, rho(t) I_m]] V_l^T,   V_{l+1} = U_l,   m = d - 2r,   W~_l(0) = eps I.
+
+Case 1: square layers, Phi = Y X^T of rank r. Case 2: d_y = r outputs, the last layer r x d outside the decomposition.
+Throughout the inputs are whitened (X X^T = I) and the loss is 1/2 ||W_{L:1} X - Y||_F^2, a sum over entries, with weight
+decay lambda/2 sum_l ||W_l||_F^2.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from lawlib.networks.deep_linear import end_to_end
+from lawlib.subspaces import complement, orthonormal_sum
+from lawlib.types import Array, Float, Int, Matrix, Scalar, Weights
+
+__all__ = [
+    "Blocks",
+    "Frame",
+    "Split",
+    "angle_to_idle",
+    "block_decomposition",
+    "block_deviation",
+    "invariant_frames",
+    "predicted_spectrum",
+    "excess_value",
+    "rho_square",
+    "rho_wide",
+    "split_spectrum",
+]
+
+Rate = Float[Array, ""] | float
+
+
+class Frame(NamedTuple):
+    """An orthogonal matrix in two blocks: the directions in which a layer learns, and those in which it idles."""
+
+    active: Float[Array, "d k"]
+    idle: Float[Array, "d m"]
+
+
+class Blocks(NamedTuple):
+    """U^T W V cut at the active dimension; the law says that ``upper`` and ``lower`` vanish and ``idle`` is rho I."""
+
+    active: Float[Array, "k k"]
+    upper: Float[Array, "k m"]
+    lower: Float[Array, "m k"]
+    idle: Float[Array, "m m"]
+
+
+class Split(NamedTuple):
+    """Indices of the singular values that have moved, and of those that idle.
+
+    The subspaces of either kind are complements of each other, so their angles to the frame's blocks agree: two idle
+    subspaces of dimension m = d - 2r always share m - 2r directions, and the other angles are those of the active ones.
+    """
+
+    moved: Int[Array, "k"]
+    idle: Int[Array, "m"]
+
+
+def rho_square(rho: Rate, before: Rate, *, depth: int, step_size: Rate, weight_decay: Rate, momentum: Rate) -> Rate:
+    """The idle singular value one step later, Case 1.
+
+    rho+ = (1 - eta lambda) rho - eta rho^{2L-1} + mu (rho - rho-), rho(0) = rho(-1) = eps
+    (Yaras et al. 2023, eq. 6; the momentum term follows from eq. 16). It tends to 0 even without weight decay, like
+    (2(L-1) eta t)^{-1/(2(L-1))}.
+    """
+    return rho_wide(rho, before, step_size=step_size, weight_decay=weight_decay, momentum=momentum) - (
+        step_size * rho ** (2 * depth - 1)
+    )
+
+
+def rho_wide(rho: Rate, before: Rate, *, step_size: Rate, weight_decay: Rate, momentum: Rate) -> Rate:
+    """The idle singular value one step later, Case 2: weight decay alone moves it.
+
+    rho+ = (1 - eta lambda) rho + mu (rho - rho-), rho(0) = rho(-1) = eps; without momentum
+    rho(t) = eps (1 - eta lambda)^t (Yaras et al. 2023, eq. 7).
+    """
+    return (1 - step_size * weight_decay) * rho + momentum * (rho - before)
+
+
+def invariant_frames(weights: Weights, target: Float[Array, "d_y d"], rank: int) -> tuple[Frame, ...]:
+    """The frames [V_1, U_1 = V_2, ..., ] of Theorem 1, from W(0) and Phi = Y X^T alone.
+
+    V_{1,1} = orth[row space of Phi, W_{L:1}(0)^T (column space of Phi)], U_{l,1} = W_l(0) V_{l,1} / eps, likewise for
+    the idle blocks; no intersection of null spaces is computed. Layer l maps frame l-1 to frame l. There are L+1
+    frames in Case 1 (square layers) and L in Case 2, whose last layer has no left frame. ``rank`` is that of the target
+    (Case 2: its number of outputs). Raises ValueError unless 0 < 2 rank < d.
+    """
+    width, num_outputs = weights[0].shape[1], target.shape[0]
+    if not 0 < 2 * rank < width:
+        msg = f"the invariant subspace needs 0 < 2 rank < width, got rank={rank} and width={width}"
+        raise ValueError(msg)
+    left, _, right = jnp.linalg.svd(target, full_matrices=False)
+    pulled_back = end_to_end(weights).T @ left[:, :rank]
+    active = orthonormal_sum(right[:rank].T, pulled_back, dimension=2 * rank).basis
+    frames = [Frame(active, complement(active))]
+    square = weights if num_outputs == width else weights[:-1]
+    for W in square:
+        scale = jnp.linalg.norm(W) / jnp.sqrt(jnp.asarray(width, W.dtype))
+        frames.append(Frame(*(W @ block / scale for block in frames[-1])))
+    return tuple(frames)
+
+
+def block_decomposition(W: Matrix, left: Frame, right: Frame) -> Blocks:
+    """The four blocks of U^T W V (Yaras et al. 2023, eq. 5)."""
+    return Blocks(
+        left.active.T @ W @ right.active,
+        left.active.T @ W @ right.idle,
+        left.idle.T @ W @ right.active,
+        left.idle.T @ W @ right.idle,
+    )
+
+
+def block_deviation(blocks: Blocks, rho: Rate) -> Scalar:
+    """Frobenius distance of U^T W V from [[W~, 0], [0, rho I]]; 0 by Theorem 1."""
+    idle = blocks.idle - rho * jnp.eye(blocks.idle.shape[0], dtype=blocks.idle.dtype)
+    return jnp.linalg.norm(jnp.stack([jnp.linalg.norm(block) for block in (blocks.upper, blocks.lower, idle)]))
+
+
+def excess_value(W: Matrix, start: Matrix, rho: Rate, *, scale: Rate, rank: int) -> Scalar:
+    """sigma_{2r+1}(W_l(t) - (rho(t)/eps) W_l(0)); 0 by Theorem 1, whatever the bases and the order of the values."""
+    return jnp.linalg.svd(W - (rho / scale) * start, compute_uv=False)[2 * rank]
+
+
+def split_spectrum(values: Float[Array, "d"], rho: Rate, num_idle: int) -> Split:
+    """Which singular values idle, the ``num_idle`` closest to rho, and which have moved, as indices.
+
+    Chosen by closeness and not by order: rho starts among the others and is overtaken by them.
+    """
+    closest_first = jnp.argsort(jnp.abs(values - rho))
+    return Split(moved=closest_first[num_idle:], idle=closest_first[:num_idle])
+
+
+def angle_to_idle(vectors: Float[Array, "d n"], frame: Frame) -> Float[Array, "n"]:
+    """Angle in radians of each column to the frame's idle subspace: 0 for a direction that idles, pi/2 for one that learns."""
+    inside, outside = (jnp.linalg.norm(block.T @ vectors, axis=0) for block in (frame.idle, frame.active))
+    return jnp.arctan2(outside, inside)
+
+
+def predicted_spectrum(reduced: Float[Array, "k k"], rho: Rate, width: int) -> Float[Array, "d"]:
+    """All singular values of W_l(t), descending: those of W~_l(t), and rho(t) repeated m = width - 2r times (eq. 8)."""
+    active = jnp.linalg.svd(reduced, compute_uv=False)
+    idle = jnp.broadcast_to(jnp.asarray(rho, reduced.dtype), (width - active.shape[0],))
+    return jnp.sort(jnp.concatenate([active, idle]), descending=True)
