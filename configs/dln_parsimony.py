@@ -2,13 +2,13 @@
 
     python -m experiments.main --config=configs/dln_parsimony.py[:smoke|cpu|paper]
 
-Gradient descent on deep linear networks from an orthogonal start: Case 1 (a d x d target of rank 3) and Case 2 (3 outputs,
-whitened Gaussian data) at depths 2 to 4, Case 1 once in float32, and Case 2 on the handwritten digits of
+Gradient descent on deep linear networks from an orthogonal start: Case 1 (a d x d target of rank 3) and Case 2 (3
+outputs, whitened Gaussian data) at depths 2 to 4, Case 1 once in float32, and Case 2 on the handwritten digits of
 scikit-learn, whitened to their rank 61. Weight decay 0 and .1, momentum 0 and .9, ten seeds.
 
-Expect: every deviation from the law below 1e-13 in float64 (bound 1e-12), below 2e-5 in float32 (bound 2e-4), exactly 2r
-moving singular values, idle subspaces that turn by less than 1e-11 rad. The paper shows one seed without weight decay:
-that is seed 0 in the figures.
+Expect: every deviation from the law below 1e-13 in float64 (bound 1e-12), below 2e-5 in float32 (bound 2e-4),
+exactly 2r moving singular values, idle subspaces that turn by less than 1e-11 rad. The paper shows one seed without
+weight decay: that is seed 0 in the figures.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -25,9 +25,14 @@ PROFILES = {
 
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
-    cases = tuple({"net.depth": depth, "data.source": source} for source in ("low_rank", "gaussian") for depth in size["depths"])
-    single = {"net.depth": 3, "data.source": "low_rank", "precision": "float32"}
+    cases = tuple(
+        {"name": f"case{case}_L{depth}", "net.depth": depth, "data.source": source}
+        for case, source in ((1, "low_rank"), (2, "gaussian"))
+        for depth in size["depths"]
+    )
+    single = {"name": "case1_L3_float32", "net.depth": 3, "data.source": "low_rank", "precision": "float32"}
     digits = {
+        "name": "digits_L3",
         "data.source": "digits",
         "data.rank": 10,
         "net.depth": 3,
@@ -38,6 +43,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
     }
     return config_dict.create(
         experiment="parsimony",
+        name="",
         seed=0,
         num_seeds=size["num_seeds"],
         precision="float64",

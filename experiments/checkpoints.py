@@ -66,9 +66,7 @@ class Checkpoints:
             warnings.warn(f"{file}: {error}; the run is planned anew", stacklevel=2)
             return None
 
-    def save(
-        self, position: Mapping[str, Any], carry: Any, pieces: Mapping[str, Mapping[str, np.ndarray]]
-    ) -> None:
+    def save(self, position: Mapping[str, Any], carry: Any, pieces: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         """Save position, carry (or None) and the pieces finished since the last checkpoint.
 
         The newest 3 checkpoints stay, and all pieces. After a restore that returned None, or without one,
@@ -216,9 +214,7 @@ def _first_difference(held: list[Any] | None, wanted: list[Any] | None) -> str:
     if held is None or wanted is None:
         old, new = ("no carry" if leaves is None else "a carry" for leaves in (held, wanted))
         return f"holds {old}, this run wants {new}"
-    old, new = (
-        {path: f"{dtype} {tuple(shape)}" for path, dtype, shape in leaves} for leaves in (held, wanted)
-    )
+    old, new = ({path: f"{dtype} {tuple(shape)}" for path, dtype, shape in leaves} for leaves in (held, wanted))
     # The order differs when no leaf does: name the first leaf that stands elsewhere.
     path = next((p for p in [*old, *new] if old.get(p) != new.get(p)), next(iter(new), ""))
     return f"carry{path} holds {old.get(path, 'nothing')}, this run wants {new.get(path, 'nothing')}"
@@ -263,9 +259,7 @@ def _load(folder: Path, abstract: Any, leaves: list[list[Any]]) -> Any:
     if named:
         with _checkpointer() as checkpointer:
             restored = checkpointer.restore(folder.absolute(), args=host)
-    arrays = [
-        restored[str(i)] if leaf.size else np.zeros(leaf.shape, leaf.dtype) for i, leaf in enumerate(data)
-    ]
+    arrays = [restored[str(i)] if leaf.size else np.zeros(leaf.shape, leaf.dtype) for i, leaf in enumerate(data)]
     keyed = [
         jax.random.wrap_key_data(jnp.asarray(array), impl=impl) if impl else array
         for array, (*_, impl) in zip(arrays, leaves, strict=True)

@@ -214,9 +214,7 @@ def table(claims: Iterable[Claim], console: "Console") -> None:
     for claim in claims:
         status = Text(claim.status, style=COLOURS[claim.status])
         # Text, since brackets in a statement are not markup.
-        grid.add_row(
-            Text(claim.id), Text(claim.statement), Text(_comparison(claim)), Text(_members(claim)), status
-        )
+        grid.add_row(Text(claim.id), Text(claim.statement), Text(_comparison(claim)), Text(_members(claim)), status)
     console.print(grid)
 
 

@@ -20,5 +20,5 @@ def digits(dtype: np.dtype) -> Labelled:
 
     Three pixels are empty in every image, so the inputs have rank 61.
     """
-    bundle = load_digits()
-    return Labelled((bundle.data.T / 16).astype(dtype), np.eye(10, dtype=dtype)[:, bundle.target])
+    pixels, classes = load_digits(return_X_y=True)
+    return Labelled((np.asarray(pixels).T / 16).astype(dtype), np.eye(10, dtype=dtype)[:, np.asarray(classes)])

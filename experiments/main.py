@@ -10,8 +10,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from experiments import settings
+from ml_collections import ConfigDict
+
+from experiments import checks, settings
 from experiments.store import Refused
 
 BAD_INPUT, OUR_ERROR = 2, 70
@@ -21,15 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check everything first, then run; return the exit code."""
     options, overrides = _parser().parse_known_args(arguments)
     try:
-        config = settings.load(options.config, overrides)
-        if problems := settings.collect(config, _validate):
-            raise settings.ConfigError(problems)
-        from rich.console import Console
-
+        config = _checked(options.config, overrides)
         from experiments.run import run
 
         workdir = Path(options.workdir or _default_workdir(options.config))
-        return run(config, workdir, Console(), strict=options.strict, replot=options.replot)
+        return run(config, workdir, strict=options.strict, replot=options.replot)
     except (settings.ConfigError, Refused) as refusal:
         print(*refusal.problems, sep="\n", file=sys.stderr)
         return BAD_INPUT
@@ -38,18 +37,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OUR_ERROR
 
 
+def _checked(spec: str, overrides: Sequence[str]) -> ConfigDict:
+    """The config, or every problem of it and of the command line at once."""
+    config = settings.read(spec)
+    if problems := settings.override(config, overrides) + checks.collect(config, _validate):
+        raise settings.ConfigError(problems)
+    return config
+
+
 def _default_workdir(spec: str) -> str:
     name, _, profile = spec.partition(".py")
     return f"runs/{Path(name).name}-{profile.removeprefix(':') or 'cpu'}"
 
 
-def _validate(checks: settings.Checks) -> None:
+def _validate(config_checks: checks.Checks) -> None:
     # Imported late, with JAX behind it: --help and most bad input need neither.
-    importlib.import_module(f"experiments.{checks.config.experiment}").validate(checks)
+    importlib.import_module(f"experiments.{config_checks.config.experiment}").validate(config_checks)
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line for one problem, without the usage above it."""
+        self.exit(BAD_INPUT, f"{message} (see --help)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _OneLineParser(
         prog="python -m experiments.main",
         description="Run a config into a run folder: results, claims table and figures.",
         epilog="Any field can be set: --config.net.depth=4, --config.sweep.net.scale=0.1,1.0, "
@@ -57,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         "70 an error of ours, 75 stopped after a checkpoint.",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, metavar="FILE[:PROFILE]", help="profiles: smoke, cpu (default), paper")
+    parser.add_argument(
+        "--config", required=True, metavar="FILE[:PROFILE]", help="profiles: smoke, cpu (default), paper"
+    )
     parser.add_argument("--workdir", metavar="DIR", help="the run folder (default: runs/NAME-PROFILE)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a law or printed claim fails")
     parser.add_argument("--replot", action="store_true", help="redo claims and figures from results.nc, without a run")

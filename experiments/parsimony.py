@@ -1,32 +1,34 @@
 """The law of parsimony (Yaras et al. 2023): a deep linear network beside the law that predicts it.
 
-Two systems run as a pair from one draw: the network under gradient descent, and the recursion of rho. What is observed is
-how far the one is from the other, in every layer.
+Two systems run as a pair from one draw: the network under gradient descent, and the recursion of rho. What is
+observed is how far the one is from the other, in every layer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments import plots
+from experiments.checks import Checks
 from experiments.claims import Claim, judge, report
 from experiments.datasets import digits
+from experiments.fields import leaves
+from experiments.parsimony_figures import figures
 from experiments.results import Group, Variable, groups
-from experiments.settings import Checks
 from lawlib.descent import Iterate, heavy_ball, sum_squared_error
-from lawlib.dynamics import Dynamics, Pair, pair
+from lawlib.dynamics import Dynamics, Knobs, Pair, pair
 from lawlib.initializers import orthogonal
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.problems import gaussian_data, low_rank_target, whiten
 from lawlib.subspaces import principal_angles
 from lawlib.theory import parsimony as theory
 from lawlib.types import Array, PyTree, Weights
+
+__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
 
 DIGITS_CLASSES, DIGITS_PIXELS, DIGITS_RANK = 10, 64, 61
 # A singular value counts as moved when it differs from rho by more than this, relative to rho.
@@ -43,8 +45,11 @@ VARIABLES = {
     "idle_value": Variable(LAYER, "1", "mean of the d - 2r singular values closest to rho"),
     "idle_deviation": Variable(LAYER, "1", "largest distance of those values from rho"),
     "num_moved": Variable(LAYER, "1", f"singular values that differ from rho by more than {MOVED:g} rho"),
-    "left_subspace_angles": Variable(("layer", "angle"), "rad", "the 2r principal angles of the left idle subspace to "
-        "U_{l,2} that the dimensions leave open; the others are 0"),
+    "left_subspace_angles": Variable(
+        ("layer", "angle"),
+        "rad",
+        "the 2r principal angles of the left idle subspace to U_{l,2} that the dimensions leave open; the others are 0",
+    ),
     "right_subspace_angles": Variable(("layer", "angle"), "rad", "the same on the right, to V_{l,2}"),
     "block_deviation": Variable(LAYER, "1", "||U_l^T W_l V_l - [W~_l 0; 0 rho I]||_F (eq. 5)"),
     "excess": Variable(LAYER, "1", "sigma_{2r+1}(W_l(t) - (rho(t)/eps) W_l(0))"),
@@ -53,7 +58,9 @@ VARIABLES = {
 
 
 class Network(NamedTuple):
-    """What one network draws once: (X, Y), or (None, Phi) where X = I, or None where all share them; W(0); the frames; the rates."""
+    """What one network draws once: its data ((X, Y), (None, Phi) where X = I, None where all share them), W(0),
+    the frames of Theorem 1, its rates.
+    """
 
     data: tuple | None
     start: Weights
@@ -64,8 +71,8 @@ class Network(NamedTuple):
 class Rho(NamedTuple):
     """The law's own state: the idle singular value now and a step before."""
 
-    value: Array
-    before: Array
+    value: Array | float
+    before: Array | float
 
 
 def validate(checks: Checks) -> None:
@@ -108,17 +115,17 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
 
 def _network(config: ConfigDict) -> Dynamics:
-    dtype, width, rank = jnp.dtype(config.precision), config.net.width, config.data.rank
+    dtype, rank = jnp.dtype(config.precision), config.data.rank
     descent = heavy_ball(_loss)
 
-    def init(key: Array, knobs: dict, shared: tuple) -> tuple[Network, Iterate]:
+    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Network, Iterate]:
         key_data, key_weights = jax.random.split(key)
         inputs, targets = shared or _draw(config, key_data, dtype)
         weights = _orthogonal_weights(config, key_weights, _number(config, knobs, "net.scale"), len(targets))
         cross = targets if inputs is None else targets @ inputs.T
-        rates = {name: _number(config, knobs, f"opt.{name}") for name in ("step_size", "weight_decay", "momentum")}
+        frames = theory.invariant_frames(weights, cross, rank)
         own_data = None if shared else (inputs, targets)
-        return Network(own_data, weights, theory.invariant_frames(weights, cross, rank), rates), descent.init(weights)
+        return Network(own_data, weights, frames, _rates(config, knobs)), descent.init(weights)
 
     def step(iterate: Iterate, problem: Network, shared: tuple) -> Iterate:
         return descent.step(iterate, *(problem.data or shared), **problem.rates)
@@ -129,10 +136,9 @@ def _network(config: ConfigDict) -> Dynamics:
 def _law(config: ConfigDict) -> Dynamics:
     """The recursion of rho (eqs. 6, 7, and 16 for momentum): it knows eps, the rates and the depth, and no matrix."""
 
-    def init(key: Array, knobs: dict, shared: tuple) -> tuple[dict, Rho]:
+    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[dict, Rho]:
         scale = _number(config, knobs, "net.scale")
-        rates = {name: _number(config, knobs, f"opt.{name}") for name in ("step_size", "weight_decay", "momentum")}
-        return rates, Rho(scale, scale)
+        return _rates(config, knobs), Rho(scale, scale)
 
     def step(rho: Rho, rates: dict, shared: tuple) -> Rho:
         if config.data.source == "low_rank":
@@ -149,12 +155,17 @@ def _compare(states: Pair, problems: Pair, shared: tuple) -> dict[str, Array]:
     frames, start = problem.frames, problem.start
     square = len(frames) - 1
     layers = (weights[:square], start[:square], frames[1:], frames[:-1])
-    stacked = (jax.tree.map(lambda *each: jnp.stack(each), *layer) for layer in layers)
+    stacked = (_stack(layer) for layer in layers)
     seen = jax.vmap(_compare_layer, (0, 0, 0, 0, None))(*stacked, rho)
     seen |= {"loss": _loss(weights, *(problem.data or shared)), "rho": rho}
     if len(frames) == len(weights):
         seen["readout_leak"] = jnp.linalg.norm(weights[-1] @ frames[-1].idle)
     return seen
+
+
+def _stack(trees: Sequence[PyTree]) -> PyTree:
+    first, *rest = trees
+    return jax.tree.map(lambda *each: jnp.stack(each), first, *rest)
 
 
 def _compare_layer(W: Array, start: Array, left: theory.Frame, right: theory.Frame, rho: Array) -> dict[str, Array]:
@@ -196,178 +207,102 @@ def _orthogonal_weights(config: ConfigDict, key: Array, scale: Array, num_output
     return (*stacked, orthogonal(scale)(last, (num_outputs, width), dtype))
 
 
-def _number(config: ConfigDict, knobs: dict, field: str) -> Array:
+def _rates(config: ConfigDict, knobs: Knobs) -> dict[str, Array]:
+    return {name: _number(config, knobs, f"opt.{name}") for name in ("step_size", "weight_decay", "momentum")}
+
+
+def _number(config: ConfigDict, knobs: Knobs, field: str) -> Array:
     """The member's own value of a numeric field: the swept one, or the config's."""
-    group, name = field.split(".")
-    return knobs[field] if field in knobs else jnp.asarray(config[group][name], config.precision)
+    return knobs[field] if field in knobs else jnp.asarray(leaves(config)[field], config.precision)
+
+
+DEVIATIONS = {
+    "idle_deviation": "|repeated singular value - rho(t)|",
+    "block_deviation": "||U^T W(t) V - [W~ 0; 0 rho I]||_F",
+    "excess": "sigma_{2r+1}(W(t) - (rho(t)/eps) W(0))",
+    "readout_leak": "||W_L(t) U_{L-1,2}||_F",
+}
+# Variants whose claims are judged together: name, data source, precision, bound on the deviations.
+FAMILIES = (
+    ("Case 1", "low_rank", "float64", 1e-12),
+    ("Case 2", "gaussian", "float64", 1e-12),
+    ("digits", "digits", "float64", 1e-12),
+    ("float32", "low_rank", "float32", 2e-4),
+)
 
 
 def claims(results: xr.DataTree) -> list[Claim]:
     """The verdict on Theorem 1 where the inputs are whitened, and on Figure 10 where they are not."""
-    found = groups(results)
-    whitened = [group for group in found if group.config.data.whiten]
-    judged = [claim for kind in KINDS for claim in kind.claims([g for g in whitened if kind.holds(g.config)])]
-    return judged + [claim for group in found if not group.config.data.whiten for claim in _without_whitening(group)]
+    found, judged = groups(results), []
+    for name, source, precision, bound in FAMILIES:
+        family = [g for g in found if g.config.data.whiten]
+        family = [g for g in family if (g.config.data.source, g.config.precision) == (source, precision)]
+        if family:
+            exact = precision == "float64"
+            judged += _deviations(f"{'T1.a' if exact else 'T1.c'} {name}", family, bound)
+            judged += _subspaces(f"T1.b {name}", family) if exact else []
+    return judged + [claim for g in found if not g.config.data.whiten for claim in _without_whitening(g)]
 
 
-class Kind(NamedTuple):
-    """A family of variants whose claims are judged together."""
-
-    name: str
-    source: str
-    precision: str
-    bound: float
-
-    def holds(self, config: ConfigDict) -> bool:
-        """Whether a variant belongs here."""
-        return (config.data.source, config.precision) == (self.source, self.precision)
-
-    def claims(self, members: list[Group]) -> list[Claim]:
-        """Theorem 1.a for these variants, and 1.b in float64; none where there are no variants."""
-        if not members:
-            return []
-        exact = self.precision == "float64"
-        return [*self._deviations(members, "T1.a" if exact else "T1.c"), *(self._subspaces(members) if exact else [])]
-
-    def _deviations(self, members: list[Group], id: str) -> Iterator[Claim]:
-        relative = " relative to the largest singular value" if self.source == "digits" else ""
-        for name, statement in DEVIATIONS.items():
-            if name in members[0].data:
-                sizes = [g.worst("singular_values") if relative else 1.0 for g in members]
-                values = [g.worst(name) / size for g, size in zip(members, sizes, strict=True)]
-                yield _judge(f"{id} {self.name}", members, f"{statement}{relative}", values, "<", self.bound)
-
-    def _subspaces(self, members: list[Group]) -> Iterator[Claim]:
-        id, rank = f"T1.b {self.name}", members[0].config.data.rank
-        moved = [np.where(g.worst("num_moved", 1, "min") < 2 * rank, -1, g.worst("num_moved", 1)) for g in members]
-        yield _judge(id, members, f"exactly 2r = {2 * rank} singular values differ from rho at every t >= 1", moved,
-                     "==", 2 * rank)
-        for side, frame in (("left", "U_2"), ("right", "V_2")):
-            angles = [g.worst(f"{side}_subspace_angles", 1) for g in members]
-            yield _judge(id, members, f"angle of the {side} idle subspace to {frame} in rad, t >= 1", angles, "<", 1e-9)
+def _deviations(id: str, family: list[Group], bound: float) -> Iterator[Claim]:
+    """T1.a and T1.c: every distance from the law, relative to the largest singular value on real data."""
+    relative = family[0].config.data.source == "digits"
+    for name, statement in DEVIATIONS.items():
+        if name in family[0].data:
+            sizes = [g.worst("singular_values") if relative else 1.0 for g in family]
+            values = np.concatenate([g.worst(name) / size for g, size in zip(family, sizes, strict=True)])
+            about = f"{statement}{' / sigma_1(W)' if relative else ''}, every layer and step"
+            yield judge(id, statement=about, values=values, relation="<", bound=bound, **_source(family))
 
 
-DEVIATIONS = {
-    "idle_deviation": "|repeated singular value - rho(t)|, every layer and step",
-    "block_deviation": "||U^T W V - [W~ 0; 0 rho I]||, every layer and step",
-    "excess": "sigma_{2r+1}(W_l(t) - (rho(t)/eps) W_l(0))",
-    "readout_leak": "||W_L U_{L-1,2}||: the last layer sees no idle direction",
-}
-KINDS = (
-    Kind("Case 1", "low_rank", "float64", 1e-12),
-    Kind("Case 2", "gaussian", "float64", 1e-12),
-    Kind("digits", "digits", "float64", 1e-12),
-    Kind("Case 1, float32", "low_rank", "float32", 2e-4),
-)
+def _subspaces(id: str, family: list[Group]) -> Iterator[Claim]:
+    """T1.b, from t = 1 on: at t = 0 all values coincide and singular vectors mean nothing."""
+    rank = family[0].config.data.rank
+    counts = [[g.worst("num_moved", 1, reduce) for g in family] for reduce in ("min", "max")]
+    fewest, most = (np.concatenate(each) for each in counts)
+    moved = np.where(2 * rank - fewest > most - 2 * rank, fewest, most)
+    about = f"number of singular values that differ from rho, t >= 1: exactly 2r = {2 * rank}"
+    yield judge(id, statement=about, values=moved, relation="==", bound=2 * rank, **_source(family))
+    angles = [np.maximum(g.worst("left_subspace_angles", 1), g.worst("right_subspace_angles", 1)) for g in family]
+    about = "angle (rad) of the idle subspaces to U_2 and V_2, t >= 1"
+    yield judge(id, statement=about, values=np.concatenate(angles), relation="<", bound=1e-9, **_source(family))
 
 
-def _judge(id: str, members: list[Group], statement: str, values: list, relation: str, bound: float, **more: Any) -> Claim:
-    depths = sorted({group.config.net.depth for group in members})
-    where = f"L = {depths[0]}" if len(depths) == 1 else f"L = {depths[0]} to {depths[-1]}"
-    about = {"kind": "law", "paper": PAPER, "figure": "Theorem 1", "diverged": sum(g.diverged for g in members)}
-    flat = np.concatenate(values)
-    return judge(id, statement=f"{statement} ({where})", values=flat, relation=relation, bound=bound, **about | more)
+def _source(family: list[Group]) -> dict[str, Any]:
+    depths = sorted({g.config.net.depth for g in family})
+    where = f"Theorem 1, L = {', '.join(map(str, depths))}"
+    return {"kind": "law", "paper": PAPER, "figure": where, "diverged": sum(g.diverged for g in family)}
 
 
 def _without_whitening(group: Group) -> list[Claim]:
-    """Figure 10: what remains of the law at the end of a run on inputs that are not whitened."""
-    width, rank = group.config.net.width, group.config.data.rank
+    """Figure 10, at the end of the run, over the layers l < L: what remains of the law, and what does not."""
+    width, rank, source = group.config.net.width, group.config.data.rank, group.config.data.source
     final = group.data.isel(step=-1)
-    still = _per_member(np.abs(final.singular_values - group.config.net.scale) < 1e-3, "index", "layer")
+    still = _fewest(np.abs(final.singular_values - group.config.net.scale) < 1e-3, "index")
     angles = np.maximum(final.left_subspace_angles, final.right_subspace_angles)
-    small = width - 4 * rank + _per_member(angles < 1e-3, "angle", "layer")
     largest = angles.max(("angle", "layer")).values.ravel()
-    about = {"paper": PAPER, "figure": "Fig. 10", "diverged": group.diverged}
-    subject = f"of {width} singular values within 1e-3 of eps at the end, every layer l < L"
-    tilt = "largest angle in rad between the idle subspace at the end and at the start"
-    count = f"of {width - 2 * rank} angles of the idle subspace below 1e-3 rad; {width - 4 * rank} are 0 by dimension alone"
-    reports = [report(f"F10 {group.config.data.source}", statement=count, values=small, statistic="min", **about)]
-    if group.config.data.source == "digits":
-        reports += [
-            report("F10 digits", statement=subject, values=still, statistic="min", **about),
-            report("F10 digits", statement=tilt, values=largest, **about),
+    about = {"id": f"F10 {source}", "paper": PAPER, "figure": "Fig. 10", "diverged": group.diverged}
+    unchanged = f"of {width} singular values within 1e-3 of eps at the end"
+    # Two subspaces of dimension d - 2r in d dimensions share d - 4r directions: those angles cannot fail to be 0,
+    # so that the count of small angles is reported and not judged.
+    shared = width - 4 * rank
+    count = f"of {width - 2 * rank} idle-subspace angles below 1e-3 rad; {shared} are 0 by dimension alone"
+    small = shared + _fewest(angles < 1e-3, "angle")
+    tilt = "largest angle (rad) of the idle subspaces, end to start"
+    if source == "digits":
+        return [
+            report(statement=unchanged, values=still, statistic="min", **about),
+            report(statement=count, values=small, statistic="min", **about),
+            report(statement=tilt, values=largest, **about),
         ]
-        return reports
-    printed = f"'the subspaces evolve very little' is false: {tilt}"
+    little = f"'subspaces evolve very little' is false: {tilt}"
     return [
-        judge("F10 gaussian", kind="law", statement=subject, values=still, relation=">=", bound=20, **about),
-        judge("F10 gaussian", kind="printed", statement=printed, values=largest, relation=">", bound=0.1, **about),
-        *reports,
+        judge(kind="law", statement=unchanged, values=still, relation=">=", bound=20, **about),
+        report(statement=count, values=small, statistic="min", **about),
+        judge(kind="printed", statement=little, values=largest, relation=">", bound=0.1, **about),
     ]
 
 
-def _per_member(flags: xr.DataArray, counted: str, layers: str) -> np.ndarray:
-    """How many flags are set, in the layer where they are fewest."""
-    return flags.sum(counted).min(layers).values.ravel()
-
-
-def figures(results: xr.DataTree) -> dict[str, Figure]:
-    """All layers of one member of every float64 variant, and every member's deviations in one picture."""
-    found = groups(results)
-    drawn = {f"layers_{group.name}": _layers(group) for group in found if group.config.precision == "float64"}
-    return {"deviations": _deviations(found), **drawn}
-
-
-def _layers(group: Group) -> Figure:
-    """A column for each layer, time along every axis: spectrum, angles, rho, deviations (Figures 3, 8, 9, 10)."""
-    config, steps = group.config, group.data.step.values
-    knobs = [dim for dim in group.data.first_bad_step.dims if dim != "seed"]
-    member = group.data.isel(dict.fromkeys(("seed", *knobs), 0))
-    depth = member.sizes["layer"]
-    drawn = plots.figure(3.4 * depth + 1.6, 11.0)
-    drawn.suptitle(_title(config, member, knobs))
-    rows = drawn.subplots(5, depth, sharex=True, squeeze=False, height_ratios=(1.3, 1, 1, 1.1, 1.1))
-    for layer, column in enumerate(rows.T):
-        one = member.isel(layer=layer)
-        column[0].set_title(f"layer {layer + 1}")
-        moves = (one.singular_values - one.rho).T.values
-        plots.heat(column[0], steps, moves, "singular value − ρ(t)", diverging=True, last=layer == depth - 1)
-        for row, side in ((1, "right"), (2, "left")):
-            angles = np.degrees(one[f"{side}_angles"].T.values)
-            angles[:, steps == 0] = np.nan  # all values coincide at the start: its singular vectors mean nothing
-            name = f"angle of {side} vector\nto {'V' if side == 'right' else 'U'}₂ (degrees)"
-            plots.heat(column[row], steps, angles, name, limits=(0, 90), last=layer == depth - 1)
-        _rho_panel(column[3], group, layer, knobs)
-        curves = {"|idle − ρ|": one.idle_deviation, "block deviation": one.block_deviation, "σ₂ᵣ₊₁(W − ρ/ε W₀)": one.excess}
-        plots.series(column[4], steps, {name: curve.values for name, curve in curves.items()},
-                     bound=1e-12 if config.data.whiten else None, legend=layer == 0)
-    plots.label_rows(rows, ("index i, descending", "index i", "index i", "idle value", "deviation"))
-    plots.time_axis(rows, config.observe.spacing)
-    return drawn
-
-
-def _title(config: ConfigDict, member: xr.Dataset, knobs: list[str]) -> str:
-    data = {"low_rank": f"rank-{config.data.rank} target (Case 1)", "digits": "handwritten digits", "gaussian": "Gaussian data"}
-    whitened = "" if config.data.source == "low_rank" else ", whitened (Case 2)" if config.data.whiten else ", not whitened"
-    values = ", ".join(f"{knob.replace('_', ' ')} {float(member[knob]):g}" for knob in knobs)
-    title = f"{data[config.data.source]}{whitened}: d = {config.net.width}, L = {config.net.depth}, 2r = {2 * config.data.rank}"
-    return f"{title}\nseed 0{', ' if values else ''}{values}"
-
-
-def _rho_panel(axes: Any, group: Group, layer: int, knobs: list[str]) -> None:
-    """The idle value as measured, wide and in colour, under rho as predicted, thin and black, for every knob."""
-    seed = group.data.isel(seed=0, layer=layer).stack(member=knobs) if knobs else group.data.isel(seed=0, layer=layer).expand_dims("member", -1)
-    for place in range(min(seed.sizes["member"], len(plots.COLOURS))):
-        one = seed.isel(member=place)
-        label = ", ".join(f"{LETTERS[knob]}={float(one[knob]):g}" for knob in knobs) or "measured"
-        axes.plot(seed.step, one.idle_value, color=plots.COLOURS[place], linewidth=4, alpha=0.6, label=label)
-        axes.plot(seed.step, one.rho, color="black", linewidth=0.9, label=None if place else "ρ(t), predicted")
-    if layer == 0:
-        axes.legend(loc="best", ncols=2)
-
-
-LETTERS = {"weight_decay": "λ", "momentum": "μ", "scale": "ε", "step_size": "η"}
-
-
-def _deviations(found: list[Group]) -> Figure:
-    """Every member's worst deviation over layers and steps, variant by variant."""
-    drawn = plots.figure(max(6.0, 1.1 * len(found) + 2.5), 4.2)
-    axes = drawn.subplots()
-    for place, (name, label) in enumerate(zip(DEVIATIONS, ("|idle value − ρ|", "block deviation", "excess σ₂ᵣ₊₁", "readout leak"), strict=True)):
-        columns = {group.name: group.worst(name) if name in group.data else np.full(1, np.nan) for group in found}
-        plots.strip(axes, columns, colour=plots.COLOURS[place], offset=0.22 * (place - 1.5), label=label)
-    axes.axhline(1e-12, color="black", linestyle="--", linewidth=1.0, label="bound, float64")
-    axes.axhline(2e-4, color="black", linestyle=":", linewidth=1.0, label="bound, float32")
-    axes.set_ylabel("worst deviation of a member")
-    drawn.legend(loc="outside upper center", ncols=6)
-    return drawn
+def _fewest(flags: xr.DataArray, counted: str) -> np.ndarray:
+    """How many flags are set, in each member's layer where they are fewest."""
+    return flags.sum(counted).min("layer").values.ravel()

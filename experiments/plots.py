@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 
 from experiments.store import replacing
@@ -14,7 +17,7 @@ __all__ = ["COLOURS", "figure", "heat", "label_rows", "save", "series", "strip",
 
 # Okabe and Ito's palette: told apart by every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     "axes.spines.top": False,
@@ -31,53 +34,63 @@ STYLE = {
 LOG_FLOOR = 1e-17
 
 
+mpl.rcParams.update(STYLE)
+
+
 def figure(width: float, height: float) -> Figure:
     """An empty figure of this size in inches, laid out so that nothing overlaps."""
-    with mpl.rc_context(STYLE):
-        return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def save(drawn: Figure, folder: Path, name: str) -> None:
     """Write NAME.png and NAME.pdf into the folder, each by rename."""
     folder.mkdir(exist_ok=True)
     for kind in ("png", "pdf"):
-        with replacing(folder / f"{name}.{kind}") as partial, mpl.rc_context(STYLE):
+        with replacing(folder / f"{name}.{kind}") as partial:
             drawn.savefig(partial, format=kind)
 
 
 def heat(
-    axes: Axes,
+    row: Sequence[Axes],
     steps: np.ndarray,
     values: np.ndarray,
     name: str,
     *,
-    diverging: bool = False,
     limits: tuple[float, float] | None = None,
-    last: bool = True,
+    linear_below: float = 0.0,
 ) -> None:
-    """A map of values (index, step), index 1 on top; grey where there is none; its colour bar beside the last column."""
-    most = float(np.nanmax(np.abs(values))) or 1.0
-    low, high = limits or ((-most, most) if diverging else (0.0, most))
-    colours = mpl.colormaps["PuOr_r" if diverging else "cividis"].with_extremes(bad="lightgrey")
-    index = np.arange(1, len(values) + 1)
-    mesh = axes.pcolormesh(steps, index, values, cmap=colours, vmin=low, vmax=high, shading="nearest", rasterized=True)
-    axes.set_ylim(len(values) + 0.5, 0.5)
-    axes.grid(visible=False)
-    bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.05, pad=0.02)
-    if last:
-        bar.set_label(name)
+    """Maps of values (panel, index, step) with one colour bar, index 1 on top; grey where there is no value.
+
+    Within ``limits`` colours are linear; without them they diverge from 0, linear up to ``linear_below`` and
+    logarithmic beyond, so that what does not move stays white.
+    """
+    if limits:
+        norm, palette = Normalize(*limits), "cividis"
+    else:
+        most = max(float(np.nanmax(np.abs(values))), 10 * linear_below)
+        norm, palette = SymLogNorm(linear_below, vmin=-most, vmax=most), "PuOr_r"
+    colours = mpl.colormaps[palette].with_extremes(bad="lightgrey")
+    index = np.arange(1, values.shape[1] + 1)
+    for axes, panel in zip(row, values, strict=True):
+        axes.pcolormesh(steps, index, panel, cmap=colours, norm=norm, shading="nearest", rasterized=True)
+        axes.set_ylim(len(index) + 0.5, 0.5)
+        axes.grid(visible=False)
+    row[0].figure.colorbar(ScalarMappable(norm, colours), ax=list(row), label=name, pad=0.01)
 
 
-def series(
-    axes: Axes, steps: np.ndarray, lines: Mapping[str, np.ndarray], *, bound: float | None = None, legend: bool = True
-) -> None:
+def series(axes: Axes, steps: np.ndarray, lines: Mapping[str, np.ndarray], *, bound: float | None = None) -> None:
     """Several curves over the steps on a log axis, with the bound that they must stay below."""
     for colour, (label, values) in zip(COLOURS, lines.items(), strict=False):
         axes.semilogy(steps, np.maximum(values, LOG_FLOOR), color=colour, label=label)
     if bound is not None:
         axes.axhline(bound, color="black", linestyle="--", linewidth=1.0, label=f"bound {bound:g}")
-    if legend:
-        axes.legend(loc="best")
+
+
+def strip(axes: Axes, rows: Sequence[np.ndarray], *, colour: str, offset: float, label: str) -> None:
+    """One dot a member on each row, on a log axis: where every member lies, not an average."""
+    places = np.concatenate([np.full(len(values), row + offset) for row, values in enumerate(rows)])
+    dots = np.maximum(np.concatenate(list(rows)), LOG_FLOOR)
+    axes.semilogx(dots, places, "|", color=colour, markersize=6, label=label)
 
 
 def label_rows(rows: np.ndarray, names: Sequence[str]) -> None:
@@ -92,12 +105,3 @@ def time_axis(rows: np.ndarray, spacing: str) -> None:
         axes.set_xlabel("step t")
         if spacing == "log":
             axes.set_xscale("symlog", linthresh=1.0)
-
-
-def strip(axes: Axes, columns: Mapping[str, np.ndarray], *, colour: str, offset: float = 0.0, label: str = "") -> None:
-    """One dot a member over each column's name, on a log axis: where every member lies, not an average."""
-    for place, values in enumerate(columns.values()):
-        spread = np.linspace(-0.1, 0.1, len(values)) if len(values) > 1 else np.zeros(1)
-        dots = np.maximum(values, LOG_FLOOR)
-        axes.semilogy(place + offset + spread, dots, ".", color=colour, markersize=3, label=label if not place else None)
-    axes.set_xticks(range(len(columns)), list(columns), rotation=30, ha="right")

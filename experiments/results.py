@@ -1,8 +1,8 @@
 """Results as labelled arrays: put together from the pieces of a run, and read again by claims and figures."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -12,7 +12,10 @@ from experiments import settings
 
 __all__ = ["Group", "Variable", "assemble", "groups"]
 
-MARKS = {"first_done": "first step at which it was done", "first_bad_step": "first step with a value not finite"}
+MARKS = {
+    "first_done": "first step at which it was done",
+    "first_bad_step": "first step with a value not finite",
+}
 
 
 class Variable(NamedTuple):
@@ -31,14 +34,19 @@ class Group(NamedTuple):
     data: xr.Dataset
 
     @property
+    def knobs(self) -> list[str]:
+        """The swept knobs, by the names of their dimensions."""
+        return [str(dim) for dim in self.data.first_bad_step.dims if dim != "seed"]
+
+    @property
     def diverged(self) -> int:
         """How many members met a value that is not finite."""
         return int((self.data.first_bad_step >= 0).sum())
 
     def worst(self, name: str, first_step: int = 0, reduce: str = "max") -> np.ndarray:
-        """One number per member: the largest (or smallest) value of a variable from ``first_step`` on, NaN if any is."""
+        """One number per member: a variable's largest (or smallest) value from ``first_step`` on, NaN if any is."""
         values = self.data[name].sel(step=slice(first_step, None))
-        inner = [dim for dim in values.dims if dim not in self.data.first_bad_step.dims]
+        inner = [dim for dim in values.dims if dim not in ("seed", *self.knobs)]
         return getattr(values, reduce)(inner, skipna=False).values.ravel()
 
 
@@ -54,7 +62,7 @@ def assemble(
     name: str,
     config: ConfigDict,
     times: np.ndarray,
-    chunks: Iterable[list[Mapping[str, np.ndarray]]],
+    chunks: Iterable[Sequence[Mapping[str, np.ndarray]]],
     variables: Mapping[str, Variable],
 ) -> xr.Dataset:
     """The labelled observations of one variant; members become the grid of seed and swept knobs.
@@ -69,7 +77,11 @@ def assemble(
 
     def variable(field: str, dims: tuple[str, ...], units: str, meaning: str) -> tuple:
         values = np.concatenate([chunk[field] for chunk in joined])
-        return (*axes, *dims), values.reshape(*shape, *values.shape[1:]), {"units": units, "long_name": meaning}
+        return (
+            (*axes, *dims),
+            values.reshape(*shape, *values.shape[1:]),
+            {"units": units, "long_name": meaning},
+        )
 
     seen = [field for field in variables if field in joined[0]]
     data = {field: variable(field, ("step", *variables[field].dims), *variables[field][1:]) for field in seen}
@@ -78,7 +90,7 @@ def assemble(
     return xr.Dataset(data, {**axes, "step": times}, attrs)
 
 
-def _join(pieces: list[Mapping[str, np.ndarray]], num_times: int) -> dict[str, np.ndarray]:
+def _join(pieces: Sequence[Mapping[str, np.ndarray]], num_times: int) -> dict[str, np.ndarray]:
     """Join the segments of a chunk in time; one that ended early is frozen, so its last observation repeats."""
     whole: dict[str, np.ndarray] = {mark: pieces[-1][mark] for mark in MARKS}
     for field in pieces[0].keys() - MARKS.keys():

@@ -3,6 +3,7 @@
 import importlib
 import json
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from lawlib.dynamics import Dynamics
 from lawlib.sweep import Members, Plan, Position, Segment, grid, outline, plan, sweep
 
 DONE, CLAIM_FAILED, STOPPED = 0, 1, 75
+# Where there is no terminal to ask, tables and progress are printed this wide.
+LINE_WIDTH = 120
 
 
 class Work(NamedTuple):
@@ -37,7 +40,7 @@ class Work(NamedTuple):
     system: tuple[Dynamics, jax.Array, Members, Any]
 
 
-def run(config: ConfigDict, workdir: Path, console: Console, *, strict: bool = False, replot: bool = False) -> int:
+def run(config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool = False) -> int:
     """Run a config into its folder, or go on where it was stopped; return the exit code.
 
     A complete folder is judged and printed again without a run; ``replot`` redoes claims and figures from results.nc.
@@ -46,11 +49,12 @@ def run(config: ConfigDict, workdir: Path, console: Console, *, strict: bool = F
         Refused: The folder is another's, locked or cannot be written; nothing was made.
     """
     prepare()
+    console = Console() if sys.stdout.isatty() else Console(width=LINE_WIDTH)
     experiment = importlib.import_module(f"experiments.{config.experiment}")
     with open_run(workdir, settings.to_plain(config)) as folder:
         if not (folder.path / "results.nc").exists():
-            with _stopwatch(folder) as compiling, _signals() as stop:
-                finished = _simulate(config, experiment, folder, console, stop, compiling)
+            with _stopwatch(folder), _signals() as stop:
+                finished = _simulate(config, experiment, folder, console, stop)
             if not finished:
                 console.print(f"stopped after a checkpoint; the same command goes on from there ({workdir})")
                 return STOPPED
@@ -86,7 +90,11 @@ def work_of(config: ConfigDict, experiment: ModuleType) -> list[Work]:
 
 
 def _simulate(
-    config: ConfigDict, experiment: ModuleType, folder: RunFolder, console: Console, stop: list, compiling: list
+    config: ConfigDict,
+    experiment: ModuleType,
+    folder: RunFolder,
+    console: Console,
+    stop: list,
 ) -> bool:
     """Compute what is missing and write results.nc; False when stopped by a signal after a checkpoint."""
     work, checkpoints, mesh = work_of(config, experiment), Checkpoints(folder.path), _mesh()
@@ -116,9 +124,7 @@ def _plans(work: list[Work], checkpoints: Checkpoints, num_devices: int) -> list
     platform = {name: environment()[name] for name in ("versions", "platform", "device_kind", "device_count")}
     stored = checkpoints.stored_plan()
     if stored is None or stored["platform"] != platform:
-        chosen = [
-            plan(*v.system, len(v.times), on_cpu=on_cpu, num_devices=num_devices, **_cut(v.config)) for v in work
-        ]
+        chosen = [plan(*v.system, len(v.times), on_cpu=on_cpu, num_devices=num_devices, **_cut(v.config)) for v in work]
         stored = {"platform": platform, "plans": [list(each) for each in chosen]}
         checkpoints.store_plan(stored)
     return [Plan(*each) for each in stored["plans"]]
@@ -146,7 +152,7 @@ def _segments(
         finished, before = sum(sizes[:index]), sum(works[:index])
         reporter.report(variant.name, finished, before / sum(works), "compiling")
         cut = {"plan": plans[index], "mesh": mesh, "resume": resume}
-        for segment in sweep(*variant.system, variant.times, **cut):
+        for segment in sweep(*variant.system, variant.times.tolist(), **cut):
             rows, seen = segment.members, len(variant.times) if segment.last else segment.times.stop
             yield {"variant": index, **segment.position._asdict(), "last": segment.last}, segment
             done = before + rows.start * len(variant.times) + (rows.stop - rows.start) * seen
@@ -202,18 +208,18 @@ def _mesh() -> jax.sharding.Mesh:
 
 
 @contextmanager
-def _stopwatch(folder: RunFolder) -> Iterator[list[float]]:
+def _stopwatch(folder: RunFolder) -> Iterator[None]:
     """Record the start and the end of a run, its wall time split into compiling and running."""
     folder.record_start()
-    began, compiling = time.monotonic(), []
+    began, compiling = time.monotonic(), [0.0]
 
-    def listen(event: str, seconds: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if event.endswith("backend_compile_duration"):
-            compiling.append(seconds)
+            compiling.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        yield compiling
+        yield
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
         wall = time.monotonic() - began

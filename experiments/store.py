@@ -180,9 +180,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         f"{path}: folder has {old.get(path, 'nothing')}, this run wants {new.get(path, 'nothing')}"
         for path in paths[:MAX_DIFFERENCES]
     ]
-    return lines + (
-        [f"{len(paths) - len(lines)} more of {len(paths)} differences"] if paths[len(lines) :] else []
-    )
+    return lines + ([f"{len(paths) - len(lines)} more of {len(paths)} differences"] if paths[len(lines) :] else [])
 
 
 def _fields(value: Any, path: str = "") -> dict[str, str]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lawlib.types import Float, Matrix, PyTree, Scalar
+from lawlib.types import Matrix, PyTree, Scalar
 
 __all__ = [
     "Descent",
@@ -25,7 +25,7 @@ __all__ = [
     "transformed",
 ]
 
-Rate = Float | float
+Rate = Scalar | float
 
 
 class Iterate(NamedTuple):
@@ -108,7 +108,9 @@ def transformed(loss: Callable[..., Scalar], transform: optax.GradientTransforma
 
     def step(iterate: Iterate, *data: PyTree) -> Iterate:
         gradients = jax.grad(loss)(iterate.weights, *data)
-        updates, memory = transform.update(gradients, iterate.memory, iterate.weights)
+        # optax raises its rates to an integer count, a mixture of dtypes that strict promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, memory = transform.update(gradients, iterate.memory, iterate.weights)
         return Iterate(optax.apply_updates(iterate.weights, updates), memory)
 
     return Descent(lambda weights: Iterate(weights, transform.init(weights)), step)

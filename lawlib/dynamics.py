@@ -10,7 +10,20 @@ from jax import lax
 
 from lawlib.types import Array, Bool, Int, PRNGKey, PyTree
 
-__all__ = ["Dynamics", "Pair", "Trajectory", "Watched", "advance", "begin", "gaps", "pair", "simulate", "starting_at", "until"]
+__all__ = [
+    "Dynamics",
+    "Knobs",
+    "Pair",
+    "Trajectory",
+    "Watched",
+    "advance",
+    "begin",
+    "gaps",
+    "pair",
+    "simulate",
+    "starting_at",
+    "until",
+]
 
 Knobs = Mapping[str, Any]
 Observations = Mapping[str, Any]
@@ -107,7 +120,8 @@ def pair(first: Dynamics, second: Dynamics, observe: Callable[[Pair, Pair, PyTre
 
     def step(states: Pair, problems: Pair, shared: PyTree) -> Pair:
         return Pair(
-            first.step(states.first, problems.first, shared), second.step(states.second, problems.second, shared)
+            first.step(states.first, problems.first, shared),
+            second.step(states.second, problems.second, shared),
         )
 
     return Dynamics(init, step, observe)
@@ -169,8 +183,8 @@ def advance(
     kept: PyTree,
     shared: PyTree,
     now: int | Int[Array, ""],
-    gaps: Int[Array | np.ndarray, "T"],
-    keep: Int[Array | np.ndarray, "_"],
+    gaps: Int[Array | np.ndarray, " T"],
+    keep: Int[Array | np.ndarray, " _"],
 ) -> Trajectory:
     """Carry a run on from step ``now`` through ``len(gaps)`` observations: a scan, with a loop up to the next one.
 
@@ -189,7 +203,7 @@ def advance(
     return Trajectory(problem, state, kept, observations)
 
 
-def _keep(kept: PyTree, state: PyTree, here: Bool[Array, "_"]) -> PyTree:
+def _keep(kept: PyTree, state: PyTree, here: Bool[Array, " _"]) -> PyTree:
     def write(kept: PyTree) -> PyTree:
         return jax.tree.map(lambda all_kept, x: all_kept.at[jnp.argmax(here)].set(x), kept, state)
 

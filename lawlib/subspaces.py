@@ -148,9 +148,7 @@ def wedin(A: Float[Array, "m n"], A_tilde: Float[Array, "m n"], rank: int) -> We
     perturbation_right = jnp.linalg.norm(_matmul(P, R_tilde))
     gap = s_tilde[rank - 1] - _value_after(s, rank)
     bound = jnp.where(gap > 0, jnp.maximum(perturbation_left, perturbation_right) / gap, jnp.inf)
-    return Wedin(
-        sin_theta(L_tilde, L), sin_theta(R_tilde, R), perturbation_left, perturbation_right, gap, bound
-    )
+    return Wedin(sin_theta(L_tilde, L), sin_theta(R_tilde, R), perturbation_left, perturbation_right, gap, bound)
 
 
 def _by_dimension(U: Array, V: Array) -> tuple[Array, Array]:

@@ -160,7 +160,13 @@ def sweep(
 
 
 def _programs(
-    dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree, batch: int, mesh: Mesh, keep: np.ndarray
+    dynamics: Dynamics,
+    key: PRNGKey,
+    members: Members,
+    shared: PyTree,
+    batch: int,
+    mesh: Mesh,
+    keep: np.ndarray,
 ) -> tuple[Callable, Callable]:
     """The two compiled functions of a sweep: begin a chunk, and carry it on; each device maps over its own members."""
     each = P(MEMBERS)

@@ -6,7 +6,7 @@ __all__ = ["Array", "Bool", "Float", "Int", "Matrix", "PRNGKey", "PyTree", "Scal
 
 PRNGKey = Key[Array, ""]
 Scalar = Float[Array, ""]
-Vector = Float[Array, "_"]
+Vector = Float[Array, " _"]
 Matrix = Float[Array, "_ _"]
 # (W_1, ..., W_L), W_l maps layer l-1 to layer l. A PyTree, since beartype samples one random item of a tuple.
 Weights = PyTree[Float[Array, "_ _"]]

@@ -2,11 +2,12 @@
 
 import os
 
-import experiments  # noqa: F401  (prepares the process before JAX touches a device)
 import hypothesis
 import jax
 import jax.numpy as jnp
 import pytest
+
+import experiments  # noqa: F401  (prepares the process before JAX touches a device)
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")

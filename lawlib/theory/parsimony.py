@@ -6,8 +6,8 @@ known at initialization. On its complement every singular value equals rho(t), a
     W_l(t) = U_l [[W~_l(t), 0], [0, rho(t) I_m]] V_l^T,   V_{l+1} = U_l,   m = d - 2r,   W~_l(0) = eps I.
 
 Case 1: square layers, Phi = Y X^T of rank r. Case 2: d_y = r outputs, the last layer r x d outside the decomposition.
-Throughout the inputs are whitened (X X^T = I) and the loss is 1/2 ||W_{L:1} X - Y||_F^2, a sum over entries, with weight
-decay lambda/2 sum_l ||W_l||_F^2.
+Throughout the inputs are whitened (X X^T = I) and the loss is 1/2 ||W_{L:1} X - Y||_F^2, a sum over entries, with
+weight decay lambda/2 sum_l ||W_l||_F^2.
 """
 
 from typing import NamedTuple
@@ -25,9 +25,9 @@ __all__ = [
     "angle_to_idle",
     "block_decomposition",
     "block_deviation",
+    "excess_value",
     "invariant_frames",
     "predicted_spectrum",
-    "excess_value",
     "rho_square",
     "rho_wide",
     "split_spectrum",
@@ -59,8 +59,8 @@ class Split(NamedTuple):
     subspaces of dimension m = d - 2r always share m - 2r directions, and the other angles are those of the active ones.
     """
 
-    moved: Int[Array, "k"]
-    idle: Int[Array, "m"]
+    moved: Int[Array, " k"]
+    idle: Int[Array, " m"]
 
 
 def rho_square(rho: Rate, before: Rate, *, depth: int, step_size: Rate, weight_decay: Rate, momentum: Rate) -> Rate:
@@ -128,23 +128,24 @@ def excess_value(W: Matrix, start: Matrix, rho: Rate, *, scale: Rate, rank: int)
     return jnp.linalg.svd(W - (rho / scale) * start, compute_uv=False)[2 * rank]
 
 
-def split_spectrum(values: Float[Array, "d"], rho: Rate, num_idle: int) -> Split:
-    """Which singular values idle, the ``num_idle`` closest to rho, and which have moved, as indices.
+def split_spectrum(values: Float[Array, " d"], rho: Rate, num_idle: int) -> Split:
+    """Which singular values idle, the ``num_idle`` closest to |rho|, and which have moved, as indices.
 
-    Chosen by closeness and not by order: rho starts among the others and is overtaken by them.
+    Chosen by closeness and not by order: rho starts among the others and is overtaken by them. Momentum can carry rho
+    below 0, and the singular value is then -rho.
     """
-    closest_first = jnp.argsort(jnp.abs(values - rho))
+    closest_first = jnp.argsort(jnp.abs(values - abs(rho)))
     return Split(moved=closest_first[num_idle:], idle=closest_first[:num_idle])
 
 
-def angle_to_idle(vectors: Float[Array, "d n"], frame: Frame) -> Float[Array, "n"]:
-    """Angle in radians of each column to the frame's idle subspace: 0 for a direction that idles, pi/2 for one that learns."""
+def angle_to_idle(vectors: Float[Array, "d n"], frame: Frame) -> Float[Array, " n"]:
+    """Angle in radians of each column to the frame's idle subspace: 0 if the direction idles, pi/2 if it learns."""
     inside, outside = (jnp.linalg.norm(block.T @ vectors, axis=0) for block in (frame.idle, frame.active))
     return jnp.arctan2(outside, inside)
 
 
-def predicted_spectrum(reduced: Float[Array, "k k"], rho: Rate, width: int) -> Float[Array, "d"]:
-    """All singular values of W_l(t), descending: those of W~_l(t), and rho(t) repeated m = width - 2r times (eq. 8)."""
+def predicted_spectrum(reduced: Float[Array, "k k"], rho: Rate, width: int) -> Float[Array, " d"]:
+    """All singular values of W_l(t), descending: those of W~_l(t), and |rho(t)| repeated m = width - 2r times (eq. 8)."""
     active = jnp.linalg.svd(reduced, compute_uv=False)
-    idle = jnp.broadcast_to(jnp.asarray(rho, reduced.dtype), (width - active.shape[0],))
+    idle = jnp.broadcast_to(jnp.asarray(abs(rho), reduced.dtype), (width - active.shape[0],))
     return jnp.sort(jnp.concatenate([active, idle]), descending=True)

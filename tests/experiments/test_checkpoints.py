@@ -22,9 +22,7 @@ def carry_at(step):
     dtypes = (jnp.bfloat16, jnp.float32, jnp.float64, jnp.int8)
     weights = tuple(jnp.asarray(100 * draw.standard_normal((2, 3))).astype(dtype) for dtype in dtypes)
     weights = (*weights, jnp.asarray([np.nan, -0.0, np.inf]), jnp.asarray([True, False]))
-    return Carry(
-        weights, jnp.asarray(step, jnp.int32), jax.random.split(jax.random.key(step), 2), jnp.zeros((0, 2))
-    )
+    return Carry(weights, jnp.asarray(step, jnp.int32), jax.random.split(jax.random.key(step), 2), jnp.zeros((0, 2)))
 
 
 def abstract_at(position):
@@ -41,8 +39,7 @@ def piece_at(step):
 
 def bits(tree):
     leaves = [
-        jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
-        for x in jax.tree.leaves(tree)
+        jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in jax.tree.leaves(tree)
     ]
     return [(str(x.dtype), x.shape, np.asarray(x).tobytes()) for x in leaves]
 
@@ -196,9 +193,7 @@ def wants_other_shape(position):
 
 
 def wants_other_keys(position):
-    return abstract_at(position)._replace(
-        key=jax.eval_shape(lambda: jax.random.split(jax.random.key(0, impl="rbg")))
-    )
+    return abstract_at(position)._replace(key=jax.eval_shape(lambda: jax.random.split(jax.random.key(0, impl="rbg"))))
 
 
 @pytest.mark.parametrize(

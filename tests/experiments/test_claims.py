@@ -31,9 +31,7 @@ samples = st.lists(numbers, min_size=1, max_size=8)
 
 
 def law(values, relation="<", bound=1.0, **changes):
-    return judge(
-        **({"id": "T1.a", "kind": "law", **SOURCE} | changes), values=values, relation=relation, bound=bound
-    )
+    return judge(**({"id": "T1.a", "kind": "law", **SOURCE} | changes), values=values, relation=relation, bound=bound)
 
 
 @given(values=samples, bound=numbers, relation=st.sampled_from(RELATIONS))
@@ -141,9 +139,7 @@ def test_failing_are_the_laws_and_printed_statements_that_fail():
     assert [claim.id for claim in failing(claims)] == ["a", "b"]
 
 
-@given(
-    values=st.lists(st.floats(), max_size=4), bound=st.floats(), statistic=st.sampled_from(["worst", "mean"])
-)
+@given(values=st.lists(st.floats(), max_size=4), bound=st.floats(), statistic=st.sampled_from(["worst", "mean"]))
 def test_json_is_strict_and_keeps_every_value(values, bound, statistic):
     def refuse(word):
         raise AssertionError(word)
@@ -160,9 +156,7 @@ def test_json_is_strict_and_keeps_every_value(values, bound, statistic):
             given_value, read = getattr(claim, field.name), getattr(back, field.name)
             if (field.name in ("measured", "bound") and given_value is not None) or field.name == "spread":
                 np.testing.assert_array_equal(given_value, read)
-                assert (
-                    np.array_equal(np.signbit(given_value), np.signbit(read)) or np.isnan(given_value).any()
-                )
+                assert np.array_equal(np.signbit(given_value), np.signbit(read)) or np.isnan(given_value).any()
             else:
                 assert given_value == read
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import config_dict
 
-from experiments.settings import Checks, ConfigError, collect, expand, knobs, load, to_plain
+from experiments.checks import Checks, collect
+from experiments.settings import ConfigError, expand, knobs, load, to_plain
 
 CONFIG = """
 from ml_collections import config_dict
@@ -313,9 +314,7 @@ def test_a_file_with_a_bad_default_has_its_line(write, old, new, line):
 
 
 def test_a_problem_of_some_variants_names_them_and_a_common_one_does_not(write):
-    variants = (
-        "--config.variants=({'net.depth': 1}, {'net.depth': 2}, {'net.depth': 1, 'data.source': 'digits'})"
-    )
+    variants = "--config.variants=({'net.depth': 1}, {'net.depth': 2}, {'net.depth': 1, 'data.source': 'digits'})"
     assert problems_of(write(), variants, "--config.net.width=2") == [
         "net.width = 2: must exceed 2 * data.rank = 6",
         "variant depth=1: net.depth = 1: must be an integer >= 2",
@@ -328,9 +327,7 @@ def test_a_validator_that_trips_over_a_refused_value_is_no_second_problem(write)
         checks.integer("data.rank", at_least=1)
         checks.require("net.width", checks.config.net.width % checks.config.data.rank == 0, "must divide")
 
-    assert collect(load(write(), ["--config.data.rank=0"]), divides) == [
-        "data.rank = 0: must be an integer >= 1"
-    ]
+    assert collect(load(write(), ["--config.data.rank=0"]), divides) == ["data.rank = 0: must be an integer >= 1"]
     with pytest.raises(RuntimeError):
         collect(load(write()), lambda _: (_ for _ in ()).throw(RuntimeError("ours")))
 
@@ -347,9 +344,7 @@ def test_number_and_integer_accept_exactly_what_they_say(value, at_least):
 
 
 def test_expanded_variants_hold_their_own_fields_and_all_others(write):
-    word = (
-        "--config.variants=({}, {'net.depth': 5, 'net.scale': 2}, {'data.scale': 0.5, 'data.source': 'a/b'})"
-    )
+    word = "--config.variants=({}, {'net.depth': 5, 'net.scale': 2}, {'data.scale': 0.5, 'data.source': 'a/b'})"
     config = load(write(), [word])
     base, deep, scaled = expand(config)
     assert [variant.name for variant in (base, deep, scaled)] == [
@@ -396,5 +391,5 @@ def test_plain_config_is_json_and_holds_every_value(write):
 
 
 def test_settings_and_claims_do_not_import_jax():
-    program = "import sys, experiments.settings, experiments.claims; sys.exit('jax' in sys.modules)"
+    program = "import sys, experiments.checks, experiments.claims; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0

@@ -124,14 +124,10 @@ def test_many_differences_are_counted(tmp_path):
     assert problems[-1].endswith("15 more of 25 differences")
 
 
-leaves = (
-    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.0, 1.0, -0.5]) | st.sampled_from("ab")
-)
+leaves = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.0, 1.0, -0.5]) | st.sampled_from("ab")
 configs = st.dictionaries(
     st.sampled_from(["net", "opt", "x"]),
-    st.recursive(
-        leaves, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("pq"), inner)
-    ),
+    st.recursive(leaves, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("pq"), inner)),
 )
 
 
@@ -200,9 +196,7 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
 
 
 def test_json_is_strict_and_takes_numpy(tmp_path):
-    store.write_json(
-        tmp_path / "f", {"a": np.float32(0.5), "b": np.arange(2), "c": (np.nan, -np.inf), 1: np.True_}
-    )
+    store.write_json(tmp_path / "f", {"a": np.float32(0.5), "b": np.arange(2), "c": (np.nan, -np.inf), 1: np.True_})
     found = json.loads((tmp_path / "f").read_text(), parse_constant=pytest.fail)
     assert found == {"a": 0.5, "b": [0, 1], "c": [None, None], "1": True}
 

@@ -22,8 +22,7 @@ NUM_DRAWS = 8000
 
 def imbalance(weights):
     return max(
-        float(jnp.max(jnp.abs(above.T @ above - below @ below.T)))
-        for below, above in itertools.pairwise(weights)
+        float(jnp.max(jnp.abs(above.T @ above - below @ below.T))) for below, above in itertools.pairwise(weights)
     )
 
 
@@ -58,9 +57,7 @@ def test_orthogonal_is_haar(shape):
     # Entries have mean 0; their squares have mean 1/n and fourth powers 3/(n (n + 2)).
     assert worst_mean(Q) < 5
     for power, moment, bound in ((2, 1 / n, 3 / (n * (n + 2))), (4, 3 / (n * (n + 2)), 1)):
-        np.testing.assert_allclose(
-            np.mean(Q**power, axis=0), moment, rtol=0, atol=5 * np.sqrt(bound / NUM_DRAWS)
-        )
+        np.testing.assert_allclose(np.mean(Q**power, axis=0), moment, rtol=0, atol=5 * np.sqrt(bound / NUM_DRAWS))
     if shape[0] == shape[1]:
         # Both components of O(n) are met alike, and E (tr Q)^2 = 1.
         assert abs(np.mean(np.linalg.det(Q))) < 5 / np.sqrt(NUM_DRAWS)
@@ -100,9 +97,7 @@ def test_fan_in_uniform_has_its_law(in_axis, dtype):
 
 def test_fan_in_uniform_at_one_over_root_three_has_the_limits_of_pytorchs_linear():
     W = initializers.fan_in_uniform(1 / np.sqrt(3))(jax.random.key(6), (300, 1000))
-    np.testing.assert_allclose(
-        jnp.max(jnp.abs(W)), 1 / np.sqrt(1000), rtol=1e-3
-    )  # 3e5 draws come this close.
+    np.testing.assert_allclose(jnp.max(jnp.abs(W)), 1 / np.sqrt(1000), rtol=1e-3)  # 3e5 draws come this close.
 
 
 @pytest.mark.parametrize("build", BUILDERS)

@@ -45,9 +45,7 @@ def test_angles_are_scipys(dimensions, dtype, tol):
     assert angles.shape == (min(dimensions),)
     assert angles.dtype == dtype
     np.testing.assert_allclose(angles, expected, rtol=0, atol=tol(angles))
-    np.testing.assert_allclose(
-        subspaces.sin_theta(U, V), np.linalg.norm(np.sin(expected)), rtol=tol(angles, 10)
-    )
+    np.testing.assert_allclose(subspaces.sin_theta(U, V), np.linalg.norm(np.sin(expected)), rtol=tol(angles, 10))
 
 
 @pytest.mark.parametrize("tiny", [1e-9, 1e-7, 1e-4])

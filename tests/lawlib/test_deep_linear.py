@@ -1,0 +1,95 @@
+"""The Flax module computes the product of the papers' matrices, and the way between the two is exact."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lawlib.initializers import fan_in_normal
+from lawlib.networks.deep_linear import DeepLinear, end_to_end, to_params, to_weights
+
+shares_fixtures = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
+NUM_INPUTS, NUM_SAMPLES = 4, 6
+# One layer, a funnel, and enough layers that the alphabet would put the tenth before the second.
+ALL_WIDTHS = [(3,), (5, 3, 2), (4, 6, *(4,) * 8, 3)]
+
+
+def draw_weights(seed, widths, dtype):
+    rng = np.random.default_rng(seed)
+    sizes = zip(widths, (NUM_INPUTS, *widths[:-1]), strict=True)
+    return tuple(jnp.asarray(rng.standard_normal(shape) / np.sqrt(shape[1]), dtype) for shape in sizes)
+
+
+def draw_inputs(seed, dtype):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal((NUM_SAMPLES, NUM_INPUTS)), dtype)
+
+
+@functools.cache
+def initialized(widths, dtype, **fields):
+    module = DeepLinear(widths, param_dtype=dtype, **fields)
+    return jax.jit(module.init)(jax.random.key(0), jnp.ones((1, NUM_INPUTS), dtype))
+
+
+@pytest.mark.parametrize("widths", ALL_WIDTHS)
+@shares_fixtures
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_module_multiplies_by_the_end_to_end_matrix(widths, seed, dtype, tol):
+    weights, inputs = draw_weights(seed, widths, dtype), draw_inputs(seed + 1, dtype)
+    outputs = DeepLinear(widths, param_dtype=dtype).apply(to_params(weights), inputs)
+    expected = np.asarray(inputs, np.float64).T
+    for W in weights:
+        expected = np.asarray(W, np.float64) @ expected
+    assert outputs.dtype == dtype
+    assert outputs.shape == (NUM_SAMPLES, widths[-1])
+    np.testing.assert_allclose(outputs, expected.T, rtol=0, atol=tol(inputs, 100 * len(widths)))
+    np.testing.assert_allclose(outputs, inputs @ end_to_end(weights).T, rtol=0, atol=tol(inputs, 100 * len(widths)))
+
+
+@pytest.mark.parametrize("widths", ALL_WIDTHS)
+def test_end_to_end_is_the_product_from_the_last_layer_to_the_first(widths, dtype, tol):
+    weights = draw_weights(0, widths, dtype)
+    found = end_to_end(weights)
+    assert found.shape == (widths[-1], NUM_INPUTS)
+    expected = np.linalg.multi_dot([np.asarray(W) for W in (*reversed(weights), np.eye(NUM_INPUTS, dtype=dtype))])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tol(found, 100 * len(widths)))
+
+
+@pytest.mark.parametrize("widths", ALL_WIDTHS)
+def test_weights_and_params_are_inverse_both_ways(widths, dtype):
+    weights = draw_weights(1, widths, dtype)
+    jax.tree.map(np.testing.assert_array_equal, to_weights(to_params(weights)), weights)
+    params = initialized(widths, dtype)
+    again = to_params(to_weights(params))
+    assert jax.tree.structure(again) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, again, params)
+
+
+@pytest.mark.parametrize("widths", ALL_WIDTHS)
+def test_layers_start_orthogonal_and_have_the_widths_given(widths, dtype, tol):
+    weights = to_weights(initialized(widths, dtype))
+    assert [W.shape for W in weights] == list(zip(widths, (NUM_INPUTS, *widths[:-1]), strict=True))
+    for W in weights:
+        assert W.dtype == dtype
+        gram = W.T @ W if W.shape[0] >= W.shape[1] else W @ W.T
+        np.testing.assert_allclose(gram, np.eye(min(W.shape)), rtol=0, atol=tol(W))
+
+
+@pytest.mark.parametrize("kernel_init", [nn.initializers.lecun_normal(), fan_in_normal(0.3, in_axis=-2)])
+def test_any_flax_initializer_draws_the_kernels(kernel_init, dtype, tol):
+    asked = []
+
+    def recorded(key, shape, dtype):
+        asked.append((shape, dtype))
+        # The scale of a kernel tells which call drew it.
+        return len(asked) * kernel_init(jax.random.key(1), shape, dtype)
+
+    weights = to_weights(initialized((5, 3, 2), dtype, kernel_init=recorded))
+    assert asked == [((4, 5), dtype), ((5, 3), dtype), ((3, 2), dtype)]
+    for layer, W in enumerate(weights, start=1):
+        expected = layer * jax.jit(kernel_init, static_argnums=(1, 2))(jax.random.key(1), W.shape[::-1], dtype)
+        np.testing.assert_allclose(W, expected.T, rtol=tol(W))
