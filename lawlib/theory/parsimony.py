@@ -90,9 +90,12 @@ def invariant_frames(weights: Weights, target: Float[Array, "d_y d"], rank: int)
     V_{1,1} = orth[row space of Phi, W_{L:1}(0)^T (column space of Phi)], U_{l,1} = W_l(0) V_{l,1} / eps, likewise for
     the idle blocks; no intersection of null spaces is computed. Layer l maps frame l-1 to frame l. There are L+1
     frames in Case 1 (square layers) and L in Case 2, whose last layer has no left frame. ``rank`` is that of the target
-    (Case 2: its number of outputs). Raises ValueError unless 0 < 2 rank < d.
+    (Case 2: its number of outputs). Raises ValueError unless 0 < 2 rank < d and d_y is d or ``rank``.
     """
     width, num_outputs = weights[0].shape[1], target.shape[0]
+    if num_outputs not in (width, rank):
+        msg = f"the law holds for width={width} outputs (Case 1) or rank={rank} outputs (Case 2), got {num_outputs}"
+        raise ValueError(msg)
     if not 0 < 2 * rank < width:
         msg = f"the invariant subspace needs 0 < 2 rank < width, got rank={rank} and width={width}"
         raise ValueError(msg)
@@ -145,7 +148,7 @@ def angle_to_idle(vectors: Float[Array, "d n"], frame: Frame) -> Float[Array, " 
 
 
 def predicted_spectrum(reduced: Float[Array, "k k"], rho: Rate, width: int) -> Float[Array, " d"]:
-    """All singular values of W_l(t), descending: those of W~_l(t), and |rho(t)| repeated m = width - 2r times (eq. 8)."""
+    """Singular values of W_l(t), descending: those of W~_l(t), and |rho(t)| repeated m = width - 2r times (eq. 8)."""
     active = jnp.linalg.svd(reduced, compute_uv=False)
     idle = jnp.broadcast_to(jnp.asarray(abs(rho), reduced.dtype), (width - active.shape[0],))
     return jnp.sort(jnp.concatenate([active, idle]), descending=True)

@@ -211,8 +211,12 @@ def test_rates_may_be_mapped_over(method, dtype, tol):
     weights, data = draw_network(4, dtype)
     names = ("step_size", "weight_decay", "momentum") if method.init(weights).memory else ("step_size", "weight_decay")
     swept = {name: jnp.linspace(0.02, 0.3, 3, dtype=dtype) for name in names}
+
     # Two steps, since momentum is felt at the second.
-    twice = lambda rates: method.step(method.step(method.init(weights), *data, **rates), *data, **rates).weights  # noqa: E731
+    @jax.jit
+    def twice(rates):
+        return method.step(method.step(method.init(weights), *data, **rates), *data, **rates).weights
+
     together = jax.jit(jax.vmap(twice))(swept)
     for member in range(3):
         alone = twice({name: values[member] for name, values in swept.items()})

@@ -135,7 +135,8 @@ def deviation(problem, path, follow=None, start=None, frames=None):
     follow, frames = follow or recursion(problem), frames or frames_of(problem)
     rho = iterate(follow, start).astype(dtype)
     worst = []
-    for layer, (right, left) in zip(path, itertools.pairwise(frames), strict=False):
+    square = path[:-1] if problem.wide else path
+    for layer, (right, left) in zip(square, itertools.pairwise(frames), strict=True):
         off_blocks, spectrum = layer_law(layer, layer[0], rho, left, right, dtype.type(start), problem.rank)
         worst += [np.max(off_blocks), np.max(np.abs(spectrum - np.linalg.svd(layer, compute_uv=False)))]
     if problem.wide:
@@ -152,7 +153,7 @@ def tolerance(problem):
 @given(
     seed=st.integers(0, 2**31),
     wide=st.booleans(),
-    size=st.sampled_from([(9, 2), (5, 1), (8, 3)]),
+    size=st.sampled_from([(9, 2), (5, 1)]),
     depth=st.integers(2, 5),
     scale=st.floats(0.3, 1.1),
     speed=st.floats(0.05, 0.3),
@@ -190,7 +191,7 @@ MUTANTS = {
     "rho(-1)": lambda p: {"follow": lambda rho, before: recursion(p)(rho, 0.99 * before if rho == p.scale else before)},
     "the other case": lambda p: {"follow": recursion(p._replace(wide=not p.wide))},
     "one frame for all layers": lambda p: {"frames": frames_of(p)[:1] * len(frames_of(p))},
-    "frames one layer late": lambda p: {"frames": frames_of(p)[1:]},
+    "frames one layer late": lambda p: {"frames": frames_of(p)[1:] + frames_of(p)[:1]},
     "frames in reverse": lambda p: {"frames": frames_of(p)[::-1]},
     "active for idle": lambda p: {"frames": tuple(Frame(*np.split(np.hstack(f[::-1]), [4], 1)) for f in frames_of(p))},
 }
@@ -204,16 +205,201 @@ SQUARE_MUTANTS = {
 
 
 @pytest.mark.parametrize("depth", [2, 4])
+@pytest.mark.parametrize(("dtype", "margin"), [(np.float64, 1e3), (np.float32, 3)])
 @pytest.mark.parametrize(
     ("wide", "mutant"),
-    [
-        *itertools.product([False, True], MUTANTS.values()),
-        *itertools.product([False], SQUARE_MUTANTS.values()),
-    ],
-    ids=[*(f"case_1-{name}" for name in MUTANTS), *(f"case_2-{name}" for name in MUTANTS), *SQUARE_MUTANTS],
+    [*itertools.product([False, True], MUTANTS.values()), *itertools.product([False], SQUARE_MUTANTS.values())],
+    ids=[*(f"case_{case}-{name}" for case in (1, 2) for name in MUTANTS), *SQUARE_MUTANTS],
 )
-def test_a_slip_in_the_law_is_seen(wide, mutant, depth):
-    problem = draw(wide=wide, depth=depth, scale=0.9)
+def test_a_slip_in_the_law_is_seen(wide, mutant, dtype, margin, depth):
+    problem = draw(wide=wide, depth=depth, scale=0.9, dtype=dtype)
     path = descend(problem)
     assert deviation(problem, path) <= tolerance(problem)
-    assert deviation(problem, path, **mutant(problem)) > 1e3 * tolerance(problem)
+    assert deviation(problem, path, **mutant(problem)) > margin * tolerance(problem)
+
+
+@CASES
+@pytest.mark.parametrize("depth", [2, 4])
+def test_exactly_2r_singular_values_leave_rho_and_the_idle_vectors_stay(wide, depth):
+    problem = draw(3, wide=wide, depth=depth, scale=0.9)
+    frames, num_idle = frames_of(problem), 9 - 2 * problem.rank
+    rho = iterate(recursion(problem), problem.scale)[-1].item()
+    for layer, (right, left) in zip(descend(problem), itertools.pairwise(frames), strict=False):
+        U, s, Vt = np.linalg.svd(layer[-1])
+        moved, idle = parsimony.split_spectrum(jnp.asarray(s), rho, num_idle)
+        assert sorted([*moved.tolist(), *idle.tolist()]) == list(range(9))
+        assert np.abs(s[idle] - rho).max() < tolerance(problem)
+        gap = np.abs(s[moved] - rho).min()
+        assert gap > 1e-3
+        for vectors, frame in ((U, left), (Vt.T, right)):
+            angles = np.asarray(parsimony.angle_to_idle(jnp.asarray(vectors), frame))
+            expected = [
+                scipy.linalg.subspace_angles(column[:, None], np.asarray(frame.idle))[0] for column in vectors.T
+            ]
+            np.testing.assert_allclose(angles, expected, rtol=0, atol=tolerance(problem))
+            # Rounding turns a singular vector by its size over the gap.
+            assert angles[idle].max() < tolerance(problem) / gap
+            assert angles[moved].min() > np.pi / 2 - tolerance(problem) / gap
+
+
+@CASES
+def test_frames_are_orthogonal_carried_by_the_layers_and_contain_the_target(wide, dtype, tol):
+    problem = draw(4, wide=wide, scale=0.7, dtype=dtype.type)
+    frames = frames_of(problem)
+    assert len(frames) == problem.depth + (not wide)
+    for frame in frames:
+        whole = np.hstack(frame)
+        assert frame.active.shape == (9, 4)
+        assert whole.dtype == dtype
+        np.testing.assert_allclose(whole.T @ whole, np.eye(9), atol=tol(whole))
+    for W, (before, after) in zip(problem.weights, itertools.pairwise(frames), strict=False):
+        np.testing.assert_allclose(W @ np.hstack(before), 0.7 * np.hstack(after), atol=tol(W))
+    np.testing.assert_allclose(problem.cross @ frames[0].idle, 0, atol=tol(problem.cross))
+    if wide:
+        np.testing.assert_allclose(problem.weights[-1] @ frames[-1].idle, 0, atol=tol(problem.cross))
+    else:
+        np.testing.assert_allclose(problem.cross.T @ frames[-1].idle, 0, atol=tol(problem.cross))
+
+
+@CASES
+@pytest.mark.parametrize("depth", [2, 3])
+def test_the_idle_inputs_are_the_null_spaces_of_the_proof(wide, depth):
+    problem = draw(5, wide=wide, depth=depth, scale=0.8)
+    W_1, above = problem.weights[0], product(problem.weights[1:], np.eye(9))
+    # Case 1: Psi = W_{L:2}(0)^T Phi. Case 2: the gradient W_{L:2}(0)^T (W_{L:1}(0) - Phi).
+    Psi = above.T @ (above @ W_1 - problem.cross if wide else problem.cross)
+    null_space = scipy.linalg.null_space(np.vstack([Psi, Psi.T @ W_1]), rcond=1e-10)
+    idle = np.asarray(frames_of(problem)[0].idle)
+    assert null_space.shape == idle.shape == (9, 5)
+    assert scipy.linalg.subspace_angles(null_space, idle).max() < tolerance(problem)
+
+
+@pytest.mark.parametrize("rank", [-1, 0, 3, 6])
+def test_a_rank_that_leaves_no_idle_direction_is_refused(rank):
+    with pytest.raises(ValueError, match=rf"0 < 2 rank < width, got rank={rank} and width=6"):
+        invariant_frames((jnp.eye(6),) * 2, jnp.eye(6), rank)
+
+
+def test_outputs_between_the_two_cases_are_refused():
+    with pytest.raises(ValueError, match=r"width=6 outputs .* or rank=1 outputs .* got 2"):
+        invariant_frames((jnp.eye(6), jnp.eye(2, 6)), jnp.eye(2, 6), 1)
+
+
+def test_frames_and_deviations_run_under_jit_and_vmap(tol):
+    problems = [draw(seed, dtype=np.float32) for seed in (6, 7)]
+    weights = tuple(jnp.stack(layers) for layers in zip(*(p.weights for p in problems), strict=True))
+    targets = jnp.stack([jnp.asarray(p.cross) for p in problems])
+    batch = jax.jit(jax.vmap(ft.partial(invariant_frames, rank=2)))(weights, targets)
+    for i, problem in enumerate(problems):
+        for mapped, alone in zip(batch, frames_of(problem), strict=True):
+            assert mapped.idle.dtype == jnp.float32
+            projectors = (np.asarray(idle @ idle.T) for idle in (mapped.idle[i], alone.idle))
+            np.testing.assert_allclose(*projectors, atol=tol(alone.idle))
+
+
+@pytest.mark.parametrize(("rho", "idle"), [(0.5, {2, 3, 4}), (0.9, {0, 1, 2}), (0.01, {3, 4, 5}), (-0.5, {2, 3, 4})])
+def test_idle_values_are_those_next_to_rho_wherever_it_stands(rho, idle, dtype):
+    values = {0.5: [2, 0.8, 0.51, 0.5, 0.49, 0.1], 0.9: [0.9, 0.9, 0.89, 0.5, 0.2, 0], 0.01: [1, 0.5, 0.2, 0.01, 0, 0]}
+    split = jax.jit(parsimony.split_spectrum, static_argnums=2)(jnp.asarray(values[abs(rho)], dtype), rho, 3)
+    assert set(split.idle.tolist()) == idle
+    assert set(split.moved.tolist()) == set(range(6)) - idle
+
+
+def test_angles_to_the_idle_subspace_keep_their_digits(dtype):
+    rng = np.random.default_rng(8)
+    Q = haar(rng, 6)
+    frame = Frame(jnp.asarray(Q[:, :2], dtype), jnp.asarray(Q[:, 2:], dtype))
+    tiny = 1e-9 if dtype == jnp.float64 else 1e-4
+    angles = np.array([0, tiny, 0.7, np.pi / 2 - tiny, np.pi / 2])
+    unit = [rng.standard_normal((n, 5)) for n in (2, 4)]
+    learns, idles = (B @ (c / np.linalg.norm(c, axis=0)) for B, c in zip((Q[:, :2], Q[:, 2:]), unit, strict=True))
+    vectors = jnp.asarray(np.sin(angles) * learns + np.cos(angles) * idles, dtype)
+    measured = np.asarray(parsimony.angle_to_idle(3 * vectors, frame), np.float64)
+    assert np.abs(measured - angles).max() < 16 * jnp.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("rho", [3.0, 0.7, -0.7, 0.01])
+def test_the_predicted_spectrum_is_that_of_the_whole_matrix(rho, dtype, tol):
+    rng = np.random.default_rng(9)
+    reduced = rng.standard_normal((4, 4))
+    W = haar(rng, 9) @ scipy.linalg.block_diag(reduced, rho * np.eye(5)) @ haar(rng, 9)
+    spectrum = parsimony.predicted_spectrum(jnp.asarray(reduced, dtype), rho, 9)
+    assert spectrum.dtype == dtype
+    np.testing.assert_allclose(spectrum, np.linalg.svd(W, compute_uv=False), atol=tol(spectrum))
+
+
+def test_blocks_and_their_deviation_are_those_of_the_dense_product(dtype, tol):
+    rng = np.random.default_rng(10)
+    U, V, W = haar(rng, 7), haar(rng, 7), rng.standard_normal((7, 7))
+    left, right = (Frame(*(jnp.asarray(B, dtype) for B in np.split(Q, [2], axis=1))) for Q in (U, V))
+    blocks = parsimony.block_decomposition(jnp.asarray(W, dtype), left, right)
+    dense = U.T @ W @ V
+    np.testing.assert_allclose(np.block([[*blocks[:2]], [*blocks[2:]]]), dense, atol=tol(blocks.active))
+    dense[:2, :2], dense[2:, 2:] = 0, dense[2:, 2:] - 0.3 * np.eye(5)
+    np.testing.assert_allclose(parsimony.block_deviation(blocks, 0.3), np.linalg.norm(dense), rtol=tol(blocks.active))
+
+
+def test_the_excess_value_is_the_first_beyond_the_active_ones(dtype, tol):
+    rng = np.random.default_rng(11)
+    start, U, V = 0.5 * haar(rng, 7), haar(rng, 7), haar(rng, 7)
+    W = 0.3 / 0.5 * start + U * [7, 6, 5, 4, 0.25, 0.125, 0] @ V
+    excess = parsimony.excess_value(jnp.asarray(W, dtype), jnp.asarray(start, dtype), 0.3, scale=0.5, rank=2)
+    np.testing.assert_allclose(excess, 0.25, rtol=10 * tol(excess))
+
+
+def long_run(depth, step_size, weight_decay, num_steps, dtype=jnp.float64):
+    """rho(0), ..., rho(T) of Case 1 from 1 without momentum."""
+
+    def step(rho, _):
+        after = rho_square(rho, rho, depth=depth, step_size=step_size, weight_decay=weight_decay, momentum=0.0)
+        return after, rho
+
+    return np.asarray(jax.jit(lambda: jax.lax.scan(step, jnp.ones((), dtype), length=num_steps + 1)[1])())
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_without_weight_decay_rho_falls_like_a_power_of_time(depth):
+    eta, n = 0.05, depth - 1
+    rho = long_run(depth, eta, 0.0, 100_000)
+    assert np.all(np.diff(rho) < 0)
+    t = 10 ** np.arange(3, 6)
+    error = np.abs(rho[t] / (2 * n * eta * t) ** (-1 / (2 * n)) - 1)
+    # rho^{-2n} = 2 n eta t + 1 + (2n + 1)/2 eta log t + ..., so that the ratio tends to 1 like log(t) / t.
+    assert np.all(error < (1 + (n + 1) * eta * np.log(t)) / (2 * n * eta * t))
+    assert np.all(error[1:] < error[:-1] / 5)
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_with_weight_decay_the_rate_of_rho_tends_to_that_of_case_2(depth):
+    eta, decay = 0.05, 0.4
+    rates = np.diff(np.log(long_run(depth, eta, decay, 600)))
+    limit = np.log1p(-eta * decay)
+    assert np.all(rates[:200] < limit)
+    assert rates[0] < 2 * limit
+    np.testing.assert_allclose(rates[-100:], limit, rtol=1e-9)  # rho^{2L-2} is below 1e-10 there.
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.4])
+def test_rho_of_case_2_without_momentum_is_geometric(weight_decay, tol):
+    p = draw(wide=True, weight_decay=weight_decay, momentum=0.0)._replace(step_size=0.05)
+    rho = iterate(recursion(p), 0.3)
+    np.testing.assert_allclose(rho, 0.3 * (1 - 0.05 * weight_decay) ** np.arange(NUM_STEPS + 1), rtol=tol(rho))
+
+
+@given(scale=st.floats(1e-3, 2), shrink=st.floats(0, 0.3), momentum=st.floats(0, 0.95))
+def test_rho_of_case_2_with_momentum_is_the_solution_by_roots(scale, shrink, momentum):
+    """z^2 = (1 - eta lambda + mu) z - mu, so that rho(t) = a z_1^t + b z_2^t, rho(-1) = rho(0) = eps."""
+    p = draw(wide=True, weight_decay=shrink, momentum=momentum)._replace(step_size=1.0)
+    z = np.roots([1, -(1 - shrink + momentum), momentum]).astype(complex)
+    if abs(z[0] - z[1]) < 1e-3 or np.abs(z).min() < 1e-3:
+        return  # The roots' formula loses its digits next to a double or a vanishing root.
+    coefficients = np.linalg.solve(np.array([z**0, 1 / z]), [scale, scale])
+    expected = (z ** np.arange(NUM_STEPS + 1)[:, None] @ coefficients).real
+    np.testing.assert_allclose(iterate(recursion(p), scale), expected, rtol=0, atol=1e-9 * scale)
+
+
+def test_rho_keeps_its_dtype_in_a_compiled_scan(dtype):
+    rho = long_run(3, 0.05, 0.1, NUM_STEPS, dtype)
+    assert rho.dtype == dtype
+    p = draw(weight_decay=0.1, momentum=0.0)._replace(step_size=0.05)
+    np.testing.assert_allclose(rho, iterate(recursion(p), 1.0), rtol=NUM_STEPS * jnp.finfo(dtype).eps)
