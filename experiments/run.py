@@ -101,7 +101,7 @@ def _simulate(
     plans = _plans(work, checkpoints, mesh.size)
     restored = checkpoints.restore(lambda at: None if at["last"] else _outline(work, plans, at["variant"]))
     total = sum(len(variant.members.seeds) for variant in work)
-    saver = _Saver(checkpoints, config.run.checkpoint_seconds)
+    saver = Saver(checkpoints, config.run.checkpoint_seconds)
     with reporting(console, folder.log, total) as reporter:
         for at, segment in _segments(work, plans, mesh, restored, reporter):
             saver.add(at, segment)
@@ -159,7 +159,7 @@ def _segments(
             reporter.report(variant.name, finished + (rows.stop if segment.last else rows.start), done / sum(works))
 
 
-class _Saver:
+class Saver:
     """Gathers finished segments and writes a checkpoint once enough seconds have gone by."""
 
     def __init__(self, checkpoints: Checkpoints, every_s: float):

@@ -14,6 +14,7 @@ __all__ = [
     "Dynamics",
     "Knobs",
     "Pair",
+    "Times",
     "Trajectory",
     "Watched",
     "advance",
@@ -27,6 +28,7 @@ __all__ = [
 
 Knobs = Mapping[str, Any]
 Observations = Mapping[str, Any]
+Times = Sequence[int] | np.ndarray
 
 
 class Dynamics(NamedTuple):
@@ -57,9 +59,10 @@ class Trajectory(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """A state under ``until``: the system's own, the step number, and the first steps at which it was done or not finite.
+    """A state under ``until``: the system's own, the step number, and the first steps at which it was done or bad.
 
-    A first step of -1 means: not so far. From the earlier of the two on the state is frozen.
+    Bad is a value that is not finite. A first step of -1 means: not so far. From the earlier of the two on the state
+    is frozen.
     """
 
     state: PyTree
@@ -76,7 +79,7 @@ class Pair(NamedTuple):
 
 
 def until(dynamics: Dynamics, done: Callable[[PyTree, PyTree, PyTree], Bool[Array, ""]] | None = None) -> Dynamics:
-    """The same system, stopped for good at the first step where ``done(state, problem, shared)`` or a value is not finite.
+    """The same system, stopped for good where ``done(state, problem, shared)`` or a value is not finite first.
 
     Both are checked at every step, the start (step 0) included, whatever the observation times. The state becomes a
     ``Watched``; ``done=None`` watches for values that are not finite alone.
@@ -132,16 +135,16 @@ def simulate(
     key: PRNGKey,
     knobs: Knobs,
     shared: PyTree,
-    times: Sequence[int],
+    times: Times,
     *,
-    keep: Sequence[int] = (),
+    keep: Times = (),
     start: tuple[PyTree, PyTree] | None = None,
 ) -> Trajectory:
     """Run one trajectory and observe it at the given increasing step numbers.
 
     ``keep`` (some of the ``times``) returns whole states at those times; ``start=(problem, state)``, both this
-    system's own, begins there instead of at ``init``, and times count from there. Raises ValueError when times do not increase from 0 or more,
-    or when ``keep`` names a step that is not observed.
+    system's own, begins there instead of at ``init``, and times count from there. Raises ValueError when times are not
+    integers that increase from 0 or more, or when ``keep`` names a step that is not observed or one step twice.
     """
     steps = gaps(times, keep)
     dynamics = dynamics if start is None else starting_at(dynamics, *start)
@@ -149,17 +152,20 @@ def simulate(
     return advance(dynamics, problem, state, kept, shared, 0, steps, np.asarray(keep, np.int32))
 
 
-def gaps(times: Sequence[int], keep: Sequence[int] = ()) -> np.ndarray:
-    """Numbers of steps from each observation to the next, the first counted from step 0. Raises as ``simulate`` does."""
-    given = np.asarray(times, dtype=np.int32)
-    steps = np.diff(given, prepend=0).astype(np.int32)
-    if given.ndim != 1 or given.size == 0 or given[0] < 0 or np.any(steps[1:] <= 0):
-        msg = f"observation times must be step numbers that increase from 0 or more, got {list(times)}"
+def gaps(times: Times, keep: Times = ()) -> np.ndarray:
+    """Numbers of steps from each observation to the next, the first one's from step 0. Raises as ``simulate`` does."""
+    given, wanted = np.asarray(times), np.asarray(keep).tolist()
+    numbered = given.ndim == 1 and given.size and np.issubdtype(given.dtype, np.integer)
+    if not numbered or given[0] < 0 or np.any(np.diff(given) <= 0):
+        msg = f"observation times must be step numbers that increase from 0 or more, got {given.tolist()}"
         raise ValueError(msg)
-    if missing := sorted(set(keep) - set(given.tolist())):
+    if missing := sorted(set(wanted) - set(given.tolist())):
         msg = f"states can be kept at observation times only; {missing} are not among the times"
         raise ValueError(msg)
-    return steps
+    if len(set(wanted)) < len(wanted):
+        msg = f"a state is kept once at each time, got {wanted}"
+        raise ValueError(msg)
+    return np.diff(given, prepend=0).astype(np.int32)
 
 
 def starting_at(dynamics: Dynamics, problem: PyTree, state: PyTree) -> Dynamics:
@@ -170,7 +176,7 @@ def starting_at(dynamics: Dynamics, problem: PyTree, state: PyTree) -> Dynamics:
 def begin(
     dynamics: Dynamics, key: PRNGKey, knobs: Knobs, shared: PyTree, num_kept: int
 ) -> tuple[PyTree, PyTree, PyTree]:
-    """The problem, the first state and an empty place for ``num_kept`` kept states: what ``advance`` carries on from."""
+    """The problem, the first state and room for ``num_kept`` kept states: what ``advance`` carries on from."""
     problem, state = dynamics.init(key, knobs, shared)
     kept = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_kept, *x.shape)), state) if num_kept else None
     return problem, state, kept

@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from lawlib.dynamics import Dynamics, Trajectory, Watched, advance, begin, gaps, starting_at, until
+from lawlib.dynamics import Dynamics, Times, Trajectory, Watched, advance, begin, gaps, starting_at, until
 from lawlib.types import PRNGKey, PyTree
 
 __all__ = ["Members", "Plan", "Position", "Segment", "grid", "outline", "plan", "sweep"]
@@ -33,7 +33,7 @@ class Members(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a sweep is cut: ``chunk`` members a call, ``batch`` of them stepped together, ``segment`` observations a call.
+    """How a sweep is cut: ``chunk`` members and ``segment`` observations a call, ``batch`` members stepped together.
 
     ``batch`` 1 runs the members of a chunk in turn (``lax.map``), ``batch == chunk`` side by side (``vmap``); between
     the two, batches in turn.
@@ -112,9 +112,9 @@ def outline(
 ) -> Trajectory:
     """The shapes and dtypes of the trajectory that a segment yields, without its observations."""
     watched = until(dynamics) if _is_unwatched(dynamics, key, members, shared) else dynamics
-    one = _knob_shapes(members)
-    shapes = jax.eval_shape(lambda key, knobs, shared: begin(watched, key, knobs, shared, num_kept), key, one, shared)
-    return Trajectory(*jax.tree.map(lambda x: jax.ShapeDtypeStruct((plan.chunk, *x.shape), x.dtype), shapes), {})
+    shapes = jax.eval_shape(lambda *drawn: begin(watched, *drawn, num_kept), key, _knob_shapes(members), shared)
+    each = jax.tree.map(lambda x: jax.ShapeDtypeStruct((plan.chunk, *x.shape), x.dtype), shapes)
+    return Trajectory(*each, observations={})
 
 
 def sweep(
@@ -122,11 +122,11 @@ def sweep(
     key: PRNGKey,
     members: Members,
     shared: PyTree,
-    times: Sequence[int],
+    times: Times,
     *,
     plan: Plan,
     mesh: Mesh,
-    keep: Sequence[int] = (),
+    keep: Times = (),
     start: tuple[PyTree, PyTree] | None = None,
     resume: tuple[Position, Trajectory | None] | None = None,
 ) -> Iterator[Segment]:
@@ -134,11 +134,12 @@ def sweep(
 
     A member's key is ``fold_in(key, seed)``: the members of one seed share data and weights across all knobs, and
     draws are the same bit for bit on any number of devices. Members are sharded over the one axis of ``mesh``, called
-    "members". The system is watched (``until``) if it is not already. ``start`` holds problems and states with a leading
-    axis over the members. ``resume`` names the last position done and the trajectory it yielded (None when it was
-    the last of its chunk). Nothing is computed until the next segment is asked for. Raises ValueError as ``simulate``.
+    "members". The system is watched (``until``) if it is not already. ``start`` holds problems and states with a
+    leading axis over the members. ``resume`` names the last position done and the trajectory it yielded (None when it
+    was the last of its chunk). Nothing is computed until the next segment is asked for. Raises ValueError as
+    ``simulate`` does.
     """
-    steps, times = gaps(times, keep), np.asarray(times)
+    steps, observed = gaps(times, keep), np.asarray(times)
     begin_chunk, advance_chunk = _programs(dynamics, key, members, shared, plan.batch, mesh, np.asarray(keep, np.int32))
     done, trajectory = resume or (Position(0, -1), None)
     entered = Position(done.chunk + 1, 0) if resume and trajectory is None else Position(done.chunk, done.segment + 1)
@@ -146,13 +147,13 @@ def sweep(
         rows = slice(chunk * plan.chunk, min((chunk + 1) * plan.chunk, len(members.seeds)))
         if trajectory is None:
             trajectory = begin_chunk(*_rows((members, start), rows, plan.chunk), shared)
-        for segment in range(entered.segment if chunk == entered.chunk else 0, math.ceil(len(times) / plan.segment)):
-            cut = slice(segment * plan.segment, min((segment + 1) * plan.segment, len(times)))
-            now = int(times[cut.start - 1]) if cut.start else 0
+        for segment in range(entered.segment if chunk == entered.chunk else 0, math.ceil(len(observed) / plan.segment)):
+            cut = slice(segment * plan.segment, min((segment + 1) * plan.segment, len(observed)))
+            now = int(observed[cut.start - 1]) if cut.start else 0
             # The last segment is filled with observations in place: one length is one compiled program.
             ahead = np.pad(steps[cut], (0, plan.segment - len(steps[cut])))
             trajectory = advance_chunk(trajectory, shared, now, ahead)
-            yielded = _segment(Position(chunk, segment), rows, cut, trajectory, at_end=cut.stop == len(times))
+            yielded = _segment(Position(chunk, segment), rows, cut, trajectory, at_end=cut.stop == len(observed))
             yield yielded
             if yielded.last:
                 break

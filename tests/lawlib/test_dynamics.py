@@ -1,6 +1,7 @@
 """One trajectory and its four combinators, against closed forms and plain numpy loops."""
 
 import functools
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ def affine(dtype=jnp.float64, power=1):
 
     def init(key, knobs, shared):
         key_a, key_x = jax.random.split(key)
-        return knobs["rate"] * jax.random.uniform(key_a, (3,), dtype, 0.5, 0.9), jax.random.normal(key_x, (3,), dtype)
+        return knobs["rate"] * jax.random.uniform(key_a, (3,), dtype, 0.5, 0.9), jax.random.uniform(key_x, (3,), dtype, -2.0, 2.0)
 
     def step(x, a, shared):
         return a**power * x + shared
@@ -40,20 +41,19 @@ class Walk(NamedTuple):
 
 
 def walk():
-    """A nonlinear walk whose state holds a key and a counter, so that a lost or repeated step shows."""
+    """A chaotic walk whose state holds a key and a counter, so that a lost or repeated step shows."""
 
     def init(key, knobs, shared):
-        matrix = jax.random.normal(key, (4, 4), jnp.float64)
+        matrix = jnp.asarray(np.random.default_rng(0).standard_normal((4, 4)))
         return matrix, Walk(knobs["rate"] * jnp.ones(4), key, jnp.asarray(0, jnp.int32))
 
     def step(walk, matrix, shared):
-        noise = jax.random.normal(jax.random.fold_in(walk.key, walk.t), (4,), jnp.float64)
-        return walk._replace(x=jnp.tanh(matrix @ walk.x) + 0.1 * noise, t=walk.t + 1)
+        return walk._replace(x=jnp.tanh(matrix @ walk.x) + jnp.cos(walk.t.astype(walk.x.dtype)), t=walk.t + 1)
 
     return Dynamics(init, step, lambda walk, matrix, shared: {"x": walk.x, "t": walk.t})
 
 
-def powers(watch=()):
+def powers():
     """x <- a x from x(0) = start, all knobs: one product a step, which numpy rounds alike."""
 
     def init(key, knobs, shared):
@@ -120,14 +120,14 @@ def test_every_step_counts_once():
     assert run.observations["t"].tolist() == list(TIMES)
 
 
-@settings(max_examples=10)
+@settings(max_examples=8)
 @given(cuts=st.sets(st.sampled_from(range(1, len(TIMES)))))
 def test_segments_give_the_same_trajectory_bit_for_bit(cuts):
     key, knobs, keep = jax.random.key(3), {"rate": jnp.asarray(0.7)}, (1, 11)
     whole = compiled(walk, TIMES, keep)(key, knobs, ())
     problem, state, kept = begin(walk(), key, knobs, (), len(keep))
     seen, steps, edges = [], gaps(TIMES, keep), [0, *sorted(cuts), len(TIMES)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         now = jnp.asarray(TIMES[start - 1] if start else 0, jnp.int32)
         part = advance_walk(problem, state, kept, now, steps[start:stop], np.asarray(keep, np.int32))
         state, kept = part.state, part.kept
@@ -228,7 +228,7 @@ def test_a_pair_runs_two_systems_from_one_draw_and_sees_both():
     np.testing.assert_array_equal(both.observations["shared"][-1], shared)
 
 
-@pytest.mark.parametrize("keep", [(0,), (4, 20), (11, 1), TIMES])
+@pytest.mark.parametrize("keep", [(0,), (11, 4), TIMES])
 def test_kept_states_are_those_of_runs_that_end_there(keep):
     key, knobs = jax.random.key(2), {"rate": jnp.asarray(0.6)}
     run = compiled(walk, TIMES, keep)(key, knobs, ())
