@@ -15,7 +15,7 @@ def main() -> None:
     prepare()
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}, {platform.machine()}, jax {jax.__version__}"
     sections = {"The machine": limits}
-    sections |= {module.__doc__.strip().splitlines()[0]: module.measure for module in (overhead, figure_3, memory)}
+    sections |= {str(module.__doc__).splitlines()[0]: module.measure for module in (overhead, figure_3, memory)}
     lines = [f"# Measured on {device}", ""]
     for title, measure in sections.items():
         rows = [f"| {name} | {value:.4g} |" for name, value in measure().items()]

@@ -17,7 +17,7 @@ from benchmarks.timing import alternate
 from experiments.checkpoints import Checkpoints
 from experiments.run import Saver
 from lawlib.descent import gradient_descent, sum_squared_error
-from lawlib.dynamics import Dynamics
+from lawlib.dynamics import Dynamics, Knobs
 from lawlib.initializers import orthogonal
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.problems import low_rank_target
@@ -43,12 +43,13 @@ def measure() -> dict[str, float]:
 
 def observed_loss() -> Dynamics:
     """Gradient descent on a deep linear network, its loss observed: the cheapest thing there is to look at."""
+
     def loss(weights: tuple, target: jax.Array) -> jax.Array:
         return sum_squared_error(end_to_end(weights), target)
 
     descent = gradient_descent(loss)
 
-    def init(key: jax.Array, knobs: dict, shared: tuple) -> tuple:
+    def init(key: jax.Array, knobs: Knobs, shared: tuple) -> tuple:
         key_target, *keys = jax.random.split(key, DEPTH + 1)
         target = low_rank_target(key_target, (WIDTH, WIDTH), RANK, jnp.float64)
         return target, descent.init(tuple(orthogonal(0.5)(k, (WIDTH, WIDTH), jnp.float64) for k in keys))
@@ -64,14 +65,13 @@ def _runner(system: Dynamics, key: jax.Array, folder: Path) -> Callable:
     times = range(0, NUM_STEPS + 1, EVERY)
     cut = plan(system, key, members, (), len(times), on_cpu=True)
 
-    def run() -> jax.Array:
+    def run() -> None:
         checkpoints = Checkpoints(folder)
         saver = Saver(checkpoints, every_s=5.0)
         for segment in sweep(system, key, members, (), times, plan=cut, mesh=mesh):
             saver.add({"variant": 0, **segment.position._asdict(), "last": segment.last}, segment)
         saver.save()
         checkpoints.clear()
-        return segment.trajectory.state.state.weights[0]
 
     return run
 

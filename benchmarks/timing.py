@@ -26,7 +26,8 @@ def median(function: Callable[[], Any], repeats: int) -> float:
 
 def alternate(first: Callable[[], Any], second: Callable[[], Any], repeats: int) -> tuple[float, float, list[float]]:
     """Median seconds of each of two functions called in turn after a warm-up, and first / second of every turn."""
-    seconds(first), seconds(second)
+    for warm_up in (first, second):
+        seconds(warm_up)
     pairs = [(seconds(first), seconds(second)) for _ in range(repeats)]
     ones, others = zip(*pairs, strict=True)
     return statistics.median(ones), statistics.median(others), [one / other for one, other in pairs]
@@ -35,10 +36,10 @@ def alternate(first: Callable[[], Any], second: Callable[[], Any], repeats: int)
 def limits() -> dict[str, float]:
     """What the machine can do: float64 matmul rate (GFLOP/s), memory bandwidth (GB/s), one dispatch (us)."""
     size, length = 1500, 25_000_000
-    A, x = jnp.ones((size, size), jnp.float64), jnp.ones(length, jnp.float64)
+    A, x, one = jnp.ones((size, size), jnp.float64), jnp.ones(length, jnp.float64), jnp.ones((), jnp.float64)
     multiply, copy, touch = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1), jax.jit(lambda x: x + 1)
     return {
         "matmul_gflops": 2 * size**3 / median(lambda: multiply(A, A), 7) / 1e9,
         "bandwidth_gb_per_s": 2 * x.nbytes / median(lambda: copy(x), 7) / 1e9,
-        "dispatch_us": median(lambda: touch(A[0, 0]), 101) * 1e6,
+        "dispatch_us": median(lambda: touch(one), 101) * 1e6,
     }

@@ -127,8 +127,8 @@ def _check_variants(checks: Checks) -> None:
 def collect(config: ConfigDict, validate: Callable[[Checks], None]) -> list[str]:
     """Return every problem of a config, one line each: the common ones, then its experiment's own.
 
-    ``validate`` is given the Checks of every expanded variant; a line begins with the variant's name unless
-    all variants have it.
+    ``validate`` is given the Checks of every expanded variant; a line begins with the names of the variants that
+    have it, unless all do.
     """
     check_common(common := Checks(config))
     found = {}
@@ -142,6 +142,9 @@ def collect(config: ConfigDict, validate: Callable[[Checks], None]) -> list[str]
                 raise
         found[name] = checks.problems
     shared = [p for lines in found.values() for p in lines if all(p in other for other in found.values())]
-    known = [*common.problems, *shared]
-    own = [f"variant {name}: {p}" for name, lines in found.items() for p in lines if p not in known]
-    return list(dict.fromkeys(known + own))
+    known, own = [*common.problems, *shared], {}
+    for name, lines in found.items():
+        for problem in dict.fromkeys(line for line in lines if line not in known):
+            own.setdefault(problem, []).append(name)
+    told = [f"variant{'s' * (len(names) > 1)} {', '.join(names)}: {problem}" for problem, names in own.items()]
+    return list(dict.fromkeys(known + told))

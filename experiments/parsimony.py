@@ -170,6 +170,8 @@ def _stack(trees: Sequence[PyTree]) -> PyTree:
 
 def _compare_layer(W: Array, start: Array, left: theory.Frame, right: theory.Frame, rho: Array) -> dict[str, Array]:
     U, s, Vt = jnp.linalg.svd(W)
+    # Momentum can carry rho below 0; the singular value is its size.
+    size = jnp.abs(rho)
     moved, idle = theory.split_spectrum(s, rho, left.idle.shape[1])
     scale = jnp.linalg.norm(start) / jnp.sqrt(jnp.asarray(len(start), start.dtype))
     return {
@@ -177,8 +179,8 @@ def _compare_layer(W: Array, start: Array, left: theory.Frame, right: theory.Fra
         "left_angles": theory.angle_to_idle(U, left),
         "right_angles": theory.angle_to_idle(Vt.T, right),
         "idle_value": jnp.mean(s[idle]),
-        "idle_deviation": jnp.max(jnp.abs(s[idle] - rho)),
-        "num_moved": jnp.sum(jnp.abs(s - rho) > MOVED * rho),
+        "idle_deviation": jnp.max(jnp.abs(s[idle] - size)),
+        "num_moved": jnp.sum(jnp.abs(s - size) > MOVED * size),
         "left_subspace_angles": principal_angles(left.active, U[:, moved]),
         "right_subspace_angles": principal_angles(right.active, Vt[moved].T),
         "block_deviation": theory.block_deviation(theory.block_decomposition(W, left, right), rho),
@@ -240,7 +242,8 @@ def claims(results: xr.DataTree) -> list[Claim]:
         if family:
             exact = precision == "float64"
             judged += _deviations(f"{'T1.a' if exact else 'T1.c'} {name}", family, bound)
-            judged += _subspaces(f"T1.b {name}", family) if exact else []
+            for rank in sorted({g.config.data.rank for g in family}) if exact else ():
+                judged += _subspaces(f"T1.b {name}", [g for g in family if g.config.data.rank == rank])
     return judged + [claim for g in found if not g.config.data.whiten for claim in _without_whitening(g)]
 
 

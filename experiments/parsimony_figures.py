@@ -36,7 +36,7 @@ def _layers(group: Group) -> Figure:
     drawn = plots.figure(3.1 * num_layers + 1.8, 11.0)
     drawn.suptitle(_title(config, member, group.knobs))
     rows = drawn.subplots(5, num_layers, sharex=True, sharey="row", squeeze=False, height_ratios=(1.3, 1, 1, 1.1, 1.1))
-    moves = (member.singular_values - member.rho).transpose("layer", "index", "step").values
+    moves = (member.singular_values - np.abs(member.rho)).transpose("layer", "index", "step").values
     plots.heat(rows[0], steps, moves, "singular value − ρ(t)", linear_below=1e-3)
     for row, side, frame in ((rows[1], "right", "V₂"), (rows[2], "left", "U₂")):
         angles = np.degrees(member[f"{side}_angles"].transpose("layer", "index", "step").values)
@@ -73,7 +73,9 @@ def _rho_panel(axes: Axes, group: Group, layer: int) -> None:
         one = seed.isel(dict(zip(group.knobs, place, strict=True)))
         label = ", ".join(f"{LETTERS[knob]} = {float(one[knob]):g}" for knob in group.knobs)
         axes.plot(one.step, one.idle_value, color=colour, linewidth=4, alpha=0.6, label=f"measured {label}".strip())
-        axes.plot(one.step, one.rho, color="black", linewidth=0.9, label=None if any(place) else "predicted ρ(t)")
+        axes.plot(
+            one.step, np.abs(one.rho), color="black", linewidth=0.9, label=None if any(place) else "predicted ρ(t)"
+        )
 
 
 def _deviations(found: list[Group]) -> Figure:

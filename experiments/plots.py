@@ -48,6 +48,8 @@ def save(drawn: Figure, folder: Path, name: str) -> None:
     for kind in ("png", "pdf"):
         with replacing(folder / f"{name}.{kind}") as partial:
             drawn.savefig(partial, format=kind)
+        # Laid out once: the second format finds every axis in its place.
+        drawn.set_layout_engine("none")
 
 
 def heat(

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 __all__ = ["Reporter", "reporting"]
 
@@ -40,7 +40,8 @@ def reporting(console: Console, log: Callable[[dict[str, Any]], None], total: in
     if not console.is_terminal:
         yield Reporter(_lines(console), log, total)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    # The text says the time left: rich's own column would take what was done before a restart for a moment's work.
+    columns = TextColumn("{task.description}", markup=False), BarColumn()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
         yield Reporter(lambda text, share: bar.update(task, description=text, completed=share), log, total)

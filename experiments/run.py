@@ -58,6 +58,7 @@ def run(config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool
             if not finished:
                 console.print(f"stopped after a checkpoint; the same command goes on from there ({workdir})")
                 return STOPPED
+        Checkpoints(folder.path).clear()
         if replot or not folder.is_complete:
             _conclude(experiment, folder)
         verdict = claims_table.from_json((folder.path / "claims.json").read_text())
@@ -114,7 +115,6 @@ def _simulate(
         for index, v in enumerate(work)
     )
     folder.write_results(groups, {"config": json.dumps(settings.to_plain(config))})
-    checkpoints.clear()
     return True
 
 
@@ -146,17 +146,20 @@ def _segments(
     works = [size * len(variant.times) for size, variant in zip(sizes, work, strict=True)]
     first = restored.position["variant"] if restored else 0
     for index in range(first, len(work)):
-        variant, resume = work[index], None
+        finished, before = sum(sizes[:index]), sum(works[:index])
+        variant, resume, reached = work[index], None, (finished, before / sum(works))
         if restored and index == first:
             resume = Position(restored.position["chunk"], restored.position["segment"]), restored.carry
-        finished, before = sum(sizes[:index]), sum(works[:index])
-        reporter.report(variant.name, finished, before / sum(works), "compiling")
+            reached = restored.position["reached"]
+        reporter.report(variant.name, *reached, "compiling")
         cut = {"plan": plans[index], "mesh": mesh, "resume": resume}
         for segment in sweep(*variant.system, variant.times.tolist(), **cut):
             rows, seen = segment.members, len(variant.times) if segment.last else segment.times.stop
-            yield {"variant": index, **segment.position._asdict(), "last": segment.last}, segment
             done = before + rows.start * len(variant.times) + (rows.stop - rows.start) * seen
-            reporter.report(variant.name, finished + (rows.stop if segment.last else rows.start), done / sum(works))
+            reached = finished + (rows.stop if segment.last else rows.start), done / sum(works)
+            at = {"variant": index, **segment.position._asdict(), "last": segment.last, "reached": reached}
+            yield at, segment
+            reporter.report(variant.name, *reached)
 
 
 class Saver:

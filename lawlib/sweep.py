@@ -1,11 +1,11 @@
 """Many trajectories as one program: members side by side or in turn, in chunks, in segments, over devices."""
 
+import functools as ft
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
@@ -20,7 +20,7 @@ MEMBERS = "members"
 # One member's state beyond which stepping members together gains nothing on a CPU: the batch then leaves the
 # caches. Measured with deep linear networks of depth 3 in float64, see benchmarks/README.md.
 CPU_BATCH_BYTES = 512 * 1024
-# What a compiled chunk may hold, by default; transient copies are counted as three more of each state.
+# What a compiled chunk may hold on a device, by default; transient copies count as three more of each state.
 CHUNK_BYTES = 1 << 30
 TRANSIENTS = 4
 
@@ -56,7 +56,8 @@ class Segment(NamedTuple):
 
     ``trajectory`` has a leading axis over the chunk's members, fillers at its end included; ``observations`` (host
     arrays, members first, times second), ``first_done`` and ``first_bad_step`` (-1: not so far) are without fillers.
-    ``last`` says that this chunk ends here: by the last time, or because every member is done or bad.
+    ``last`` says that this chunk ends here: by the last time, or because every member is done or bad and no state is
+    left to keep.
     """
 
     position: Position
@@ -88,22 +89,24 @@ def plan(
     chunk: int = 0,
     batch: int = 0,
     segment: int = 0,
+    num_kept: int = 0,
 ) -> Plan:
     """Choose what was left open (0): chunks that fit in memory, batches that fit the caches, 4 to 12 segments.
 
     A CPU steps members together as long as a batch's states fit its caches and in turn beyond; an accelerator steps
-    a whole chunk together. Chunks and batches are of nearly equal size, so that few fillers are needed.
+    a whole chunk together. Chunks and batches are of nearly equal size, so that few fillers are needed; a chunk holds
+    no more members than ``chunk``, or one for each device if that is more.
     """
-    n = len(members.seeds)
     segment = min(segment, num_times) or _even(num_times, range(4, 13))
     problem, state = _shapes(dynamics, key, members, shared)
     seen = jax.eval_shape(dynamics.observe, state, problem, shared)
-    member_bytes = _bytes(problem) + TRANSIENTS * _bytes(state) + segment * _bytes(seen)
-    most = chunk or max(1, CHUNK_BYTES // member_bytes)
-    on_each = math.ceil(math.ceil(n / math.ceil(n / min(most, n))) / num_devices)
-    together = min(on_each, batch or (max(1, CPU_BATCH_BYTES // max(1, _bytes(state))) if on_cpu else on_each))
-    rounds = math.ceil(on_each / together)
-    together = math.ceil(on_each / rounds)
+    member_bytes = _bytes(problem) + (TRANSIENTS + num_kept) * _bytes(state) + segment * _bytes(seen)
+    most = max(1, (chunk or CHUNK_BYTES * num_devices // member_bytes) // num_devices)
+    together = min(most, batch or (max(1, CPU_BATCH_BYTES // max(1, _bytes(state))) if on_cpu else most))
+    n = math.ceil(len(members.seeds) / num_devices)
+    chunks = math.ceil(n / (most // together * together))
+    rounds = math.ceil(n / (chunks * together))
+    together = math.ceil(n / (chunks * rounds))
     return Plan(rounds * together * num_devices, together, segment)
 
 
@@ -111,8 +114,9 @@ def outline(
     dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree, plan: Plan, num_kept: int = 0
 ) -> Trajectory:
     """The shapes and dtypes of the trajectory that a segment yields, without its observations."""
-    watched = until(dynamics) if _is_unwatched(dynamics, key, members, shared) else dynamics
-    shapes = jax.eval_shape(lambda *drawn: begin(watched, *drawn, num_kept), key, _knob_shapes(members), shared)
+    watched = dynamics if _is_watched(dynamics, key, members, shared) else until(dynamics)
+    one = _knob_shapes(members)
+    shapes = jax.eval_shape(lambda key, knobs, shared: begin(watched, key, knobs, shared, num_kept), key, one, shared)
     each = jax.tree.map(lambda x: jax.ShapeDtypeStruct((plan.chunk, *x.shape), x.dtype), shapes)
     return Trajectory(*each, observations={})
 
@@ -140,49 +144,49 @@ def sweep(
     ``simulate`` does.
     """
     steps, observed = gaps(times, keep), np.asarray(times)
-    begin_chunk, advance_chunk = _programs(dynamics, key, members, shared, plan.batch, mesh, np.asarray(keep, np.int32))
+    is_watched = _is_watched(dynamics, key, members, shared)
+    begin_chunk, advance_chunk = _programs(dynamics, is_watched, plan.batch, mesh, tuple(int(time) for time in keep))
     done, trajectory = resume or (Position(0, -1), None)
     entered = Position(done.chunk + 1, 0) if resume and trajectory is None else Position(done.chunk, done.segment + 1)
     for chunk in range(entered.chunk, math.ceil(len(members.seeds) / plan.chunk)):
         rows = slice(chunk * plan.chunk, min((chunk + 1) * plan.chunk, len(members.seeds)))
         if trajectory is None:
-            trajectory = begin_chunk(*_rows((members, start), rows, plan.chunk), shared)
+            trajectory = begin_chunk(_rows((members, start), rows, plan.chunk), key, shared)
         for segment in range(entered.segment if chunk == entered.chunk else 0, math.ceil(len(observed) / plan.segment)):
             cut = slice(segment * plan.segment, min((segment + 1) * plan.segment, len(observed)))
             now = int(observed[cut.start - 1]) if cut.start else 0
             # The last segment is filled with observations in place: one length is one compiled program.
             ahead = np.pad(steps[cut], (0, plan.segment - len(steps[cut])))
-            trajectory = advance_chunk(trajectory, shared, now, ahead)
-            yielded = _segment(Position(chunk, segment), rows, cut, trajectory, at_end=cut.stop == len(observed))
+            trajectory = advance_chunk(trajectory._replace(observations={}), shared, np.int32(now), ahead)
+            # Members that stopped stay where they are, but states still to be kept have to be written.
+            is_kept = not np.any(np.asarray(keep) > observed[cut.stop - 1])
+            at_end = cut.stop == len(observed)
+            yielded = _segment(Position(chunk, segment), rows, cut, trajectory, at_end=at_end, may_stop=is_kept)
             yield yielded
             if yielded.last:
                 break
         trajectory = None
 
 
+@ft.lru_cache(maxsize=8)
 def _programs(
-    dynamics: Dynamics,
-    key: PRNGKey,
-    members: Members,
-    shared: PyTree,
-    batch: int,
-    mesh: Mesh,
-    keep: np.ndarray,
+    dynamics: Dynamics, is_watched: bool, batch: int, mesh: Mesh, keep: tuple[int, ...]
 ) -> tuple[Callable, Callable]:
-    """The two compiled functions of a sweep: begin a chunk, and carry it on; each device maps over its own members."""
-    each = P(MEMBERS)
-    watched = until(dynamics) if _is_unwatched(dynamics, key, members, shared) else dynamics
+    """The two compiled functions of a sweep: begin a chunk, and carry it on; each device maps over its own members.
 
-    def begin_one(member: tuple[Members, tuple | None], shared: PyTree) -> Trajectory:
+    Kept for the next sweep of the same system, which then compiles nothing.
+    """
+    each = P(MEMBERS)
+    to_keep = np.asarray(keep, np.int32)
+    watch = (lambda system: system) if is_watched else until
+
+    def begin_one(member: tuple[Members, tuple | None], key: PRNGKey, shared: PyTree) -> Trajectory:
         (seed, knobs), start = member
-        system = watched
-        if start is not None:
-            begun = starting_at(dynamics, *start)
-            system = begun if watched is dynamics else until(begun)
+        system = watch(dynamics if start is None else starting_at(dynamics, *start))
         return Trajectory(*begin(system, jax.random.fold_in(key, seed), knobs, shared, len(keep)), {})
 
     def advance_one(at: Trajectory, shared: PyTree, now: jax.Array, steps: jax.Array) -> Trajectory:
-        return advance(watched, at.problem, at.state, at.kept, shared, now, steps, keep)
+        return advance(watch(dynamics), at.problem, at.state, at.kept, shared, now, steps, to_keep)
 
     def over_members(one: Callable, num_common: int) -> Callable:
         def chunk(each_member: PyTree, *common: PyTree) -> PyTree:
@@ -192,16 +196,12 @@ def _programs(
         program = jax.jit(jax.shard_map(chunk, mesh=mesh, in_specs=specs, out_specs=each, check_vma=False))
         return lambda members, *common: program(jax.device_put(members, NamedSharding(mesh, each)), *common)
 
-    begin_chunk, advance_chunk = over_members(begin_one, 1), over_members(advance_one, 3)
-    return (
-        lambda members, start, shared: begin_chunk((members, start), shared),
-        lambda at, shared, now, steps: advance_chunk(at._replace(observations={}), shared, jnp.int32(now), steps),
-    )
+    return over_members(begin_one, 2), over_members(advance_one, 3)
 
 
-def _is_unwatched(dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree) -> bool:
+def _is_watched(dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree) -> bool:
     _, state = _shapes(dynamics, key, members, shared)
-    return not isinstance(state, Watched)
+    return isinstance(state, Watched)
 
 
 def _shapes(dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree) -> tuple[PyTree, PyTree]:
@@ -212,14 +212,16 @@ def _knob_shapes(members: Members) -> dict[str, jax.ShapeDtypeStruct]:
     return {name: jax.ShapeDtypeStruct((), values.dtype) for name, values in members.knobs.items()}
 
 
-def _segment(position: Position, rows: slice, cut: slice, trajectory: Trajectory, *, at_end: bool) -> Segment:
+def _segment(
+    position: Position, rows: slice, cut: slice, trajectory: Trajectory, *, at_end: bool, may_stop: bool
+) -> Segment:
     real = slice(rows.stop - rows.start)
     watched: Watched = trajectory.state
     first_done, first_bad_step = (np.asarray(x)[real] for x in (watched.first_done, watched.first_bad_step))
     seen = slice(cut.stop - cut.start)
     observations = {name: np.asarray(values)[real, seen] for name, values in trajectory.observations.items()}
     all_stopped = bool(np.all((first_done >= 0) | (first_bad_step >= 0)))
-    last = at_end or all_stopped
+    last = at_end or (may_stop and all_stopped)
     return Segment(position, rows, cut, trajectory, observations, first_done, first_bad_step, last)
 
 

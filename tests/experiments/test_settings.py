@@ -22,6 +22,7 @@ def get_config(profile="cpu"):
         net=dict(depth=3, width=30, scale=1.0, bias=False, sizes=(4, 5)),
         opt=dict(step_size=0.1, weight_decay=0.0, momentum=0.0, num_steps=steps),
         data=dict(source="low_rank", rank=3, scale=1.0),
+        observe=dict(num_times=5, spacing="even"),
         sweep=dict(opt=dict(weight_decay=(0.0, 0.1))),
         variants=({"net.depth": 2}, {"net.depth": 3}),
         run=dict(chunk=0, batch=0, segment=0, checkpoint_seconds=60.0),
@@ -317,8 +318,7 @@ def test_a_problem_of_some_variants_names_them_and_a_common_one_does_not(write):
     variants = "--config.variants=({'net.depth': 1}, {'net.depth': 2}, {'net.depth': 1, 'data.source': 'digits'})"
     assert problems_of(write(), variants, "--config.net.width=2") == [
         "net.width = 2: must exceed 2 * data.rank = 6",
-        "variant depth=1: net.depth = 1: must be an integer >= 2",
-        "variant depth=1,source=digits: net.depth = 1: must be an integer >= 2",
+        "variants depth=1, depth=1,source=digits: net.depth = 1: must be an integer >= 2",
     ]
 
 

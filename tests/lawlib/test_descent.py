@@ -99,7 +99,8 @@ def test_gradient_descent_is_equation_4(seed, step_size, weight_decay, dtype, to
     eta, decay = (jnp.asarray(rate, dtype) for rate in (step_size, weight_decay))
     iterate = gradient_step(descent.gradient_descent(loss).init(weights), *data, step_size=eta, weight_decay=decay)
     gradients = layer_gradients(weights, *data)
-    expected = [(1 - step_size * weight_decay) * np.asarray(W) - step_size * G for W, G in zip(weights, gradients)]
+    shrink = 1 - step_size * weight_decay
+    expected = [shrink * W - step_size * G for W, G in zip(as_numpy(weights), gradients, strict=True)]
     scale = 1 + max(np.abs(G).max() for G in gradients)
     assert_close(iterate.weights, expected, scale * tol(weights[0]))
     assert all(W.dtype == dtype for W in iterate.weights)
@@ -120,9 +121,10 @@ def test_layers_step_from_the_old_weights(tol):
 def test_weight_decay_is_a_step_on_the_regularized_loss(seed, step_size, weight_decay, dtype, tol):
     weights, data = draw_network(seed, dtype)
     eta, decay = (jnp.asarray(rate, dtype) for rate in (step_size, weight_decay))
-    decayed = gradient_step(descent.Iterate(weights, ()), *data, step_size=eta, weight_decay=decay).weights
-    plain = regularized_step(descent.Iterate(weights, ()), *data, decay, step_size=eta, weight_decay=jnp.zeros_like(eta))
-    assert_close(plain.weights, as_numpy(decayed), 10 * tol(weights[0]))
+    start = descent.Iterate(weights, ())
+    decayed = gradient_step(start, *data, step_size=eta, weight_decay=decay)
+    plain = regularized_step(start, *data, decay, step_size=eta, weight_decay=jnp.zeros_like(eta))
+    assert_close(plain.weights, as_numpy(decayed.weights), 10 * tol(weights[0]))
 
 
 def regularized(weights, X, Y, weight_decay):
