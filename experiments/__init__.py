@@ -1,10 +1,15 @@
 """The experiments: one runner, one claims table, one file per family of figures.
 
-Importing this package prepares the process for JAX, before any device is touched. On a CPU with two cores
-jaxlib 0.10.2 starves its own thread pool and stops for ever in programs that hold LAPACK calls; ``NPROC`` of 4
-or more, which XLA reads in place of the core count, ends that at no cost in speed.
+Importing this package prepares the process for JAX, before any device is touched. On a CPU jaxlib 0.10.2 can stop for
+ever in programs that hold batched products or LAPACK calls: operations that run at the same time each wait for parts
+that no thread of XLA's pool is left to do. ``NPROC`` of 4 or more, which XLA reads in place of the core count, makes it
+rare; running independent operations in order, which they are fast enough for, ended it.
 """
 
 import os
 
+SCHEDULER = "xla_cpu_enable_concurrency_optimized_scheduler"
+
 os.environ.setdefault("NPROC", str(max(4, os.cpu_count() or 1)))
+if SCHEDULER not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{SCHEDULER}=false".strip()
