@@ -151,7 +151,7 @@ def _segments(
         if restored and index == first:
             resume = Position(restored.position["chunk"], restored.position["segment"]), restored.carry
             reached = restored.position["reached"]
-        reporter.report(variant.name, *reached, "compiling")
+        reporter.report(variant.name, reached[0], reached[1], "compiling")
         cut = {"plan": plans[index], "mesh": mesh, "resume": resume}
         for segment in sweep(*variant.system, variant.times.tolist(), **cut):
             rows, seen = segment.members, len(variant.times) if segment.last else segment.times.stop
@@ -171,6 +171,7 @@ class Saver:
         self._at: tuple[dict[str, Any], Segment] | None = None
 
     def add(self, at: dict[str, Any], segment: Segment) -> None:
+        """Take a finished segment, and write a checkpoint if it is time."""
         marks = {"first_done": segment.first_done, "first_bad_step": segment.first_bad_step}
         self._pieces[_piece(at["variant"], *segment.position)] = {**segment.observations, **marks}
         self._at = at, segment
@@ -178,6 +179,7 @@ class Saver:
             self.save()
 
     def save(self) -> None:
+        """Write a checkpoint of all that has been taken since the last one."""
         if self._at and self._pieces:
             at, segment = self._at
             carry = None if segment.last else segment.trajectory._replace(observations={})

@@ -27,7 +27,7 @@ def dtype(request):
 
 @pytest.fixture
 def tol():
-    """tol(x) = 100 eps(dtype) max(1, last axis): the one tolerance rule; pass factor for longer chains."""
+    """The one tolerance rule, 100 eps(dtype) max(1, last axis); pass a larger factor for longer chains."""
 
     def tolerance(x, factor=100.0):
         return factor * float(jnp.finfo(x.dtype).eps) * max(1, x.shape[-1] if x.ndim else 1)

@@ -2,7 +2,7 @@
 
 ``XLA_FLAGS=--xla_cpu_enable_concurrency_optimized_scheduler=true PYTHONPATH=. python tests/deadlock_reproducer.py``
 shows it; without XLA_FLAGS, importing ``experiments`` prevents it. Sixteen three-layer networks of width 100 are drawn
-and stepped side by side, twenty times.
+and stepped side by side, five times.
 """
 
 import experiments  # noqa: F401, I001  (prepares the process before JAX touches a device)
@@ -14,7 +14,7 @@ from lawlib.sweep import Plan, grid, sweep
 
 jax.config.update("jax_enable_x64", True)
 system, members, mesh = observed_loss(), grid(16, {}, "float64"), jax.make_mesh((1,), ("members",))
-for _ in range(20):
+for _ in range(5):
     cut = Plan(chunk=16, batch=16, segment=3)
     (segment,) = sweep(system, jax.random.key(0), members, (), (0, 2, 4), plan=cut, mesh=mesh)
 print(segment.observations["loss"].shape, segment.last)

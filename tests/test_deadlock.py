@@ -42,10 +42,10 @@ def test_experiments_run_operations_in_order_unless_told_otherwise(given, seen):
 
 
 @pytest.mark.slow
-def test_a_program_that_deadlocks_on_two_cores_finishes():
+def test_a_program_that_deadlocks_on_two_cores_finishes(tmp_path):
     def finishes(_):
         try:
-            child = python("tests/deadlock_reproducer.py")
+            child = python("tests/deadlock_reproducer.py", JAX_COMPILATION_CACHE_DIR=str(tmp_path))
         except subprocess.TimeoutExpired:
             return f"hung for {TIME_LIMIT} s"
         return child.stdout.strip() or child.stderr

@@ -38,7 +38,8 @@ class Shell:
 
 @pytest.fixture(scope="session")
 def shell(tmp_path_factory):
-    return Shell(tmp_path_factory.mktemp("compiled"))
+    own = tmp_path_factory.getbasetemp()
+    return Shell((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "compiled")
 
 
 @pytest.fixture(scope="session")

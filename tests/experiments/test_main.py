@@ -107,7 +107,7 @@ def test_what_the_experiment_asks_of_its_variants(refused, fields, line):
 
 def test_a_problem_of_some_variants_is_one_line_too(refused):
     (line,) = refused(PARSIMONY, "--config.opt.step_size=-1.0")
-    most = "case1_L2, case1_L3, case2_L2, case2_L3, case1_L3_float32"
+    most = "case1_L3, case2_L2, case1_L3_float32"
     assert line == f"variants {most}: opt.step_size = -1.0: must be a finite number > 0.0"
 
 

@@ -219,7 +219,7 @@ BREAKS = {
 @pytest.mark.parametrize("field", BREAKS)
 def test_one_number_of_one_member_is_enough_to_fail(config, field, wrong):
     def change(name, seen):
-        if name == "case2_L3":
+        if name == "case2_L2":
             seen[field][(-1,) * seen[field].ndim] = wrong
 
     assert failing(verdict(config, change)) == {f"{claim} Case 2" for claim in BREAKS[field]}
@@ -246,7 +246,7 @@ def test_float32_has_its_own_bound(config):
 
 def test_a_diverged_member_fails_the_laws_of_its_family(config):
     def change(name, seen):
-        if name == "case1_L2":
+        if name == "case1_L3":
             seen["first_bad_step"][3] = 12
 
     claims = verdict(config, change)
