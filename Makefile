@@ -1,6 +1,7 @@
 # Two commands do everything: make demo, make test. Both install what they need into VENV first.
 VENV ?= .venv
 PYTHON ?= python3
+WORKDIR ?= runs/dln_parsimony-cpu
 RUN := $(VENV)/bin/python
 
 .PHONY: help install demo test smoke lint bench clean
@@ -17,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	$(RUN) -m experiments.main --config=configs/dln_parsimony.py --strict
+	$(RUN) -m experiments.main --config=configs/dln_parsimony.py --workdir=$(WORKDIR) --strict
 
 test: install
 	$(RUN) -m pytest --numprocesses=auto

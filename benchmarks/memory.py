@@ -3,9 +3,9 @@
 d = 100, L = 3, Case 1, chunks of 8 members, the loss observed; one process for each number of seeds.
 """
 
-import resource
 import subprocess
 import sys
+from pathlib import Path
 
 SEEDS = (8, 32, 128, 512)
 CHUNK = 8
@@ -33,7 +33,9 @@ def _child(seeds: int, chunk: int) -> None:
     cut = plan(system, key, members, (), 2, on_cpu=True, chunk=chunk, batch=1)
     for _ in sweep(system, key, members, (), (0, 10), plan=cut, mesh=jax.make_mesh((1,), ("members",))):
         pass
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # Not ru_maxrss, which a child inherits from the process that started it.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    print(int(status["VmHWM"].split()[0]) / 1024)
 
 
 if __name__ == "__main__":

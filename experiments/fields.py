@@ -62,7 +62,7 @@ def variant_problems(config: ConfigDict, variant: Any) -> list[str]:
     if not isinstance(variant, dict):
         return [f" = {variant!r}: must be a dict of fields, such as {{'net.depth': 3}}"]
     refused = {path: refusal(config, path, value) for path, value in variant.items()}
-    refused |= dict.fromkeys(variant.keys() & {"experiment", "variants"}, "cannot be varied")
+    refused |= dict.fromkeys(variant.keys() & {"experiment", "variants", "run.checkpoint_seconds"}, "cannot be varied")
     return [f"[{path!r}] = {variant[path]!r}: {rule}" for path, rule in refused.items() if rule]
 
 

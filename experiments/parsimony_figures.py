@@ -9,15 +9,20 @@ from ml_collections import ConfigDict
 from experiments import plots
 from experiments.results import Group, groups
 
-__all__ = ["figures"]
+__all__ = ["deviation", "figures"]
 
 LETTERS = {"weight_decay": "λ", "momentum": "μ", "scale": "ε", "step_size": "η"}
-DEVIATIONS = {
+LABELS = {
     "idle_deviation": "|repeated value − ρ(t)|",
     "block_deviation": "blocks off [W̃ 0; 0 ρI]",
     "excess": "σ₂ᵣ₊₁(W(t) − ρ(t)/ε W(0))",
     "readout_leak": "last layer on idle directions",
 }
+
+
+def deviation(group: Group, name: str) -> np.ndarray:
+    """Each member's worst distance from the law, relative to its largest singular value on real data."""
+    return group.worst(name) / (group.worst("singular_values") if group.config.data.source == "digits" else 1.0)
 
 
 def figures(results: xr.DataTree) -> dict[str, Figure]:
@@ -46,7 +51,7 @@ def _layers(group: Group) -> Figure:
         one = member.isel(layer=layer)
         rows[0, layer].set_title(f"layer {layer + 1}")
         _rho_panel(rows[3, layer], group, layer)
-        curves = {label: one[name].values for name, label in DEVIATIONS.items() if name != "readout_leak"}
+        curves = {label: one[name].values for name, label in LABELS.items() if name != "readout_leak"}
         plots.series(rows[4, layer], steps, curves, bound=1e-12 if config.data.whiten else None)
     rows[3, 0].legend(loc="best")
     rows[4, 0].legend(loc="best")
@@ -82,13 +87,13 @@ def _deviations(found: list[Group]) -> Figure:
     """Every member's worst deviation over layers and steps, variant by variant."""
     drawn = plots.figure(9.0, 0.55 * len(found) + 1.4)
     axes = drawn.subplots()
-    for place, (name, label) in enumerate(DEVIATIONS.items()):
-        values = [group.worst(name) if name in group.data else np.empty(0) for group in found]
+    for place, (name, label) in enumerate(LABELS.items()):
+        values = [deviation(group, name) if name in group.data else np.empty(0) for group in found]
         plots.strip(axes, values, colour=plots.COLOURS[place], offset=0.18 * (place - 1.5), label=label)
     axes.axvline(1e-12, color="black", linestyle="--", linewidth=1.0, label="bound, float64")
     axes.axvline(2e-4, color="black", linestyle=":", linewidth=1.0, label="bound, float32")
     axes.set_yticks(range(len(found)), [f"{group.name} ({group.data.first_bad_step.size} members)" for group in found])
     axes.invert_yaxis()
-    axes.set_xlabel("a member's worst deviation from the law over layers and steps")
+    axes.set_xlabel("a member's worst deviation from the law over layers and steps (digits: relative to σ₁)")
     drawn.legend(loc="outside upper center", ncols=3)
     return drawn

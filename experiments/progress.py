@@ -1,5 +1,6 @@
 """How far a run is: a bar on a terminal, plain lines elsewhere, every step in log.jsonl."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ def reporting(console: Console, log: Callable[[dict[str, Any]], None], total: in
 
 
 def _lines(console: Console) -> Callable[[str, float], None]:
-    last = time.monotonic()
+    last = -math.inf
 
     def show(text: str, share: float) -> None:
         nonlocal last

@@ -24,6 +24,7 @@ class Variable(NamedTuple):
     dims: tuple[str, ...]
     units: str
     meaning: str
+    source: str = ""
 
 
 class Group(NamedTuple):
@@ -75,17 +76,17 @@ def assemble(
     shape = tuple(len(values) for values in axes.values())
     joined = [_join(pieces, len(times)) for pieces in chunks]
 
-    def variable(field: str, dims: tuple[str, ...], units: str, meaning: str) -> tuple:
-        values = np.concatenate([chunk[field] for chunk in joined])
-        return (
-            (*axes, *dims),
-            values.reshape(*shape, *values.shape[1:]),
-            {"units": units, "long_name": meaning},
-        )
+    if undeclared := joined[0].keys() - variables.keys() - MARKS.keys():
+        msg = f"the experiment observes {', '.join(sorted(undeclared))} but its VARIABLES do not say what that is"
+        raise ValueError(msg)
 
-    seen = [field for field in variables if field in joined[0]]
-    data = {field: variable(field, ("step", *variables[field].dims), *variables[field][1:]) for field in seen}
-    data |= {mark: variable(mark, (), "step", f"{meaning}; -1: never") for mark, meaning in MARKS.items()}
+    def labelled(field: str, about: Variable, *step: str) -> tuple:
+        values = np.concatenate([chunk[field] for chunk in joined])
+        attrs = {"units": about.units, "long_name": about.meaning, "source": about.source}
+        return (*axes, *step, *about.dims), values.reshape(*shape, *values.shape[1:]), attrs
+
+    data = {field: labelled(field, about, "step") for field, about in variables.items() if field in joined[0]}
+    data |= {mark: labelled(mark, Variable((), "step", f"{text}; -1: never")) for mark, text in MARKS.items()}
     attrs = {"variant": name, "config": json.dumps(settings.to_plain(config))}
     return xr.Dataset(data, {**axes, "step": times}, attrs)
 

@@ -21,7 +21,7 @@ from experiments import plots, settings
 from experiments.checkpoints import Checkpoints, Restored
 from experiments.progress import Reporter, reporting
 from experiments.results import assemble
-from experiments.store import RunFolder, environment, open_run, write_atomic
+from experiments.store import Refused, RunFolder, environment, open_run, write_atomic
 from lawlib.dynamics import Dynamics
 from lawlib.sweep import Members, Plan, Position, Segment, grid, outline, plan, sweep
 
@@ -48,6 +48,8 @@ def run(config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool
     Raises:
         Refused: The folder is another's, locked or cannot be written; nothing was made.
     """
+    if replot and not (workdir / "results.nc").exists():
+        raise Refused([f"{workdir}: has no results.nc to draw again; run it first, without --replot"])
     prepare()
     console = Console() if sys.stdout.isatty() else Console(width=LINE_WIDTH)
     experiment = importlib.import_module(f"experiments.{config.experiment}")
@@ -74,18 +76,18 @@ def prepare() -> None:
 
 
 def observation_times(config: ConfigDict) -> np.ndarray:
-    """``observe.num_times`` step numbers from 0 to ``opt.num_steps``, evenly or logarithmically spaced."""
+    """At most ``observe.num_times`` + 1 step numbers from 0 to ``opt.num_steps``, evenly or logarithmically spaced."""
     last, count = config.opt.num_steps, config.observe.num_times
     spaced = np.linspace(0, last, count) if config.observe.spacing == "even" else np.geomspace(1, last, count - 1)
     return np.unique(np.concatenate([[0], np.round(spaced), [last]]).astype(int))
 
 
 def work_of(config: ConfigDict, experiment: ModuleType) -> list[Work]:
-    """Everything that a run computes, in order. The root key of every draw is made here."""
-    key, work = jax.random.key(config.seed), []
+    """Everything that a run computes, in order. The root keys of all draws are made here, and nowhere else."""
+    work = []
     for name, own in settings.expand(config):
         members = grid(own.num_seeds, settings.knobs(own), own.precision)
-        system = experiment.dynamics(own), key, members, experiment.shared(own)
+        system = experiment.dynamics(own), jax.random.key(own.seed), members, experiment.shared(own)
         work.append(Work(name, own, observation_times(own), members, system))
     return work
 

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from experiments import fields
 
-__all__ = ["ConfigError", "Variant", "expand", "knobs", "load", "override", "read", "to_plain"]
+__all__ = ["ConfigError", "Variant", "expand", "knobs", "load", "override", "read", "split", "to_plain"]
 
 PROFILES = ("smoke", "cpu", "paper")
 
@@ -51,14 +51,19 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     return config
 
 
+def split(spec: str) -> tuple[Path, str]:
+    """The file and the profile of FILE.py[:PROFILE]."""
+    name, _, profile = (spec, "", "cpu") if spec.endswith(".py") else spec.rpartition(":")
+    return Path(name or spec), profile
+
+
 def read(spec: str) -> ConfigDict:
     """Return the locked config that ``FILE.py[:PROFILE]`` builds with its ``get_config(profile)``.
 
     Raises:
         ConfigError: In one line: no such file, no get_config, an unknown profile, or what the file raised.
     """
-    name, _, profile = (spec, "", "cpu") if spec.endswith(".py") else spec.rpartition(":")
-    path, names = Path(name or spec), {}
+    (path, profile), names = split(spec), {}
     if not path.is_file():
         near = fields.nearest(str(path), map(str, path.parent.glob("*.py")))
         raise ConfigError([f"--config={spec}: there is no file {path}{near}"])

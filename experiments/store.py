@@ -196,10 +196,14 @@ def _fields(value: Any, path: str = "") -> dict[str, str]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    with (folder / LOCK).open("ab") as lock:
+    try:
+        lock = (folder / LOCK).open("ab")
+    except OSError as error:
+        raise Refused([f"{folder / LOCK}: cannot be opened: {error}"]) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             problem = f"{folder}: another process is running in this folder; one at a time is allowed"
             raise Refused([problem]) from error
         yield
