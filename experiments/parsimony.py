@@ -161,8 +161,8 @@ def _compare(states: Pair, problems: Pair, shared: tuple) -> dict[str, Array]:
     frames, start = problem.frames, problem.start
     square = len(frames) - 1
     layers = (weights[:square], start[:square], frames[1:], frames[:-1])
-    stacked = (_stack(layer) for layer in layers)
-    seen = jax.vmap(_compare_layer, (0, 0, 0, 0, None))(*stacked, rho)
+    W, W0, left, right = (_stack(layer) for layer in layers)
+    seen = jax.vmap(_compare_layer, (0, 0, 0, 0, None))(W, W0, left, right, rho)
     seen |= {"loss": _loss(weights, *(problem.data or shared)), "rho": rho}
     if len(frames) == len(weights):
         seen["readout_leak"] = jnp.linalg.norm(weights[-1] @ frames[-1].idle)

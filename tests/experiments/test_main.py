@@ -139,6 +139,17 @@ def test_a_folder_of_something_else(refused, tmp_path):
     assert "not a run folder" in line
 
 
+def test_a_replot_of_nothing_does_not_run(refused, tmp_path):
+    (line,) = refused(PARSIMONY, f"--workdir={tmp_path / 'none'}", "--replot")
+    assert line == f"{tmp_path / 'none'}: has no results.nc to draw again; run it first, without --replot"
+
+
+def test_a_module_of_the_runner_is_no_experiment(refused):
+    assert refused(PARSIMONY, "--config.experiment=plots") == [
+        "experiment = 'plots': is a module of the runner, not an experiment"
+    ]
+
+
 @pytest.mark.parametrize("flag", [[], ["--config"]])
 def test_a_missing_config(refused, flag):
     (line,) = refused(*flag)
