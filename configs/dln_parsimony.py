@@ -6,6 +6,7 @@ Gradient descent on deep linear networks from an orthogonal start: Case 1 (a d x
 outputs, whitened Gaussian data) at depths 2 to 4, Case 1 once in float32, and Case 2 on the handwritten digits of
 scikit-learn, whitened to their rank 61. Weight decay 0 and .1, momentum 0 and .9, ten seeds.
 
+Time on two cores: smoke half a minute, cpu 2 minutes, paper (a hundred seeds) about 6 minutes.
 Expect: every deviation from the law below 1e-13 in float64 (bound 1e-12), below 2e-5 in float32 (bound 2e-4),
 exactly 2r moving singular values, idle subspaces that turn by less than 1e-11 rad. The paper shows one seed without
 weight decay: that is seed 0 in the figures.
