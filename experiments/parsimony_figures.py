@@ -38,7 +38,7 @@ def _layers(group: Group) -> Figure:
     config, steps = group.config, group.data.step.values
     member = group.data.isel(dict.fromkeys(group.knobs, 0)).isel(seed=0)
     num_layers = member.sizes["layer"]
-    drawn = plots.figure(3.1 * num_layers + 1.8, 11.0)
+    drawn = plots.figure(3.1 * num_layers + 2.8, 11.0)
     drawn.suptitle(_title(config, member, group.knobs))
     rows = drawn.subplots(5, num_layers, sharex=True, sharey="row", squeeze=False, height_ratios=(1.3, 1, 1, 1.1, 1.1))
     moves = (member.singular_values - np.abs(member.rho)).transpose("layer", "index", "step").values
@@ -53,8 +53,7 @@ def _layers(group: Group) -> Figure:
         _rho_panel(rows[3, layer], group, layer)
         curves = {label: one[name].values for name, label in LABELS.items() if name != "readout_leak"}
         plots.series(rows[4, layer], steps, curves, bound=1e-12 if config.data.whiten else None)
-    rows[3, 0].legend(loc="best")
-    rows[4, 0].legend(loc="best")
+    plots.legends_beside(rows[3:])
     plots.label_rows(rows, ("index i, descending", "index i", "index i", "idle singular value", "deviation"))
     plots.time_axis(rows, config.observe.spacing)
     return drawn

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from experiments.store import replacing
 
-__all__ = ["COLOURS", "figure", "heat", "label_rows", "save", "series", "strip", "time_axis"]
+__all__ = ["COLOURS", "figure", "heat", "label_rows", "legends_beside", "save", "series", "strip", "time_axis"]
 
 # Okabe and Ito's palette: told apart by every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -93,6 +93,14 @@ def strip(axes: Axes, rows: Sequence[np.ndarray], *, colour: str, offset: float,
     places = np.concatenate([np.full(len(values), row + offset) for row, values in enumerate(rows)])
     dots = np.maximum(np.concatenate(list(rows)), LOG_FLOOR)
     axes.semilogx(dots, places, "|", color=colour, markersize=6, label=label)
+
+
+def legends_beside(rows: np.ndarray, inches: float = 1.0) -> None:
+    """A legend on the right of each row, where the colour bars of other rows are, and that much room beyond those."""
+    drawn = rows[0, 0].figure
+    for row in rows:
+        row[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5)).set_in_layout(False)
+    drawn.get_layout_engine().set(rect=(0, 0, 1 - inches / drawn.get_figwidth(), 1))
 
 
 def label_rows(rows: np.ndarray, names: Sequence[str]) -> None:
