@@ -2,8 +2,8 @@
 
 Importing this package prepares the process for JAX, before any device is touched. On a CPU jaxlib 0.10.2 can stop for
 ever in programs that hold batched products or LAPACK calls: operations that run at the same time each wait for parts
-that no thread of XLA's pool is left to do. ``NPROC`` of 4 or more, which XLA reads in place of the core count, makes it
-rare; running independent operations in order, which they are fast enough for, ended it.
+that no thread of XLA's pool is left to do. ``NPROC`` of 4 or more, which XLA reads in place of the core count, ends
+that in small programs and not in larger ones; running independent operations in order ended it in all.
 """
 
 import os

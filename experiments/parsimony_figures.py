@@ -21,8 +21,13 @@ LABELS = {
 
 
 def deviation(group: Group, name: str) -> np.ndarray:
-    """Each member's worst distance from the law, relative to its largest singular value on real data."""
-    return group.worst(name) / (group.worst("singular_values") if group.config.data.source == "digits" else 1.0)
+    """Each member's worst distance from the law over layers and steps, as ``_judged`` takes it."""
+    return group.per_member(_judged(group.data, name, group.config))
+
+
+def _judged(data: xr.Dataset, name: str, config: ConfigDict) -> xr.DataArray:
+    """A distance from the law; on real data relative to sigma_1 of the layer at that step."""
+    return data[name] / data.singular_values.isel(index=0) if config.data.source == "digits" else data[name]
 
 
 def figures(results: xr.DataTree) -> dict[str, Figure]:
@@ -42,7 +47,7 @@ def _layers(group: Group) -> Figure:
     drawn.suptitle(_title(config, member, group.knobs))
     rows = drawn.subplots(5, num_layers, sharex=True, sharey="row", squeeze=False, height_ratios=(1.3, 1, 1, 1.1, 1.1))
     moves = (member.singular_values - np.abs(member.rho)).transpose("layer", "index", "step").values
-    plots.heat(rows[0], steps, moves, "singular value − ρ(t)", linear_below=1e-3)
+    plots.heat(rows[0], steps, moves, "singular value − ρ(t)")
     for row, side, frame in ((rows[1], "right", "V₂"), (rows[2], "left", "U₂")):
         angles = np.degrees(member[f"{side}_angles"].transpose("layer", "index", "step").values)
         angles[..., steps == 0] = np.nan  # all values coincide at the start: its singular vectors mean nothing
@@ -51,10 +56,20 @@ def _layers(group: Group) -> Figure:
         one = member.isel(layer=layer)
         rows[0, layer].set_title(f"layer {layer + 1}")
         _rho_panel(rows[3, layer], group, layer)
-        curves = {label: one[name].values for name, label in LABELS.items() if name != "readout_leak"}
+        layered = {name: label for name, label in LABELS.items() if name != "readout_leak"}
+        curves = {label: _judged(one, name, config).values for name, label in layered.items()}
         plots.series(rows[4, layer], steps, curves, bound=1e-12 if config.data.whiten else None)
     plots.legends_beside(rows[3:])
-    plots.label_rows(rows, ("index i, descending", "index i", "index i", "idle singular value", "deviation"))
+    plots.label_rows(
+        rows,
+        (
+            "index i, descending",
+            "index i",
+            "index i",
+            "idle singular value",
+            "deviation / σ₁" if config.data.source == "digits" else "deviation",
+        ),
+    )
     plots.time_axis(rows, config.observe.spacing)
     return drawn
 

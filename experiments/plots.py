@@ -47,7 +47,7 @@ def save(drawn: Figure, folder: Path, name: str) -> None:
     folder.mkdir(exist_ok=True)
     for kind in ("png", "pdf"):
         with replacing(folder / f"{name}.{kind}") as partial:
-            drawn.savefig(partial, format=kind)
+            drawn.savefig(partial, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
         # Laid out once: the second format finds every axis in its place.
         drawn.set_layout_engine("none")
 
@@ -59,7 +59,7 @@ def heat(
     name: str,
     *,
     limits: tuple[float, float] | None = None,
-    linear_below: float = 0.0,
+    linear_below: float = 1e-3,
 ) -> None:
     """Maps of values (panel, index, step) with one colour bar, index 1 on top; grey where there is no value.
 

@@ -46,7 +46,10 @@ class Group(NamedTuple):
 
     def worst(self, name: str, first_step: int = 0, reduce: str = "max") -> np.ndarray:
         """One number per member: a variable's largest (or smallest) value from ``first_step`` on, NaN if any is."""
-        values = self.data[name].sel(step=slice(first_step, None))
+        return self.per_member(self.data[name].sel(step=slice(first_step, None)), reduce)
+
+    def per_member(self, values: xr.DataArray, reduce: str = "max") -> np.ndarray:
+        """One number per member: the largest (or smallest) of values on any further axes, NaN if any is."""
         inner = [dim for dim in values.dims if dim not in ("seed", *self.knobs)]
         return getattr(values, reduce)(inner, skipna=False).values.ravel()
 

@@ -123,7 +123,8 @@ def _simulate(
 def _plans(work: list[Work], checkpoints: Checkpoints, num_devices: int) -> list[Plan]:
     """How each variant is cut: as the first checkpoint has it, else chosen now and stored."""
     on_cpu = jax.default_backend() == "cpu"
-    platform = {name: environment()[name] for name in ("versions", "platform", "device_kind", "device_count")}
+    here = environment()
+    platform = {name: here[name] for name in ("versions", "platform", "device_kind", "device_count")}
     stored = checkpoints.stored_plan()
     if stored is None or stored["platform"] != platform:
         chosen = [plan(*v.system, len(v.times), on_cpu=on_cpu, num_devices=num_devices, **_cut(v.config)) for v in work]
@@ -207,6 +208,7 @@ def _conclude(experiment: ModuleType, folder: RunFolder) -> None:
         for name, figure in experiment.figures(results).items():
             plots.save(figure, folder.path / "figures", name)
         verdict = experiment.claims(results)
+    write_atomic(folder.path / "claims.md", claims_table.markdown(verdict))
     write_atomic(folder.path / "claims.json", claims_table.to_json(verdict))
 
 

@@ -56,14 +56,7 @@ def fan_in_normal(scale: float | Scalar, *, in_axis: int = -1) -> Initializer:
         ValueError: scale is a number that is not positive, or in_axis is not -1 or -2; later, a shape that is
             not two positive sizes.
     """
-    _check_scale(scale)
-    _check_in_axis(in_axis)
-
-    def init(key: PRNGKey, shape: Sequence[int], dtype=float) -> Matrix:
-        _check_shape(shape)
-        return _scaled(scale / math.sqrt(shape[in_axis]), jax.random.normal(key, tuple(shape), dtype))
-
-    return init
+    return _fan_in(jax.random.normal, scale, in_axis)
 
 
 def fan_in_uniform(scale: float | Scalar, *, in_axis: int = -1) -> Initializer:
@@ -76,15 +69,8 @@ def fan_in_uniform(scale: float | Scalar, *, in_axis: int = -1) -> Initializer:
         ValueError: scale is a number that is not positive, or in_axis is not -1 or -2; later, a shape that is
             not two positive sizes.
     """
-    _check_scale(scale)
-    _check_in_axis(in_axis)
-
-    def init(key: PRNGKey, shape: Sequence[int], dtype=float) -> Matrix:
-        _check_shape(shape)
-        draw = jax.random.uniform(key, tuple(shape), dtype, -1.0, 1.0)
-        return _scaled(scale * math.sqrt(3 / shape[in_axis]), draw)
-
-    return init
+    of_unit_variance = ft.partial(jax.random.uniform, minval=-math.sqrt(3), maxval=math.sqrt(3))
+    return _fan_in(of_unit_variance, scale, in_axis)
 
 
 def balanced(key: PRNGKey, widths: Sequence[int], scale: float | Scalar, dtype=float) -> Weights:
@@ -132,6 +118,17 @@ def balanced_factorization(product: Matrix, widths: Sequence[int], *, rank: int 
     frames = [Vt[:rank].T, *hidden, U[:, :rank]]
     root = s[None, :rank] ** (1 / (len(widths) - 1))
     return tuple(_matmul(out * root, into.T) for into, out in itertools.pairwise(frames))
+
+
+def _fan_in(of_unit_variance: Callable, scale: float | Scalar, in_axis: int) -> Initializer:
+    _check_scale(scale)
+    _check_in_axis(in_axis)
+
+    def init(key: PRNGKey, shape: Sequence[int], dtype=float) -> Matrix:
+        _check_shape(shape)
+        return _scaled(scale / math.sqrt(shape[in_axis]), of_unit_variance(key, tuple(shape), dtype))
+
+    return init
 
 
 def _scaled(scale: float | Scalar, W: Matrix) -> Matrix:

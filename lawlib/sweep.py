@@ -91,7 +91,7 @@ def plan(
     segment: int = 0,
     num_kept: int = 0,
 ) -> Plan:
-    """Choose what was left open (0): chunks that fit in memory, batches that fit the caches, 4 to 12 segments.
+    """Choose what was left open (0): chunks that fit in memory, batches that fit the caches, up to 12 segments.
 
     A CPU steps members together as long as a batch's states fit its caches and in turn beyond; an accelerator steps
     a whole chunk together. Chunks and batches are of nearly equal size, so that few fillers are needed; a chunk holds

@@ -42,6 +42,7 @@ def test_experiments_run_operations_in_order_unless_told_otherwise(given, seen):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_program_that_deadlocks_on_two_cores_finishes(tmp_path):
     def finishes(_):
         try:

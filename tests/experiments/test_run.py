@@ -33,7 +33,7 @@ SMALL = [
 ]
 CLAIM = ["id", "kind", "paper", "figure", "statement", "statistic", "measured", "relation", "bound"]
 CLAIM += ["spread", "members", "diverged", "status"]
-FILES = {"config.json", "provenance.json", "results.nc", "claims.json", "log.jsonl", "figures", ".lock"}
+FILES = {"config.json", "provenance.json", "results.nc", "claims.json", "claims.md", "log.jsonl", "figures", ".lock"}
 
 pytestmark = pytest.mark.slow
 
@@ -161,9 +161,10 @@ def test_claims_have_the_fields_of_the_table_and_laws_hold(smoke, name):
     for claim in claims:
         assert list(claim) == CLAIM
     laws = [claim for claim in claims if claim["kind"] == "law"]
-    assert all(law["members"] > 0 and law["diverged"] == 0 for law in laws)
-    if name != "dln_unwhitened":  # 500 steps are too few for Figure 10
-        assert {law["status"] for law in laws} == {"holds"}
+    # 500 steps are too few for Figure 10, and its claim says so.
+    wanted = "not_run" if name == "dln_unwhitened" else "holds"
+    assert {law["status"] for law in laws} == {wanted}
+    assert all((law["members"] > 0) == (wanted == "holds") and law["diverged"] == 0 for law in laws)
 
 
 def test_the_network_falls_and_the_law_moves(smoke):
@@ -234,7 +235,7 @@ def test_a_finished_folder_is_shown_again_and_not_touched(finished, capsys):
     assert main([*SMALL, f"--workdir={finished}", "--strict"]) == 0
     out = capsys.readouterr().out
     assert "T1.a Case 1" in out
-    assert "T1.c float32" in out
+    assert "T1.c Case 1" in out
     assert bytes_of(finished) == before
 
 
