@@ -216,7 +216,7 @@ def test_signals_stop_after_a_checkpoint_a_second_process_is_refused_and_the_sam
         assert process.returncode == 75, err
         assert "the same command goes on from there" in out
         left = {path.name for path in folder.iterdir()}
-        assert left == FILES - {"results.nc", "claims.json", "figures"} | {"checkpoint"}
+        assert left == FILES - {"results.nc", "claims.json", "claims.md", "figures"} | {"checkpoint"}
     code, _, err = shell.finish(*SMALL, f"--workdir={folder}")
     assert code == 0, err
     assert (folder / "results.nc").read_bytes() == (whole / "results.nc").read_bytes()
