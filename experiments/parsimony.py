@@ -19,11 +19,12 @@ from experiments.checks import Checks
 from experiments.claims import Claim, judge, not_run, report
 from experiments.datasets import digits
 from experiments.fields import leaves
+from experiments.members import number
 from experiments.parsimony_figures import deviation, figures
 from experiments.results import Group, Variable, groups
 from lawlib.descent import Iterate, heavy_ball, sum_squared_error
 from lawlib.dynamics import Dynamics, Knobs, Pair, pair
-from lawlib.initializers import orthogonal
+from lawlib.initializers import orthogonal_weights
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.problems import gaussian_data, low_rank_target, whiten
 from lawlib.subspaces import principal_angles
@@ -126,7 +127,8 @@ def _network(config: ConfigDict) -> Dynamics:
     def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Network, Iterate]:
         key_data, key_weights = jax.random.split(key)
         inputs, targets = shared or _draw(config, key_data, dtype)
-        weights = _orthogonal_weights(config, key_weights, _number(config, knobs, "net.scale"), len(targets))
+        widths = (*[config.net.width] * config.net.depth, len(targets))
+        weights = orthogonal_weights(key_weights, widths, number(config, knobs, "net.scale"), dtype)
         cross = targets if inputs is None else targets @ inputs.T
         frames = theory.invariant_frames(weights, cross, rank)
         own_data = None if shared else (inputs, targets)
@@ -142,7 +144,7 @@ def _law(config: ConfigDict) -> Dynamics:
     """The recursion of rho (eqs. 6, 7, and 16 for momentum): it knows eps, the rates and the depth, and no matrix."""
 
     def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[dict, Rho]:
-        scale = _number(config, knobs, "net.scale")
+        scale = number(config, knobs, "net.scale")
         return _rates(config, knobs), Rho(scale, scale)
 
     square = ft.partial(theory.rho_square, depth=config.net.depth)
@@ -207,21 +209,8 @@ def _draw(config: ConfigDict, key: Array, dtype: Any) -> tuple[Array | None, Arr
     return (whiten(inputs, width).inputs if config.data.whiten else inputs), targets
 
 
-def _orthogonal_weights(config: ConfigDict, key: Array, scale: Array, num_outputs: int) -> Weights:
-    width, dtype = config.net.width, scale.dtype
-    *square, last = jax.random.split(key, config.net.depth)
-    # Drawn as one batch: the generator's code is long, and compiled once it serves every square layer.
-    stacked = jax.vmap(lambda k: orthogonal(scale)(k, (width, width), dtype))(jnp.stack(square))
-    return (*stacked, orthogonal(scale)(last, (num_outputs, width), dtype))
-
-
 def _rates(config: ConfigDict, knobs: Knobs) -> dict[str, Array]:
-    return {name: _number(config, knobs, f"opt.{name}") for name in ("step_size", "weight_decay", "momentum")}
-
-
-def _number(config: ConfigDict, knobs: Knobs, field: str) -> Array:
-    """The member's own value of a numeric field: the swept one, or the config's."""
-    return knobs[field] if field in knobs else jnp.asarray(leaves(config)[field], config.precision)
+    return {name: number(config, knobs, f"opt.{name}") for name in ("step_size", "weight_decay", "momentum")}
 
 
 # Whose claims are judged together, in float64 (T1.a, T1.b) and in float32 (T1.c), and the bounds on the deviations.

@@ -25,7 +25,7 @@ __all__ = [
     "transformed",
 ]
 
-Rate = Scalar | float
+Rate = Scalar | float | PyTree
 
 
 class Iterate(NamedTuple):
@@ -73,6 +73,7 @@ def gradient_descent(loss: Callable[..., Scalar]) -> Descent:
     """Gradient descent with weight decay on ``loss(weights, *data)``.
 
     W <- (1 - eta lambda) W - eta grad loss(W), all layers from the old weights (Yaras et al. 2023, eq. 4).
+    eta and lambda are numbers, or trees of them that stand for whole branches of the weights.
     ``step(iterate, *data, step_size, weight_decay)``; equal to a step on loss + lambda/2 sum_l ||W_l||_F^2.
     """
 
@@ -117,5 +118,5 @@ def transformed(loss: Callable[..., Scalar], transform: optax.GradientTransforma
 
 
 def _decayed_step(weights: PyTree, gradients: PyTree, step_size: Rate, weight_decay: Rate) -> PyTree:
-    shrink = 1 - step_size * weight_decay
-    return jax.tree.map(lambda W, G: shrink * W - step_size * G, weights, gradients)
+    eta, decay = (jax.tree.broadcast(rate, weights) for rate in (step_size, weight_decay))
+    return jax.tree.map(lambda W, G, eta, decay: (1 - eta * decay) * W - eta * G, weights, gradients, eta, decay)

@@ -59,7 +59,7 @@ class Trajectory(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """A state under ``until``: the system's own, the step number, and the first steps at which it was done or bad.
+    """A state under ``until``: the system's own, the steps made, and the first steps at which it was done or bad.
 
     Bad is a value that is not finite. A first step of -1 means: not so far. From the earlier of the two on the state
     is frozen.
@@ -194,12 +194,17 @@ def advance(
 ) -> Trajectory:
     """Carry a run on from step ``now`` through ``len(gaps)`` observations: a scan, with a loop up to the next one.
 
-    Cutting the gaps into several calls gives the same trajectory as one call, bit for bit.
+    Cutting the gaps into several calls gives the same trajectory as one call, bit for bit. A watched system that has
+    stopped is not stepped any more.
     """
 
     def to_next(carry: tuple, gap: Int[Array, ""]) -> tuple[tuple, Observations]:
         state, kept, now = carry
-        state = lax.fori_loop(0, gap, lambda _, s: dynamics.step(s, problem, shared), state)
+        _, state = lax.while_loop(
+            lambda at: (at[0] < gap) & _moves(at[1]),
+            lambda at: (at[0] + 1, dynamics.step(at[1], problem, shared)),
+            (jnp.zeros_like(gap), state),
+        )
         now = now + gap
         kept = _keep(kept, state, now == keep) if len(keep) else kept
         return (state, kept, now), dynamics.observe(state, problem, shared)
@@ -214,6 +219,10 @@ def _keep(kept: PyTree, state: PyTree, here: Bool[Array, " _"]) -> PyTree:
         return jax.tree.map(lambda all_kept, x: all_kept.at[jnp.argmax(here)].set(x), kept, state)
 
     return lax.cond(jnp.any(here), write, lambda kept: kept, kept)
+
+
+def _moves(state: PyTree) -> Bool[Array, ""] | bool:
+    return _running(state) if isinstance(state, Watched) else True
 
 
 def _running(watched: Watched) -> Bool[Array, ""]:

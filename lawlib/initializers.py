@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lawlib.types import Matrix, PRNGKey, Scalar, Weights
 
@@ -22,6 +23,7 @@ __all__ = [
     "fan_in_normal",
     "fan_in_uniform",
     "orthogonal",
+    "orthogonal_weights",
 ]
 
 Initializer = Callable[..., Matrix]
@@ -45,6 +47,24 @@ def orthogonal(scale: float | Scalar) -> Initializer:
         return _scaled(scale, draw(key, tuple(shape), dtype))
 
     return init
+
+
+def orthogonal_weights(key: PRNGKey, widths: Sequence[int], scale: float | Scalar, dtype=float) -> Weights:
+    """Draw (W_1, ..., W_L) independently, each eps-orthogonal, for widths (d_0, ..., d_L), W_l (d_l, d_{l-1}).
+
+    Raises:
+        ValueError: scale is a number that is not positive, or widths are not two or more positive sizes.
+    """
+    _check_widths(widths)
+    init, keys = orthogonal(scale), jax.random.split(key, len(widths) - 1)
+    shapes = [(out, into) for into, out in itertools.pairwise(widths)]
+    drawn = {}
+    for shape in dict.fromkeys(shapes):
+        alike = np.asarray([layer for layer, other in enumerate(shapes) if other == shape])
+        # Drawn as one batch: the generator's code is long, and compiled once it serves every layer of this shape.
+        batch = jax.vmap(lambda k, shape=shape: init(k, shape, dtype))(keys[alike])
+        drawn |= dict(zip(alike.tolist(), batch, strict=True))
+    return tuple(drawn[layer] for layer in range(len(shapes)))
 
 
 def fan_in_normal(scale: float | Scalar, *, in_axis: int = -1) -> Initializer:

@@ -161,7 +161,7 @@ def test_until_stops_at_the_first_step_that_is_done_and_stays(a, start, size):
     stop = first(np.abs(alone) < size)
     assert int(run.state.first_done) == stop
     assert int(run.state.first_bad_step) == -1
-    assert int(run.state.step) == TIMES[-1]
+    assert int(run.state.step) == (stop if stop >= 0 else TIMES[-1])
     frozen = alone[: stop + 1] if stop >= 0 else alone
     expected = [frozen[min(t, len(frozen) - 1)] for t in TIMES]
     np.testing.assert_array_equal(run.observations["x"], expected)
