@@ -61,8 +61,7 @@ class Trajectory(NamedTuple):
 class Watched(NamedTuple):
     """A state under ``until``: the system's own, the steps made, and the first steps at which it was done or bad.
 
-    Bad is a value that is not finite. A first step of -1 means: not so far. From the earlier of the two on the state
-    is frozen.
+    Bad is a value that is not finite. A first step of -1 means: not so far. A trajectory ends at the earlier of the two.
     """
 
     state: PyTree
@@ -82,7 +81,8 @@ def until(dynamics: Dynamics, done: Callable[[PyTree, PyTree, PyTree], Bool[Arra
     """The same system, stopped for good where ``done(state, problem, shared)`` or a value is not finite first.
 
     Both are checked at every step, the start (step 0) included, whatever the observation times. The state becomes a
-    ``Watched``; ``done=None`` watches for values that are not finite alone.
+    ``Watched``, which ``advance`` steps no further once it has stopped; inside a ``pair`` it goes on, and the marks
+    stand. ``done=None`` watches for values that are not finite alone.
     """
 
     def look(watched: Watched, problem: PyTree, shared: PyTree) -> Watched:
@@ -100,9 +100,7 @@ def until(dynamics: Dynamics, done: Callable[[PyTree, PyTree, PyTree], Bool[Arra
         return problem, look(Watched(state, jnp.asarray(0, jnp.int32), never, never), problem, shared)
 
     def step(watched: Watched, problem: PyTree, shared: PyTree) -> Watched:
-        running = _running(watched)
-        moved = dynamics.step(watched.state, problem, shared)
-        state = jax.tree.map(lambda new, old: jnp.where(running, new, old), moved, watched.state)
+        state = dynamics.step(watched.state, problem, shared)
         return look(watched._replace(state=state, step=watched.step + 1), problem, shared)
 
     def observe(watched: Watched, problem: PyTree, shared: PyTree) -> Observations:

@@ -9,7 +9,16 @@ import jax.numpy as jnp
 
 from lawlib.types import Array, Float, Int, Matrix, PRNGKey, Scalar
 
-__all__ = ["Whitened", "gaussian_data", "low_rank_target", "numerical_rank", "observation_mask", "whiten"]
+__all__ = [
+    "Regression",
+    "Whitened",
+    "gaussian_data",
+    "low_rank_target",
+    "numerical_rank",
+    "observation_mask",
+    "regression",
+    "whiten",
+]
 
 _matmul = ft.partial(jnp.matmul, precision="highest")
 
@@ -19,6 +28,13 @@ class Whitened(NamedTuple):
 
     inputs: Float[Array, "k N"]
     transform: Float[Array, "k d"]
+
+
+class Regression(NamedTuple):
+    """Cross-correlation Phi = Y X^T (K, d), and the loss 1/2 (||Y||_F^2 - ||Phi||_F^2) that no weights remove."""
+
+    target: Float[Array, "K d"]
+    floor: Scalar
 
 
 def low_rank_target(key: PRNGKey, shape: Sequence[int], rank: int, dtype=float) -> Matrix:
@@ -44,6 +60,15 @@ def gaussian_data(
     X = jax.random.normal(key_X, (num_inputs, num_samples), dtype)
     Y = jax.random.normal(key_Y, (num_outputs, num_samples), dtype)
     return X, Y
+
+
+def regression(X: Float[Array, "d N"], Y: Float[Array, "K N"]) -> Regression:
+    """What whitened inputs (X X^T = I) leave of a regression: 1/2 ||W X - Y||_F^2 = 1/2 ||W - Phi||_F^2 + floor.
+
+    Phi = Y X^T (K, d) and floor = 1/2 (||Y||_F^2 - ||Phi||_F^2); losses are sums over entries.
+    """
+    target = _matmul(Y, X.T)
+    return Regression(target, (jnp.sum(jnp.square(Y)) - jnp.sum(jnp.square(target))) / 2)
 
 
 def whiten(X: Float[Array, "d N"], dimension: int) -> Whitened:

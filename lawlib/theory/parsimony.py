@@ -10,22 +10,24 @@ Throughout the inputs are whitened (X X^T = I) and the loss is 1/2 ||W_{L:1} X -
 weight decay lambda/2 sum_l ||W_l||_F^2.
 """
 
+import functools as ft
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from lawlib.networks.deep_linear import end_to_end
 from lawlib.subspaces import complement, orthonormal_sum
 from lawlib.types import Array, Float, Int, Matrix, Scalar, Weights
 
 __all__ = [
     "Blocks",
     "Frame",
+    "Rate",
     "Split",
     "angle_to_idle",
     "block_decomposition",
     "block_deviation",
     "excess_value",
+    "invariant_bases",
     "invariant_frames",
     "predicted_spectrum",
     "rho_square",
@@ -84,13 +86,13 @@ def rho_wide(rho: Rate, before: Rate, *, step_size: Rate, weight_decay: Rate, mo
     return (1 - step_size * weight_decay) * rho + momentum * (rho - before)
 
 
-def invariant_frames(weights: Weights, target: Float[Array, "d_y d"], rank: int) -> tuple[Frame, ...]:
-    """The frames [V_1, U_1 = V_2, ..., ] of Theorem 1, from W(0) and Phi = Y X^T alone.
+def invariant_bases(weights: Weights, target: Float[Array, "d_y d"], rank: int) -> tuple[Float[Array, "d k"], ...]:
+    """The active bases [V_{1,1}, U_{1,1} = V_{2,1}, ...] of Theorem 1, each (d, 2r), from W(0) and Phi = Y X^T alone.
 
-    V_{1,1} = orth[row space of Phi, W_{L:1}(0)^T (column space of Phi)], U_{l,1} = W_l(0) V_{l,1} / eps, likewise for
-    the idle blocks; no intersection of null spaces is computed. Layer l maps frame l-1 to frame l. There are L+1
-    frames in Case 1 (square layers) and L in Case 2, whose last layer has no left frame. ``rank`` is that of the target
-    (Case 2: its number of outputs). Raises ValueError unless 0 < 2 rank < d and d_y is d or ``rank``.
+    V_{1,1} = orth[row space of Phi, W_{L:1}(0)^T (column space of Phi)], U_{l,1} = W_l(0) V_{l,1} / eps; no null spaces
+    are intersected. Layer l maps basis l-1 to basis l. There are L+1 of them in Case 1 (square layers) and L
+    in Case 2, whose last layer has no left basis. ``rank`` is that of the target (Case 2: its number of outputs).
+    Raises ValueError unless 0 < 2 rank < d and d_y is d or ``rank``.
     """
     width, num_outputs = weights[0].shape[1], target.shape[0]
     if num_outputs not in (width, rank):
@@ -100,14 +102,27 @@ def invariant_frames(weights: Weights, target: Float[Array, "d_y d"], rank: int)
         msg = f"the invariant subspace needs 0 < 2 rank < width, got rank={rank} and width={width}"
         raise ValueError(msg)
     left, _, right = jnp.linalg.svd(target, full_matrices=False)
-    pulled_back = end_to_end(weights).T @ left[:, :rank]
-    active = orthonormal_sum(right[:rank].T, pulled_back, dimension=2 * rank).basis
-    frames = [Frame(active, complement(active))]
-    square = weights if num_outputs == width else weights[:-1]
-    for W in square:
+    pulled_back = ft.reduce(lambda block, W: W.T @ block, reversed(weights), left[:, :rank])
+    return _carried(weights, orthonormal_sum(right[:rank].T, pulled_back, dimension=2 * rank).basis, num_outputs)
+
+
+def invariant_frames(weights: Weights, target: Float[Array, "d_y d"], rank: int) -> tuple[Frame, ...]:
+    """The frames [V_1, U_1 = V_2, ...] of Theorem 1: the bases of ``invariant_bases`` with their idle complements.
+
+    Layer l maps frame l-1 to frame l, its idle block like its active one. Raises ValueError as ``invariant_bases``.
+    """
+    bases = invariant_bases(weights, target, rank)
+    return tuple(map(Frame, bases, _carried(weights, complement(bases[0]), target.shape[0])))
+
+
+def _carried(weights: Weights, block: Float[Array, "d c"], num_outputs: int) -> tuple[Float[Array, "d c"], ...]:
+    """A block and where the square layers carry it: W_l(0)/eps is orthogonal."""
+    width = weights[0].shape[1]
+    blocks = [block]
+    for W in weights if num_outputs == width else weights[:-1]:
         scale = jnp.linalg.norm(W) / jnp.sqrt(jnp.asarray(width, W.dtype))
-        frames.append(Frame(*(W @ block / scale for block in frames[-1])))
-    return tuple(frames)
+        blocks.append(W @ blocks[-1] / scale)
+    return tuple(blocks)
 
 
 def block_decomposition(W: Matrix, left: Frame, right: Frame) -> Blocks:
