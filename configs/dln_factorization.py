@@ -7,29 +7,24 @@ runs its 2r x 2r equivalent, by separate code: the same steps, and a distance of
 once the term of rho is added. The control has the bases of another draw of Q. ``small`` is the small network alone at
 the paper's d = 1000, drawn without d x d matrices.
 
-Time on two cores: smoke 20 s, cpu 6 minutes (nearly all of it the d x d network of d = 300), paper about 70 minutes:
-at d = 1000 a step takes .3 s, 20,000 are needed, and the first 15,000 are a plateau. So one pair runs the first 5,000
+Time on two cores: smoke 20 s, cpu 6 minutes (nearly all of it the d x d network of d = 300), paper about 40 minutes:
+at d = 1000 a step takes .3 s, 20,000 are needed, and the first 15,000 are a plateau. So one pair runs the first 2,000
 steps; another begins at step 14,500, where the small network is unfolded into d x d weights, and runs to the end.
 Expect: equal numbers of steps; distances as predicted to 1e-8 and better; below 1e-14 with the term of rho.
 """
 
 from ml_collections import ConfigDict, config_dict
 
+SMOKE = {"net.width": 24, "data.rank": 2, "net.scale": 0.01, "opt.step_size": 8e-3}
 # The step sizes keep eta sigma_1^{4/3}; the paper's is 1e-3 at d = 1000 (1e3 on the mean loss).
 PROFILES = {
     "smoke": {
         "num_seeds": 2,
         "num_steps": 8000,
         "variants": (
-            {"name": "pair_d24_r2", "net.width": 24, "data.rank": 2, "net.scale": 0.01, "opt.step_size": 8e-3},
-            {
-                "name": "control_d24_r2",
-                "net.kind": "control",
-                "net.width": 24,
-                "data.rank": 2,
-                "net.scale": 0.01,
-                "opt.step_size": 8e-3,
-            },
+            {"name": "pair_d24_r2", **SMOKE},
+            {"name": "unfolded_d24_r2", **SMOKE, "net.skip": 300},
+            {"name": "control_d24_r2", "net.kind": "control", **SMOKE},
             {
                 "name": "small_d100_r5",
                 "net.kind": "small",
@@ -61,7 +56,7 @@ PROFILES = {
         "num_steps": 8000,
         "variants": (
             {"name": "pair_d1000_r5_end", "net.skip": 14_500},
-            {"name": "pair_d1000_r5_start", "opt.num_steps": 5000},
+            {"name": "pair_d1000_r5_start", "opt.num_steps": 2000},
             {"name": "small_d1000_r5", "net.kind": "small", "opt.num_steps": 30_000},
             {"name": "small_d1000_r10", "net.kind": "small", "data.rank": 10, "opt.num_steps": 30_000},
         ),

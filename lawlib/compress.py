@@ -108,12 +108,12 @@ def draw_bases(key: PRNGKey, left: Float[Array, "m r"], right: Float[Array, "n r
     are the first m and n rows of the square's.
 
     Raises:
-        ValueError: the ranks differ, or 2 r exceeds max(m, n).
+        ValueError: r is 0, or 2 r exceeds max(m, n).
     """
     (m, rank), n = left.shape, right.shape[0]
     width = max(m, n)
-    if right.shape[1] != rank or not 0 < 2 * rank <= width:
-        msg = f"left and right need the same rank r with 0 < 2 r <= {width}, got shapes {left.shape} and {right.shape}"
+    if not 0 < 2 * rank <= width:
+        msg = f"the active bases of a {m} x {n} matrix need a rank r with 0 < 2 r <= {width}, got {rank}"
         raise ValueError(msg)
     left, right = (jnp.pad(block, ((0, width - len(block)), (0, 0))) for block in (left, right))
     key_pulled, key_free = jax.random.split(key)

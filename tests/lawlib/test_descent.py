@@ -224,3 +224,37 @@ def test_rates_may_be_mapped_over(method, dtype, tol):
         alone = twice({name: values[member] for name, values in swept.items()})
         assert_close([W[member] for W in together], as_numpy(alone), tol(weights[0]))
     assert np.abs(together[0][0] - together[0][2]).max() > 1e-2
+
+
+evaluated = descent.evaluated(loss)
+evaluated_start, evaluated_step = jax.jit(evaluated.init), jax.jit(evaluated.step)
+
+
+@shares_fixtures
+@given(seed=seeds, step_size=st.floats(0.01, 0.05), weight_decay=rates)
+def test_the_evaluated_descent_is_gradient_descent_and_knows_its_loss(seed, step_size, weight_decay, dtype, tol):
+    weights, data = draw_network(seed, dtype)
+    step_size, weight_decay = jnp.asarray(step_size, dtype), jnp.asarray(weight_decay, dtype)
+    iterate, plain = evaluated_start(weights, *data), descent.gradient_descent(loss).init(weights)
+    for _ in range(2):
+        iterate = evaluated_step(iterate, *data, step_size=step_size, weight_decay=weight_decay)
+        plain = gradient_step(plain, *data, step_size=step_size, weight_decay=weight_decay)
+    assert_close(iterate.weights, as_numpy(plain.weights), tol(data[0]))
+    np.testing.assert_allclose(iterate.memory.loss, loss(iterate.weights, *data), rtol=tol(data[0]))
+    assert_close(iterate.memory.gradients, layer_gradients(iterate.weights, *data), tol(data[0]))
+
+
+def test_each_branch_of_the_weights_may_have_its_own_rates(tol):
+    """Two branches of a tree of weights, each with its own step size and decay: eq. (4) with those of the branch."""
+    weights, data = draw_network(4, jnp.float64)
+    tree = {"outer": (weights[0], weights[2]), "inner": weights[1]}
+
+    def of_tree(tree, *data):
+        return loss((tree["outer"][0], tree["inner"], tree["outer"][1]), *data)
+
+    method = descent.gradient_descent(of_tree)
+    eta, decay = {"outer": 0.1, "inner": 0.3}, {"outer": 0.2, "inner": 0.0}
+    moved = method.step(method.init(tree), *data, step_size=eta, weight_decay=decay).weights
+    first, middle, last = layer_gradients(weights, *data)
+    expected = [0.98 * weights[0] - 0.1 * first, weights[1] - 0.3 * middle, 0.98 * weights[2] - 0.1 * last]
+    assert_close((moved["outer"][0], moved["inner"], moved["outer"][1]), as_numpy(expected), tol(data[0]))

@@ -220,3 +220,24 @@ def test_bad_balanced_draws_are_refused():
         initializers.balanced(jax.random.key(0), (2, 2), 0.0)
     with pytest.raises(ValueError, match=r"two or more positive sizes .* got \(2,\)"):
         initializers.balanced(jax.random.key(0), (2,), 1.0)
+
+
+def test_orthogonal_weights_are_independent_isometries_of_their_widths(dtype, tol):
+    widths, scale = (4, 6, 6, 6, 3), 0.3
+    weights = initializers.orthogonal_weights(jax.random.key(2), widths, scale, dtype)
+    assert [W.shape for W in weights] == [(6, 4), (6, 6), (6, 6), (3, 6)]
+    for W in weights:
+        gram = W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W
+        np.testing.assert_allclose(gram, scale**2 * np.eye(len(gram)), atol=tol(W))
+    assert jnp.linalg.norm(weights[1] - weights[2]) > scale
+
+
+def test_a_layer_does_not_depend_on_the_shapes_of_the_others():
+    one = initializers.orthogonal_weights(jax.random.key(2), (5, 5, 5), 0.3, jnp.float64)
+    other = initializers.orthogonal_weights(jax.random.key(2), (5, 5, 2), 0.3, jnp.float64)
+    np.testing.assert_array_equal(one[0], other[0])
+
+
+def test_weights_of_one_width_are_refused():
+    with pytest.raises(ValueError, match="two or more positive sizes"):
+        initializers.orthogonal_weights(jax.random.key(0), (5,), 1.0)

@@ -153,3 +153,14 @@ def test_problems_are_the_same_under_jit_and_vmap(tol):
         for mapped, single in zip(batch, alone(keys[i], fraction), strict=True):
             assert mapped.dtype == dtype
             np.testing.assert_allclose(mapped[i], single, atol=tol(single))
+
+
+def test_a_whitened_regression_is_its_target_and_a_floor(dtype, tol):
+    X, Y = problems.gaussian_data(jax.random.key(1), 5, 3, 40, dtype)
+    X = whiten(X, 5).inputs
+    target, floor = problems.regression(X, Y)
+    W = jnp.ones((3, 5), dtype)
+    loss = jnp.sum(jnp.square(W @ X - Y)) / 2
+    np.testing.assert_allclose(jnp.sum(jnp.square(W - target)) / 2 + floor, loss, rtol=tol(X))
+    best = np.linalg.lstsq(np.asarray(X.T), np.asarray(Y.T), rcond=None)[1].sum() / 2
+    np.testing.assert_allclose(floor, best, rtol=tol(X))
