@@ -43,7 +43,7 @@ def _same_steps(pairs: list[Group], paper: str) -> Claim:
     ended = [g for g in pairs if g.data.first_done.max() >= 0]
     if not ended:
         reason = "no pair was given the steps to reach it"
-        return not_run("F1", kind="law", paper=paper, figure="Figure 1", statement=f"{about} ({reason})")
+        return not_run("F1", kind="law", paper=paper, figure="Figure 1", statement=about, reason=reason)
     apart = [abs(g.data.reduced_done.isel(step=-1) - g.data.first_done).values.ravel() for g in ended]
     values = np.concatenate(apart)
     return judge("F1", kind="law", statement=about, values=values, relation="==", bound=0, **_source(ended, paper))

@@ -1,0 +1,89 @@
+"""The small equivalent network against the d x d one: d = 1000, r = 5, L = 3, float64; and its setup at d = 10^6.
+
+Both are stepped in loops of their own inside one compiled program, in turn. The d x d step is six products of d x d
+matrices, beside what the machine's rate allows for them. Figure 1's whole run is the small network to a mean loss of
+1e-10. The setup draws a target's singular vectors apart from the bases, which are timed alone.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from benchmarks.timing import alternate, limits, median, seconds
+from lawlib import compress
+from lawlib.descent import gradient_descent, sum_squared_error
+from lawlib.initializers import orthogonal, orthogonal_weights
+from lawlib.networks.deep_linear import end_to_end
+from lawlib.problems import low_rank_target
+
+WIDTH, RANK, DEPTH, SCALE, STEP_SIZE, TOLERANCE = 1000, 5, 3, 1e-3, 1e-3, 1e-10
+FULL_STEPS, SMALL_STEPS, REPEATS, LARGE = 3, 20_000, 5, 1_000_000
+
+
+def measure() -> dict[str, float]:
+    """Seconds a step of both, their ratio, Figure 1's run, and the setup at d = 10^6 with its orthonormality."""
+    key_target, key_weights = jax.random.split(jax.random.key(0))
+    target = jax.jit(lambda key: low_rank_target(key, (WIDTH, WIDTH), RANK, jnp.float64))(key_target)
+    weights = jax.jit(lambda key: orthogonal_weights(key, (WIDTH,) * (DEPTH + 1), SCALE, jnp.float64))(key_weights)
+    reduction = jax.jit(lambda W, target: compress.reduce(W, target, RANK))(weights, target)
+    run = jax.jit(_to_tolerance)
+    full, small, ratios = alternate(_full(weights, target), _small(reduction), REPEATS)
+    full_step, small_step = full / FULL_STEPS, small / SMALL_STEPS
+    products = 2 * DEPTH * 2 * WIDTH**3 / limits()["matmul_gflops"] / 1e9
+    return {
+        "full_step_s": full_step,
+        "full_step_at_the_matmul_rate_s": products,
+        "small_step_us": small_step * 1e6,
+        "full_over_small_per_step": full_step / small_step,
+        "full_over_small_least": min(ratios) * SMALL_STEPS / FULL_STEPS,
+        "figure_1_with_compilation_s": seconds(lambda: run(reduction)),
+        "figure_1_s": median(lambda: run(reduction), REPEATS),
+        "figure_1_steps": float(run(reduction)),
+        **_setup(),
+    }
+
+
+def _full(weights: tuple, target: jax.Array) -> Callable:
+    descent = gradient_descent(lambda W, target: sum_squared_error(end_to_end(W), target))
+
+    @jax.jit
+    def run(weights: tuple, target: jax.Array) -> tuple:
+        def step(_: int, iterate: tuple) -> tuple:
+            return descent.step(iterate, target, step_size=STEP_SIZE, weight_decay=0.0)
+
+        return lax.fori_loop(0, FULL_STEPS, step, descent.init(weights))
+
+    return lambda: run(weights, target)
+
+
+def _small_step(iterate: tuple, reduction: compress.Reduction) -> tuple:
+    return compress.step(iterate, reduction, step_size=STEP_SIZE, weight_decay=0.0, momentum=0.0)
+
+
+def _small(reduction: compress.Reduction) -> Callable:
+    @jax.jit
+    def run(reduction: compress.Reduction) -> tuple:
+        return lax.fori_loop(0, SMALL_STEPS, lambda _, it: _small_step(it, reduction), compress.init(reduction))
+
+    return lambda: run(reduction)
+
+
+def _to_tolerance(reduction: compress.Reduction) -> jax.Array:
+    def above(at: tuple) -> jax.Array:
+        return compress.reduced_loss(reduction, at[1].weights) > TOLERANCE * WIDTH**2
+
+    start = jnp.zeros((), jnp.int32), compress.init(reduction)
+    return lax.while_loop(above, lambda at: (at[0] + 1, _small_step(at[1], reduction)), start)[0]
+
+
+def _setup() -> dict[str, float]:
+    """Bases at d = 10^6, both of 2r columns: seconds, and the largest entry of B^T B - I."""
+    frame = jax.jit(lambda key: orthogonal(1.0)(key, (LARGE, RANK), jnp.float64))
+    left, right = (frame(key) for key in jax.random.split(jax.random.key(1)))
+    draw = jax.jit(compress.draw_bases)
+    bases = draw(jax.random.key(2), left, right)
+    off = max(float(jnp.max(jnp.abs(B.T @ B - jnp.eye(2 * RANK)))) for B in bases)
+    taken = median(lambda: draw(jax.random.key(2), left, right), 3)
+    return {"bases_at_a_million_s": taken, "bases_at_a_million_off_orthonormal": off}
