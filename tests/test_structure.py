@@ -13,10 +13,11 @@ MAX_FUNCTION_LINES = 60
 OUTSIDE_LAWLIB = {"jax", "numpy", "flax", "optax", "jaxtyping"}
 LEVELS = (
     {"types"},
-    {"spectra", "subspaces", "initializers"},
-    {"descent", "networks", "problems"},
+    {"spectra", "subspaces", "initializers", "entries"},
+    {"descent", "networks", "problems", "layouts"},
     {"theory"},
     {"compress"},
+    {"completion"},
 )
 # These know no network and no law, whatever the level.
 ALLOWED_APART = {"dynamics": {"types"}, "sweep": {"types", "dynamics"}}
