@@ -13,7 +13,7 @@ from jax import lax
 
 from benchmarks.timing import alternate, limits, median, seconds
 from lawlib import compress
-from lawlib.descent import gradient_descent, sum_squared_error
+from lawlib.descent import Iterate, gradient_descent, sum_squared_error
 from lawlib.initializers import orthogonal, orthogonal_weights
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.problems import low_rank_target
@@ -50,7 +50,7 @@ def _full(weights: tuple, target: jax.Array) -> Callable:
 
     @jax.jit
     def run(weights: tuple, target: jax.Array) -> tuple:
-        def step(_: int, iterate: tuple) -> tuple:
+        def step(_: int, iterate: Iterate) -> Iterate:
             return descent.step(iterate, target, step_size=STEP_SIZE, weight_decay=0.0)
 
         return lax.fori_loop(0, FULL_STEPS, step, descent.init(weights))
@@ -58,7 +58,7 @@ def _full(weights: tuple, target: jax.Array) -> Callable:
     return lambda: run(weights, target)
 
 
-def _small_step(iterate: tuple, reduction: compress.Reduction) -> tuple:
+def _small_step(iterate: Iterate, reduction: compress.Reduction) -> Iterate:
     return compress.step(iterate, reduction, step_size=STEP_SIZE, weight_decay=0.0, momentum=0.0)
 
 

@@ -176,7 +176,8 @@ def _compare(small: Dynamics) -> Callable[[Pair, Pair, tuple], dict[str, Array]]
         )
         apart = W - left @ right.T
         idle = (reduced.rho / eps) ** depth * end_to_end(drawn) - reduced.rho**depth * (U @ V.T)
-        return small.observe(watched, problems.second, shared) | {
+        return {
+            **small.observe(watched, problems.second, shared),
             "full_loss": states.first.memory.loss / width**2,
             "reduced_done": watched.first_done,
             "distance": _norm(apart) / size,

@@ -47,8 +47,8 @@ class Evaluated(NamedTuple):
 class Descent(NamedTuple):
     """A method of descent: ``init(weights)`` starts it, ``step(iterate, *data, **rates)`` goes one step.
 
-    ``evaluated`` starts with ``init(weights, *data)``. ``data`` is handed to the loss after the weights; ``rates`` (step size, weight decay, momentum) stay traced
-    numbers, so that a sweep over them compiles once.
+    ``evaluated`` starts with ``init(weights, *data)``. ``data`` is handed to the loss after the weights; ``rates``
+    (step size, weight decay, momentum) stay traced numbers, so that a sweep over them compiles once.
     """
 
     init: Callable[..., Iterate]

@@ -61,7 +61,7 @@ class Trajectory(NamedTuple):
 class Watched(NamedTuple):
     """A state under ``until``: the system's own, the steps made, and the first steps at which it was done or bad.
 
-    Bad is a value that is not finite. A first step of -1 means: not so far. A trajectory ends at the earlier of the two.
+    Bad is a value that is not finite. A first step of -1 means: not so far. A trajectory ends at the earlier one.
     """
 
     state: PyTree

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from lawlib.types import Matrix, PRNGKey, Scalar, Weights
 
@@ -42,14 +43,14 @@ def orthogonal(scale: float | Scalar) -> Initializer:
     _check_scale(scale)
     draw = jax.nn.initializers.orthogonal(1.0)
 
-    def init(key: PRNGKey, shape: Sequence[int], dtype=float) -> Matrix:
+    def init(key: PRNGKey, shape: Sequence[int], dtype: DTypeLike = float) -> Matrix:
         _check_shape(shape)
         return _scaled(scale, draw(key, tuple(shape), dtype))
 
     return init
 
 
-def orthogonal_weights(key: PRNGKey, widths: Sequence[int], scale: float | Scalar, dtype=float) -> Weights:
+def orthogonal_weights(key: PRNGKey, widths: Sequence[int], scale: float | Scalar, dtype: DTypeLike = float) -> Weights:
     """Draw (W_1, ..., W_L) independently, each eps-orthogonal, for widths (d_0, ..., d_L), W_l (d_l, d_{l-1}).
 
     Raises:
@@ -93,7 +94,7 @@ def fan_in_uniform(scale: float | Scalar, *, in_axis: int = -1) -> Initializer:
     return _fan_in(of_unit_variance, scale, in_axis)
 
 
-def balanced(key: PRNGKey, widths: Sequence[int], scale: float | Scalar, dtype=float) -> Weights:
+def balanced(key: PRNGKey, widths: Sequence[int], scale: float | Scalar, dtype: DTypeLike = float) -> Weights:
     """Draw (W_1, ..., W_L) with W_{l+1}^T W_{l+1} = W_l W_l^T for widths (d_0, ..., d_L), W_l (d_l, d_{l-1}).
 
     One draw for all layers, since balance couples them: scale times the balanced factors of the best rank-r
@@ -144,7 +145,7 @@ def _fan_in(of_unit_variance: Callable, scale: float | Scalar, in_axis: int) -> 
     _check_scale(scale)
     _check_in_axis(in_axis)
 
-    def init(key: PRNGKey, shape: Sequence[int], dtype=float) -> Matrix:
+    def init(key: PRNGKey, shape: Sequence[int], dtype: DTypeLike = float) -> Matrix:
         _check_shape(shape)
         return _scaled(scale / math.sqrt(shape[in_axis]), of_unit_variance(key, tuple(shape), dtype))
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lawlib.types import Array, Float, Int, Matrix, PRNGKey, Scalar
 
@@ -37,7 +38,7 @@ class Regression(NamedTuple):
     floor: Scalar
 
 
-def low_rank_target(key: PRNGKey, shape: Sequence[int], rank: int, dtype=float) -> Matrix:
+def low_rank_target(key: PRNGKey, shape: Sequence[int], rank: int, dtype: DTypeLike = float) -> Matrix:
     """The best rank-r part (r = rank, truncated SVD) of a matrix of this shape with iid N(0, 1) entries.
 
     Raises:
@@ -50,7 +51,7 @@ def low_rank_target(key: PRNGKey, shape: Sequence[int], rank: int, dtype=float) 
 
 
 def gaussian_data(
-    key: PRNGKey, num_inputs: int, num_outputs: int, num_samples: int, dtype=float
+    key: PRNGKey, num_inputs: int, num_outputs: int, num_samples: int, dtype: DTypeLike = float
 ) -> tuple[Float[Array, "d N"], Float[Array, "K N"]]:
     """Draw X (d, N) and Y (K, N), d = num_inputs, K = num_outputs, N = num_samples, with iid N(0, 1) entries.
 
@@ -92,7 +93,7 @@ def numerical_rank(X: Matrix) -> Int[Array, ""]:
     return jnp.sum(s > jnp.finfo(X.dtype).eps * max(X.shape) * s[0])
 
 
-def observation_mask(key: PRNGKey, shape: Sequence[int], fraction: float | Scalar, dtype=float) -> Matrix:
+def observation_mask(key: PRNGKey, shape: Sequence[int], fraction: float | Scalar, dtype: DTypeLike = float) -> Matrix:
     """Draw a mask of this shape with iid Bernoulli(fraction) entries: 1 is observed, 0 is not.
 
     Raises:
