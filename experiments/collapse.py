@@ -19,7 +19,7 @@ from experiments.collapse_figures import figures
 from experiments.datasets import digits
 from experiments.members import number
 from experiments.results import Variable
-from lawlib.descent import Iterate, gradient_descent, mean_squared_error, sum_squared_error
+from lawlib.descent import Iterate, evaluated, sum_squared_error
 from lawlib.dynamics import Dynamics, Knobs, until
 from lawlib.initializers import fan_in_normal, fan_in_uniform, orthogonal, orthogonal_weights
 from lawlib.networks.deep_linear import end_to_end
@@ -101,17 +101,18 @@ def dynamics(config: ConfigDict) -> Dynamics:
     def loss(weights: Weights, inputs: Array, labels: Array) -> Scalar:
         return sum_squared_error(predict(weights, inputs), labels)
 
-    def mean_loss(iterate: Iterate, inputs: Array, labels: Array) -> Scalar:
-        return mean_squared_error(predict(iterate.weights, inputs), labels)
+    def mean_loss(iterate: Iterate, problem: Problem, shared: tuple) -> Scalar:
+        _, labels = problem.data or shared
+        return iterate.memory.loss / labels.size
 
-    descent = gradient_descent(loss)
+    descent = evaluated(loss)
 
     def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Problem, Iterate]:
         key_data, key_weights = jax.random.split(key)
         own_data = None if shared else _draw(config, key_data)
         weights = _start(config, key_weights, number(config, knobs, "net.scale"))
         rates = (number(config, knobs, f"opt.{name}") for name in ("step_size", "tolerance"))
-        return Problem(own_data, *rates), descent.init(weights)
+        return Problem(own_data, *rates), descent.init(weights, *(own_data or shared))
 
     def step(iterate: Iterate, problem: Problem, shared: tuple) -> Iterate:
         return descent.step(iterate, *(problem.data or shared), step_size=problem.step_size, weight_decay=0.0)
@@ -121,14 +122,14 @@ def dynamics(config: ConfigDict) -> Dynamics:
         features = theory.hidden_features(iterate.weights, inputs, activation)
         right = jnp.argmax(predict(iterate.weights, inputs), axis=0) == jnp.argmax(labels, axis=0)
         return {
-            "loss": mean_loss(iterate, inputs, labels),
+            "loss": mean_loss(iterate, problem, shared),
             "accuracy": jnp.mean(right.astype(labels.dtype)),
             "separation": jnp.stack([theory.separation(Z, labels) for Z in features]),
             "imbalance": theory.imbalance(iterate.weights),
         }
 
     def done(iterate: Iterate, problem: Problem, shared: tuple) -> Array:
-        return mean_loss(iterate, *(problem.data or shared)) < problem.tolerance
+        return mean_loss(iterate, problem, shared) < problem.tolerance
 
     return until(Dynamics(init, step, observe), done)
 
