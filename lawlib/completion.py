@@ -1,0 +1,283 @@
+"""Completion of a low-rank matrix from observed entries by the compressed network (Yaras et al. 2023, Section 4.1).
+
+The network is W_comp = U W~_L ... W~_1 V^T with k = 2 r^ columns in U and V, r^ an over-estimate of the rank, and
+k x k layers in between (eqs. 9 and 11). The layers start at eps I and the bases where a wide network's active
+subspaces would lie for singular vectors guessed from the entries; all of it is trained. A step costs O(|Omega| k) on
+sparse entries, and nothing m x n is made for them.
+
+The solver works in units of the data: entries are divided by an estimate of sigma_1 and the loss by the observed share
+of the fullest line. Curvatures are then of order one, and one step size serves every size, scale and density.
+"""
+
+import functools as ft
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from lawlib.compress import Bases, draw_bases
+from lawlib.entries import Entries, hold_out
+from lawlib.guesses import Guess, line_weights, spectral_guess
+from lawlib.layouts import Layout, arrange, scaled, sum_squared_error
+from lawlib.networks.deep_linear import end_to_end
+from lawlib.transforms import restarted_momentum
+from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree, Scalar, Weights
+
+__all__ = [
+    "Completion",
+    "Factors",
+    "complete",
+    "entries_of",
+    "product",
+    "start",
+    "two_factors",
+]
+
+STEP_SIZE = 0.2  # A fitted network has curvature about L + 2, and Nesterov's method is stable below 4/3 of the inverse.
+START = 3e-6  # eps^L, from which the product starts: far below the default tolerance.
+CHECK = 10  # Steps between two looks at the held-out entries.
+PATIENCE, RISE = 20, 1.02  # So many looks without a lowest error, and then one that stands so far above it, are enough.
+STALL, LEAST_FALL = 50, 1e-4  # So many looks over which the observed error falls by less than this are enough, too.
+MAX_HELD_OUT = 100_000  # Enough for an estimate to half a per cent.
+
+_matmul = ft.partial(jnp.matmul, precision="highest")
+
+
+class Factors(NamedTuple):
+    """The compressed network U W~_L ... W~_1 V^T: ``left`` is U, ``core`` (W~_1, ..., W~_L), ``right`` V."""
+
+    left: Float[Array, "m k"]
+    core: Weights
+    right: Float[Array, "n k"]
+
+
+class Completion(NamedTuple):
+    """The recovered matrix left right^T in the data's own units, and how far to trust it.
+
+    Errors are relative, ||Omega . (left right^T - Phi)||_F / ||Omega . Phi||_F: over the entries that were fitted, and
+    over those held out, an estimate of the recovery error (NaN where none were). ``converged`` says that the observed
+    error reached the tolerance. ``reason`` is "tolerance", "held-out error rises" (noise, or too few entries),
+    "stalled" (a floor of noise), "steps" or "diverged"; all but the first return the factors of the lowest held-out
+    error on the way (the lowest observed error where none were held out).
+    """
+
+    left: Float[Array, "m k"]
+    right: Float[Array, "n k"]
+    observed_error: float
+    held_out_error: float
+    steps: int
+    converged: bool
+    reason: str
+
+
+class _Judged(NamedTuple):
+    """Entries that were held out, in the solver's units."""
+
+    rows: Int[Array, " N"]
+    columns: Int[Array, " N"]
+    values: Float[Array, " N"]
+
+
+class _Task(NamedTuple):
+    """The entries in the solver's units, fitted and held out, and what their loss and errors refer to.
+
+    ``share`` divides the loss, ``square`` is the sum of the squared entries, ``tolerance`` the relative error to reach.
+    """
+
+    layout: Layout
+    judged: _Judged
+    share: Scalar
+    square: Scalar
+    tolerance: Scalar
+
+
+class _Progress(NamedTuple):
+    """The factors, the transform's memory, the relative observed error before the last step, and the steps so far."""
+
+    factors: Factors
+    memory: PyTree
+    error: Scalar
+    steps: Int[Array, ""]
+
+
+def complete(
+    key: PRNGKey,
+    entries: Entries,
+    rank: int,
+    *,
+    depth: int = 2,
+    scale: float | None = None,
+    transform: optax.GradientTransformation | None = None,
+    tolerance: float = 2e-4,
+    max_steps: int = 5000,
+    held_out: float = 0.05,
+    dense: bool | None = None,
+) -> Completion:
+    """Recover a matrix from its observed entries; ``rank`` is an over-estimate r^ of its rank.
+
+    Descends on 1/(2 p) ||Omega . (U W~_{L:1} V^T - Phi / sigma)||_F^2, a sum over the observed entries, with p the
+    observed share of the fullest row or column and sigma an estimate of sigma_1(Phi), from layers eps I with L = depth
+    and eps = scale, by default (3e-6)^{1/L}. It ends when the relative observed error is at most ``tolerance``, when
+    the error on the share ``held_out`` of the entries, which are not fitted, has risen for good, and when the observed
+    error falls no more.
+
+    ``transform`` is any optax transform on ``Factors``, ``transforms.restarted_momentum(0.2)`` by default. Gradient
+    descent and line searches fit as they are; what scales every entry by itself, like Adam, goes into
+    ``transforms.entrywise``. ``dense`` chooses
+    the layout of the entries, by default the faster one. Computes in the dtype of the values.
+
+    Raises:
+        ValueError: rank, depth, scale, tolerance, max_steps or held_out is out of its range, or every value is 0.
+    """
+    _check(entries, rank, depth=depth, scale=scale, tolerance=tolerance, max_steps=max_steps)
+    transform = optax.with_extra_args_support(_DEFAULT if transform is None else transform)
+    key_held, key_guess, key_bases = jax.random.split(key, 3)
+    fitted, judged = hold_out(key_held, entries, min(held_out, MAX_HELD_OUT / len(entries.values)))
+    layout = arrange(fitted, 2 * rank, dense=dense)
+    guess = _spectral_guess(key_guess, layout, line_weights(fitted), rank=rank)
+    sigma = _scale_of(fitted, guess)
+    bases = draw_bases(key_bases, guess.left, guess.right)
+    factors = start(bases, depth=depth, scale=START ** (1 / depth) if scale is None else scale)
+    task = _task(layout, fitted, judged, sigma, tolerance)
+    factors, steps, reason = _descend(factors, task, transform, max_steps)
+    observed, unseen = _final_errors(factors, task)
+    left, right = two_factors(factors)
+    return Completion(left * sigma, right, float(observed), float(unseen), steps, reason == "tolerance", reason)
+
+
+def start(bases: Bases, *, depth: int, scale: float | Scalar) -> Factors:
+    """The compressed network at the start: U and V from the bases, W~_l = eps I with eps = scale for l in 1..L."""
+    layer = jnp.asarray(scale, bases.left.dtype) * jnp.eye(bases.left.shape[1], dtype=bases.left.dtype)
+    return Factors(bases.left, (layer,) * depth, bases.right)
+
+
+def two_factors(factors: Factors) -> tuple[Float[Array, "m k"], Float[Array, "n k"]]:
+    """W_comp = A B^T in two factors, A = U W~_{L:1} and B = V."""
+    return _matmul(factors.left, end_to_end(factors.core)), factors.right
+
+
+def product(factors: Factors) -> Matrix:
+    """The end-to-end matrix W_comp = U W~_{L:1} V^T (Yaras et al. 2023, eq. 11), m x n."""
+    left, right = two_factors(factors)
+    return _matmul(left, right.T)
+
+
+def entries_of(
+    left: Float[Array, "m k"], right: Float[Array, "n k"], rows: Int[Array, " N"], columns: Int[Array, " N"]
+) -> Float[Array, " N"]:
+    """The entries (rows[i], columns[i]) of left right^T, in blocks: memory does not grow with N k."""
+    return lax.map(lambda at: jnp.sum(left[at[0]] * right[at[1]]), (rows, columns), batch_size=min(2**16, rows.size))
+
+
+def _scale_of(fitted: Entries, guess: Guess) -> Scalar:
+    """An estimate of sigma_1(Phi); the norm of all of Phi bounds what noise can make of the guess."""
+    norm = np.linalg.norm(fitted.values) / math.sqrt(fitted.density)
+    return jnp.minimum(guess.norm / fitted.density, jnp.asarray(norm, guess.norm.dtype))
+
+
+def _task(layout: Layout, fitted: Entries, judged: Entries, sigma: Scalar, tolerance: float) -> _Task:
+    def number(x: float) -> Scalar:
+        return jnp.asarray(x, sigma.dtype)
+
+    square = jnp.square(number(float(np.linalg.norm(fitted.values))) / sigma)
+    unseen = _Judged(*map(jnp.asarray, judged[:3]))
+    unseen = unseen._replace(values=unseen.values / sigma)
+    return _Task(scaled(layout, 1 / sigma), unseen, number(_fullest_share(fitted)), square, number(tolerance))
+
+
+def _descend(
+    factors: Factors, task: _Task, transform: optax.GradientTransformationExtraArgs, max_steps: int
+) -> tuple[Factors, int, str]:
+    """Stretches of steps with a look at the errors after each, until there is a reason to stop."""
+    memory = transform.init(factors)
+    progress = _Progress(factors, memory, jnp.asarray(jnp.inf, task.square.dtype), jnp.asarray(0, jnp.int32))
+    lowest, best, since, observed = math.inf, factors, 0, []
+    while True:
+        last = jnp.asarray(min(int(progress.steps) + CHECK, max_steps), jnp.int32)
+        progress, judged = _stretch(progress, task, last, transform=transform)
+        error, judged = float(progress.error), float(judged)
+        observed.append(error)
+        since = 0 if judged < lowest else since + 1
+        lowest, best = (judged, progress.factors) if since == 0 else (lowest, best)
+        if error <= float(task.tolerance):
+            return progress.factors, int(progress.steps), "tolerance"
+        if not math.isfinite(error + judged):
+            return best, int(progress.steps), "diverged"
+        if since >= PATIENCE and judged > RISE * lowest:
+            return best, int(progress.steps), "held-out error rises"
+        if len(observed) > STALL and error > (1 - LEAST_FALL) * observed[-1 - STALL]:
+            return best, int(progress.steps), "stalled"
+        if int(progress.steps) == max_steps:
+            return best, int(progress.steps), "steps"
+
+
+def _run(progress: _Progress, task: _Task, last: Int[Array, ""], *, transform) -> tuple[_Progress, Scalar]:
+    """Steps up to the number ``last`` or the tolerance, and the error on the held-out entries after them."""
+
+    def objective(factors: Factors) -> Scalar:
+        return sum_squared_error(*two_factors(factors), task.layout) / task.share
+
+    def step(now: _Progress) -> _Progress:
+        value, gradients = jax.value_and_grad(objective)(now.factors)
+        error = jnp.sqrt(2 * task.share * value / task.square)
+        # optax raises its rates to an integer count, a mixture of dtypes that strict promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, memory = transform.update(
+                gradients, now.memory, now.factors, value=value, grad=gradients, value_fn=objective
+            )
+        # What has reached the tolerance stays as it was judged.
+        going = error > task.tolerance
+        factors = jax.tree.map(lambda x, move: jnp.where(going, x + move, x), now.factors, updates)
+        return _Progress(factors, memory, error, now.steps + going.astype(jnp.int32))
+
+    def goes_on(now: _Progress) -> Bool[Array, ""]:
+        return (now.steps < last) & (now.error > task.tolerance)
+
+    progress = lax.while_loop(goes_on, step, progress)
+    return progress, _held_out_error(progress.factors, task) if task.judged.values.size else progress.error
+
+
+def _errors(factors: Factors, task: _Task) -> tuple[Scalar, Scalar]:
+    observed = jnp.sqrt(2 * sum_squared_error(*two_factors(factors), task.layout) / task.square)
+    return observed, _held_out_error(factors, task)
+
+
+def _held_out_error(factors: Factors, task: _Task) -> Scalar:
+    rows, columns, values = task.judged
+    if not values.size:
+        return jnp.asarray(jnp.nan, values.dtype)
+    missed = entries_of(*two_factors(factors), rows, columns) - values
+    return jnp.linalg.norm(missed) / jnp.linalg.norm(values)
+
+
+def _fullest_share(entries: Entries) -> float:
+    """The observed share of the row or column that has most of its entries observed."""
+    m, n = entries.shape
+    return max(np.bincount(entries.rows).max() / n, np.bincount(entries.columns).max() / m)
+
+
+def _check(entries: Entries, rank: int, *, depth: int, scale: float | None, tolerance: float, max_steps: int) -> None:
+    """Refuse what no compute could mend."""
+    m, n = entries.shape
+    largest = min(m, n, max(m, n) // 2)
+    if not 1 <= rank <= largest:
+        msg = f"rank must be in 1..{largest} for a {m} x {n} matrix, whose bases have 2 rank columns, got {rank}"
+        raise ValueError(msg)
+    for name, value in {"depth": depth, "scale": scale, "tolerance": tolerance, "max_steps": max_steps}.items():
+        if value is not None and not 0 < value < math.inf:
+            msg = f"{name} must be positive and finite, got {value}"
+            raise ValueError(msg)
+    if not np.any(entries.values):
+        msg = "every observed value is 0, and so is the matrix that fits them best"
+        raise ValueError(msg)
+
+
+# Compiled once for each shape of the entries and each transform.
+_DEFAULT = restarted_momentum(STEP_SIZE)
+_spectral_guess = jax.jit(spectral_guess, static_argnames="rank")
+_stretch = jax.jit(_run, static_argnames="transform")
+_final_errors = jax.jit(_errors)

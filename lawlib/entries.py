@@ -1,0 +1,191 @@
+"""Observed entries of a matrix: taken in from the forms that practitioners hold them in, checked, held out.
+
+Everything here is numpy on the host and happens once, before any compute on a device.
+"""
+
+import math
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from lawlib.types import PRNGKey
+
+__all__ = ["Entries", "UnrecoverableWarning", "from_coo", "from_mask", "from_scipy", "hold_out"]
+
+MAX_NAMED = 5  # A message names this many culprits and counts the others.
+
+
+class UnrecoverableWarning(UserWarning):
+    """A row or a column has no observed entry, so nothing can recover it."""
+
+
+class Entries(NamedTuple):
+    """The observed entries Omega . Phi of an m x n matrix Phi: values[i] stands at (rows[i], columns[i]), 0-based.
+
+    Arrays of numpy, in any order and without repetition. ``shape`` is (m, n).
+    """
+
+    rows: Int[np.ndarray, " N"]
+    columns: Int[np.ndarray, " N"]
+    values: Float[np.ndarray, " N"]
+    shape: tuple[int, int]
+
+    @property
+    def density(self) -> float:
+        """The share of the matrix that is observed, N / (m n)."""
+        return len(self.values) / math.prod(self.shape)
+
+
+def from_coo(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> Entries:
+    """Entries from three sequences of equal length N and the shape (m, n) of the matrix.
+
+    Floating values keep their dtype, integers become float64.
+
+    Raises:
+        TypeError: an index is not an integer, or a value is neither a real number nor a bool.
+        ValueError: the shape is not two positive sizes, the lengths differ, there is no entry, a value is not finite,
+            or a place is given twice.
+        IndexError: a row is outside 0..m-1 or a column outside 0..n-1.
+
+    Warns:
+        UnrecoverableWarning: a row or a column has no entry.
+    """
+    shape = _checked_shape(shape)
+    given = {"rows": np.asarray(rows), "columns": np.asarray(columns), "values": np.asarray(values)}
+    _check_lengths(given)
+    entries = Entries(
+        _checked_indices("rows", given["rows"], shape[0]),
+        _checked_indices("columns", given["columns"], shape[1]),
+        _checked_values(given["values"]),
+        shape,
+    )
+    _check_finite(entries)
+    _check_distinct(entries)
+    _warn_of_empty(entries)
+    return entries
+
+
+def from_scipy(matrix: Any) -> Entries:
+    """Entries from a scipy sparse matrix or array of any format: what it stores is observed, explicit zeros included.
+
+    Raises and warns as ``from_coo``, and TypeError for what has no ``tocoo``.
+    """
+    if not hasattr(matrix, "tocoo"):
+        msg = f"a scipy sparse matrix is needed, got {type(matrix).__name__}; from_mask takes a matrix and its mask"
+        raise TypeError(msg)
+    coo = matrix.tocoo()
+    return from_coo(coo.row, coo.col, coo.data, coo.shape)
+
+
+def from_mask(matrix: Any, mask: Any) -> Entries:
+    """Entries from an m x n matrix and a mask of the same shape, True or 1 where the matrix is observed.
+
+    What the mask hides may be anything, NaN included. Raises and warns as ``from_coo``, and ValueError when the shapes
+    differ or the mask holds other values than 0 and 1.
+    """
+    matrix, mask = np.asarray(matrix), np.asarray(mask)
+    if matrix.ndim != 2 or matrix.shape != mask.shape:
+        msg = f"a matrix and its mask have one shape (m, n), got {matrix.shape} and {mask.shape}"
+        raise ValueError(msg)
+    if not np.all((mask == 0) | (mask == 1)):
+        msg = "a mask is 1 (True) where the matrix is observed and 0 (False) elsewhere, got other values"
+        raise ValueError(msg)
+    rows, columns = np.nonzero(mask)
+    return from_coo(rows, columns, matrix[rows, columns], matrix.shape)
+
+
+def hold_out(key: PRNGKey, entries: Entries, share: float) -> tuple[Entries, Entries]:
+    """Split the entries at random into those to fit and about ``share`` of them to judge by.
+
+    The first of a random order stays in every row and every column, so that none is emptied. Raises ValueError
+    unless 0 <= share < 1.
+    """
+    if not 0 <= share < 1:
+        msg = f"the share to hold out must be in [0, 1), got {share}"
+        raise ValueError(msg)
+    lots = np.asarray(jax.random.uniform(key, entries.values.shape, "float32"))
+    held = lots < share
+    for lines, size in zip((entries.rows, entries.columns), entries.shape, strict=True):
+        highest = np.full(size, -1, lots.dtype)
+        np.maximum.at(highest, lines, lots)
+        held &= lots < highest[lines]
+    return _select(entries, ~held), _select(entries, held)
+
+
+def _select(entries: Entries, chosen: Bool[np.ndarray, " N"]) -> Entries:
+    return Entries(entries.rows[chosen], entries.columns[chosen], entries.values[chosen], entries.shape)
+
+
+def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    if len(shape) != 2 or min(shape) < 1:
+        msg = f"a matrix has two positive sizes, got shape {tuple(shape)}"
+        raise ValueError(msg)
+    return int(shape[0]), int(shape[1])
+
+
+def _check_lengths(given: dict[str, np.ndarray]) -> None:
+    shapes = {name: array.shape for name, array in given.items()}
+    if len(set(shapes.values())) > 1 or given["values"].ndim != 1:
+        msg = f"rows, columns and values are three sequences of one length, got shapes {shapes}"
+        raise ValueError(msg)
+    if not given["values"].size:
+        msg = "there is no observed entry"
+        raise ValueError(msg)
+
+
+def _checked_indices(name: str, indices: np.ndarray, size: int) -> Int[np.ndarray, " N"]:
+    if not np.issubdtype(indices.dtype, np.integer):
+        msg = f"{name} must be integers, got {indices.dtype}"
+        raise TypeError(msg)
+    outside = (indices < 0) | (indices >= size)
+    if outside.any():
+        positions = _some(np.flatnonzero(outside))
+        msg = f"{name} must be in 0..{size - 1}, got {_some(indices[outside])} at position {positions}"
+        raise IndexError(msg)
+    return indices.astype(np.int32, copy=False)
+
+
+def _checked_values(values: np.ndarray) -> Float[np.ndarray, " N"]:
+    if values.dtype.kind not in "fiub":
+        msg = f"values must be real numbers, got {values.dtype}"
+        raise TypeError(msg)
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
+
+
+def _check_finite(entries: Entries) -> None:
+    bad = ~np.isfinite(entries.values)
+    if bad.any():
+        msg = f"values must be finite, got NaN or infinity at (row, column) {_places(entries, bad)}"
+        raise ValueError(msg)
+
+
+def _check_distinct(entries: Entries) -> None:
+    places = entries.rows.astype(np.int64) * entries.shape[1] + entries.columns
+    places.sort()
+    repeated = places[1:][places[1:] == places[:-1]]
+    if repeated.size:
+        found = [divmod(int(place), entries.shape[1]) for place in np.unique(repeated)]
+        msg = f"an entry is given once, got (row, column) {_some(found)} more than once"
+        raise ValueError(msg)
+
+
+def _warn_of_empty(entries: Entries) -> None:
+    for name, lines, size in zip(("row", "column"), (entries.rows, entries.columns), entries.shape, strict=True):
+        empty = np.flatnonzero(np.bincount(lines, minlength=size) == 0)
+        if empty.size:
+            msg = f"{name} {_some(empty)} has no observed entry and cannot be recovered"
+            warnings.warn(msg, UnrecoverableWarning, stacklevel=3)
+
+
+def _places(entries: Entries, chosen: Bool[np.ndarray, " N"]) -> str:
+    found = np.flatnonzero(chosen)
+    return _some([(int(entries.rows[i]), int(entries.columns[i])) for i in found[: MAX_NAMED + 1]], len(found))
+
+
+def _some(culprits: Any, count: int | None = None) -> str:
+    count = len(culprits) if count is None else count
+    named = ", ".join(str(culprit) for culprit in culprits[:MAX_NAMED])
+    return named if count <= MAX_NAMED else f"{named} and {count - MAX_NAMED} others"
