@@ -5,11 +5,12 @@
 A d x d deep linear network of three layers learns a target of rank r from an orthogonal start of scale 1e-3. Beside it
 runs its 2r x 2r equivalent, by separate code: the same steps, and a distance of eps^L sqrt(d - 2r) that vanishes
 once the term of rho is added. The control has the bases of another draw of Q. ``small`` is the small network alone at
-the paper's d = 1000, drawn without d x d matrices.
+the paper's d = 1000, its bases drawn without d x d weights.
 
 Time on two cores: smoke 20 s, cpu 6 minutes (nearly all of it the d x d network of d = 300), paper about 40 minutes:
 at d = 1000 a step takes .3 s, 20,000 are needed, and the first 15,000 are a plateau. So one pair runs the first 2,000
-steps; another begins at step 14,500, where the small network is unfolded into d x d weights, and runs to the end.
+steps; another begins at step 14,500, where the small network is unfolded into d x d weights, and runs to the end;
+one seed of each.
 Expect: equal numbers of steps; distances as predicted to 1e-8 and better; below 1e-14 with the term of rho.
 """
 

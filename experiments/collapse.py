@@ -30,7 +30,8 @@ from lawlib.types import Array, Scalar, Weights
 __all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
 
 INITS = ("orthogonal", "normal", "uniform", "corollary")
-DIGITS_CLASSES, DIGITS_RANK, DIGITS_PER_CLASS = 10, 61, 174
+# The first images of every digit span 51 dimensions or more from six of each on, all of them 61.
+DIGITS_CLASSES, DIGITS_SPAN, DIGITS_PER_CLASS = 10, 50, 174
 PAPER = "Yaras et al. 2023"
 
 VARIABLES = {
@@ -55,6 +56,7 @@ class Problem(NamedTuple):
 
 def validate(checks: Checks) -> None:
     """The fields that this experiment reads, and what it asks of them."""
+    checks.choice("precision", ("float64",))
     checks.choice("study", STUDIES)
     study, source = checks.config.study, checks.config.data.source
     checks.require("study", (study == "digits") == (source == "digits"), f"cannot be that for data.source = {source!r}")
@@ -81,7 +83,7 @@ def validate(checks: Checks) -> None:
         few = data.samples_per_class <= DIGITS_PER_CLASS
         checks.require("data.num_classes", data.num_classes == DIGITS_CLASSES, "must be 10 for the digits")
         checks.require("data.samples_per_class", few, f"must be at most {DIGITS_PER_CLASS}, the rarest digit's images")
-        most = min(DIGITS_RANK, num_samples)
+        most = min(DIGITS_SPAN, num_samples)
         checks.require("net.width", width <= most, f"must be at most {most}, the digits' dimension once whitened")
 
 

@@ -92,7 +92,7 @@ def _compression(found: list[Group]) -> Figure:
     for place, (kind, name) in enumerate(names.items()):
         family = [g for g in found if g.config.net.kind == kind]
         ranks, capped = [g.config.net.rank for g in family], [_capped(g) for g in family]
-        label = name.format(found[0].config.opt.discrepancy)
+        label = name.format(family[0].config.opt.discrepancy if family else 0)
         look = {"colour": plots.COLOURS[place], "marker": "os"[place], "label": label}
         counts = [steps_to_tolerance(g) for g in family]
         work = [operations_per_step(g.config) * count for g, count in zip(family, counts, strict=True)]
@@ -155,6 +155,9 @@ def _curves(found: list[Group]) -> list[Curve]:
 
 def _principal_paths(axes: Axes, curves: Sequence[Curve]) -> None:
     """Paths of U_Phi^T W_{L:1} V_Phi in the plane of the two principal components of them all."""
+    if not curves:
+        axes.text(0.5, 0.5, "every network diverged", ha="center", transform=axes.transAxes)
+        return
     paths = [_flat(_until_stopped(curve.member)) for curve in curves]
     snapshots = np.concatenate(paths)
     centre = snapshots.mean(axis=0)
@@ -168,7 +171,9 @@ def _principal_paths(axes: Axes, curves: Sequence[Curve]) -> None:
 
 
 def _flat(member: xr.Dataset) -> np.ndarray:
-    return member.projection.values.reshape(member.sizes["step"], -1)
+    values = member.projection.values.reshape(member.sizes["step"], -1)
+    # A matrix of rank 1 has one coordinate, and a plane has two.
+    return np.pad(values, ((0, 0), (0, max(0, 2 - values.shape[1]))))
 
 
 def _until_stopped(member: xr.Dataset) -> xr.Dataset:
@@ -196,7 +201,7 @@ def _members(
     marker: str,
     label: str,
 ) -> None:
-    """Every member as a marker, hollow where it was stopped at the cap, and a line through the medians."""
+    """Every member as a marker, hollow where it did not reach the tolerance, and a line through the medians."""
     axes.plot(places, [np.median(each) for each in values], color=colour)
     axes.plot([], [], color=colour, marker=marker, markersize=4.5, label=label)
     for place, each, stopped in zip(places, values, capped, strict=True):
@@ -209,7 +214,7 @@ def _legend(drawn: Figure, axes: Axes, found: Sequence[Group]) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if any(_capped(group).any() for group in found):
         handles.append(axes.plot([], [], "o", color="grey", markerfacecolor="white")[0])
-        labels.append(f"stopped at the cap of {found[0].config.opt.num_steps} steps")
+        labels.append(f"not at the tolerance after {found[0].config.opt.num_steps} steps")
     drawn.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 

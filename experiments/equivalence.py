@@ -2,7 +2,7 @@
 
 Both are trained from one draw by separate code, and compared as they run: the end-to-end matrices differ by the idle
 part rho^L (Q - U V^T) and by nothing else. Beside them stand a control, a small network whose bases belong to another
-draw of Q, and the small network alone, drawn without any d x d matrix.
+draw of Q, and the small network alone, its bases drawn without any d x d weights.
 """
 
 from collections.abc import Callable
@@ -65,6 +65,7 @@ def validate(checks: Checks) -> None:
     checks.integer("net.depth", at_least=2)
     checks.integer("net.width", at_least=1)
     checks.number("net.scale", above=0.0)
+    checks.choice("precision", ("float64",))
     checks.choice("net.kind", ("pair", "control", "small"))
     checks.integer("net.skip", at_least=0)
     checks.number("opt.step_size", above=0.0)

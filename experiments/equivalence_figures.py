@@ -26,10 +26,12 @@ def _together(group: Group) -> Figure:
     member = group.data.isel(dict.fromkeys(group.knobs, 0)).isel(seed=0)
     member = member.isel(step=slice(_seen(member)))
     drawn = plots.figure(10.5, 7.0)
+    unfolded = f", unfolded at step {config.net.skip}" if config.net.skip else ""
+    scale = float(member.scale) if "scale" in group.knobs else config.net.scale
     control = ", with the bases of another draw" if config.net.kind == "control" else ""
     drawn.suptitle(
         f"d x d network and its {2 * config.data.rank} x {2 * config.data.rank} equivalent{control}: "
-        f"d = {config.net.width}, r = {config.data.rank}, L = {config.net.depth}, ε = {config.net.scale:g}, seed 0"
+        f"d = {config.net.width}, r = {config.data.rank}, L = {config.net.depth}, ε = {scale:g}, seed 0{unfolded}"
     )
     panels = drawn.subplots(2, 2)
     _components(panels[0, 0], member)
@@ -42,7 +44,9 @@ def _together(group: Group) -> Figure:
 
 
 def _seen(member: xr.Dataset) -> int:
-    """How many observations were made before the member stopped; the others repeat the last one."""
+    """How many observations were made before the member stopped; the others repeat the last, or are not finite."""
+    if member.first_bad_step >= 0:
+        return max(1, int(np.searchsorted(member.step.values, member.first_bad_step)))
     last = int(member.first_done) if member.first_done >= 0 else int(member.step[-1])
     return min(int(np.searchsorted(member.step.values, last)) + 1, member.sizes["step"])
 
@@ -51,7 +55,7 @@ def _components(axes: Axes, member: xr.Dataset) -> None:
     """Both trajectories on the principal components of the d x d network's."""
     full, small = (member[name].values.reshape(member.sizes["step"], -1) for name in ("full_core", "reduced_core"))
     centre = full.mean(axis=0)
-    components = np.linalg.svd(full - centre, full_matrices=False)[2][:2]
+    components = np.linalg.svd(full - centre)[2][:2]
     for values, colour, width, label in ((full, FULL, 5.0, "d x d network"), (small, SMALL, 1.4, "small equivalent")):
         path = (values - centre) @ components.T
         axes.plot(*path.T, color=colour, linewidth=width, alpha=0.6 if width > 2 else 1.0, label=label)
@@ -104,10 +108,10 @@ def _alone(alone: list[Group]) -> Figure:
     for colour, group in zip(plots.COLOURS, alone, strict=False):
         config = group.config
         for seed, losses in enumerate(group.data.reduced_loss.values.reshape(-1, group.data.sizes["step"])):
-            label = f"d = {config.net.width}, r = {config.data.rank} ({group.data.sizes['seed']} seeds)"
+            label = f"d = {config.net.width}, r = {config.data.rank} ({group.data.first_done.size} members)"
             axes.semilogy(group.data.step, losses, color=colour, alpha=0.7, label=None if seed else label)
     axes.set_xlabel("step t")
     axes.set_ylabel("mean loss")
-    axes.set_title("the small network alone, drawn without d x d matrices")
+    axes.set_title("the small network alone, its bases drawn without d x d weights")
     axes.legend()
     return drawn

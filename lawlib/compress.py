@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from lawlib.descent import Iterate, heavy_ball
 from lawlib.initializers import orthogonal
-from lawlib.theory.parsimony import Rate, invariant_bases, rho_square, rho_wide
+from lawlib.theory.parsimony import Rate, bases_through, invariant_bases, layer_scale, rho_square, rho_wide
 from lawlib.types import Array, Float, PRNGKey, Scalar, Weights
 
 __all__ = [
@@ -39,14 +39,17 @@ __all__ = [
     "step",
 ]
 
-_matmul = ft.partial(jnp.matmul, precision="highest")
+_matmul, _norm = ft.partial(jnp.matmul, precision="highest"), jnp.linalg.norm
 # Up to this size a product written as broadcast, multiply and sum is compiled into the step around it, and costs half
 # of a dot's call on a CPU (k = 10: 2.4 us a step of three layers against 9.6); beyond 12 it is many times slower.
 FUSED_SIZE = 12
 
 
 class Bases(NamedTuple):
-    """Orthonormal bases of the active subspaces of the end-to-end matrix: ``left`` is U_{L,1}, ``right`` V_{1,1}."""
+    """Bases of the active subspaces of the end-to-end matrix: ``left`` is U_{L,1}, ``right`` V_{1,1}.
+
+    Orthonormal for a square matrix; of a rectangle's two, the one of the longer side is.
+    """
 
     left: Float[Array, "m k"]
     right: Float[Array, "n k"]
@@ -72,13 +75,16 @@ class Reduction(NamedTuple):
 
     ``bases`` are V_{1,1}, U_{1,1}, ..., U_{L,1} (Case 2: without the last, which is I); a reduction drawn without
     matrices has the outer two alone. ``target`` is Phi~, 2r x 2r or r x 2r (Case 2). ``floor`` is the part of the loss
-    that no weights remove: 1/2 (||Y||^2 - ||Phi||^2) with whitened data, 0 without.
+    that no weights remove: 1/2 (||Y||^2 - ||Phi||^2) with whitened data, 0 without. ``defect`` is 0 to rounding where
+    the hypotheses hold, and else how far they fail: the larger of the part of Phi outside the bases, relative to Phi,
+    and of ||W_l(0)^T W_l(0)/eps^2 - I||_F with one eps for all layers (Case 2: W_L W_L^T in the last).
     """
 
     bases: tuple[Float[Array, "d k"], ...]
     target: Float[Array, "k_y k"]
     start: Reduced
     floor: Scalar
+    defect: Scalar
 
 
 def reduce(weights: Weights, target: Float[Array, "d_y d"], rank: int, *, floor: Rate = 0.0) -> Reduction:
@@ -86,16 +92,20 @@ def reduce(weights: Weights, target: Float[Array, "d_y d"], rank: int, *, floor:
 
     Minimizing 1/2 ||W_{L:1} X - Y||_F^2 (a sum over entries) over whitened X is minimizing 1/2 ||W_{L:1} - Phi||_F^2
     with Phi = Y X^T, up to ``floor`` (``problems.regression`` gives both). Case 1: a target (d, d) of rank r = rank;
-    Case 2: d_y = r outputs. Raises ValueError unless 0 < 2 rank < d and d_y is d or ``rank``.
+    Case 2: d_y = r outputs. All layers have one eps. ``defect`` of the result tells whether that, and the rank, are
+    true: the small network is the whole one only where it is at rounding. Raises ValueError unless 0 < 2 rank < d and
+    d_y is d or ``rank``.
     """
     bases = invariant_bases(weights, target, rank)
     is_square = target.shape[0] == target.shape[1]
-    width, dtype = target.shape[1], target.dtype
-    scale = jnp.linalg.norm(weights[0]) / jnp.sqrt(jnp.asarray(width, dtype))
+    scale = layer_scale(weights[0])
     core = _matmul(target, bases[0])
     readout = () if is_square else (_matmul(weights[-1], bases[-1]),)
     core = _matmul(bases[-1].T, core) if is_square else core
-    return _reduction(bases, core, scale, len(weights), readout, floor)
+    captured = _matmul(bases[-1], core) if is_square else core
+    outside = _norm(target - _matmul(captured, bases[0].T)) / _norm(target)
+    skew = jnp.max(jnp.stack([_skew(W, scale) for W in weights]))
+    return _reduction(bases, core, scale, len(weights), readout, floor, jnp.maximum(outside, skew))
 
 
 def draw_bases(key: PRNGKey, left: Float[Array, "m r"], right: Float[Array, "n r"]) -> Bases:
@@ -134,7 +144,11 @@ def bases_of(weights: Weights, left: Float[Array, "d r"], right: Float[Array, "d
     ``left`` and ``right`` are orthonormal bases of the target's singular subspaces, or of a guess at them
     (Yaras et al. 2023, eqs. 9 to 11). Raises ValueError unless 0 < 2 r < d.
     """
-    bases = invariant_bases(weights, _matmul(left, right.T), left.shape[1])
+    (rank, width) = left.shape[1], right.shape[0]
+    if not 0 < 2 * rank < width:
+        msg = f"the invariant subspace needs 0 < 2 rank < width, got rank={rank} and width={width}"
+        raise ValueError(msg)
+    bases = bases_through(weights, left, right)
     return Bases(bases[-1], bases[0])
 
 
@@ -143,12 +157,15 @@ def draw_reduction(key: PRNGKey, target: LowRank, *, depth: int, scale: Rate) ->
 
     It has exactly the distribution of ``reduce`` with independent Haar layers, at O(d r^2). Its ``bases`` are the outer
     two, so that it has products on the active subspace (``factors``) and no way back to d x d weights. Raises
-    ValueError unless 0 < 2 r <= d.
+    ValueError unless 0 < 2 r <= d and depth is 2 or more.
     """
+    if depth < 2:
+        msg = f"a deep network has 2 layers or more, got depth={depth}"
+        raise ValueError(msg)
     left, right = draw_bases(key, target.left, target.right)
     core = _matmul(left.T, target.left) * target.values[None]
     core = _matmul(core, _matmul(target.right.T, right))
-    return _reduction((right, left), core, jnp.asarray(scale, left.dtype), depth, (), 0.0)
+    return _reduction((right, left), core, jnp.asarray(scale, left.dtype), depth, (), 0.0, 0.0)
 
 
 def init(reduction: Reduction) -> Iterate:
@@ -194,7 +211,7 @@ def factors(reduction: Reduction, reduced: Reduced) -> Bases:
 
 
 def expand(reduction: Reduction, reduced: Reduced, weights: Weights) -> Weights:
-    """The d x d weights that the small network stands for, exact to rounding; ``weights`` are W(0).
+    """The d x d weights that the small network stands for, exact to rounding; ``weights`` are W(0), of this reduction.
 
     W_l = (rho/eps) W_l(0) + U_{l,1} (W~_l - rho I) V_{l,1}^T; in Case 2 W_L = W~_L U_{L-1,1}^T.
 
@@ -219,11 +236,22 @@ def expand(reduction: Reduction, reduced: Reduced, weights: Weights) -> Weights:
 
 
 def _reduction(
-    bases: tuple[Array, ...], target: Array, scale: Scalar, depth: int, readout: tuple[Array, ...], floor: Rate
+    bases: tuple[Array, ...],
+    target: Array,
+    scale: Scalar,
+    depth: int,
+    readout: tuple[Array, ...],
+    floor: Rate,
+    defect: Rate,
 ) -> Reduction:
     eye = scale * jnp.eye(bases[0].shape[1], dtype=target.dtype)
     start = Reduced((*[eye] * (depth - len(readout)), *readout), scale)
-    return Reduction(bases, target, start, jnp.asarray(floor, target.dtype))
+    return Reduction(bases, target, start, jnp.asarray(floor, target.dtype), jnp.asarray(defect, target.dtype))
+
+
+def _skew(W: Array, scale: Scalar) -> Scalar:
+    gram = _matmul(W, W.T) if W.shape[0] < W.shape[1] else _matmul(W.T, W)
+    return _norm(gram / scale**2 - jnp.eye(len(gram), dtype=W.dtype))
 
 
 def _outside(basis: Array, block: Array) -> Array:

@@ -27,7 +27,9 @@ __all__ = [
     "transformed",
 ]
 
-Rate = Scalar | float | PyTree
+Rate = Scalar | float
+# A rate for all weights, or a tree of rates that stand for whole branches of them.
+Rates = PyTree[Rate]
 
 
 class Iterate(NamedTuple):
@@ -86,7 +88,7 @@ def gradient_descent(loss: Callable[..., Scalar]) -> Descent:
     ``step(iterate, *data, step_size, weight_decay)``; equal to a step on loss + lambda/2 sum_l ||W_l||_F^2.
     """
 
-    def step(iterate: Iterate, *data: PyTree, step_size: Rate, weight_decay: Rate) -> Iterate:
+    def step(iterate: Iterate, *data: PyTree, step_size: Rates, weight_decay: Rates) -> Iterate:
         gradients = jax.grad(loss)(iterate.weights, *data)
         return Iterate(_decayed_step(iterate.weights, gradients, step_size, weight_decay), ())
 
@@ -103,7 +105,7 @@ def evaluated(loss: Callable[..., Scalar]) -> Descent:
     def at(weights: PyTree, *data: PyTree) -> Iterate:
         return Iterate(weights, Evaluated(*jax.value_and_grad(loss)(weights, *data)))
 
-    def step(iterate: Iterate, *data: PyTree, step_size: Rate, weight_decay: Rate) -> Iterate:
+    def step(iterate: Iterate, *data: PyTree, step_size: Rates, weight_decay: Rates) -> Iterate:
         return at(_decayed_step(iterate.weights, iterate.memory.gradients, step_size, weight_decay), *data)
 
     return Descent(at, step)
@@ -117,7 +119,7 @@ def heavy_ball(loss: Callable[..., Scalar]) -> Descent:
     ``step(iterate, *data, step_size, weight_decay, momentum)``; momentum 0 is gradient descent to the last bit.
     """
 
-    def step(iterate: Iterate, *data: PyTree, step_size: Rate, weight_decay: Rate, momentum: Rate) -> Iterate:
+    def step(iterate: Iterate, *data: PyTree, step_size: Rates, weight_decay: Rates, momentum: Rate) -> Iterate:
         gradients = jax.grad(loss)(iterate.weights, *data)
         descended = _decayed_step(iterate.weights, gradients, step_size, weight_decay)
         weights = jax.tree.map(lambda new, W, before: new + momentum * (W - before), descended, *iterate)
@@ -142,6 +144,6 @@ def transformed(loss: Callable[..., Scalar], transform: optax.GradientTransforma
     return Descent(lambda weights: Iterate(weights, transform.init(weights)), step)
 
 
-def _decayed_step(weights: PyTree, gradients: PyTree, step_size: Rate, weight_decay: Rate) -> PyTree:
+def _decayed_step(weights: PyTree, gradients: PyTree, step_size: Rates, weight_decay: Rates) -> PyTree:
     eta, decay = (jax.tree.broadcast(rate, weights) for rate in (step_size, weight_decay))
     return jax.tree.map(lambda W, G, eta, decay: (1 - eta * decay) * W - eta * G, weights, gradients, eta, decay)

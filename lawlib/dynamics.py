@@ -81,8 +81,8 @@ def until(dynamics: Dynamics, done: Callable[[PyTree, PyTree, PyTree], Bool[Arra
     """The same system, stopped for good where ``done(state, problem, shared)`` or a value is not finite first.
 
     Both are checked at every step, the start (step 0) included, whatever the observation times. The state becomes a
-    ``Watched``, which ``advance`` steps no further once it has stopped; inside a ``pair`` it goes on, and the marks
-    stand. ``done=None`` watches for values that are not finite alone.
+    ``Watched``, which ``advance`` and ``pair`` step no further once it has stopped. ``done=None`` watches for values
+    that are not finite alone.
     """
 
     def look(watched: Watched, problem: PyTree, shared: PyTree) -> Watched:
@@ -120,10 +120,8 @@ def pair(first: Dynamics, second: Dynamics, observe: Callable[[Pair, Pair, PyTre
         return Pair(*(problem for problem, _ in drawn)), Pair(*(state for _, state in drawn))
 
     def step(states: Pair, problems: Pair, shared: PyTree) -> Pair:
-        return Pair(
-            first.step(states.first, problems.first, shared),
-            second.step(states.second, problems.second, shared),
-        )
+        halves = zip((first, second), states, problems, strict=True)
+        return Pair(*(_step_if_moving(system, state, problem, shared) for system, state, problem in halves))
 
     return Dynamics(init, step, observe)
 
@@ -217,6 +215,13 @@ def _keep(kept: PyTree, state: PyTree, here: Bool[Array, " _"]) -> PyTree:
         return jax.tree.map(lambda all_kept, x: all_kept.at[jnp.argmax(here)].set(x), kept, state)
 
     return lax.cond(jnp.any(here), write, lambda kept: kept, kept)
+
+
+def _step_if_moving(dynamics: Dynamics, state: PyTree, problem: PyTree, shared: PyTree) -> PyTree:
+    moved = dynamics.step(state, problem, shared)
+    if not isinstance(state, Watched):
+        return moved
+    return jax.tree.map(lambda new, old: jnp.where(_running(state), new, old), moved, state)
 
 
 def _moves(state: PyTree) -> Bool[Array, ""] | bool:

@@ -13,9 +13,9 @@ MAX_FUNCTION_LINES = 60
 OUTSIDE_LAWLIB = {"jax", "numpy", "flax", "optax", "jaxtyping"}
 LEVELS = (
     {"types"},
-    {"spectra", "subspaces", "initializers", "entries"},
+    {"spectra", "subspaces", "initializers", "entries", "transforms"},
     {"descent", "networks", "problems", "layouts"},
-    {"theory"},
+    {"theory", "guesses"},
     {"compress"},
     {"completion"},
 )

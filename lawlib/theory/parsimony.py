@@ -10,7 +10,6 @@ Throughout the inputs are whitened (X X^T = I) and the loss is 1/2 ||W_{L:1} X -
 weight decay lambda/2 sum_l ||W_l||_F^2.
 """
 
-import functools as ft
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -24,11 +23,13 @@ __all__ = [
     "Rate",
     "Split",
     "angle_to_idle",
+    "bases_through",
     "block_decomposition",
     "block_deviation",
     "excess_value",
     "invariant_bases",
     "invariant_frames",
+    "layer_scale",
     "predicted_spectrum",
     "rho_square",
     "rho_wide",
@@ -102,8 +103,26 @@ def invariant_bases(weights: Weights, target: Float[Array, "d_y d"], rank: int) 
         msg = f"the invariant subspace needs 0 < 2 rank < width, got rank={rank} and width={width}"
         raise ValueError(msg)
     left, _, right = jnp.linalg.svd(target, full_matrices=False)
-    pulled_back = ft.reduce(lambda block, W: W.T @ block, reversed(weights), left[:, :rank])
-    return _carried(weights, orthonormal_sum(right[:rank].T, pulled_back, dimension=2 * rank).basis, num_outputs)
+    return bases_through(weights, left[:, :rank], right[:rank].T)
+
+
+def bases_through(
+    weights: Weights, left: Float[Array, "d_y r"], right: Float[Array, "d r"]
+) -> tuple[Float[Array, "d k"], ...]:
+    """The same bases from orthonormal bases of the column space (left) and row space (right) of Phi.
+
+    Layers are divided by their scale as they are applied, so that eps^L does not underflow.
+    """
+    pulled_back = left
+    for W in reversed(weights):
+        pulled_back = W.T @ pulled_back / layer_scale(W)
+    first = orthonormal_sum(right, pulled_back, dimension=2 * left.shape[1]).basis
+    return _carried(weights, first, left.shape[0])
+
+
+def layer_scale(W: Matrix) -> Scalar:
+    """The eps of an eps-orthogonal layer: ||W||_F over the root of its smaller side."""
+    return jnp.linalg.norm(W) / jnp.sqrt(jnp.asarray(min(W.shape), W.dtype))
 
 
 def invariant_frames(weights: Weights, target: Float[Array, "d_y d"], rank: int) -> tuple[Frame, ...]:
@@ -117,11 +136,9 @@ def invariant_frames(weights: Weights, target: Float[Array, "d_y d"], rank: int)
 
 def _carried(weights: Weights, block: Float[Array, "d c"], num_outputs: int) -> tuple[Float[Array, "d c"], ...]:
     """A block and where the square layers carry it: W_l(0)/eps is orthogonal."""
-    width = weights[0].shape[1]
     blocks = [block]
-    for W in weights if num_outputs == width else weights[:-1]:
-        scale = jnp.linalg.norm(W) / jnp.sqrt(jnp.asarray(width, W.dtype))
-        blocks.append(W @ blocks[-1] / scale)
+    for W in weights if num_outputs == weights[0].shape[1] else weights[:-1]:
+        blocks.append(W @ blocks[-1] / layer_scale(W))
     return tuple(blocks)
 
 

@@ -334,7 +334,7 @@ def test_every_study_draws_its_figure(name, panels):
         "completion_compressed": [
             "narrow network of width 2r̂",
             "compressed network, γ = 0.01",
-            "stopped at the cap of 60000 steps",
+            "not at the tolerance after 60000 steps",
         ],
         "completion_gamma": [
             "original network",

@@ -48,6 +48,7 @@ def test_a_setting_out_of_range_is_refused(rule):
 
 
 DONE, NUM_STEPS, PREDICTED = 700, 8000, 1e-5
+FIELDS = ("distance", "predicted_distance", "whole_distance", "reduced_done", "full_loss", "reduced_loss")
 
 
 def results(**changes):
@@ -58,13 +59,21 @@ def results(**changes):
         "predicted_distance": PREDICTED,
         "whole_distance": 1e-14,
         "reduced_done": DONE,
+        "full_loss": 1e-11,
+        "reduced_loss": 1e-11,
+        "full_core": 1.0,
+        "reduced_core": 1.0,
         "first_done": DONE,
         "control_distance": 0.3,
         "first_bad_step": -1,
     } | changes
     for name, config in expand(config_of()):
         kind, shape = config.net.kind, (config.num_seeds, 3)
-        data = {field: (("seed", "step"), np.full(shape, seen[field])) for field in list(seen)[:4]}
+        data = {field: (("seed", "step"), np.full(shape, seen[field])) for field in FIELDS}
+        cores = {field: np.full((*shape, 2, 2), seen[field]) for field in ("full_core", "reduced_core")}
+        for core in cores.values():
+            core[:, 0] = 0.0
+        data |= {field: (("seed", "step", "row", "column"), core) for field, core in cores.items()}
         if kind == "control":
             data["whole_distance"] = (("seed", "step"), np.full(shape, seen["control_distance"]))
         data |= {mark: ("seed", np.full(shape[0], seen[mark])) for mark in ("first_done", "first_bad_step")}
@@ -99,4 +108,13 @@ def test_each_claim_can_fail_alone(place, changes):
 
 
 def test_equal_steps_are_not_claimed_of_runs_that_were_cut():
-    assert statuses(first_done=-1, reduced_done=-1) == ["not_run", "holds", "holds", "holds", "holds"]
+    assert statuses(first_done=-1, reduced_done=-1) == ["not_run", "holds", "holds", "holds", "fails"]
+
+
+def test_a_member_that_was_cut_is_no_member_of_equal_steps():
+    assert statuses(first_done=np.array([DONE, -1]), reduced_done=[[DONE] * 3, [-1] * 3])[0] == "fails"
+
+
+def test_a_member_that_diverged_is_drawn_up_to_there():
+    drawn = equivalence.figures(results(first_done=-1, first_bad_step=10, full_core=np.nan))
+    assert len(drawn) == 4

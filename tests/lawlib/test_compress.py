@@ -16,6 +16,7 @@ from lawlib.descent import heavy_ball, sum_squared_error
 from lawlib.initializers import orthogonal, orthogonal_weights
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.problems import gaussian_data, low_rank_target, regression, whiten
+from lawlib.subspaces import complement, orthonormal_sum
 
 WIDTH, RANK, SAMPLES, STEPS = 14, 2, 40, 60
 RATES = [
@@ -73,6 +74,7 @@ def test_the_small_network_unfolds_to_the_trained_weights(case, depth, rates, dt
         assert jnp.linalg.norm(W - start) > 0.1  # it has moved
         np.testing.assert_allclose(unfolded, W, atol=tol(W))
     np.testing.assert_allclose(compress.reduced_loss(reduction, small), loss(full, *data), rtol=tol(data[0]))
+    assert reduction.defect < tol(data[0])
 
 
 def test_fourteen_directions_take_the_other_route_of_small_products(tol):
@@ -122,13 +124,34 @@ def test_drawn_bases_are_orthonormal_and_carry_the_targets_left_space(dtype, tol
 
 
 def test_drawn_bases_are_consistent_with_one_orthogonal_matrix(tol):
-    """Q maps V_{1,1} to U_{L,1}, so U_Phi^T (Q V_Phi) must be P^T V_Phi with P = Q^T U_Phi."""
+    """An orthogonal Q that maps V_{1,1} to U_{L,1}, and the rest to the rest, pulls U_Phi back into V_{1,1}."""
     target = low_rank(jax.random.key(1), 40, 3, jnp.float64)
     left, right = compress.draw_bases(jax.random.key(2), target.left, target.right)
-    carried = left @ (right.T @ target.right)
-    pulled_back = right @ (left.T @ target.left)
-    np.testing.assert_allclose(carried.T @ carried, np.eye(3), atol=tol(carried))
-    np.testing.assert_allclose(target.left.T @ carried, pulled_back.T @ target.right, atol=tol(carried))
+    Q = left @ right.T + complement(left) @ complement(right).T
+    np.testing.assert_allclose(Q.T @ Q, np.eye(40), atol=tol(Q))
+    pulled_back = orthonormal_sum(target.right, Q.T @ target.left, dimension=6).basis
+    np.testing.assert_allclose(right @ (right.T @ pulled_back), pulled_back, atol=tol(Q))
+    gram = target.left.T @ (Q @ target.right)
+    np.testing.assert_allclose(gram, (Q.T @ target.left).T @ target.right, atol=tol(Q))
+
+
+@pytest.mark.parametrize(
+    ("scales", "told"), [((0.5, 0.5, 0.6), RANK), ((0.5, 0.5, 0.5), RANK + 1), ((0.5,) * 3, RANK - 1)]
+)
+def test_the_defect_tells_layers_of_another_scale_and_a_rank_told_too_small(scales, told):
+    weights, target, *_ = square(jax.random.key(3), 3, jnp.float64, scale=1.0)
+    weights = tuple(scale * W for scale, W in zip(scales, weights, strict=True))
+    defect = compress.reduce(weights, target, told).defect
+    assert (defect > 0.05) == (told < RANK or len(set(scales)) > 1)
+
+
+def test_deep_and_small_starts_do_not_underflow(tol):
+    """eps^L is 1e-60 here, beyond float32: the basis still holds what W_{L:1}(0)^T maps the target's columns to."""
+    depth, scale = 20, 1e-3
+    weights, target, *_ = square(jax.random.key(3), depth, jnp.float32, scale=scale)
+    (V, *_), left = compress.reduce(weights, target, RANK).bases, jnp.linalg.svd(target)[0][:, :RANK]
+    pulled_back = ft.reduce(lambda block, W: W.T @ block / scale, reversed(weights), left)
+    np.testing.assert_allclose(V @ (V.T @ pulled_back), pulled_back, atol=tol(V, 1000))
 
 
 NUM_DRAWS, SMALL_WIDTH, SMALL_RANK = 1500, 7, 2
@@ -229,5 +252,10 @@ def test_ranks_that_do_not_fit_are_refused():
     weights = orthogonal_weights(jax.random.key(0), (6, 6, 6), 1.0)
     with pytest.raises(ValueError, match="0 < 2 rank < width"):
         compress.reduce(weights, ones((6, 6)), 3)
+    target = low_rank(jax.random.key(1), 6, 2, jnp.float64)
+    with pytest.raises(ValueError, match="2 layers or more, got depth=1"):
+        compress.draw_reduction(jax.random.key(0), target, depth=1, scale=0.1)
+    with pytest.raises(ValueError, match="0 < 2 rank < width"):
+        compress.bases_of(weights, ones((6, 3)), ones((6, 3)))
     with pytest.raises(ValueError, match="width=6 outputs"):
         compress.reduce(weights, ones((4, 6)), 2)

@@ -236,6 +236,23 @@ def test_a_pair_runs_two_systems_from_one_draw_and_sees_both(tol):
     np.testing.assert_array_equal(both.observations["shared"][-1], shared)
 
 
+def test_a_half_that_is_done_stays_while_the_other_goes_on():
+    """Half of one squares itself beyond all numbers after it is done: it may make neither itself nor the pair bad."""
+
+    def above(x, a, shared):
+        return x > 1e99
+
+    def observe(states, problems, shared):
+        return {"x": states.first.state, "done": states.first.first_done}
+
+    system = pair(until(powers(), above), powers(), observe)
+    knobs = {"a": jnp.asarray(1e50), "start": jnp.asarray(1.0)}
+    run = jax.jit(lambda knobs: simulate(system, KEY, knobs, (), TIMES))(knobs)
+    assert not np.isfinite(run.state.second)
+    np.testing.assert_allclose(run.observations["x"][2:], 1e100, rtol=1e-12)
+    assert (int(run.state.first.first_done), int(run.state.first.first_bad_step)) == (2, -1)
+
+
 @pytest.mark.parametrize("keep", [(0,), (11, 4), TIMES])
 def test_kept_states_are_those_of_runs_that_end_there(keep):
     key, knobs = jax.random.key(2), {"rate": jnp.asarray(0.6)}
