@@ -20,7 +20,7 @@ from experiments.settings import expand, knobs, load, to_plain
 from experiments.store import digest
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = {path.stem: f"{path}:smoke" for path in sorted((ROOT / "configs").glob("dln_*.py"))}
+CONFIGS = {name: f"{ROOT / 'configs' / name}.py:smoke" for name in ("dln_momentum", "dln_parsimony", "dln_unwhitened")}
 # Two programs, two chunks each, a checkpoint after every second of 21 observations.
 SMALL = [
     f"--config={CONFIGS['dln_parsimony']}",
