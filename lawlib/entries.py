@@ -97,17 +97,17 @@ def from_mask(matrix: Any, mask: Any) -> Entries:
     return from_coo(rows, columns, matrix[rows, columns], matrix.shape)
 
 
-def hold_out(key: PRNGKey, entries: Entries, share: float) -> tuple[Entries, Entries]:
-    """Split the entries at random into those to fit and about ``share`` of them to judge by.
+def hold_out(key: PRNGKey, entries: Entries, share: float, *, at_most: int) -> tuple[Entries, Entries]:
+    """Split the entries at random into those to fit and about ``share`` of them to judge by, about ``at_most`` in all.
 
-    The first of a random order stays in every row and every column, so that none is emptied. Raises ValueError
-    unless 0 <= share < 1.
+    The last of a random order stays in every row and every column, so that none is emptied. Raises ValueError unless
+    0 <= share < 1.
     """
     if not 0 <= share < 1:
         msg = f"the share to hold out must be in [0, 1), got {share}"
         raise ValueError(msg)
     lots = np.asarray(jax.random.uniform(key, entries.values.shape, "float32"))
-    held = lots < share
+    held = lots < min(share, at_most / len(lots))
     for lines, size in zip((entries.rows, entries.columns), entries.shape, strict=True):
         highest = np.full(size, -1, lots.dtype)
         np.maximum.at(highest, lines, lots)
