@@ -33,6 +33,8 @@ __all__ = [
 
 _matmul = ft.partial(jnp.matmul, precision="highest")
 _einsum = ft.partial(jnp.einsum, precision="highest")
+# Indices are in range; the check of the default mode takes half of a step.
+_rows_at = ft.partial(jnp.take, axis=0, mode="clip")
 
 PADDING, MOST_BUCKETS = 0.1, 12  # Buckets are added until padding takes a tenth of the room.
 MAX_DENSE = 2**27  # Cells of an array that the choice of a layout allows: 1 GB for the two of them in float32.
@@ -172,15 +174,15 @@ def _pass_over(lines: Lines, own: Array, other: Array) -> tuple[Scalar, Array]:
     """Half the squared error, summed, and its gradient in the factor that the lines belong to."""
 
     def chunk(bucket: Bucket) -> tuple[Array, Array]:
-        facing = other[bucket.others]
-        residual = _einsum("cwq,cq->cw", facing, own[bucket.lines]) - bucket.values
+        facing = _rows_at(other, bucket.others)
+        residual = _einsum("cwq,cq->cw", facing, _rows_at(own, bucket.lines)) - bucket.values
         return jnp.sum(jnp.square(residual)), _einsum("cw,cwq->cq", residual, facing)
 
     nothing = jnp.zeros((1, own.shape[1]), own.dtype)
     other = jnp.concatenate([other, nothing])
     squares, gradients = zip(*(lax.map(chunk, bucket) for bucket in lines.buckets), strict=True)
     stacked = jnp.concatenate([*(g.reshape(-1, own.shape[1]) for g in gradients), nothing])
-    return sum((s.sum() for s in squares), jnp.zeros((), own.dtype)) / 2, stacked[lines.place]
+    return sum((s.sum() for s in squares), jnp.zeros((), own.dtype)) / 2, _rows_at(stacked, lines.place)
 
 
 def _lines(lines: np.ndarray, others: np.ndarray, values: np.ndarray, num: int, num_others: int) -> Lines:
