@@ -3,20 +3,20 @@
     python -m experiments.main --config=configs/collapse_depth.py[:smoke|cpu|paper]
 
 Linear and ReLU networks of 6, 8 and 10 layers on 5 classes of 10 orthogonal samples, d = 50, from eps-orthogonal
-weights, eps = .5. The step .004 on the sum loss is a step of 1 on the mean over all K N entries. Linear networks are
-seen at mean loss 1e-6, as the paper draws them, and at 1e-12; ReLU networks at 1e-6 (then their loss is a power of t).
+weights, eps = .5. The step .004 on the sum loss is a step of 1 on the mean over all K N entries. All are seen at mean
+loss 1e-6, as the paper draws them, and where the residual no longer hides the last layers: linear networks at 1e-12,
+ReLU networks, whose loss is then a power of t, at 1e-8.
 
-Time on two quiet cores: smoke half a minute, cpu about 5 minutes, paper (ten seeds, at most 500,000 steps) up to hours.
+Time on two quiet cores: smoke half a minute, cpu about TIME minutes, paper (ten seeds, at most 500,000 steps) up to hours.
 Expect: linear rates 1 to 2% below eps^2 / n^{1/L} (bound 5%), R^2 > .999. ReLU networks of 10 layers spend some 50,000
-steps on plateaus (mean loss .1, .08, one a class), and one of three is still on the last after 100,000. Those that
-arrive pass their bounds narrowly (R^2 .955, bound .95), and other draws do not.
+steps and more on plateaus (mean loss .1, .08, one a class); at 1e-6 their R^2 may be .93, at 1e-8 it exceeds .98.
 """
 
 from ml_collections import ConfigDict, config_dict
 
 PROFILES = {
     "smoke": {"num_seeds": 2, "cap": 1000, "depths": (("linear", 4), ("relu", 4))},
-    "cpu": {"num_seeds": 3, "cap": 100_000},
+    "cpu": {"num_seeds": 3, "cap": 200_000},
     "paper": {"num_seeds": 10, "cap": 500_000},
 }
 EVERY_CASE = tuple((activation, depth) for activation in ("linear", "relu") for depth in (6, 8, 10))
@@ -24,8 +24,7 @@ EVERY_CASE = tuple((activation, depth) for activation in ("linear", "relu") for 
 
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = {"depths": EVERY_CASE} | PROFILES[profile]
-    # A ReLU network takes thousands of steps for the last digit of its loss: it is seen where the paper draws it.
-    tolerances = {"linear": (1e-6, 1e-12), "relu": (1e-6,)}
+    tolerances = {"linear": (1e-6, 1e-12), "relu": (1e-6, 1e-8)}
     return config_dict.create(
         experiment="collapse",
         name="",

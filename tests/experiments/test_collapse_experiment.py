@@ -174,7 +174,7 @@ def failing(claims):
 
 
 COUNTS = {
-    "collapse_depth": ("F2/7", 9, 1, 4),
+    "collapse_depth": ("F2/7", 9, 1, 8),
     "collapse_scale": ("F11", 4, 1, 3),
     "collapse_init": ("F12", 3, 0, 3),
     "collapse_theorem": ("T2", 3, 0, 6),
@@ -238,12 +238,12 @@ BREAKS = {
     "a bent ReLU": (
         "collapse_depth",
         scaled("relu_L8", 1e-4),
-        ["ReLU, mean loss 1e-6, L = 8, members that reach it: log D_l"],
+        ["ReLU, mean loss 1e-8, L = 8, members that reach it: log D_l"],
     ),
     "a slow ReLU": (
         "collapse_depth",
         all_of("relu_L10", 0.21),
-        ["ReLU, mean loss 1e-6, L = 10, members that reach it: rate"],
+        ["ReLU, mean loss 1e-8, L = 10, members that reach it: rate"],
     ),
     "no drift": ("collapse_scale", straight, ["the linear rate drawn at mean loss 1e-6 is not that of the law"]),
     "no steeper": ("collapse_scale", all_of("relu", 0.1), ["ReLU, mean loss 1e-6: a smaller eps"]),
@@ -289,10 +289,11 @@ def test_a_relu_network_on_a_plateau_is_counted_and_not_judged():
 
     claims = verdict("collapse_depth", plateau)
     assert failing(claims) == []
-    (counted,) = [claim for claim in claims if "fraction" in claim.statement]
-    assert (counted.measured, counted.members) == (pytest.approx(8 / 9), 9)
+    settled, drawn = [claim for claim in claims if "fraction" in claim.statement]
+    # Member 0 of relu_L8 is the first seed at one of the two losses.
+    assert sorted([settled.measured, drawn.measured]) == [pytest.approx(8 / 9), 1.0]
     judged = [claim for claim in claims if "L = 8" in claim.statement]
-    assert [claim.members for claim in judged] == [2, 2, 2]
+    assert sorted(claim.members for claim in judged) == [2, 2, 3, 3]
 
 
 def test_a_profile_that_reaches_no_tolerance_judges_nothing_but_the_inputs():
@@ -301,13 +302,13 @@ def test_a_profile_that_reaches_no_tolerance_judges_nothing_but_the_inputs():
 
     for name in ("collapse_depth", "collapse_theorem"):
         judged = [claim for claim in verdict(name, nobody) if claim.status != "not_run"]
-        assert all(claim.statement.startswith(("|D_0 / ", "ReLU, mean loss 1e-6: fraction")) for claim in judged)
+        assert all(claim.statement.startswith("|D_0 / ") or "fraction" in claim.statement for claim in judged)
 
 
 def test_a_single_depth_says_nothing_of_the_others():
     one = "variants=({'name': 'linear_L6', 'net.depth': 6, 'sweep.opt.tolerance': (1e-6, 1e-12)},)"
     unjudged = [claim for claim in verdict("collapse_depth", lambda *_: None, one) if claim.status == "not_run"]
-    assert [claim.kind for claim in unjudged] == ["report", "printed"]
+    assert [claim.kind for claim in unjudged] == ["report", "report", "printed"]
 
 
 def test_bounds_are_not_carried_to_other_data():
