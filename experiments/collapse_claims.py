@@ -15,8 +15,8 @@ __all__ = ["STUDIES", "claims"]
 
 PAPER = "Yaras et al. 2023"
 STUDIES = ("depth", "scale", "init", "theorem", "digits")
-# The mean losses at which the paper draws its figures; at which the residual, which separates nothing, no longer shows in
-# the last layers of ReLU networks and of linear ones (their rate is then that of the law); and of Theorem 2.
+# The mean losses at which the paper draws its figures; at which the residual, which separates nothing, no longer shows
+# in the last layers of ReLU networks and of linear ones (their rate is then that of the law); and of Theorem 2.
 DRAWN_AT, SETTLED_AT, EXACT_AT, OPTIMAL_AT = 1e-6, 1e-8, 1e-12, 1e-16
 # What the bounds of the figures' claims were stated for.
 SETTING = {"data.source": "orthogonal", "data.num_classes": 5, "data.samples_per_class": 10}

@@ -14,12 +14,17 @@ __all__ = [
     "Regression",
     "Whitened",
     "gaussian_data",
+    "gaussian_mixture",
     "low_rank_target",
     "numerical_rank",
     "observation_mask",
     "regression",
     "whiten",
+    "whiten_symmetric",
 ]
+
+# Of a mixture's samples around the mean of their class, in every coordinate.
+MIXTURE_VARIANCE = 3.0
 
 _matmul = ft.partial(jnp.matmul, precision="highest")
 
@@ -63,6 +68,31 @@ def gaussian_data(
     return X, Y
 
 
+def gaussian_mixture(
+    key: PRNGKey, dimension: int, num_classes: int, num_samples: int, dtype: DTypeLike = float
+) -> tuple[Float[Array, "d N"], Float[Array, "K N"]]:
+    """Draw X (d, N) and one-hot Y (K, N) of K = num_classes Gaussian classes, n = N/K samples each, ordered by class.
+
+    mu_k ~ N(0, I_d), x_{k,i} ~ N(mu_k, 3 I_d), Y = I_K (x) 1_n^T; d = dimension, N = num_samples (Xu et al. 2026,
+    Appendix A.1).
+
+    Raises:
+        ValueError: a size is not positive, or num_samples is no multiple of num_classes.
+    """
+    sizes = {"dimension": dimension, "num_classes": num_classes, "num_samples": num_samples}
+    if min(sizes.values()) < 1:
+        msg = f"a mixture has positive sizes, got {sizes}"
+        raise ValueError(msg)
+    if num_samples % num_classes:
+        msg = f"balanced classes need num_samples a multiple of num_classes={num_classes}, got {num_samples}"
+        raise ValueError(msg)
+    key_means, key_samples = jax.random.split(key)
+    means = jax.random.normal(key_means, (dimension, num_classes), dtype)
+    Y = jnp.repeat(jnp.eye(num_classes, dtype=dtype), num_samples // num_classes, axis=1)
+    spread = jax.random.normal(key_samples, (dimension, num_samples), dtype)
+    return _matmul(means, Y) + MIXTURE_VARIANCE**0.5 * spread, Y
+
+
 def regression(X: Float[Array, "d N"], Y: Float[Array, "K N"]) -> Regression:
     """What whitened inputs (X X^T = I) leave of a regression: 1/2 ||W X - Y||_F^2 = 1/2 ||W - Phi||_F^2 + floor.
 
@@ -85,6 +115,23 @@ def whiten(X: Float[Array, "d N"], dimension: int) -> Whitened:
     _check_within("dimension", dimension, X.shape)
     U, s, Vt = jnp.linalg.svd(X, full_matrices=False)
     return Whitened(inputs=Vt[:dimension], transform=U[:, :dimension].T / s[:dimension, None])
+
+
+def whiten_symmetric(X: Float[Array, "d N"]) -> Whitened:
+    """Symmetric (ZCA) whitening of X (d, N): X_w = (X X^T)^{-1/2} X = U V^T with X = U S V^T, so X_w X_w^T = I_d.
+
+    A sum over samples, not a mean, and X is not centred. Of all whitenings it is the one nearest to a multiple of X;
+    it keeps the coordinates, and transform (d, d) is symmetric. X must have full row rank.
+
+    Raises:
+        ValueError: N < d, where no X_w has d orthonormal rows.
+    """
+    d, num_samples = X.shape
+    if num_samples < d:
+        msg = f"whitening d={d} dimensions needs at least as many samples, got {num_samples}"
+        raise ValueError(msg)
+    U, s, Vt = jnp.linalg.svd(X, full_matrices=False)
+    return Whitened(inputs=_matmul(U, Vt), transform=_matmul(U / s[None, :], U.T))
 
 
 def numerical_rank(X: Matrix) -> Int[Array, ""]:
