@@ -1,0 +1,179 @@
+"""Low-rank dynamics of MLPs with smooth activations (Xu et al. 2026, Section 3): what a step may change.
+
+f(X) = W_2 phi(W_1 X) is trained in W_1 (m, d) alone on 1/2 ||f(X) - Y||_F^2 (a sum over entries) with whitened inputs
+X (d, N), X X^T = I, from W_1(0)^T W_1(0) = eps^2 I. G_1(t) (m, d) is the gradient, L_{1,1}(t) and R_{1,1}(t) its K
+leading left and right singular subspaces, K the number of outputs, p = d - 2K. With the subspaces of ``big_and_small``,
+
+    U^T W_1(t) V = [[W~_1, W~_2], [W~_3, W~_4]],   U_2 = W_1(0) V_2 / eps,
+
+the blocks 2, 3, 4 change by at most eta rho(t) sqrt p in a step (Theorem D.11). The paper's ||sin Theta||_2 is the
+Frobenius norm sqrt(sum_i sin^2 theta_i). The constants of the theorem are in ``smooth_mlp_bounds``.
+"""
+
+import functools as ft
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lawlib.networks.mlp import Activation
+from lawlib.subspaces import complement, orthonormal_sum, wedin
+from lawlib.types import Array, Float, Matrix, Scalar, Weights
+
+__all__ = [
+    "StepBound",
+    "UpdateSubspaces",
+    "alignment",
+    "big_and_small",
+    "block_changes",
+    "change_fractions",
+    "first_layer_gradient",
+    "step_bound",
+    "step_rate",
+    "transported",
+]
+
+_matmul = ft.partial(jnp.matmul, precision="highest")
+
+
+class UpdateSubspaces(NamedTuple):
+    """Orthonormal bases of S_big (d, 2K) and of its complement S_small (d, p): V_{1,1} and V_{1,2}.
+
+    kept is the smallest singular value of the two halves of S_big side by side, each of norm 1: where it falls to
+    rounding, S_big has fewer than 2K dimensions and some of its columns are arbitrary.
+    """
+
+    big: Float[Array, "d k"]
+    small: Float[Array, "d p"]
+    kept: Scalar
+
+
+class StepBound(NamedTuple):
+    """Both sides of Theorem D.11: distances (3,) <= bound, for the blocks 2, 3 and 4; ratio is the worst of the three.
+
+    distances are ||W~_i(t+1) - W~_i(t)||_F / sqrt p; bound is eta rho(t).
+    """
+
+    distances: Float[Array, "3"]
+    bound: Scalar
+    ratio: Scalar
+
+
+def first_layer_gradient(
+    weights: Weights, inputs: Float[Array, "d N"], targets: Float[Array, "K N"], phi: Activation
+) -> Float[Array, "m d"]:
+    """G_1 = (W_2^T Delta_2 . phi'(W_1 X)) X^T (m, d), Delta_2 = W_2 phi(W_1 X) - Y (Xu et al. 2026, eq. 12).
+
+    The gradient in W_1 of 1/2 ||W_2 phi(W_1 X) - Y||_F^2, a sum over entries.
+
+    Raises:
+        ValueError: the network does not have two layers.
+    """
+    if len(weights) != 2:
+        msg = f"the formula is that of two layers, got {len(weights)}"
+        raise ValueError(msg)
+    W_1, W_2 = weights
+    Z = _matmul(W_1, inputs)
+    H, slopes = jax.jvp(phi.function, (Z,), (jnp.ones_like(Z),))
+    residual = _matmul(W_2, H) - targets
+    return _matmul(_matmul(W_2.T, residual) * slopes, inputs.T)
+
+
+def big_and_small(start: Float[Array, "m d"], gradient: Float[Array, "m d"], num_classes: int) -> UpdateSubspaces:
+    """S_big = span[R_{1,1}(0), W_1(0)^T L_{1,1}(0)] and S_small, its complement (Xu et al. 2026, eq. 5).
+
+    start is W_1(0), gradient is the first layer's at initialization, of any loss and depth; K = num_classes.
+    S_small = R(R_{1,2}(0)) intersected with R^perp(W_1(0)^T L_{1,1}(0)/eps): the complement of a sum, so that no
+    intersection is computed, and eps drops out.
+
+    Raises:
+        ValueError: 2K >= d, which leaves no S_small.
+    """
+    d = start.shape[1]
+    if not 0 < 2 * num_classes < d:
+        msg = f"S_small needs 0 < 2 num_classes < d={d}, got num_classes={num_classes}"
+        raise ValueError(msg)
+    L, _, Rt = jnp.linalg.svd(gradient, full_matrices=False)
+    pulled_back = _matmul(start.T, L[:, :num_classes])
+    big = orthonormal_sum(Rt[:num_classes].T, pulled_back, dimension=2 * num_classes)
+    return UpdateSubspaces(big.basis, complement(big.basis), big.kept)
+
+
+def transported(weights: Weights, basis: Float[Array, "d k"], scale: Scalar | float) -> tuple[Matrix, ...]:
+    """Where eps-orthogonal layers carry a basis: (B_0 = basis, B_1, ..., B_n), B_l = W_l(0) B_{l-1} / eps.
+
+    weights are the n hidden layers W_1(0), ..., W_n(0) and eps = scale. With basis = V_{1,2}, V_{l,2} = B_{l-1} and
+    U_{l,2} = B_l (Xu et al. 2026, eqs. 6-8); with basis = V_{1,1} the last is the U~ of the S_big initialization.
+    Orthonormal where no layer narrows.
+    """
+    return tuple(itertools.accumulate(weights, lambda B, W: _matmul(W, B) / scale, initial=basis))
+
+
+def block_changes(
+    change: Float[Array, "m n"], left: Float[Array, "m p"], right: Float[Array, "n p"]
+) -> Float[Array, "4"]:
+    """The squared Frobenius norms (b_1, b_2, b_3, b_4) of the blocks of D = change in the bases of eq. (9).
+
+    b_4 = ||U_2^T D V_2||^2, b_2 = ||U_1^T D V_2||^2, b_3 = ||U_2^T D V_1||^2, b_1 = ||U_1^T D V_1||^2 from
+    orthonormal U_2 = left and V_2 = right alone: U_1 and V_1 enter by the projectors I - U_2 U_2^T and I - V_2 V_2^T,
+    and nothing is a difference of squares. The four sum to ||D||_F^2 (Xu et al. 2026, Figures 3 to 5).
+    """
+    from_right, from_left = _matmul(change, right), _matmul(left.T, change)
+    small = _matmul(left.T, from_right)
+    upper = from_right - _matmul(left, small)
+    lower = from_left - _matmul(small, right.T)
+    rest = change - _matmul(from_right, right.T) - _matmul(left, lower)
+    return jnp.stack([jnp.sum(jnp.square(block)) for block in (rest, upper, lower, small)])
+
+
+def change_fractions(
+    change: Float[Array, "m n"], left: Float[Array, "m p"], right: Float[Array, "n p"]
+) -> Float[Array, "4"]:
+    """||W~_i(t) - W~_i(0)||_F^2 / ||W~(t) - W~(0)||_F^2 for the blocks i = 1, ..., 4, of change = W(t) - W(0).
+
+    They sum to 1 (Xu et al. 2026, Figures 3 to 5); NaN where nothing has changed. left is U_2 (m, p), right V_2 (n, p).
+    """
+    blocks = block_changes(change, left, right)
+    return blocks / jnp.sum(blocks)
+
+
+def alignment(gradient: Float[Array, "m d"], start: Float[Array, "m d"], num_classes: int) -> Scalar:
+    """A(t) = max(||sin Theta(L_{1,1}(t), L_{1,1}(0))||_F, ||sin Theta(R_{1,1}(t), R_{1,1}(0))||_F) in [0, sqrt K].
+
+    gradient is G_1(t) and start G_1(0) (Xu et al. 2026, Theorem 3.5). Both angles, with Wedin's bound on them in its
+    measured terms (eq. 17), are in ``lawlib.subspaces.wedin(gradient, start, num_classes)``.
+    """
+    angles = wedin(gradient, start, num_classes)
+    return jnp.maximum(angles.left, angles.right)
+
+
+def step_rate(gradient: Float[Array, "m d"], aligned: Scalar, num_classes: int) -> Scalar:
+    """rho(t) = sqrt(sigma_1(G_1(t))^2 A(t)^2 / p + sigma_{K+1}(G_1(t))^2), p = d - 2K (Xu et al. 2026, Theorem 3.5).
+
+    aligned is A(t) of ``alignment``; the bound on a block's change in a step is eta rho(t) sqrt p.
+    """
+    s = jnp.linalg.svd(gradient, compute_uv=False)
+    p = gradient.shape[1] - 2 * num_classes
+    return jnp.sqrt(jnp.square(s[0] * aligned) / p + jnp.square(s[num_classes]))
+
+
+def step_bound(
+    step: Float[Array, "m d"],
+    gradient: Float[Array, "m d"],
+    start_gradient: Float[Array, "m d"],
+    left: Float[Array, "m p"],
+    right: Float[Array, "d p"],
+    step_size: Scalar | float,
+) -> StepBound:
+    """||W~_i(t+1) - W~_i(t)||_F / sqrt p <= eta rho(t), i = 2, 3, 4 (Xu et al. 2026, Theorem D.11, first form).
+
+    step = W_1(t+1) - W_1(t), gradient = G_1(t), start_gradient = G_1(0), eta = step_size, right = V_2 of S_small at
+    initialization, left = U_2 = W_1(0) V_2 / eps. It holds for every step of gradient descent, of any eta and any
+    activation, smooth or not: only the bounds on rho(t) need Assumptions 3.2 to 3.4.
+    """
+    d, p = right.shape
+    num_classes = (d - p) // 2
+    distances = jnp.sqrt(block_changes(step, left, right)[1:] / p)
+    bound = step_size * step_rate(gradient, alignment(gradient, start_gradient, num_classes), num_classes)
+    return StepBound(distances, bound, jnp.max(distances) / bound)
