@@ -1,28 +1,39 @@
-"""Run every benchmark and write benchmarks/results.md: python -m benchmarks.main."""
+"""Run benchmarks, all or those named, and write benchmarks/results/NAME.md: python -m benchmarks.main [NAME ...]."""
 
 import platform
+import sys
 from pathlib import Path
 
 import jax
 
-from benchmarks import figure_3, memory, overhead
+from benchmarks import completion, equivalent, figure_3, memory, overhead, scale
 from benchmarks.timing import limits
 from experiments.run import prepare
 
+RESULTS = Path(__file__).parent / "results"
+BENCHMARKS = {
+    module.__name__.split(".")[-1]: module for module in (overhead, figure_3, memory, equivalent, completion, scale)
+}
 
-def main() -> None:
-    """Measure, print and write the table."""
+
+def main(names: list[str]) -> None:
+    """Measure, print and write the tables, each beside the machine's own limits at that time."""
+    if unknown := set(names) - set(BENCHMARKS):
+        sys.exit(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     prepare()
+    RESULTS.mkdir(exist_ok=True)
+    for name in names or BENCHMARKS:
+        table = _table(str(BENCHMARKS[name].__doc__), limits() | BENCHMARKS[name].measure())
+        print(table, flush=True)
+        (RESULTS / f"{name}.md").write_text(table)
+
+
+def _table(description: str, measured: dict[str, float]) -> str:
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}, {platform.machine()}, jax {jax.__version__}"
-    sections = {"The machine": limits}
-    sections |= {str(module.__doc__).splitlines()[0]: module.measure for module in (overhead, figure_3, memory)}
-    lines = [f"# Measured on {device}", ""]
-    for title, measure in sections.items():
-        rows = [f"| {name} | {value:.4g} |" for name, value in measure().items()]
-        lines += [f"**{title}**", "", "| what | measured |", "| --- | --- |", *rows, ""]
-        print("\n".join(lines[-len(rows) - 5 :]), flush=True)
-    (Path(__file__).parent / "results.md").write_text("\n".join(lines))
+    rows = [f"| {name} | {value:.4g} |" for name, value in measured.items()]
+    lines = ["# " + description.strip(), "", f"Measured on {device}."]
+    return "\n".join([*lines, "", "| what | measured |", "| --- | --- |", *rows, ""])
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
