@@ -94,7 +94,7 @@ def _step(size: int) -> dict[str, float]:
     lists = jax.block_until_ready(arrange_lists(entries))
     held = _resident("VmRSS") - before
     jax.block_until_ready(step(*factors, lists))
-    extra = _peak_of(lambda: jax.block_until_ready(step(*factors, lists)))
+    extra = peak_of(lambda: jax.block_until_ready(step(*factors, lists)))
     other = _step_of_jax_sparse(entries)
     ours, theirs, ratios = alternate(lambda: step(*factors, lists), lambda: other(*factors), REPEATS)
     return {
@@ -139,7 +139,7 @@ def _solve(size: int, condition: float) -> dict[str, float]:
         found = jax.block_until_ready(complete(jax.random.key(0), entries, RANK))
         solved.append((found, time.perf_counter() - began, _cpu_seconds() - used))
 
-    extra = _peak_of(solve)
+    extra = peak_of(solve)
     found, elapsed, used = solved[0]
     return {
         "seconds": elapsed,
@@ -158,7 +158,7 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _peak_of(run: Callable[[], None]) -> float:
+def peak_of(run: Callable[[], None]) -> float:
     """MiB that the peak of a call lies above the resident set before it."""
     Path("/proc/self/clear_refs").write_text("5")  # Puts the peak back to what is resident.
     before = _resident("VmRSS")

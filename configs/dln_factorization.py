@@ -7,9 +7,9 @@ runs its 2r x 2r equivalent, by separate code: the same steps, and a distance of
 once the term of rho is added. The control has the bases of another draw of Q. ``small`` is the small network alone at
 the paper's d = 1000, its bases drawn without d x d weights.
 
-Time on two cores: smoke 20 s, cpu 6 minutes (nearly all of it the d x d network of d = 300), paper about 40 minutes:
-at d = 1000 a step takes .3 s, 20,000 are needed, and the first 15,000 are a plateau. So one pair runs the first 2,000
-steps; another begins at step 14,500, where the small network is unfolded into d x d weights, and runs to the end;
+Time on two cores: smoke 20 s, cpu 6 minutes (nearly all of it the d x d network of d = 300), paper about 25 minutes:
+at d = 1000 a step takes .2 to .3 s, 19,600 are needed, and the first 15,000 are a plateau. So one pair runs the first
+500 steps; another begins at step 15,000, where the small network is unfolded into d x d weights, and runs to the end;
 one seed of each.
 Expect: equal numbers of steps; distances as predicted to 1e-8 and better; below 1e-14 with the term of rho.
 """
@@ -54,10 +54,10 @@ PROFILES = {
     },
     "paper": {
         "num_seeds": 1,
-        "num_steps": 8000,
+        "num_steps": 5000,
         "variants": (
-            {"name": "pair_d1000_r5_end", "net.skip": 14_500},
-            {"name": "pair_d1000_r5_start", "opt.num_steps": 2000},
+            {"name": "pair_d1000_r5_end", "net.skip": 15_000},
+            {"name": "pair_d1000_r5_start", "opt.num_steps": 500},
             {"name": "small_d1000_r5", "net.kind": "small", "opt.num_steps": 30_000},
             {"name": "small_d1000_r10", "net.kind": "small", "data.rank": 10, "opt.num_steps": 30_000},
         ),

@@ -14,7 +14,7 @@ OUTSIDE_LAWLIB = {"jax", "numpy", "flax", "optax", "jaxtyping"}
 LEVELS = (
     {"types"},
     {"spectra", "subspaces", "initializers", "entries", "transforms"},
-    {"descent", "networks", "problems", "layouts"},
+    {"descent", "networks", "problems", "layouts", "gradient_spectra", "tracking"},
     {"theory", "guesses"},
     {"compress"},
     {"completion"},
