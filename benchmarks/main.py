@@ -6,13 +6,14 @@ from pathlib import Path
 
 import jax
 
-from benchmarks import completion, equivalent, figure_3, memory, overhead, scale
+from benchmarks import completion, equivalent, figure_3, memory, overhead, scale, spectra
 from benchmarks.timing import limits
 from experiments.run import prepare
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
-    module.__name__.split(".")[-1]: module for module in (overhead, figure_3, memory, equivalent, completion, scale)
+    module.__name__.split(".")[-1]: module
+    for module in (overhead, figure_3, memory, equivalent, completion, scale, spectra)
 }
 
 
