@@ -11,17 +11,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lawlib.types import Matrix, PyTree, Scalar
+from lawlib.types import Array, Int, Matrix, PRNGKey, PyTree, Scalar
 
 __all__ = [
     "Descent",
     "Evaluated",
     "Iterate",
+    "epoch_batches",
     "evaluated",
     "gradient_descent",
     "heavy_ball",
     "masked_mean_squared_error",
     "masked_sum_squared_error",
+    "mean_cross_entropy",
     "mean_squared_error",
     "sum_squared_error",
     "transformed",
@@ -78,6 +80,30 @@ def masked_sum_squared_error(outputs: Matrix, targets: Matrix, mask: Matrix) -> 
 def masked_mean_squared_error(outputs: Matrix, targets: Matrix, mask: Matrix) -> Scalar:
     """Half the squared error on the observed entries, averaged over *all* entries: masked ones count as zeros."""
     return mean_squared_error(mask * outputs, mask * targets)
+
+
+def mean_cross_entropy(outputs: Matrix, targets: Matrix) -> Scalar:
+    """-1/N sum_i sum_k targets_ki log softmax(outputs_i)_k, averaged over the N samples (columns) and summed over K."""
+    return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(outputs, axis=0), axis=0))
+
+
+def epoch_batches(
+    key: PRNGKey, epoch: Int[Array, ""] | int, num_samples: int, batch_size: int
+) -> Int[Array, "num_batches batch_size"]:
+    """The sample numbers of every minibatch of an epoch: a permutation drawn by ``fold_in(key, epoch)``, cut in rows.
+
+    floor(num_samples / batch_size) batches without replacement; what a last batch lacks to be full sits this epoch out,
+    and the next epoch's permutation leaves out others. Take X[:, row] for samples in columns.
+
+    Raises:
+        ValueError: batch_size is outside 1..num_samples.
+    """
+    if not 1 <= batch_size <= num_samples:
+        msg = f"batch_size must be in 1..{num_samples}, the number of samples, got {batch_size}"
+        raise ValueError(msg)
+    num_batches = num_samples // batch_size
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), num_samples)
+    return order[: num_batches * batch_size].reshape(num_batches, batch_size)
 
 
 def gradient_descent(loss: Callable[..., Scalar]) -> Descent:
