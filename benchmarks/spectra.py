@@ -115,7 +115,11 @@ def _layer() -> dict[str, float]:
     found = jax.block_until_ready(compiled(jax.random.key(0), W, batches))
     taken = time.perf_counter() - began
     memory = compiled.memory_analysis()
-    extra = (memory.temp_size_in_bytes + memory.output_size_in_bytes) / 2**20  # Freed pages hide it from the system.
+    if memory is None:
+        msg = "this backend does not count the memory of a compiled program"
+        raise RuntimeError(msg)
+    # By XLA's count: to the system, pages that were freed before hide it.
+    extra = (memory.temp_size_in_bytes + memory.output_size_in_bytes) / 2**20
     left, values, right = _outer(W, X, Y)
     gradient_mb = 4 * m * n / 2**20
     errors = _sine(left[:, :LAYER_RANK], found.triplets.left), _sine(right[:, :LAYER_RANK], found.triplets.right)

@@ -11,6 +11,7 @@ of the fullest line. Curvatures are then of order one, and one step size serves 
 
 import functools as ft
 import math
+import operator
 from typing import NamedTuple
 
 import jax
@@ -37,10 +38,13 @@ __all__ = [
     "two_factors",
 ]
 
+# The scale at which layers start: for two layers the fewest steps; for more, eps^L of it is what a plateau allows.
+SCALE, DEEPER_PRODUCT = 3e-4, 3.4e-6
 STEP_SIZE = 0.2  # A fitted network has curvature about L + 2, and Nesterov's method is stable below 4/3 of the inverse.
 CHECK = 10  # Steps between two looks at the held-out entries.
 PATIENCE, RISE = 20, 1.02  # So many looks without a lowest error, and then one that stands so far above it, are enough.
-STALL, LEAST_FALL = 50, 1e-4  # So many looks over which the observed error falls by less than this are enough, too.
+STALL, LEAST_FALL = 50, 1e-4  # So many looks over which the observed error falls by less than this are enough, too,
+LEFT_START = 0.9  # once it has fallen below this: the start is a plateau of its own.
 MAX_HELD_OUT = 100_000  # Enough for an estimate to half a per cent.
 
 _matmul = ft.partial(jnp.matmul, precision="highest")
@@ -58,10 +62,11 @@ class Completion(NamedTuple):
     """The recovered matrix left right^T in the data's own units, and how far to trust it.
 
     Errors are relative, ||Omega . (left right^T - Phi)||_F / ||Omega . Phi||_F: over the entries that were fitted, and
-    over those held out, an estimate of the recovery error and of the noise together (NaN where
-    none were). ``converged`` says that the observed error reached the tolerance. ``reason`` is "tolerance", "held-out
-    error rises" (noise, or too few entries), "stalled" (a floor of noise), "steps" or "diverged"; all but the first
-    return the factors of the lowest held-out error on the way (the lowest observed error where none were held out).
+    over those held out, an estimate of the recovery error and of the noise together (NaN where none were).
+    ``converged`` says that the observed error reached the tolerance. ``reason`` is "tolerance", "error rises" (of what
+    was held out: noise, or too few entries; where nothing was, of what was fitted: too large a step), "stalled" (a
+    floor of noise), "steps" or "diverged"; all but the first return the factors of the lowest such error on the way,
+    the start included.
     """
 
     left: Float[Array, "m k"]
@@ -74,11 +79,12 @@ class Completion(NamedTuple):
 
 
 class _Judged(NamedTuple):
-    """Entries that were held out, in the solver's units."""
+    """Entries that were held out, in the solver's units, and the norm that their errors refer to."""
 
     rows: Int[Array, " N"]
     columns: Int[Array, " N"]
     values: Float[Array, " N"]
+    norm: Scalar
 
 
 class _Task(NamedTuple):
@@ -109,7 +115,7 @@ def complete(
     rank: int,
     *,
     depth: int = 2,
-    scale: float = 3e-4,
+    scale: float | None = None,
     transform: optax.GradientTransformation | None = None,
     tolerance: float = 2e-4,
     max_steps: int = 5000,
@@ -120,24 +126,33 @@ def complete(
 
     Descends on 1/(2 p) ||Omega . (U W~_{L:1} V^T - Phi / sigma)||_F^2, a sum over the observed entries, with p the
     observed share of the fullest row or column and sigma an estimate of sigma_1(Phi), from layers eps I. L is ``depth``
-    and eps ``scale``: the defaults took the fewest steps; a depth of 3 wants a scale of about 0.015, since its first
-    plateau lasts about 1/eps steps, and then forgives a larger over-estimate. Directions that are not needed stay at
-    about eps^L, so that a tolerance near that needs a smaller scale. The descent ends when the relative
-    observed error is at most ``tolerance``, when the error on the share ``held_out`` of the entries, which are not
-    fitted, has risen for good, or when the observed error falls no more.
+    and eps ``scale``: a depth of 2 takes the fewest steps, from 3e-4; more layers, whose first plateau lasts about
+    eps^{2-L} steps, start where eps^L = 3.4e-6 and forgive a larger over-estimate. Directions that are not needed stay
+    at about eps^L, so that a tolerance near that needs a smaller scale. The descent ends when the relative observed
+    error is at most ``tolerance``, when the error on the share ``held_out`` of the entries, which are not fitted, has
+    risen for good, or when the observed error falls no more.
 
     ``transform`` is any optax transform on ``Factors``, ``transforms.restarted_momentum(0.2)`` by default. Gradient
     descent and line searches fit as they are; what scales every entry by itself, like Adam, goes into
     ``transforms.entrywise``. ``dense`` chooses the layout of the entries, by default the faster one. The computation
-    has the dtype of the values.
+    has the dtype of the values (float32 where JAX has no float64 enabled).
 
     Raises:
-        ValueError: rank, depth, scale, tolerance, max_steps or held_out is out of its range, or every value is 0.
+        TypeError: rank, depth or max_steps is not a whole number.
+        ValueError: rank, depth, scale, tolerance, max_steps or held_out is out of its range, a value is not finite, or
+            every value is 0.
     """
+    rank, depth, max_steps = map(operator.index, (rank, depth, max_steps))
+    scale = _default_scale(depth) if scale is None else scale
     _check(entries, rank, depth=depth, scale=scale, tolerance=tolerance, max_steps=max_steps)
-    transform = optax.with_extra_args_support(_DEFAULT if transform is None else transform)
+    # Squares of what is given may overflow; of this they do not.
+    unit = np.abs(entries.values).max()
+    dtype = jax.dtypes.canonicalize_dtype(entries.values.dtype)
+    entries = entries._replace(values=(entries.values / unit).astype(dtype))
     key_held, key_guess, key_bases = jax.random.split(key, 3)
     fitted, judged = hold_out(key_held, entries, held_out, at_most=MAX_HELD_OUT)
+    if not np.any(fitted.values):
+        fitted, judged = hold_out(key_held, entries, 0.0, at_most=MAX_HELD_OUT)
     layout = arrange(fitted, 2 * rank, dense=dense)
     guess = _spectral_guess(key_guess, layout, line_weights(fitted), rank=rank)
     sigma = _scale_of(fitted, guess)
@@ -145,10 +160,12 @@ def complete(
     factors = start(bases, depth=depth, scale=scale)
     layout = scaled(layout, 1 / sigma)
     task = _task(layout, fitted, judged, sigma, tolerance)
-    factors, steps, reason = _descend(factors, task, transform, max_steps)
+    factors, steps, reason = _descend(factors, task, _DEFAULT if transform is None else transform, max_steps)
     observed, unseen = _final_errors(factors, task)
     left, right = two_factors(factors)
-    return Completion(left * sigma, right, float(observed), float(unseen), steps, reason == "tolerance", reason)
+    return Completion(
+        left * sigma * unit.astype(dtype), right, float(observed), float(unseen), steps, reason == "tolerance", reason
+    )
 
 
 def start(bases: Bases, *, depth: int, scale: float | Scalar) -> Factors:
@@ -171,9 +188,12 @@ def product(factors: Factors) -> Matrix:
 def entries_of(
     left: Float[Array, "m k"], right: Float[Array, "n k"], rows: Int[Array, " N"], columns: Int[Array, " N"]
 ) -> Float[Array, " N"]:
-    """The entries (rows[i], columns[i]) of left right^T, in blocks: memory does not grow with N k."""
+    """The entries (rows[i], columns[i]) of left right^T, NaN beyond it, in blocks: memory does not grow with N k."""
+    rows, columns = jnp.asarray(rows), jnp.asarray(columns)
     return lax.map(
-        lambda at: jnp.sum(left[at[0]] * right[at[1]]), (rows, columns), batch_size=max(1, min(2**16, rows.size))
+        lambda at: jnp.sum(left.at[at[0]].get(mode="fill") * right.at[at[1]].get(mode="fill")),
+        (rows, columns),
+        batch_size=max(1, min(2**16, rows.size)),
     )
 
 
@@ -188,18 +208,22 @@ def _task(layout: Layout, fitted: Entries, judged: Entries, sigma: Scalar, toler
         return jnp.asarray(x, sigma.dtype)
 
     square = jnp.square(number(float(np.linalg.norm(fitted.values))) / sigma)
-    unseen = _Judged(*map(jnp.asarray, judged[:3]))
-    unseen = unseen._replace(values=unseen.values / sigma)
+    # Where zeros alone were held out, what was fitted tells what is small.
+    missing = number(float(np.linalg.norm(judged.values))) / sigma
+    typical = jnp.sqrt(square * (len(judged.values) / len(fitted.values)))
+    rows, columns, values = map(jnp.asarray, judged[:3])
+    unseen = _Judged(rows, columns, values / sigma, jnp.where(missing > 0, missing, typical))
     return _Task(layout, unseen, number(_fullest_share(fitted)), square, number(tolerance))
 
 
 def _descend(
-    factors: Factors, task: _Task, transform: optax.GradientTransformationExtraArgs, max_steps: int
+    factors: Factors, task: _Task, transform: optax.GradientTransformation, max_steps: int
 ) -> tuple[Factors, int, str]:
     """Stretches of steps with a look at the errors after each, until there is a reason to stop."""
     memory = transform.init(factors)
     progress = _Progress(factors, memory, jnp.asarray(jnp.inf, task.square.dtype), jnp.asarray(0, jnp.int32))
-    lowest, best, since, observed = math.inf, factors, 0, []
+    # Of weights near 0 every relative error is 1.
+    lowest, best, since, observed = 1.0, factors, 0, []
     while True:
         last = jnp.asarray(min(int(progress.steps) + CHECK, max_steps), jnp.int32)
         progress, judged = _stretch(progress, task, last, transform=transform)
@@ -212,15 +236,16 @@ def _descend(
         if not math.isfinite(error + judged):
             return best, int(progress.steps), "diverged"
         if since >= PATIENCE and judged > RISE * lowest:
-            return best, int(progress.steps), "held-out error rises"
-        if len(observed) > STALL and error > (1 - LEAST_FALL) * observed[-1 - STALL]:
+            return best, int(progress.steps), "error rises"
+        if len(observed) > STALL and LEFT_START > error > (1 - LEAST_FALL) * observed[-1 - STALL]:
             return best, int(progress.steps), "stalled"
         if int(progress.steps) == max_steps:
             return best, int(progress.steps), "steps"
 
 
 def _run(progress: _Progress, task: _Task, last: Int[Array, ""], *, transform) -> tuple[_Progress, Scalar]:
-    """Steps up to the number ``last`` or the tolerance, and the error on the held-out entries after them."""
+    """Steps up to the number ``last`` or the tolerance, and the error that judges them after the last."""
+    transform = optax.with_extra_args_support(transform)
 
     def objective(factors: Factors) -> Scalar:
         return sum_squared_error(*two_factors(factors), task.layout) / task.share
@@ -242,7 +267,8 @@ def _run(progress: _Progress, task: _Task, last: Int[Array, ""], *, transform) -
         return (now.steps < last) & (now.error > task.tolerance)
 
     progress = lax.while_loop(goes_on, step, progress)
-    return progress, _held_out_error(progress.factors, task) if task.judged.values.size else progress.error
+    observed, unseen = _errors(progress.factors, task)
+    return progress, unseen if task.judged.values.size else observed
 
 
 def _errors(factors: Factors, task: _Task) -> tuple[Scalar, Scalar]:
@@ -251,11 +277,11 @@ def _errors(factors: Factors, task: _Task) -> tuple[Scalar, Scalar]:
 
 
 def _held_out_error(factors: Factors, task: _Task) -> Scalar:
-    rows, columns, values = task.judged
+    rows, columns, values, norm = task.judged
     if not values.size:
         return jnp.asarray(jnp.nan, values.dtype)
     missed = entries_of(*two_factors(factors), rows, columns) - values
-    return jnp.linalg.norm(missed) / jnp.linalg.norm(values)
+    return jnp.linalg.norm(missed) / norm
 
 
 def _fullest_share(entries: Entries) -> float:
@@ -264,10 +290,17 @@ def _fullest_share(entries: Entries) -> float:
     return max(np.bincount(entries.rows).max() / n, np.bincount(entries.columns).max() / m)
 
 
+def _default_scale(depth: int) -> float:
+    return SCALE if depth <= 2 else DEEPER_PRODUCT ** (1 / depth)
+
+
 def _check(entries: Entries, rank: int, *, depth: int, scale: float, tolerance: float, max_steps: int) -> None:
     """Refuse what no compute could mend."""
     m, n = entries.shape
     largest = min(m, n, max(m, n) // 2)
+    if largest < 1:
+        msg = f"there is nothing to complete in a {m} x {n} matrix"
+        raise ValueError(msg)
     if not 1 <= rank <= largest:
         msg = f"rank must be in 1..{largest} for a {m} x {n} matrix, whose bases have 2 rank columns, got {rank}"
         raise ValueError(msg)
@@ -275,6 +308,9 @@ def _check(entries: Entries, rank: int, *, depth: int, scale: float, tolerance: 
         if not 0 < value < math.inf:
             msg = f"{name} must be positive and finite, got {value}"
             raise ValueError(msg)
+    if not np.all(np.isfinite(entries.values)):
+        msg = "every observed value must be finite; lawlib.entries.from_coo names those that are not"
+        raise ValueError(msg)
     if not np.any(entries.values):
         msg = "every observed value is 0, and so is the matrix that fits them best"
         raise ValueError(msg)

@@ -4,6 +4,7 @@ Everything here is numpy on the host and happens once, before any compute on a d
 """
 
 import math
+import operator
 import warnings
 from typing import Any, NamedTuple
 
@@ -42,10 +43,10 @@ class Entries(NamedTuple):
 def from_coo(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> Entries:
     """Entries from three sequences of equal length N and the shape (m, n) of the matrix.
 
-    Floating values keep their dtype, integers become float64.
+    float32 and float64 values keep their dtype, half precision becomes float32 and all else float64.
 
     Raises:
-        TypeError: an index is not an integer, or a value is neither a real number nor a bool.
+        TypeError: an index is not an integer, a value is neither a real number nor a bool, or the values are masked.
         ValueError: the shape is not two positive sizes, the lengths differ, there is no entry, a value is not finite,
             or a place is given twice.
         IndexError: a row is outside 0..m-1 or a column outside 0..n-1.
@@ -53,19 +54,7 @@ def from_coo(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> En
     Warns:
         UnrecoverableWarning: a row or a column has no entry.
     """
-    shape = _checked_shape(shape)
-    given = {"rows": np.asarray(rows), "columns": np.asarray(columns), "values": np.asarray(values)}
-    _check_lengths(given)
-    entries = Entries(
-        _checked_indices("rows", given["rows"], shape[0]),
-        _checked_indices("columns", given["columns"], shape[1]),
-        _checked_values(given["values"]),
-        shape,
-    )
-    _check_finite(entries)
-    _check_distinct(entries)
-    _warn_of_empty(entries)
-    return entries
+    return _checked(rows, columns, values, shape)
 
 
 def from_scipy(matrix: Any) -> Entries:
@@ -77,7 +66,7 @@ def from_scipy(matrix: Any) -> Entries:
         msg = f"a scipy sparse matrix is needed, got {type(matrix).__name__}; from_mask takes a matrix and its mask"
         raise TypeError(msg)
     coo = matrix.tocoo()
-    return from_coo(coo.row, coo.col, coo.data, coo.shape)
+    return _checked(coo.row, coo.col, coo.data, coo.shape)
 
 
 def from_mask(matrix: Any, mask: Any) -> Entries:
@@ -94,7 +83,7 @@ def from_mask(matrix: Any, mask: Any) -> Entries:
         msg = "a mask is 1 (True) where the matrix is observed and 0 (False) elsewhere, got other values"
         raise ValueError(msg)
     rows, columns = np.nonzero(mask)
-    return from_coo(rows, columns, matrix[rows, columns], matrix.shape)
+    return _checked(rows, columns, matrix[rows, columns], matrix.shape)
 
 
 def hold_out(key: PRNGKey, entries: Entries, share: float, *, at_most: int) -> tuple[Entries, Entries]:
@@ -119,11 +108,31 @@ def _select(entries: Entries, chosen: Bool[np.ndarray, " N"]) -> Entries:
     return Entries(entries.rows[chosen], entries.columns[chosen], entries.values[chosen], entries.shape)
 
 
+def _checked(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> Entries:
+    shape = _checked_shape(shape)
+    given = {"rows": np.asarray(rows), "columns": np.asarray(columns), "values": np.asanyarray(values)}
+    _check_lengths(given)
+    entries = Entries(
+        _checked_indices("rows", given["rows"], shape[0]),
+        _checked_indices("columns", given["columns"], shape[1]),
+        _checked_values(given["values"]),
+        shape,
+    )
+    _check_finite(entries)
+    _check_distinct(entries)
+    _warn_of_empty(entries)
+    return entries
+
+
 def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
-    if len(shape) != 2 or min(shape) < 1:
-        msg = f"a matrix has two positive sizes, got shape {tuple(shape)}"
+    try:
+        m, n = map(operator.index, shape)
+    except (TypeError, ValueError):
+        m = n = 0
+    if not (0 < m < 2**31 and 0 < n < 2**31):
+        msg = f"a matrix has two positive whole sizes below 2^31, got shape {shape}"
         raise ValueError(msg)
-    return int(shape[0]), int(shape[1])
+    return m, n
 
 
 def _check_lengths(given: dict[str, np.ndarray]) -> None:
@@ -149,10 +158,15 @@ def _checked_indices(name: str, indices: np.ndarray, size: int) -> Int[np.ndarra
 
 
 def _checked_values(values: np.ndarray) -> Float[np.ndarray, " N"]:
+    if isinstance(values, np.ma.MaskedArray):
+        msg = "masked values are taken by from_mask(matrix, ~mask), with a mask of what is observed"
+        raise TypeError(msg)
     if values.dtype.kind not in "fiub":
         msg = f"values must be real numbers, got {values.dtype}"
         raise TypeError(msg)
-    return values if values.dtype.kind == "f" else values.astype(np.float64)
+    if values.dtype == np.float16:
+        return values.astype(np.float32)
+    return values if values.dtype == np.float32 else values.astype(np.float64)
 
 
 def _check_finite(entries: Entries) -> None:
@@ -176,8 +190,9 @@ def _warn_of_empty(entries: Entries) -> None:
     for name, lines, size in zip(("row", "column"), (entries.rows, entries.columns), entries.shape, strict=True):
         empty = np.flatnonzero(np.bincount(lines, minlength=size) == 0)
         if empty.size:
-            msg = f"{name} {_some(empty)} has no observed entry and cannot be recovered"
-            warnings.warn(msg, UnrecoverableWarning, stacklevel=3)
+            msg = f"no observed entry, so that nothing can recover it, in {name} {_some(empty)}"
+            # Past two frames of this module, to the call that brought the entries.
+            warnings.warn(msg, UnrecoverableWarning, stacklevel=4)
 
 
 def _places(entries: Entries, chosen: Bool[np.ndarray, " N"]) -> str:

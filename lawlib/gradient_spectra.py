@@ -5,7 +5,7 @@ derivatives too: of the loss in the factors of a low-rank shift of the weight, w
 products. The weight itself is never differentiated, changed or copied.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -83,13 +83,14 @@ def kernel_gradient_products(
     Raises:
         ValueError: the variables hold no kernel at this path.
     """
-    node = variables["params"]
-    for name in path.split("/"):
-        if name not in node:
-            msg = f"no layer {path!r} in the parameters: {name!r} is not among {sorted(node)}"
+    node = variables
+    for name in ("params", *path.split("/")):
+        if not isinstance(node, Mapping) or name not in node:
+            among = sorted(node) if isinstance(node, Mapping) else "none, since a layer has no layers"
+            msg = f"no layer {path!r} in the variables: {name!r} is not among {among}"
             raise ValueError(msg)
         node = node[name]
-    if "kernel" not in node or node["kernel"].ndim != 2:
+    if not isinstance(node, Mapping) or "kernel" not in node or node["kernel"].ndim != 2:
         msg = f"the layer {path!r} needs a kernel with two axes, it holds {jax.tree.map(jnp.shape, node)}"
         raise ValueError(msg)
     shifted = at_flax_layer(lambda batch: loss(variables, batch), path)

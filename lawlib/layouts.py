@@ -119,7 +119,8 @@ def sum_squared_error(left: Float[Array, "m q"], right: Float[Array, "n q"], lay
     """Half the squared error of A B^T summed over the observed entries: 1/2 ||Omega . (A B^T - Phi)||_F^2.
 
     A = left (m, q) and B = right (n, q); the objective of Yaras et al. 2023, eq. 9, for an end-to-end matrix in two
-    factors. Its derivative in the factors is defined, once; lists cost O(|Omega| q) for the value and the gradients.
+    factors. Its derivative in the factors is defined, once, and the layout is held constant; lists cost O(|Omega| q)
+    for the value and the gradients.
     """
     if isinstance(layout, Dense):
         return jnp.sum(jnp.square(_dense_residual(left, right, layout))) / 2
@@ -194,7 +195,6 @@ def _lines(lines: np.ndarray, others: np.ndarray, values: np.ndarray, num: int, 
     buckets, place, filled = [], np.empty(num, np.int32), 0
     for members in _by_degree(degrees):
         width = int(degrees[members].max())
-        # A chunk holds a line at least, however long.
         # A chunk holds a line at least, however long.
         chunks = min(len(members), -(-len(members) * width // CHUNK))
         room = -(-len(members) // chunks) * chunks

@@ -15,6 +15,8 @@ from lawlib.types import Array, Float, Scalar
 __all__ = [
     "SubspaceSum",
     "Wedin",
+    "block_energies",
+    "block_fractions",
     "complement",
     "orthonormal_sum",
     "principal_angles",
@@ -84,6 +86,28 @@ def projector_distance(U: Float[Array, "d r"], V: Float[Array, "d s"]) -> Scalar
     """
     excess = abs(U.shape[1] - V.shape[1])
     return jnp.sqrt(2 * jnp.square(sin_theta(U, V)) + excess)
+
+
+def block_energies(M: Float[Array, "m n"], left: Float[Array, "m p"], right: Float[Array, "n q"]) -> Float[Array, "4"]:
+    """The squared Frobenius norms (b_1, b_2, b_3, b_4) of the blocks of M in the bases [U_1, U_2] and [V_1, V_2].
+
+    b_1 = ||U_1^T M V_1||^2, b_2 = ||U_1^T M V_2||^2, b_3 = ||U_2^T M V_1||^2, b_4 = ||U_2^T M V_2||^2 from orthonormal
+    U_2 = left and V_2 = right alone: U_1 and V_1 enter by the projectors I - U_2 U_2^T and I - V_2 V_2^T, and nothing
+    is a difference of squares. The four sum to ||M||_F^2 (Xu et al. 2026, eq. 9, for the change of a layer).
+    """
+    from_right, from_left = _matmul(M, right), _matmul(left.T, M)
+    small = _matmul(left.T, from_right)
+    upper = from_right - _matmul(left, small)
+    lower = from_left - _matmul(small, right.T)
+    rest = M - _matmul(from_right, right.T) - _matmul(left, lower)
+    return jnp.stack([jnp.sum(jnp.square(block)) for block in (rest, upper, lower, small)])
+
+
+def block_fractions(M: Float[Array, "m n"], left: Float[Array, "m p"], right: Float[Array, "n q"]) -> Float[Array, "4"]:
+    """``block_energies`` over their sum ||M||_F^2, of any scale of M; NaN for M = 0 (Xu et al. 2026, Figs. 3 to 5)."""
+    largest = jnp.max(jnp.abs(M))
+    energies = block_energies(M / largest, left, right)
+    return energies / jnp.sum(energies)
 
 
 def complement(U: Float[Array, "d r"]) -> Float[Array, "d d-r"]:

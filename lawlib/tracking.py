@@ -10,12 +10,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 from lawlib.spectra import Triplets, krylov_triplets, matrix_products
-from lawlib.subspaces import principal_angles
+from lawlib.subspaces import block_fractions, principal_angles
 from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree
 
-__all__ = ["Records", "Reference", "Track", "Tracker", "block_fractions", "tracker"]
+__all__ = ["Records", "Reference", "Track", "Tracker", "tracker"]
 
 _matmul = ft.partial(jnp.matmul, precision="highest")
 
@@ -32,7 +33,8 @@ class Records(NamedTuple):
 
     ``values`` (T, k), ``bound``, ``certified`` and ``passes`` (T,) are those of ``krylov_triplets``; the angles in
     radians, ascending, are those of the leading subspaces with the reference, left (T, min(k, r)) and right
-    (T, min(k, s)); they mean something where ``certified``. ``fractions`` (T, 4) are ``block_fractions``, exact always.
+    (T, min(k, s)); they mean something where ``certified``. ``fractions`` (T, 4) are
+    ``subspaces.block_fractions`` with the reference as U_2 and V_2, exact always.
     """
 
     step: Int[Array, " T"]
@@ -54,9 +56,12 @@ class Track(NamedTuple):
 
 
 class Tracker(NamedTuple):
-    """``init(key, matrix) -> Track`` and ``update(track, step, value) -> Track``, both pure."""
+    """``init(key, value) -> Track`` and ``update(track, step, value) -> Track``, both pure.
 
-    init: Callable[[PRNGKey, Matrix], Track]
+    ``value`` is what the loop has at hand; ``init`` looks at its shapes alone.
+    """
+
+    init: Callable[[PRNGKey, PyTree], Track]
     update: Callable[[Track, Int[Array, ""], PyTree], Track]
 
 
@@ -76,7 +81,8 @@ def tracker(
     ``matrix`` picks what is watched from what the loop has at hand and hands to ``update``: a kernel, its change since
     the start, a gradient; it is called in those steps only, under lax.cond. Each look goes on from the last triplets
     with fresh random columns beside them, for at most ``max_passes`` products, and says whether it got there
-    (``krylov_triplets``); it never decomposes the matrix. A flat spectrum is recorded as not certified.
+    (``krylov_triplets``); it never decomposes the matrix. A flat spectrum is recorded as not certified; a look at
+    values that are not finite is recorded and forgotten.
 
     Raises:
         ValueError: every or num_steps below 1; from init and update, a reference of another shape than the matrix, and
@@ -89,26 +95,17 @@ def tracker(
     rows = -(-num_steps // every)
     search = ft.partial(krylov_triplets, k=k, oversample=oversample, tolerance=tolerance, max_passes=max_passes)
 
-    def init(key: PRNGKey, matrix: Matrix) -> Track:
-        _check_reference(reference, matrix.shape)
-        (m, n), dtype = matrix.shape, matrix.dtype
+    def init(key: PRNGKey, value: PyTree) -> Track:
+        watched = jax.eval_shape(matrix, value)
+        _check_reference(reference, watched.shape)
+        (m, n), dtype = watched.shape, watched.dtype
         keys = jax.random.split(key, 3)
         left, right = (jax.random.normal(keys[i], (d, k), dtype) / d**0.5 for i, d in enumerate((m, n)))
-        angles = [jnp.zeros((rows, min(k, basis.shape[1])), dtype) for basis in reference]
-        empty = Records(
-            step=jnp.full(rows, -1, jnp.int32),
-            values=jnp.zeros((rows, k), dtype),
-            bound=jnp.full(rows, jnp.inf, dtype),
-            certified=jnp.zeros(rows, bool),
-            passes=jnp.zeros(rows, jnp.int32),
-            left_angles=angles[0],
-            right_angles=angles[1],
-            fractions=jnp.zeros((rows, 4), dtype),
-        )
-        return Track(keys[2], Triplets(left, jnp.zeros(k, dtype), right), empty)
+        return Track(keys[2], Triplets(left, jnp.zeros(k, dtype), right), _empty_records(reference, k, rows, dtype))
 
     def look(track: Track, step: Array, value: PyTree) -> Track:
         watched = matrix(value)
+        bases = Reference(*(basis.astype(watched.dtype) for basis in reference))
         found = search(jax.random.fold_in(track.key, step), matrix_products(watched), start=track.triplets)
         seen = Records(
             step=step,
@@ -116,41 +113,20 @@ def tracker(
             bound=found.bound,
             certified=found.certified,
             passes=found.passes,
-            left_angles=principal_angles(found.triplets.left, reference.left),
-            right_angles=principal_angles(found.triplets.right, reference.right),
-            fractions=block_fractions(watched, reference),
+            left_angles=principal_angles(found.triplets.left, bases.left),
+            right_angles=principal_angles(found.triplets.right, bases.right),
+            fractions=block_fractions(watched, *bases),
         )
         records = jax.tree.map(lambda rows, row: rows.at[step // every].set(row, mode="drop"), track.records, seen)
-        return track._replace(triplets=found.triplets, records=records)
+        finite = jnp.isfinite(found.residual)
+        triplets = jax.tree.map(lambda new, old: jnp.where(finite, new, old), found.triplets, track.triplets)
+        return track._replace(triplets=triplets, records=records)
 
     def update(track: Track, step: Int[Array, ""], value: PyTree) -> Track:
         step = jnp.asarray(step, jnp.int32)
-        return lax.cond(step % every == 0, lambda: look(track, step, value), lambda: track)
+        return lax.cond((step >= 0) & (step % every == 0), lambda: look(track, step, value), lambda: track)
 
     return Tracker(init, update)
-
-
-def block_fractions(M: Float[Array, "m n"], reference: Reference) -> Float[Array, " 4"]:
-    """Shares of ||M||_F^2 in the four blocks of the bases [U_1, U_2] and [V_1, V_2], U_1 and V_1 the reference.
-
-    ||U_1^T M V_1||^2, ||U_1^T M V_2||^2, ||U_2^T M V_1||^2, ||U_2^T M V_2||^2 over ||M||_F^2, without U_2 and V_2; each
-    keeps its digits however small, since it is the norm of a projection, not a difference of norms. All 0 for M = 0.
-    In Xu et al. 2026, "Emergent Low-Rank Training Dynamics in MLPs with Smooth Activations", with bases of S_big's
-    complement, these are the energies of the change W(t) - W(0).
-    """
-    U, V = reference
-    largest = jnp.max(jnp.abs(M))
-    M = M / jnp.where(largest > 0, largest, 1)
-    inside = _matmul(U.T, M)
-    outside = M - _matmul(U, inside)
-    energies = jnp.stack([energy for rows in (inside, outside) for energy in _split(rows, V)])
-    return energies / jnp.where(largest > 0, jnp.sum(energies), 1)
-
-
-def _split(rows: Array, V: Array) -> tuple[Array, Array]:
-    """||rows V||_F^2 and ||rows - rows V V^T||_F^2."""
-    along = _matmul(rows, V)
-    return jnp.sum(jnp.square(along)), jnp.sum(jnp.square(rows - _matmul(along, V.T)))
 
 
 def _check_reference(reference: Reference, shape: tuple[int, ...]) -> None:
@@ -158,3 +134,17 @@ def _check_reference(reference: Reference, shape: tuple[int, ...]) -> None:
     if given != shape:
         msg = f"the reference's bases need {shape} rows, those of the matrix, got {given}"
         raise ValueError(msg)
+
+
+def _empty_records(reference: Reference, k: int, rows: int, dtype: DTypeLike) -> Records:
+    angles = [jnp.zeros((rows, min(k, basis.shape[1])), dtype) for basis in reference]
+    return Records(
+        step=jnp.full(rows, -1, jnp.int32),
+        values=jnp.zeros((rows, k), dtype),
+        bound=jnp.full(rows, jnp.inf, dtype),
+        certified=jnp.zeros(rows, bool),
+        passes=jnp.zeros(rows, jnp.int32),
+        left_angles=angles[0],
+        right_angles=angles[1],
+        fractions=jnp.zeros((rows, 4), dtype),
+    )

@@ -31,6 +31,9 @@ def restarted_momentum(step_size: float) -> optax.GradientTransformation:
         return _Restarted(params, jnp.zeros((), jnp.result_type(*jax.tree.leaves(params))))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, _Restarted]:
+        if params is None:
+            msg = "momentum moves on from the present parameters: update(updates, state, params) needs them"
+            raise ValueError(msg)
         after = jax.tree.map(lambda y, g: y - step_size * g, params, updates)
         moved = jax.tree.map(jnp.subtract, after, state.before)
         uphill = sum(map(jnp.vdot, jax.tree.leaves(updates), jax.tree.leaves(moved))) > 0
@@ -48,16 +51,19 @@ def entrywise(transform: optax.GradientTransformation) -> optax.GradientTransfor
     The entries of an orthonormal factor (m, k) are of order m^{-1/2}. The transform sees every matrix, and its
     gradient, times the square root of its number of rows, so that optax.adam(0.01) goes about a hundredth of such a
     factor in a step at any m. Gradient descent stays what it was; line searches do not fit, since slopes change.
+    What else ``update`` is given is handed on.
     """
+    transform = optax.with_extra_args_support(transform)
 
     def in_units(tree: Any, power: int) -> Any:
-        return jax.tree.map(lambda x: x * x.shape[0] ** (power / 2), tree)
+        return jax.tree.map(lambda x: x * (x.shape[0] if x.ndim else 1) ** (power / 2), tree)
 
     def init(params: Any) -> Any:
         return transform.init(in_units(params, 1))
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        moves, state = transform.update(in_units(updates, 1), state, None if params is None else in_units(params, 1))
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        held = None if params is None else in_units(params, 1)
+        moves, state = transform.update(in_units(updates, 1), state, held, **extra)
         return in_units(moves, -1), state
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -51,5 +51,5 @@ def to_params(weights: Weights) -> dict:
 
 
 def end_to_end(weights: Weights) -> Matrix:
-    """The end-to-end matrix W_{L:1} = W_L ... W_1, shape (d_L, d_0)."""
-    return ft.reduce(lambda product, W: W @ product, weights)
+    """The end-to-end matrix W_{L:1} = W_L ... W_1, shape (d_L, d_0), by products of the highest precision."""
+    return ft.reduce(lambda product, W: jnp.matmul(W, product, precision="highest"), weights)

@@ -44,6 +44,16 @@ class Activation:
     mu: float
     randomized: Callable[[PRNGKey, Array], Array] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse constants that no activation has."""
+        slope_fits = math.isnan(self.slope_at_zero) or abs(self.slope_at_zero) <= self.beta
+        if not (0 < self.beta < math.inf and self.mu > 0 and slope_fits):
+            msg = (
+                f"{self.name} needs 0 < beta < inf, mu > 0 (inf with a kink) and |slope_at_zero| <= beta (NaN with a "
+                f"kink), got beta={self.beta}, mu={self.mu}, slope_at_zero={self.slope_at_zero}"
+            )
+            raise ValueError(msg)
+
     @property
     def is_smooth(self) -> bool:
         """Whether phi' is Lipschitz."""
@@ -113,19 +123,20 @@ def activation(choice: str | Activation | Callable) -> Activation:
 
 
 def hidden_features(
-    weights: Weights, inputs: Float[Array, "d N"], phi: Activation, key: PRNGKey | None = None
+    weights: Weights, inputs: Float[Array, "d N"], phi: str | Activation, key: PRNGKey | None = None
 ) -> tuple[Matrix, ...]:
     """The features (H_0, ..., H_{L-1}): H_0 = X (d, N) and H_l = phi(W_l H_{l-1}).
 
     A key draws the slopes of a randomized activation, anew in every layer; the others ignore it.
     """
+    phi = activation(phi)
     keys = [None] * len(weights) if key is None else jax.random.split(key, len(weights))
     layers = zip(weights[:-1], keys, strict=False)
     return tuple(itertools.accumulate(layers, lambda H, layer: _activated(phi, layer[0] @ H, layer[1]), initial=inputs))
 
 
 def apply(
-    weights: Weights, inputs: Float[Array, "d N"], phi: Activation, key: PRNGKey | None = None
+    weights: Weights, inputs: Float[Array, "d N"], phi: str | Activation, key: PRNGKey | None = None
 ) -> Float[Array, "K N"]:
     """f(X) = W_L phi(W_{L-1} ... phi(W_1 X)), W_l (d_l, d_{l-1}), columns are samples (Xu et al. 2026, eq. 1).
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lawlib.networks.mlp import Activation
-from lawlib.subspaces import complement, orthonormal_sum, wedin
+from lawlib.networks.mlp import Activation, activation
+from lawlib.subspaces import block_energies, complement, orthonormal_sum, wedin
 from lawlib.types import Array, Float, Matrix, Scalar, Weights
 
 __all__ = [
@@ -26,8 +26,6 @@ __all__ = [
     "UpdateSubspaces",
     "alignment",
     "big_and_small",
-    "block_changes",
-    "change_fractions",
     "first_layer_gradient",
     "step_bound",
     "step_rate",
@@ -41,12 +39,15 @@ class UpdateSubspaces(NamedTuple):
     """Orthonormal bases of S_big (d, 2K) and of its complement S_small (d, p): V_{1,1} and V_{1,2}.
 
     kept is the smallest singular value of the two halves of S_big side by side, each of norm 1: where it falls to
-    rounding, S_big has fewer than 2K dimensions and some of its columns are arbitrary.
+    rounding, S_big has fewer than 2K dimensions and some of its columns are arbitrary. gap is
+    (sigma_K - sigma_{K+1}) / sigma_1 of the gradient, 0 for a gradient of 0: where it falls to rounding, as with a
+    gradient of rank K - 1 or a very small eps, the K leading subspaces are arbitrary themselves.
     """
 
     big: Float[Array, "d k"]
     small: Float[Array, "d p"]
     kept: Scalar
+    gap: Scalar
 
 
 class StepBound(NamedTuple):
@@ -61,7 +62,7 @@ class StepBound(NamedTuple):
 
 
 def first_layer_gradient(
-    weights: Weights, inputs: Float[Array, "d N"], targets: Float[Array, "K N"], phi: Activation
+    weights: Weights, inputs: Float[Array, "d N"], targets: Float[Array, "K N"], phi: str | Activation
 ) -> Float[Array, "m d"]:
     """G_1 = (W_2^T Delta_2 . phi'(W_1 X)) X^T (m, d), Delta_2 = W_2 phi(W_1 X) - Y (Xu et al. 2026, eq. 12).
 
@@ -74,6 +75,7 @@ def first_layer_gradient(
         msg = f"the formula is that of two layers, got {len(weights)}"
         raise ValueError(msg)
     W_1, W_2 = weights
+    phi = activation(phi)
     Z = _matmul(W_1, inputs)
     H, slopes = jax.jvp(phi.function, (Z,), (jnp.ones_like(Z),))
     residual = _matmul(W_2, H) - targets
@@ -90,14 +92,12 @@ def big_and_small(start: Float[Array, "m d"], gradient: Float[Array, "m d"], num
     Raises:
         ValueError: 2K >= d, which leaves no S_small.
     """
-    d = start.shape[1]
-    if not 0 < 2 * num_classes < d:
-        msg = f"S_small needs 0 < 2 num_classes < d={d}, got num_classes={num_classes}"
-        raise ValueError(msg)
-    L, _, Rt = jnp.linalg.svd(gradient, full_matrices=False)
+    _num_small(start.shape[1], num_classes)
+    L, s, Rt = jnp.linalg.svd(gradient, full_matrices=False)
     pulled_back = _matmul(start.T, L[:, :num_classes])
     big = orthonormal_sum(Rt[:num_classes].T, pulled_back, dimension=2 * num_classes)
-    return UpdateSubspaces(big.basis, complement(big.basis), big.kept)
+    gap = (s[num_classes - 1] - _next_value(s, num_classes)) / jnp.where(s[0] > 0, s[0], 1)
+    return UpdateSubspaces(big.basis, complement(big.basis), big.kept, gap)
 
 
 def transported(weights: Weights, basis: Float[Array, "d k"], scale: Scalar | float) -> tuple[Matrix, ...]:
@@ -108,34 +108,6 @@ def transported(weights: Weights, basis: Float[Array, "d k"], scale: Scalar | fl
     Orthonormal where no layer narrows.
     """
     return tuple(itertools.accumulate(weights, lambda B, W: _matmul(W, B) / scale, initial=basis))
-
-
-def block_changes(
-    change: Float[Array, "m n"], left: Float[Array, "m p"], right: Float[Array, "n p"]
-) -> Float[Array, "4"]:
-    """The squared Frobenius norms (b_1, b_2, b_3, b_4) of the blocks of D = change in the bases of eq. (9).
-
-    b_4 = ||U_2^T D V_2||^2, b_2 = ||U_1^T D V_2||^2, b_3 = ||U_2^T D V_1||^2, b_1 = ||U_1^T D V_1||^2 from
-    orthonormal U_2 = left and V_2 = right alone: U_1 and V_1 enter by the projectors I - U_2 U_2^T and I - V_2 V_2^T,
-    and nothing is a difference of squares. The four sum to ||D||_F^2 (Xu et al. 2026, Figures 3 to 5).
-    """
-    from_right, from_left = _matmul(change, right), _matmul(left.T, change)
-    small = _matmul(left.T, from_right)
-    upper = from_right - _matmul(left, small)
-    lower = from_left - _matmul(small, right.T)
-    rest = change - _matmul(from_right, right.T) - _matmul(left, lower)
-    return jnp.stack([jnp.sum(jnp.square(block)) for block in (rest, upper, lower, small)])
-
-
-def change_fractions(
-    change: Float[Array, "m n"], left: Float[Array, "m p"], right: Float[Array, "n p"]
-) -> Float[Array, "4"]:
-    """||W~_i(t) - W~_i(0)||_F^2 / ||W~(t) - W~(0)||_F^2 for the blocks i = 1, ..., 4, of change = W(t) - W(0).
-
-    They sum to 1 (Xu et al. 2026, Figures 3 to 5); NaN where nothing has changed. left is U_2 (m, p), right V_2 (n, p).
-    """
-    blocks = block_changes(change, left, right)
-    return blocks / jnp.sum(blocks)
 
 
 def alignment(gradient: Float[Array, "m d"], start: Float[Array, "m d"], num_classes: int) -> Scalar:
@@ -152,10 +124,13 @@ def step_rate(gradient: Float[Array, "m d"], aligned: Scalar, num_classes: int) 
     """rho(t) = sqrt(sigma_1(G_1(t))^2 A(t)^2 / p + sigma_{K+1}(G_1(t))^2), p = d - 2K (Xu et al. 2026, Theorem 3.5).
 
     aligned is A(t) of ``alignment``; the bound on a block's change in a step is eta rho(t) sqrt p.
+
+    Raises:
+        ValueError: 2K >= d.
     """
+    p = _num_small(gradient.shape[1], num_classes)
     s = jnp.linalg.svd(gradient, compute_uv=False)
-    p = gradient.shape[1] - 2 * num_classes
-    return jnp.sqrt(jnp.square(s[0] * aligned) / p + jnp.square(s[num_classes]))
+    return jnp.sqrt(jnp.square(s[0] * aligned) / p + jnp.square(_next_value(s, num_classes)))
 
 
 def step_bound(
@@ -174,6 +149,19 @@ def step_bound(
     """
     d, p = right.shape
     num_classes = (d - p) // 2
-    distances = jnp.sqrt(block_changes(step, left, right)[1:] / p)
+    distances = jnp.sqrt(block_energies(step, left, right)[1:] / p)
     bound = step_size * step_rate(gradient, alignment(gradient, start_gradient, num_classes), num_classes)
-    return StepBound(distances, bound, jnp.max(distances) / bound)
+    ratio = jnp.max(distances) / jnp.where(bound > 0, bound, 1)
+    return StepBound(distances, bound, ratio)
+
+
+def _num_small(d: int, num_classes: int) -> int:
+    """The dimension p = d - 2K of S_small."""
+    if not 0 < 2 * num_classes < d:
+        msg = f"S_small needs 0 < 2 num_classes < d={d}, got num_classes={num_classes}"
+        raise ValueError(msg)
+    return d - 2 * num_classes
+
+
+def _next_value(s: Array, num_classes: int) -> Scalar:
+    return s[num_classes] if num_classes < s.size else jnp.zeros((), s.dtype)

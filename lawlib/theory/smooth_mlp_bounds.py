@@ -93,7 +93,11 @@ def gradient_spectrum(
     """The intervals phi'(0) sigma_i(W_2^T Y X^T) -+ r(eps) for i <= K and [0, r(eps)] beyond, spread = r(eps).
 
     They hold sigma_i(G_1(0)), i = 1, ..., d (Xu et al. 2026, Lemma D.8).
+
+    Raises:
+        ValueError: phi is not smooth.
     """
+    _check_smooth(phi)
     d, num_classes = inputs.shape[0], targets.shape[0]
     leading = phi.slope_at_zero * jnp.linalg.svd(_matmul(W_2.T, _matmul(targets, inputs.T)), compute_uv=False)
     centre = jnp.where(jnp.arange(d) < num_classes, leading, 0)
@@ -109,8 +113,15 @@ def distance_bound(
     This is sum_{tau < t} eta ||G_1(tau)||_F under Assumption 3.4, ||G_1(t)||_F <= c q^t ||G_1(0)||_F, with c = constant
     (the paper's G_1) and q = decay in (0, 1) (its (1 - Theta(eta))^Theta(1)); start_norm is ||G_1(0)||_F or a bound on
     it, such as that of ``gradient_norm_bound`` in the proof of Lemma D.9 (Xu et al. 2026).
+
+    Raises:
+        ValueError: decay is a number outside (0, 1).
     """
-    return step_size * constant * start_norm * (1 - decay**num_steps) / (1 - decay)
+    if isinstance(decay, float | int) and not 0 < decay < 1:
+        msg = f"the gradient decays by a factor in (0, 1) a step, got decay={decay}"
+        raise ValueError(msg)
+    log = jnp.log(decay)
+    return step_size * constant * start_norm * jnp.expm1(num_steps * log) / jnp.expm1(log)
 
 
 def alignment_bound(distance: Number, lipschitz: Number, leading: Number, spread: Number, tail: Number) -> Scalar:
@@ -121,7 +132,7 @@ def alignment_bound(distance: Number, lipschitz: Number, leading: Number, spread
     spread r(eps), tail sigma_{K+1}(G_1(t)). +inf where the denominator is not positive.
     """
     gap = leading - spread - tail
-    return jnp.where(gap > 0, lipschitz * distance / gap, jnp.inf)
+    return jnp.where(gap > 0, lipschitz * distance / jnp.where(gap > 0, gap, 1), jnp.inf)
 
 
 def rate_bound(aligned: Number, largest: Number, spread: Number, tail: Number, decay: Number, num_small: int) -> Scalar:

@@ -48,14 +48,51 @@ def test_a_rectangle_is_recovered_with_its_rank_over_estimated(dense, dtype):
     assert found.left.dtype == dtype
 
 
-def test_the_same_call_serves_every_scale_of_the_data():
-    matrix = low_rank((60, 60), 2)
-    entries = observed(matrix, 0.5)
-    plain, huge = (
-        complete(jax.random.key(3), entries._replace(values=scale * entries.values), 2) for scale in (1.0, 2.0**40)
+@pytest.mark.parametrize(("dtype", "power"), [("float64", 600), ("float64", -600), ("float32", 80), ("float32", -80)])
+def test_the_same_call_serves_every_scale_of_the_data(dtype, power):
+    entries = observed(low_rank((60, 60), 2), 0.5, dtype)
+    scale = np.asarray(2.0**power, dtype)
+    plain, scaled = (
+        complete(jax.random.key(3), entries._replace(values=c * entries.values), 2)
+        for c in (np.ones_like(scale), scale)
     )
-    assert huge.steps == plain.steps
-    np.testing.assert_allclose(huge.left, 2.0**40 * plain.left, rtol=1e-6, atol=1e-6 * 2.0**40)
+    assert plain.converged
+    assert scaled.steps == plain.steps
+    np.testing.assert_allclose(scaled.left / scale, plain.left, rtol=1e-6, atol=1e-6)
+
+
+def test_a_second_call_compiles_nothing():
+    entries = observed(low_rank((60, 60), 2), 0.5)
+    complete(jax.random.key(3), entries, 2)
+    compiled = completion._stretch._cache_size()
+    complete(jax.random.key(3), entries._replace(values=2 * entries.values), 2, max_steps=20)
+    assert completion._stretch._cache_size() == compiled
+
+
+@pytest.mark.parametrize("depth", [1, 3, 4])
+def test_other_depths_recover_from_their_own_scale(depth):
+    matrix = low_rank((60, 60), 2)
+    found = complete(jax.random.key(0), observed(matrix, 0.5), 2, depth=depth)
+    assert found.converged
+    assert recovery_error(found, matrix) < 1e-3
+
+
+def test_zeros_alone_held_out_and_one_value_alone_are_no_divergence():
+    matrix = np.zeros((30, 30))
+    matrix[0] = 1.0
+    mostly_zero = observed(matrix, 0.5)
+    found = complete(jax.random.key(1), mostly_zero, 1, held_out=0.02)
+    assert found.reason in ("tolerance", "stalled")
+    assert np.isfinite(found.held_out_error)
+    alone = Entries(np.asarray([0, 1, 1], np.int32), np.asarray([0, 0, 1], np.int32), np.asarray([2.0, 0, 0]), (8, 8))
+    assert np.isfinite(complete(jax.random.key(15), alone, 1, held_out=0.9, max_steps=50).left).all()
+
+
+def test_a_step_too_large_returns_the_start_rather_than_worse():
+    entries = observed(low_rank((60, 60), 2), 0.5)
+    found = complete(jax.random.key(0), entries, 2, transform=optax.sgd(4.0), held_out=0.0)
+    assert not found.converged
+    assert found.observed_error <= 1 + 1e-6
 
 
 def test_tighter_tolerances_are_reached_exactly_when_they_say_so():
@@ -95,7 +132,7 @@ def test_noise_is_reported_and_the_best_factors_are_returned():
     noisy = matrix + 0.1 * np.linalg.norm(matrix) / 100 * np.random.default_rng(2).standard_normal(matrix.shape)
     found = complete(jax.random.key(0), observed(noisy, 0.4), 10)
     assert not found.converged
-    assert found.reason == "held-out error rises"
+    assert found.reason == "error rises"
     assert found.observed_error > 2e-4
     # The held-out error contains the noise itself, a tenth, and the recovery error does not.
     assert 0.1 < found.held_out_error < 0.15
@@ -135,6 +172,17 @@ def test_what_is_out_of_range_is_refused(options, message):
         complete(jax.random.key(0), entries, **{"rank": 2, **options})
 
 
+def test_whole_numbers_and_finite_values_are_asked_for():
+    entries = observed(low_rank((20, 12), 2), 0.5)
+    for options in ({"rank": 2.0}, {"depth": 2.5}, {"max_steps": 10.5}):
+        with pytest.raises(TypeError):
+            complete(jax.random.key(0), entries, **{"rank": 2, **options})
+    with pytest.raises(ValueError, match="must be finite"):
+        complete(jax.random.key(0), entries._replace(values=entries.values * np.nan), 2)
+    with pytest.raises(ValueError, match="nothing to complete in a 1 x 1 matrix"):
+        complete(jax.random.key(0), Entries(*(np.zeros(1, np.int32),) * 2, np.ones(1), (1, 1)), 1)
+
+
 def test_only_zeros_are_refused():
     entries = observed(np.zeros((20, 12)), 0.5)
     with pytest.raises(ValueError, match="every observed value is 0"):
@@ -152,6 +200,7 @@ def test_the_compressed_network_is_its_product(dtype, tol):
     rows, columns = np.asarray([0, 8, 3]), np.asarray([6, 0, 3])
     picked = entries_of(left, right, jnp.asarray(rows), jnp.asarray(columns))
     np.testing.assert_allclose(picked, dense[rows, columns], atol=tol(left) * np.abs(dense).max())
+    assert np.isnan(entries_of(left, right, jnp.asarray([9]), jnp.asarray([0])))
 
 
 def test_the_network_starts_at_its_bases_and_its_scale():
@@ -212,6 +261,8 @@ def test_entrywise_leaves_gradient_descent_alone_and_scales_signs_by_size():
     descent = entrywise(optax.sgd(0.1))
     updates, _ = descent.update(gradients, descent.init(params), params)
     jax.tree.map(lambda u, g: np.testing.assert_allclose(u, -0.1 * g, rtol=1e-12), updates, gradients)
+    polyak = entrywise(optax.polyak_sgd())
+    polyak.update(gradients, polyak.init(params), params, value=jnp.asarray(1.0))
     signs = entrywise(optax.sign_sgd(0.1))
     updates, _ = signs.update(gradients, signs.init(params), params)
     np.testing.assert_allclose(np.abs(updates["U"]), 0.1 / 10)

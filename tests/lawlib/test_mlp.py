@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -220,3 +221,18 @@ def test_a_layer_is_frozen_by_a_rate_of_zero_or_by_optaxs_mask(method, rates):
         iterate = step(iterate, X, Y, **rates)
     for frozen, W, before in zip(FROZEN, iterate.weights, start, strict=True):
         assert np.array_equal(W, before) == frozen
+
+
+@pytest.mark.parametrize("constants", [(0.5, -1.0, 1.0), (0.5, 1.0, math.nan), (2.0, 1.0, 1.0), (0.5, math.inf, 1.0)])
+def test_constants_that_no_activation_has_are_refused(constants):
+    with pytest.raises(ValueError, match="odd needs 0 < beta"):
+        mlp.Activation("odd", jnp.sin, *constants)
+
+
+def test_the_forward_pass_takes_a_name():
+    W = (jnp.ones((3, 2)), jnp.ones((1, 3)))
+    np.testing.assert_array_equal(
+        mlp.apply(W, jnp.ones((2, 4)), "silu"), mlp.apply(W, jnp.ones((2, 4)), mlp.ACTIVATIONS["silu"])
+    )
+    with pytest.raises(ValueError, match="activation must be one of"):
+        mlp.apply(W, jnp.ones((2, 4)), "softplus")

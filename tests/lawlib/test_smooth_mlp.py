@@ -28,7 +28,7 @@ SMOOTH = ("elu", "gelu", "silu", "tanh")
 seeds = st.integers(0, 2**31)
 few = settings(max_examples=8)
 first_layer_gradient = jax.jit(theory.first_layer_gradient, static_argnums=3)
-block_changes = jax.jit(theory.block_changes)
+block_energies = jax.jit(subspaces.block_energies)
 big_and_small = jax.jit(theory.big_and_small, static_argnums=2)
 
 
@@ -88,7 +88,7 @@ def test_the_gradient_of_another_depth_is_refused():
 
 def test_s_small_is_the_intersection_and_s_big_its_complement(dtype, tol):
     start, gradient = SCALE * basis(0, M, D).astype(dtype), matrix(1, M, D, dtype=dtype)
-    big, small, kept = big_and_small(start, gradient, K)
+    big, small, kept, _ = big_and_small(start, gradient, K)
     assert (big.shape, small.shape, small.dtype) == ((D, 2 * K), (D, P), dtype)
     both = np.asarray(jnp.concatenate([big, small], axis=1))
     np.testing.assert_allclose(both.T @ both, np.eye(D), rtol=0, atol=tol(start))
@@ -128,8 +128,8 @@ def test_blocks_are_those_of_the_dense_change_of_bases(seed, size):
     V = np.hstack([scipy.linalg.null_space(V_2.T), V_2])
     rotated, (i, j) = U.T @ np.asarray(change) @ V, (M - P, D - P)
     dense = [np.sum(block**2) for block in (rotated[:i, :j], rotated[:i, j:], rotated[i:, :j], rotated[i:, j:])]
-    np.testing.assert_allclose(block_changes(change, U_2, V_2), dense, rtol=1e-12)
-    fractions = theory.change_fractions(change, U_2, V_2)
+    np.testing.assert_allclose(block_energies(change, U_2, V_2), dense, rtol=1e-12)
+    fractions = subspaces.block_fractions(change, U_2, V_2)
     np.testing.assert_allclose(fractions, np.asarray(dense) / np.sum(np.asarray(change) ** 2), rtol=1e-12)
 
 
@@ -139,8 +139,8 @@ def test_a_small_block_keeps_its_digits_beside_a_large_one():
     sizes = np.array([1.0, 1e-7, 1e-7, 1e-7])
     units = [u[:, :1] @ v[:, :1].T for u, v in ((U_1, V_1), (U_1, V_2), (U_2, V_1), (U_2, V_2))]
     change = sum(size * unit for size, unit in zip(sizes, units, strict=True))
-    np.testing.assert_allclose(block_changes(change, U_2, V_2), sizes**2, rtol=1e-7)
-    assert np.all(np.isnan(theory.change_fractions(jnp.zeros((M, D)), U_2, V_2)))
+    np.testing.assert_allclose(block_energies(change, U_2, V_2), sizes**2, rtol=1e-7)
+    assert np.all(np.isnan(subspaces.block_fractions(jnp.zeros((M, D)), U_2, V_2)))
 
 
 # ---- the lemmas -------------------------------------------------------------------------------------------------
@@ -377,6 +377,28 @@ def test_the_explicit_bounds_hold_where_the_start_is_small_enough(name):
     assert theory.step_rate(G_0, jnp.zeros(()), K) <= spread
 
 
+@pytest.mark.parametrize("decay", [0.0, 1.0, 1.5])
+def test_a_decay_that_is_none_is_refused(decay):
+    with pytest.raises(ValueError, match="factor in"):
+        bounds.distance_bound(1.0, 0.1, decay, 3)
+
+
+def test_subspaces_that_are_arbitrary_show_no_gap():
+    X, Y, Q, W_2 = problem(0)
+    G = first_layer_gradient((SCALE * Q, W_2), X, Y, ACTIVATIONS["gelu"])
+    assert big_and_small(SCALE * Q, G, K).gap > 0.1
+    L, s, Rt = np.linalg.svd(G, full_matrices=False)
+    fewer = jnp.asarray((L[:, : K - 1] * s[: K - 1]) @ Rt[: K - 1])
+    assert big_and_small(SCALE * Q, fewer, K).gap < 1e-12
+    assert big_and_small(SCALE * Q, 0 * G, K).gap == 0
+
+
+def test_rates_need_a_small_subspace_and_take_a_last_value_of_zero():
+    with pytest.raises(ValueError, match="S_small needs"):
+        theory.step_rate(matrix(0, 6, 5), jnp.zeros(()), 3)
+    assert theory.step_rate(matrix(0, 2, 9), jnp.zeros(()), 2) == 0
+
+
 def test_the_rates_bound_is_its_formula():
     found = bounds.rate_bound(0.3, 2.0, jnp.float64(0.5), 0.7, 0.9, P)
     np.testing.assert_allclose(found, np.sqrt((0.9 * 0.3 * 2.5) ** 2 / P + 0.7**2), rtol=1e-14)
@@ -384,4 +406,5 @@ def test_the_rates_bound_is_its_formula():
 
 def test_a_gap_that_closes_bounds_nothing():
     assert bounds.alignment_bound(1.0, 2.0, 3.0, jnp.float64(2.0), 1.0) == np.inf
+    assert bounds.alignment_bound(1.0, 2.0, 3.0, 2.0, 1.0) == np.inf
     assert bounds.alignment_bound(1.0, 2.0, 4.0, jnp.float64(2.0), 1.0) == 2.0
