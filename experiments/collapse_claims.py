@@ -190,7 +190,7 @@ def _relu_reports(relu: Family, **about: Any) -> Iterator[Claim]:
 
 
 def _reached(relu: Family, at: str, **about: Any) -> Claim:
-    """Members at their step cap sit on a plateau: counted here, and told apart in the figure."""
+    """Members at their step cap, on a plateau or on its way down, are counted here and told apart in the figure."""
     if not relu:
         return _reported(relu, _each(_rate), statement=f"{at}: fraction of members that reach it", **about)
     statement = f"{at}: fraction of members that reach it within {max(c.config.opt.num_steps for c in relu)} steps"

@@ -171,7 +171,7 @@ def _draw_members(axes: Axes, c: Curves, marker: str, colour: str) -> None:
         if c.lawful:
             axes.semilogy(layers, ended[0, 0] * c.law**layers, color="black", linestyle=":", linewidth=1.0)
     if len(capped):
-        why = f"{c.diverged} diverged" if c.diverged else "still on a plateau"
+        why = f"{c.diverged} diverged" if c.diverged else "at the cap of steps"
         label = f"{_setting(c)}: {len(capped)} of {len(c.ended)} not there, {why}"
         axes.plot([], [], "x", color=colour, label=label)
 

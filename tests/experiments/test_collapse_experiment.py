@@ -348,7 +348,7 @@ def test_the_figure_holds_every_member_under_named_axes(name):
 def test_members_on_a_plateau_are_drawn_apart():
     results = results_of(config_of("collapse_depth"), replaced("relu_L8", "first_done", -1))
     texts = [text.get_text() for text in collapse.figures(results)["separation"].axes[-1].get_legend().get_texts()]
-    assert [text for text in texts if "plateau" in text] == ["L = 8: 1 of 3 not there, still on a plateau"]
+    assert [text for text in texts if "cap of steps" in text] == ["L = 8: 1 of 3 not there, at the cap of steps"]
 
 
 # From end to end ------------------------------------------------------------------------------------------
