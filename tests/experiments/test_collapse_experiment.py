@@ -8,12 +8,11 @@ import jax
 import numpy as np
 import pytest
 import scipy.stats
-import xarray as xr
+import synthetic
 
 from experiments import collapse
 from experiments.checks import collect
 from experiments.collapse_figures import curves, fit
-from experiments.results import assemble
 from experiments.run import observation_times
 from experiments.settings import expand, knobs, load
 from lawlib.sweep import grid
@@ -155,22 +154,11 @@ def lawful(config):
     }
 
 
-def results_of(config, change=lambda name, seen: None):
-    """Results as a run would write them; ``change`` breaks the law of a variant."""
-    tree = {}
-    for name, own in expand(config):
-        seen = lawful(own)
-        change(name, seen)
-        tree[name] = assemble(name, own, observation_times(own), [[seen]], collapse.VARIABLES)
-    return xr.DataTree.from_dict(tree)
+results_of = ft.partial(synthetic.results_of, lawful, collapse.VARIABLES)
 
 
 def verdict(name, change=lambda name, seen: None, *words):
     return collapse.claims(results_of(config_of(name, *words), change))
-
-
-def failing(claims):
-    return [claim.statement for claim in claims if claim.status == "fails"]
 
 
 COUNTS = {
@@ -268,7 +256,7 @@ BREAKS = {
 
 @pytest.mark.parametrize(("name", "change", "failed"), BREAKS.values(), ids=BREAKS)
 def test_one_member_is_enough_to_fail(name, change, failed):
-    found = failing(verdict(name, change))
+    found = synthetic.failing(verdict(name, change))
     assert len(found) == len(failed)
     assert all(statement.startswith(start) for statement, start in zip(found, failed, strict=True))
 
@@ -278,7 +266,7 @@ def test_what_the_bounds_allow_does_not_fail():
         ("collapse_depth", scaled("linear_L8", 1.04)),
         ("collapse_theorem", all_of("L4_within", 3.4e-3)),
     ):
-        assert failing(verdict(name, change)) == []
+        assert synthetic.failing(verdict(name, change)) == []
 
 
 def test_a_relu_network_on_a_plateau_is_counted_and_not_judged():
@@ -288,7 +276,7 @@ def test_a_relu_network_on_a_plateau_is_counted_and_not_judged():
             seen["separation"][0, :, 1:] = 5.0
 
     claims = verdict("collapse_depth", plateau)
-    assert failing(claims) == []
+    assert synthetic.failing(claims) == []
     settled, drawn = [claim for claim in claims if "fraction" in claim.statement]
     # Member 0 of relu_L8 is the first seed at one of the two losses.
     assert sorted([settled.measured, drawn.measured]) == [pytest.approx(8 / 9), 1.0]

@@ -1,5 +1,6 @@
 """The experiment of the law of parsimony: its rules, its verdict on made-up results, its figures."""
 
+import functools as ft
 import importlib
 import itertools
 import json
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
+import synthetic
 from matplotlib.figure import Figure
 
 from experiments import parsimony
@@ -161,14 +162,7 @@ def lawful(config):
     return seen | {"first_done": np.full(n, -1), "first_bad_step": np.full(n, -1)}
 
 
-def results_of(config, change=lambda name, seen: None):
-    """Results as a run would write them; ``change`` breaks the law of a variant."""
-    tree = {}
-    for name, own in expand(config):
-        seen = lawful(own)
-        change(name, seen)
-        tree[name] = assemble(name, own, observation_times(own), [[seen]], parsimony.VARIABLES)
-    return xr.DataTree.from_dict(tree)
+results_of = ft.partial(synthetic.results_of, lawful, parsimony.VARIABLES)
 
 
 def verdict(config, change=lambda name, seen: None):

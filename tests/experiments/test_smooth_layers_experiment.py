@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.stats
-import xarray as xr
+import synthetic
 
 from experiments import smooth_layers
 from experiments.checks import collect
-from experiments.results import assemble
 from experiments.run import observation_times
 from experiments.settings import expand, knobs, load
 from experiments.smooth_layers_figures import runs, slopes
@@ -228,22 +227,11 @@ def lawful_blocks(config, times, values, scale):
     return seen | ({"lipschitz": 50 * constant} if ACTIVATIONS[config.net.activation].is_smooth else {})
 
 
-def results_of(config, change=lambda name, seen: None):
-    """Results as a run would write them; ``change`` breaks the law of a variant."""
-    tree = {}
-    for name, own in expand(config):
-        seen = lawful(own)
-        change(name, seen)
-        tree[name] = assemble(name, own, observation_times(own), [[seen]], smooth_layers.VARIABLES)
-    return xr.DataTree.from_dict(tree)
+results_of = ft.partial(synthetic.results_of, lawful, smooth_layers.VARIABLES)
 
 
 def verdict(name, change=lambda name, seen: None, *words):
     return smooth_layers.claims(results_of(config_of(name, *words), change))
-
-
-def failing(claims):
-    return [claim.statement for claim in claims if claim.status == "fails"]
 
 
 COUNTS = {"mlp_theorem": (27, 1, 21), "mlp_gradient_decay": (18, 3, 12), "mlp_gradient_tail": (25, 0, 17)}
@@ -399,7 +387,7 @@ BREAKS = {
 
 @pytest.mark.parametrize(("name", "change", "failed"), BREAKS.values(), ids=BREAKS)
 def test_one_member_is_enough_to_fail(name, change, failed):
-    found = failing(verdict(name, change))
+    found = synthetic.failing(verdict(name, change))
     assert len(found) == len(failed), found
     assert all(statement.startswith(start) for statement, start in zip(found, failed, strict=True)), found
 
@@ -414,7 +402,7 @@ def test_runs_that_are_too_short_are_not_judged_at_times_they_do_not_reach():
     unjudged = [claim.statement for claim in claims if claim.status == "not_run"]
     assert all("(not run: the runs end at t = 99)" in statement for statement in unjudged)
     assert sum("block 1's share" in statement for statement in unjudged) == 16
-    assert not failing(claims)
+    assert not synthetic.failing(claims)
 
 
 def test_a_single_eps_has_no_slope():

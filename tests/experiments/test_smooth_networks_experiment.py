@@ -11,11 +11,10 @@ import optax
 import optax.contrib
 import pytest
 import scipy.linalg
-import xarray as xr
+import synthetic
 
 from experiments import smooth_networks
 from experiments.checks import collect
-from experiments.results import assemble
 from experiments.run import observation_times
 from experiments.settings import expand, knobs, load
 from lawlib.descent import epoch_batches
@@ -271,22 +270,11 @@ def lawful(config):
     return seen | {"first_done": np.full(n, -1), "first_bad_step": np.full(n, -1)}
 
 
-def results_of(config, change=lambda name, seen: None):
-    """Results as a run would write them; ``change`` breaks the law of a variant."""
-    tree = {}
-    for name, own in expand(config):
-        seen = lawful(own)
-        change(name, seen)
-        tree[name] = assemble(name, own, observation_times(own), [[seen]], smooth_networks.VARIABLES)
-    return xr.DataTree.from_dict(tree)
+results_of = ft.partial(synthetic.results_of, lawful, smooth_networks.VARIABLES)
 
 
 def verdict(name, change=lambda name, seen: None, *words):
     return smooth_networks.claims(results_of(config_of(name, *words), change))
-
-
-def failing(claims):
-    return [claim.statement for claim in claims if claim.status == "fails"]
 
 
 COUNTS = {"mlp_spectra": (6, 0, 8), "mlp_deep": (4, 0, 8), "mlp_optimizers": (6, 2, 66)}
@@ -341,7 +329,7 @@ BREAKS = {
 
 @pytest.mark.parametrize(("name", "change", "failed"), BREAKS.values(), ids=BREAKS)
 def test_one_member_is_enough_to_fail(name, change, failed):
-    found = failing(verdict(name, change))
+    found = synthetic.failing(verdict(name, change))
     assert len(found) == len(failed)
     assert all(statement.startswith(start) for statement, start in zip(found, failed, strict=True))
 

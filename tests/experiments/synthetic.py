@@ -1,0 +1,22 @@
+"""Results as a run would write them, of observations that a test makes up: what the claims are tried on."""
+
+import xarray as xr
+
+from experiments.results import assemble
+from experiments.run import observation_times
+from experiments.settings import expand
+
+
+def results_of(lawful, variables, config, change=lambda name, seen: None):
+    """``lawful(config)`` gives the observations of a variant, members first; ``change(name, seen)`` breaks its law."""
+    tree = {}
+    for name, own in expand(config):
+        seen = lawful(own)
+        change(name, seen)
+        tree[name] = assemble(name, own, observation_times(own), [[seen]], variables)
+    return xr.DataTree.from_dict(tree)
+
+
+def failing(claims):
+    """The statements that fail."""
+    return [claim.statement for claim in claims if claim.status == "fails"]
