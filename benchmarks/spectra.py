@@ -172,7 +172,7 @@ def _tracking(what: str) -> dict[str, float]:
 
         return lax.scan(step, (weights, optimizer.init(weights), track), jnp.arange(STEPS))[0]
 
-    compiled, track = jax.jit(run), watch.init(jax.random.key(0), start)
+    compiled, track = jax.jit(run), watch.init(jax.random.key(0), (weights, weights))
     watched, plain, ratios = alternate(lambda: compiled(weights, track), lambda: compiled(weights, None), REPEATS)
     records = compiled(weights, track)[2].records
     return {
