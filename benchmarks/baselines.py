@@ -18,12 +18,12 @@ from jax.scipy.linalg import cho_solve
 from lawlib.descent import Iterate, gradient_descent, masked_sum_squared_error
 from lawlib.initializers import orthogonal_weights
 from lawlib.networks.deep_linear import end_to_end
+from lawlib.spectra import Triplets
 from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree, Scalar, Vector, Weights
 
 __all__ = [
     "Completed",
     "Stop",
-    "Triplets",
     "als",
     "leading_triplets",
     "masked_loss",
@@ -48,14 +48,6 @@ class Stop(NamedTuple):
     tolerance: float | Scalar
     stall: float | Scalar
     max_iterations: int | Int[Array, ""]
-
-
-class Triplets(NamedTuple):
-    """Leading singular triplets: left (m, k) and right (n, k) vectors, values (k,) descending."""
-
-    left: Float[Array, "m k"]
-    values: Float[Array, " k"]
-    right: Float[Array, "n k"]
 
 
 class _Progress(NamedTuple):

@@ -18,8 +18,6 @@ from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree
 
 __all__ = ["Records", "Reference", "Track", "Tracker", "tracker"]
 
-_matmul = ft.partial(jnp.matmul, precision="highest")
-
 
 class Reference(NamedTuple):
     """Orthonormal bases of the subspaces to compare with, of outputs and inputs: left (m, r) and right (n, s)."""
