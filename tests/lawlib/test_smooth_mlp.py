@@ -1,4 +1,4 @@
-"""The law of smooth MLPs: gradient, subspaces and blocks by dense routes, its lemmas on random instances, its theorem.
+"""The law of smooth MLPs: gradient and subspaces by dense routes, its lemmas on random instances, its theorem.
 
 Lemmas and theorems are those of Xu et al. 2026, Appendices D and E.
 """
@@ -28,7 +28,6 @@ SMOOTH = ("elu", "gelu", "silu", "tanh")
 seeds = st.integers(0, 2**31)
 few = settings(max_examples=8)
 first_layer_gradient = jax.jit(theory.first_layer_gradient, static_argnums=3)
-block_energies = jax.jit(subspaces.block_energies)
 big_and_small = jax.jit(theory.big_and_small, static_argnums=2)
 
 
@@ -68,7 +67,7 @@ def residual_of(W, W_2, X, Y, phi):
     return mlp.apply((W, W_2), X, phi) - Y
 
 
-# ---- gradient, subspaces, blocks --------------------------------------------------------------------------------
+# ---- gradient and subspaces ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -118,29 +117,6 @@ def test_bases_are_carried_by_the_products_of_the_layers(dtype, tol):
         np.testing.assert_allclose(B, product @ np.asarray(V) / scale**layer, rtol=0, atol=tol(B))
         np.testing.assert_allclose(B.T @ B, np.eye(P), rtol=0, atol=tol(B))
         product = np.asarray(weights[layer], np.float64) @ product if layer < len(weights) else None
-
-
-@few
-@given(seed=seeds, size=st.floats(1e-8, 1e3))
-def test_blocks_are_those_of_the_dense_change_of_bases(seed, size):
-    U_2, V_2, change = basis(seed, M, P), basis(seed + 1, D, P), size * matrix(seed + 2, M, D)
-    U = np.hstack([scipy.linalg.null_space(U_2.T), U_2])
-    V = np.hstack([scipy.linalg.null_space(V_2.T), V_2])
-    rotated, (i, j) = U.T @ np.asarray(change) @ V, (M - P, D - P)
-    dense = [np.sum(block**2) for block in (rotated[:i, :j], rotated[:i, j:], rotated[i:, :j], rotated[i:, j:])]
-    np.testing.assert_allclose(block_energies(change, U_2, V_2), dense, rtol=1e-12)
-    fractions = subspaces.block_fractions(change, U_2, V_2)
-    np.testing.assert_allclose(fractions, np.asarray(dense) / np.sum(np.asarray(change) ** 2), rtol=1e-12)
-
-
-def test_a_small_block_keeps_its_digits_beside_a_large_one():
-    U_2, V_2 = basis(0, M, P), basis(1, D, P)
-    U_1, V_1 = subspaces.complement(U_2), subspaces.complement(V_2)
-    sizes = np.array([1.0, 1e-7, 1e-7, 1e-7])
-    units = [u[:, :1] @ v[:, :1].T for u, v in ((U_1, V_1), (U_1, V_2), (U_2, V_1), (U_2, V_2))]
-    change = sum(size * unit for size, unit in zip(sizes, units, strict=True))
-    np.testing.assert_allclose(block_energies(change, U_2, V_2), sizes**2, rtol=1e-7)
-    assert np.all(np.isnan(subspaces.block_fractions(jnp.zeros((M, D)), U_2, V_2)))
 
 
 # ---- the lemmas -------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lawlib import gradient_spectra, spectra, subspaces, tracking
+from lawlib import gradient_spectra, spectra, tracking
 
 K = 4
 TOLERANCE = {"float64": 1e-11, "float32": 1e-4}
@@ -23,9 +23,6 @@ top = jax.jit(spectra.matrix_triplets, static_argnames=("k", "oversample", "tole
 @ft.partial(jax.jit, static_argnames=("k", "oversample", "tolerance", "max_passes"))
 def iterate(key, G, k, **options):
     return spectra.krylov_triplets(key, spectra.matrix_products(G), k, **options)
-
-
-block_fractions = jax.jit(subspaces.block_fractions)
 
 
 def draw(seed, shape, values, dtype=np.float64):
@@ -374,20 +371,6 @@ def test_looks_beyond_the_records_are_dropped_and_unreached_rows_say_so():
     np.testing.assert_array_equal(seen.records.step, [-1, 2])
     np.testing.assert_array_equal(update(seen, 4, G).records.step, [-1, 2])
     assert jax.tree.all(jax.tree.map(jnp.array_equal, update(seen, 1, G), seen))
-
-
-@given(seed=st.integers(0, 2**31), tiny=st.sampled_from([1.0, 1e-12, 1e-200]))
-def test_block_fractions_are_those_of_whole_bases(seed, tiny):
-    rng = np.random.default_rng(seed)
-    U, V = (np.linalg.qr(rng.standard_normal((d, d)))[0] for d in (9, 7))
-    blocks = rng.standard_normal((9, 7))
-    blocks[3:, 2:] *= tiny
-    reference = tracking.Reference(jnp.asarray(U[:, :3]), jnp.asarray(V[:, :2]))
-    fractions = block_fractions(jnp.asarray(U @ blocks @ V.T), *reference)
-    parts = [blocks[3:, 2:], blocks[3:, :2], blocks[:3, 2:], blocks[:3, :2]]
-    expected = [np.square(part).sum() / np.square(blocks).sum() for part in parts]
-    # What M itself is rounded to leaves eps^2 in a block that is smaller.
-    np.testing.assert_allclose(fractions, expected, rtol=1e-2 if tiny < 1 else 1e-12, atol=1e-29)
 
 
 def test_a_look_that_is_not_finite_is_forgotten_and_steps_before_the_first_are_no_looks():
