@@ -4,6 +4,7 @@ Linear and ReLU networks under gradient descent on K classes, from small weights
 Each tolerance is a member of its own, so that the features are seen at the very step at which it is reached.
 """
 
+import functools as ft
 import itertools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from lawlib.descent import Iterate, evaluated, sum_squared_error
 from lawlib.dynamics import Dynamics, Knobs, until
 from lawlib.initializers import fan_in_normal, fan_in_uniform, orthogonal, orthogonal_weights
 from lawlib.networks.deep_linear import end_to_end
+from lawlib.networks.mlp import ACTIVATIONS, LINEAR, Activation, apply, hidden_features
 from lawlib.problems import whiten
 from lawlib.theory import collapse as theory
 from lawlib.types import Array, Scalar, Weights
@@ -121,7 +123,7 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
     def observe(iterate: Iterate, problem: Problem, shared: tuple) -> dict[str, Array]:
         inputs, labels = problem.data or shared
-        features = theory.hidden_features(iterate.weights, inputs, activation)
+        features = hidden_features(iterate.weights, inputs, activation)
         right = jnp.argmax(predict(iterate.weights, inputs), axis=0) == jnp.argmax(labels, axis=0)
         return {
             "loss": mean_loss(iterate, problem, shared),
@@ -136,13 +138,13 @@ def dynamics(config: ConfigDict) -> Dynamics:
     return until(Dynamics(init, step, observe), done)
 
 
-def _network(config: ConfigDict) -> tuple[Callable, Callable[[Weights, Array], Array]]:
+def _network(config: ConfigDict) -> tuple[Activation, Callable[[Weights, Array], Array]]:
     """The activation, and the map of weights and inputs to outputs."""
     if config.net.activation == "linear":
         # The product first: with more samples than dimensions it spares nearly all of the work.
-        return lambda Z: Z, lambda weights, inputs: end_to_end(weights) @ inputs
-    relu = jax.nn.relu
-    return relu, lambda weights, inputs: weights[-1] @ theory.hidden_features(weights, inputs, relu)[-1]
+        return LINEAR, lambda weights, inputs: end_to_end(weights) @ inputs
+    relu = ACTIVATIONS["relu"]
+    return relu, ft.partial(apply, phi=relu)
 
 
 def _draw(config: ConfigDict, key: Array) -> tuple[Array, Array]:

@@ -41,6 +41,8 @@ MIDDLE = {100: (0.15, 1.9), 300: (1.0, 2.2)}
 MATCHED_LOSS, MIDDLE_MATCHED = 0.55, (0.35, 1.5)
 KEPT = 0.97
 SHARES = {("elu", "sgd"): 0.9, ("gelu", "sgd"): 0.6, ("elu", "adam"): 0.5, ("gelu", "adam"): 0.4}
+# The figures show averages over ten trials; one trial may do worse, and is judged beside them.
+AVERAGED = ("mean", "worst")
 ELSEWHERE = "stated for the paper's data, network and rates"
 
 Family = Sequence[Group]
@@ -158,7 +160,8 @@ def _deep(found: Family) -> Iterator[Claim]:
         }
         if _ours(group, DEEP | {"opt.step_size": DEEP_STEP_SIZES.get(group.config.net.activation)}):
             source |= {"relation": ">=", "bound": KEPT, "diverged": group.diverged}
-            yield judge(values=_least(group), kind="law", paper=PAPER, **source)
+            for statistic in AVERAGED:
+                yield judge(values=_least(group), statistic=statistic, kind="law", paper=PAPER, **source)
         else:
             yield not_run(kind="law", paper=PAPER, reason=ELSEWHERE, **source)
         yield _random(group, when, **about)
@@ -172,13 +175,15 @@ def _optimizers(found: Family) -> Iterator[Claim]:
     mixture = {(g.config.net.activation, g.config.opt.method): g for g in found if g.config.data.source == "mixture"}
     for case, bound in SHARES.items():
         statement = f"{_case(*case)}, epoch 100: block 1's share of the change, the least of layers 1..L-1"
-        verdict = {"statement": statement, "relation": ">=", "bound": bound}
-        yield _of_cases(mixture, [case], _least, **verdict, **about)
+        for statistic in AVERAGED:
+            verdict = {"statement": statement, "relation": ">=", "bound": bound, "statistic": statistic}
+            yield _of_cases(mixture, [case], _least, **verdict, **about)
     for name in OPTIMIZERS_STEP_SIZES:
         cases = [(name, method) for method in METHODS]
         statement = f"{TITLES[name]}, epoch 100: block 1's share in layer 1, SGD > Adam > Muon: smallest gap"
-        verdict = {"statement": statement, "relation": ">", "bound": 0.0}
-        yield _of_cases(mixture, cases, _smallest_gap, **verdict, **about)
+        for statistic in AVERAGED:
+            verdict = {"statement": statement, "relation": ">", "bound": 0.0, "statistic": statistic}
+            yield _of_cases(mixture, cases, _smallest_gap, **verdict, **about)
     for name in OPTIMIZERS_STEP_SIZES:
         statement = f"'a majority of the change' fails for Muon in layer 1: block 1's share, {TITLES[name]}, epoch 100"
         verdict = {"kind": "printed", "statement": statement, "relation": "<", "bound": 0.5}

@@ -20,7 +20,7 @@ from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, Scalar
 __all__ = ["Certified", "Products", "Triplets", "krylov_triplets", "matrix_products", "matrix_triplets"]
 
 # Rounding leaves a residual of a few eps sqrt(k) sigma_1 in the products and bases; up to eight have been seen.
-ROUNDING = 16
+ROUNDING = 32
 
 _matmul = ft.partial(jnp.matmul, precision="highest")
 
@@ -100,7 +100,7 @@ def krylov_triplets(
     half step better than these: the span of G^T U, whose residual is ||G R|| / sigma_k at most, with
     ||G R|| <= next_value ||R|| and next_value^2 = ||R||_F^2 + (sigma_{k+1} + ||r_{k+1}||)^2 over the Ritz triplets
     beyond the k-th. It stops at the first pair where the bound meets the tolerance (default sqrt(eps) of the dtype;
-    nothing below 16 eps sqrt(k) sigma_1 / gap can be met), or after ``max_passes``, used in pairs, or where the blocks
+    nothing below 32 eps sqrt(k) sigma_1 / gap can be met), or after ``max_passes``, used in pairs, or where the blocks
     fill the smaller side. After q pairs the
     error falls like T_{2q-1}(sigma_k / sigma_{k+1})^-1, T a Chebyshev polynomial; where the block would be more than
     half of the smaller side it becomes the whole side, and two passes suffice.

@@ -190,7 +190,9 @@ def _programs(
 
     def over_members(one: Callable, num_common: int) -> Callable:
         def chunk(each_member: PyTree, *common: PyTree) -> PyTree:
-            return lax.map(lambda member: one(member, *common), each_member, batch_size=batch)
+            # Under vmap, even of one, a loop selects between the old and the new state at every step.
+            together = None if batch == 1 else batch
+            return lax.map(lambda member: one(member, *common), each_member, batch_size=together)
 
         specs = (each, *[P()] * num_common)
         program = jax.jit(jax.shard_map(chunk, mesh=mesh, in_specs=specs, out_specs=each, check_vma=False))

@@ -9,6 +9,10 @@ import pytest
 
 import experiments  # noqa: F401  (prepares the process before JAX touches a device)
 
+# Compiling is most of the suite's time, and LLVM's optimizations most of compiling; the demo runs with all of them.
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

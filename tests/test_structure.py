@@ -10,11 +10,21 @@ ROOT = Path(__file__).parents[1]
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
-OUTSIDE_LAWLIB = {"jax", "numpy", "flax", "optax", "jaxtyping"}
+OUTSIDE_LAWLIB = {"jax", "numpy", "flax", "optax", "jaxtyping", "diffrax", "matfree"}
 LEVELS = (
     {"types"},
-    {"spectra", "subspaces", "initializers", "entries", "transforms"},
-    {"descent", "networks", "problems", "layouts", "gradient_spectra", "tracking"},
+    {"spectra", "subspaces", "initializers", "entries", "transforms", "samples", "schedules", "flows", "curvature"},
+    {
+        "descent",
+        "entry_descent",
+        "parametrizations",
+        "networks",
+        "problems",
+        "signals",
+        "layouts",
+        "gradient_spectra",
+        "tracking",
+    },
     {"theory", "guesses"},
     {"compress"},
     {"completion"},

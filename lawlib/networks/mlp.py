@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 from lawlib.initializers import orthogonal
 from lawlib.types import Array, Float, Matrix, PRNGKey, Weights
 
-__all__ = ["ACTIVATIONS", "MLP", "Activation", "activation", "apply", "hidden_features"]
+__all__ = ["ACTIVATIONS", "LINEAR", "MLP", "Activation", "activation", "apply", "hidden_features"]
 
 LEAKY_SLOPE = 0.01
 # Slopes of the randomized ReLU; without a key it takes their mean.
@@ -47,9 +47,9 @@ class Activation:
     def __post_init__(self) -> None:
         """Refuse constants that no activation has."""
         slope_fits = math.isnan(self.slope_at_zero) or abs(self.slope_at_zero) <= self.beta
-        if not (0 < self.beta < math.inf and self.mu > 0 and slope_fits):
+        if not (0 < self.beta < math.inf and self.mu >= 0 and slope_fits):
             msg = (
-                f"{self.name} needs 0 < beta < inf, mu > 0 (inf with a kink) and |slope_at_zero| <= beta (NaN with a "
+                f"{self.name} needs 0 < beta < inf, mu >= 0 (inf with a kink) and |slope_at_zero| <= beta (NaN with a "
                 f"kink), got beta={self.beta}, mu={self.mu}, slope_at_zero={self.slope_at_zero}"
             )
             raise ValueError(msg)
@@ -100,6 +100,9 @@ ACTIVATIONS = {
     )
 }
 
+# The deep linear network as an MLP; not in the table, whose activations are compared with it.
+LINEAR = Activation("linear", lambda Z: Z, slope_at_zero=1.0, beta=1.0, mu=0.0)
+
 
 def activation(choice: str | Activation | Callable) -> Activation:
     """The activation of this name in ``ACTIVATIONS``, or an ``Activation`` of one's own as it is.
@@ -125,8 +128,9 @@ def activation(choice: str | Activation | Callable) -> Activation:
 def hidden_features(
     weights: Weights, inputs: Float[Array, "d N"], phi: str | Activation, key: PRNGKey | None = None
 ) -> tuple[Matrix, ...]:
-    """The features (H_0, ..., H_{L-1}): H_0 = X (d, N) and H_l = phi(W_l H_{l-1}).
+    """The features (H_0, ..., H_{L-1}): H_0 = X (d, N) and H_l = phi(W_l H_{l-1}) (Yaras et al. 2023, eq. 12).
 
+    The outputs are W_L H_{L-1}: the last layer has no activation, and is not among the features.
     A key draws the slopes of a randomized activation, anew in every layer; the others ignore it.
     """
     phi = activation(phi)

@@ -10,15 +10,13 @@ In a linear network trained from an eps-orthogonal start on orthogonal inputs, D
 """
 
 import itertools
-from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from lawlib.types import Array, Float, Matrix, Scalar, Weights
+from lawlib.types import Array, Float, Scalar, Weights
 
 __all__ = [
     "decay_rate",
-    "hidden_features",
     "imbalance",
     "initial_separation",
     "largest_scale",
@@ -27,16 +25,6 @@ __all__ = [
 ]
 
 Rate = Float[Array, ""] | float
-
-
-def hidden_features(
-    weights: Weights, inputs: Float[Array, "d N"], activation: Callable[[Array], Array]
-) -> tuple[Matrix, ...]:
-    """The features (Z_0, ..., Z_{L-1}): Z_0 = X (d, N) and Z_l = activation(W_l Z_{l-1}) (Yaras et al. 2023, eq. 12).
-
-    The outputs are W_L Z_{L-1}: the last layer has no activation, and is not among the features.
-    """
-    return tuple(itertools.accumulate(weights[:-1], lambda Z, W: activation(W @ Z), initial=inputs))
 
 
 def separation(features: Float[Array, "d N"], labels: Float[Array, "K N"]) -> Scalar:

@@ -1,10 +1,19 @@
 """Results as a run would write them, of observations that a test makes up: what the claims are tried on."""
 
+from pathlib import Path
+
 import xarray as xr
 
 from experiments.results import assemble
 from experiments.run import observation_times
-from experiments.settings import expand
+from experiments.settings import expand, load
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def config_of(name, *words, profile="cpu"):
+    """A config with three seeds and overrides."""
+    return load(f"{CONFIGS / name}.py:{profile}", [f"--config.{word}" for word in ("num_seeds=3", *words)])
 
 
 def results_of(lawful, variables, config, change=lambda name, seen: None):

@@ -2,29 +2,23 @@
 
 import functools as ft
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import scipy.stats
 import synthetic
+from synthetic import config_of, failing
 
 from experiments import collapse
 from experiments.checks import collect
 from experiments.collapse_figures import curves, fit
 from experiments.run import observation_times
-from experiments.settings import expand, knobs, load
+from experiments.settings import expand, knobs
 from lawlib.sweep import grid
 from lawlib.theory.collapse import largest_scale
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-NAMES = sorted(path.stem for path in CONFIGS.glob("collapse_*.py"))
-
-
-def config_of(name, *words, profile="cpu"):
-    """A config with three seeds and overrides."""
-    return load(f"{CONFIGS / name}.py:{profile}", [f"--config.{word}" for word in ("num_seeds=3", *words)])
+NAMES = sorted(path.stem for path in synthetic.CONFIGS.glob("collapse_*.py"))
 
 
 # Rules ----------------------------------------------------------------------------------------------------
@@ -256,7 +250,7 @@ BREAKS = {
 
 @pytest.mark.parametrize(("name", "change", "failed"), BREAKS.values(), ids=BREAKS)
 def test_one_member_is_enough_to_fail(name, change, failed):
-    found = synthetic.failing(verdict(name, change))
+    found = failing(verdict(name, change))
     assert len(found) == len(failed)
     assert all(statement.startswith(start) for statement, start in zip(found, failed, strict=True))
 
@@ -266,7 +260,7 @@ def test_what_the_bounds_allow_does_not_fail():
         ("collapse_depth", scaled("linear_L8", 1.04)),
         ("collapse_theorem", all_of("L4_within", 3.4e-3)),
     ):
-        assert synthetic.failing(verdict(name, change)) == []
+        assert failing(verdict(name, change)) == []
 
 
 def test_a_relu_network_on_a_plateau_is_counted_and_not_judged():
@@ -276,7 +270,7 @@ def test_a_relu_network_on_a_plateau_is_counted_and_not_judged():
             seen["separation"][0, :, 1:] = 5.0
 
     claims = verdict("collapse_depth", plateau)
-    assert synthetic.failing(claims) == []
+    assert failing(claims) == []
     settled, drawn = [claim for claim in claims if "fraction" in claim.statement]
     # Member 0 of relu_L8 is the first seed at one of the two losses.
     assert sorted([settled.measured, drawn.measured]) == [pytest.approx(8 / 9), 1.0]

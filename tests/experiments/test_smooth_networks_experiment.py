@@ -2,7 +2,6 @@
 
 import functools as ft
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,22 +11,17 @@ import optax.contrib
 import pytest
 import scipy.linalg
 import synthetic
+from synthetic import config_of, failing
 
 from experiments import smooth_networks
 from experiments.checks import collect
 from experiments.run import observation_times
-from experiments.settings import expand, knobs, load
+from experiments.settings import expand, knobs
 from lawlib.descent import epoch_batches
 from lawlib.networks.mlp import ACTIVATIONS, apply
 from lawlib.sweep import grid
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = ("mlp_spectra", "mlp_deep", "mlp_optimizers")
-
-
-def config_of(name, *words, profile="cpu"):
-    """A config with three seeds and overrides."""
-    return load(f"{CONFIGS / name}.py:{profile}", [f"--config.{word}" for word in ("num_seeds=3", *words)])
 
 
 # Rules ----------------------------------------------------------------------------------------------------
@@ -329,7 +323,7 @@ BREAKS = {
 
 @pytest.mark.parametrize(("name", "change", "failed"), BREAKS.values(), ids=BREAKS)
 def test_one_member_is_enough_to_fail(name, change, failed):
-    found = synthetic.failing(verdict(name, change))
+    found = failing(verdict(name, change))
     assert len(found) == len(failed)
     assert all(statement.startswith(start) for statement, start in zip(found, failed, strict=True))
 

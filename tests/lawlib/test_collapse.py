@@ -13,6 +13,7 @@ from jax import lax
 
 from lawlib.descent import gradient_descent, mean_squared_error, sum_squared_error
 from lawlib.networks.deep_linear import end_to_end
+from lawlib.networks.mlp import LINEAR, hidden_features
 from lawlib.theory import collapse
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -94,10 +95,10 @@ def test_orthonormal_inputs_are_separated_by_their_number_alone(K, n):
 def test_the_features_are_those_after_every_hidden_layer(dtype, tol):
     weights = start(0, (6, 5, 4, 3), 0.8, dtype)
     X = jnp.asarray(np.random.default_rng(1).standard_normal((6, 7)), dtype)
-    features = collapse.hidden_features(weights, X, lambda Z: Z)
+    features = hidden_features(weights, X, LINEAR)
     assert [Z.shape for Z in features] == [(6, 7), (5, 7), (4, 7)]
     np.testing.assert_allclose(features[2], end_to_end(weights[:2]) @ X, atol=tol(X))
-    rectified = collapse.hidden_features(weights, X, jax.nn.relu)
+    rectified = hidden_features(weights, X, "relu")
     by_hand = np.maximum(np.asarray(weights[1]) @ np.maximum(np.asarray(weights[0]) @ np.asarray(X), 0), 0)
     np.testing.assert_allclose(rectified[2], by_hand, atol=tol(X))
 
@@ -117,9 +118,7 @@ def test_the_rate_is_exact_where_the_layers_share_the_singular_values_evenly(dep
     last = Y @ X.T @ np.linalg.inv(np.linalg.multi_dot(weights[::-1]))
     weights = tuple(jnp.asarray(W) for W in (*weights, last))
     np.testing.assert_allclose(end_to_end(weights) @ X, Y, atol=1e-9)  # a global optimum
-    found = [
-        collapse.separation(Z, jnp.asarray(Y)) for Z in collapse.hidden_features(weights, jnp.asarray(X), lambda Z: Z)
-    ]
+    found = [collapse.separation(Z, jnp.asarray(Y)) for Z in hidden_features(weights, jnp.asarray(X), LINEAR)]
     rate = collapse.decay_rate(scale=scale, samples_per_class=n, depth=depth)
     np.testing.assert_allclose(np.divide(found[1:], found[:-1]), rate, rtol=1e-9)
 
@@ -196,7 +195,7 @@ def test_theorem_2_holds_for_a_trained_network(depth):
 
     trained = train(descent.init(weights))
     assert loss(trained) <= 1e-20
-    found = np.asarray([collapse.separation(Z, Y) for Z in collapse.hidden_features(trained.weights, X, lambda Z: Z)])
+    found = np.asarray([collapse.separation(Z, Y) for Z in hidden_features(trained.weights, X, LINEAR)])
     ratios = found[1:] / found[:-1]
     assert np.all(ratios <= collapse.ratio_bound(scale=scale, num_classes=K))
     # d - 2K of the d - K directions of scatter keep the value eps, and the K others end below it.

@@ -88,10 +88,10 @@ def first(flags):
     return int(np.argmax(flags)) if np.any(flags) else -1
 
 
-def assert_trees_equal(tree, other):
+def assert_trees_equal(tree, other, atol=0.0):
     plain = functools.partial(jax.tree.map, lambda x: np.asarray(jax.random.key_data(x) if is_key(x) else x))
     assert jax.tree.structure(tree) == jax.tree.structure(other)
-    jax.tree.map(np.testing.assert_array_equal, plain(tree), plain(other))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=atol), plain(tree), plain(other))
 
 
 def is_key(x):
@@ -260,7 +260,8 @@ def test_kept_states_are_those_of_runs_that_end_there(keep):
     assert run.kept.t.tolist() == list(keep)
     for place, time in enumerate(keep):
         alone = compiled(walk, (time,))(key, knobs, ()).state
-        assert_trees_equal(jax.tree.map(operator.itemgetter(place), run.kept), alone)
+        # A step on the way to another observation is compiled apart, and may round apart.
+        assert_trees_equal(jax.tree.map(operator.itemgetter(place), run.kept), alone, atol=1e-15)
 
 
 @pytest.mark.parametrize("watch", [until, lambda system: system])
