@@ -1,0 +1,106 @@
+"""Low-rank MLPs: the full network's first and last hidden bases around small square layers (Xu et al. 2026, eq. 10)."""
+
+import functools as ft
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+
+from lawlib.initializers import orthogonal
+from lawlib.networks.mlp import Activation, activation
+from lawlib.types import Array, Float, Matrix, Weights
+
+__all__ = ["LowRankMLP", "LowRankWeights", "apply", "to_dense", "to_low_rank_params", "to_low_rank_weights"]
+
+_matmul = ft.partial(jnp.matmul, precision="highest")
+
+
+class LowRankWeights(NamedTuple):
+    """The weights of W_L phi(U~ W~_{L-1} phi(... W~_2 phi(W~_1 V~^T X))), all of them trained.
+
+    ``right`` is V~ (d, r), ``inner`` (W~_1, ..., W~_{L-1}), each r x r, ``left`` U~ (m, r), ``last`` W_L (K, m).
+    """
+
+    right: Float[Array, "d r"]
+    inner: Weights
+    left: Float[Array, "m r"]
+    last: Float[Array, "K m"]
+
+
+def apply(weights: LowRankWeights, inputs: Float[Array, "d N"], phi: str | Activation) -> Float[Array, "K N"]:
+    """The outputs (K, N), columns are samples; a random slope is its mean (Xu et al. 2026, eq. 10)."""
+    phi = activation(phi)
+    *before, at_end = weights.inner
+    H = ft.reduce(lambda H, W: phi.function(W @ H), before, weights.right.T @ inputs)
+    return weights.last @ phi.function(weights.left @ (at_end @ H))
+
+
+def to_dense(weights: LowRankWeights, widths: Sequence[int]) -> Weights:
+    """The same function as weights (W_1, ..., W_L) of a full MLP with outputs ``widths`` = (d_1, ..., d_{L-1}, K).
+
+    W_1 = [W~_1 V~^T; 0], W_l = [W~_l 0; 0 0], W_{L-1} = [U~ W~_{L-1} 0]: the units beyond the first r say phi(0) to
+    columns of zeros. Exact for any activation.
+
+    Raises:
+        ValueError: another number of layers, a hidden width below r, or a last one other than U~'s.
+    """
+    r, hidden = weights.right.shape[1], tuple(widths[:-1])
+    m = weights.left.shape[0]
+    if len(hidden) != len(weights.inner) or min(hidden) < r or hidden[-1] != m or widths[-1] != weights.last.shape[0]:
+        outputs = weights.last.shape[0]
+        wanted = f"{len(weights.inner)} hidden layers of at least r={r} units, the last {m}, {outputs} outputs"
+        msg = f"this network fits widths of {wanted}, got {tuple(widths)}"
+        raise ValueError(msg)
+    outer = [*weights.inner[:-1], _matmul(weights.left, weights.inner[-1])]
+    outer[0] = _matmul(outer[0], weights.right.T)
+    shapes = zip(hidden, (weights.right.shape[0], *hidden), strict=False)
+    return *(_padded(W, shape) for W, shape in zip(outer, shapes, strict=True)), weights.last
+
+
+class LowRankMLP(nn.Module):
+    """The same network in Flax's own convention: the batch comes first, kernels are (in, out), there are no biases.
+
+    ``rank`` is r, ``width`` the m of U~, ``depth`` the L of the full network, whose last layer has ``num_outputs``.
+    Layers are named right, inner_1, ..., inner_{L-1}, left, last; ``kernel_init`` draws them all.
+    """
+
+    rank: int
+    width: int
+    depth: int
+    num_outputs: int
+    phi: str | Activation
+    kernel_init: Initializer = orthogonal(1.0)
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "N d_x"]) -> Float[Array, "N d_y"]:
+        """Map a batch of inputs to outputs."""
+        dense = ft.partial(nn.Dense, use_bias=False, kernel_init=self.kernel_init, param_dtype=self.param_dtype)
+        phi = activation(self.phi).function
+        x = dense(self.rank, name="right")(x)
+        for layer in range(1, self.depth):
+            x = dense(self.rank, name=f"inner_{layer}")(x)
+            x = dense(self.width, name="left")(x) if layer == self.depth - 1 else x
+            x = phi(x)
+        return dense(self.num_outputs, name="last")(x)
+
+
+def to_low_rank_params(weights: LowRankWeights) -> dict:
+    """The variables with which ``LowRankMLP.apply`` computes the same."""
+    inner = {f"inner_{layer}": W.T for layer, W in enumerate(weights.inner, start=1)}
+    kernels = {"right": weights.right, **inner, "left": weights.left.T, "last": weights.last.T}
+    return {"params": {name: {"kernel": kernel} for name, kernel in kernels.items()}}
+
+
+def to_low_rank_weights(params: dict) -> LowRankWeights:
+    """The weights that the variables of a ``LowRankMLP`` hold; the inverse of ``to_low_rank_params``."""
+    kernels = {name: layer["kernel"] for name, layer in params["params"].items()}
+    inner = tuple(kernels[f"inner_{layer}"].T for layer in range(1, len(kernels) - 2))
+    return LowRankWeights(kernels["right"], inner, kernels["left"].T, kernels["last"].T)
+
+
+def _padded(W: Matrix, shape: tuple[int, int]) -> Matrix:
+    return jnp.pad(W, [(0, size - given) for size, given in zip(shape, W.shape, strict=True)])
