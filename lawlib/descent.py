@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from lawlib.types import Array, Int, Matrix, PRNGKey, PyTree, Scalar
 
@@ -26,6 +27,7 @@ __all__ = [
     "mean_cross_entropy",
     "mean_squared_error",
     "sum_squared_error",
+    "summed_over_batches",
     "transformed",
 ]
 
@@ -104,6 +106,34 @@ def epoch_batches(
     num_batches = num_samples // batch_size
     order = jax.random.permutation(jax.random.fold_in(key, epoch), num_samples)
     return order[: num_batches * batch_size].reshape(num_batches, batch_size)
+
+
+def summed_over_batches(loss: Callable[..., Scalar]) -> Callable[[PyTree, tuple], Scalar]:
+    """The sum of ``loss(weights, *batch)`` over batches, as a function of the weights and a tuple of arrays.
+
+    The leading axis of every array runs over the batches, which are taken one at a time. The derivative in the weights
+    is gathered in the same pass as the value, so that the activations of one batch are all that is held; there is no
+    derivative in the batches.
+    """
+
+    @jax.custom_vjp
+    def total(weights: PyTree, batches: tuple) -> Scalar:
+        return jnp.sum(lax.map(lambda batch: loss(weights, *batch), batches))
+
+    def forward(weights: PyTree, batches: tuple) -> tuple[Scalar, PyTree]:
+        def add(sums: PyTree, batch: tuple) -> tuple[PyTree, None]:
+            return jax.tree.map(jnp.add, sums, jax.value_and_grad(loss)(weights, *batch)), None
+
+        one = jax.tree.map(lambda x: x[0], batches)
+        shapes = jax.eval_shape(jax.value_and_grad(loss), weights, *one)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return lax.scan(add, zeros, batches)[0]
+
+    def backward(gradients: PyTree, cotangent: Scalar) -> tuple[PyTree, None]:
+        return jax.tree.map(lambda G: cotangent * G, gradients), None
+
+    total.defvjp(forward, backward)
+    return total
 
 
 def gradient_descent(loss: Callable[..., Scalar]) -> Descent:

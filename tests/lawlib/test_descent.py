@@ -258,3 +258,21 @@ def test_each_branch_of_the_weights_may_have_its_own_rates(tol):
     first, middle, last = layer_gradients(weights, *data)
     expected = [0.98 * weights[0] - 0.1 * first, weights[1] - 0.3 * middle, 0.98 * weights[2] - 0.1 * last]
     assert_close((moved["outer"][0], moved["inner"], moved["outer"][1]), as_numpy(expected), tol(data[0]))
+
+
+def test_a_loss_summed_over_batches_has_the_gradient_of_the_whole(dtype, tol):
+    rng = np.random.default_rng(5)
+    W, X, Y = (jnp.asarray(rng.standard_normal(shape), dtype) for shape in ((3, 4), (5, 4, 6), (5, 3, 6)))
+
+    def loss(weights, inputs, targets):
+        return descent.sum_squared_error(jnp.tanh(weights[0] @ inputs), targets)
+
+    def whole(weights):
+        return loss(weights, jnp.concatenate(list(X), axis=1), jnp.concatenate(list(Y), axis=1))
+
+    summed = descent.summed_over_batches(loss)
+    value, (gradient,) = jax.jit(jax.value_and_grad(lambda weights: 2 * summed(weights, (X, Y))))((W,))
+    wanted, (wanted_gradient,) = jax.value_and_grad(lambda weights: 2 * whole(weights))((W,))
+    np.testing.assert_allclose(value, wanted, rtol=tol(W))
+    np.testing.assert_allclose(gradient, wanted_gradient, atol=tol(W) * float(jnp.abs(wanted_gradient).max()))
+    np.testing.assert_allclose(summed((W,), (X, Y)), whole((W,)), rtol=tol(W))
