@@ -1,6 +1,7 @@
 """Synthetic problems: low-rank targets, Gaussian data, whitening, observation masks. Columns are samples."""
 
 import functools as ft
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,19 +9,24 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from lawlib.types import Array, Float, Int, Matrix, PRNGKey, Scalar
+from lawlib.types import Array, Float, Int, Matrix, PRNGKey, Scalar, Vector
 
 __all__ = [
+    "PartlyObserved",
     "Regression",
     "Whitened",
+    "WhitenedRegression",
+    "completion_2x2",
     "gaussian_data",
     "gaussian_mixture",
     "low_rank_target",
     "numerical_rank",
     "observation_mask",
     "regression",
+    "rotated_start",
     "whiten",
     "whiten_symmetric",
+    "whitened_regression",
 ]
 
 # Of a mixture's samples around the mean of their class, in every coordinate.
@@ -41,6 +47,27 @@ class Regression(NamedTuple):
 
     target: Float[Array, "K d"]
     floor: Scalar
+
+
+class WhitenedRegression(NamedTuple):
+    """Inputs X (d, N) with X X^T = N I, outputs Y (K, N), and the target Z = Y X^T / N (K, d)."""
+
+    inputs: Float[Array, "d N"]
+    outputs: Float[Array, "K N"]
+    target: Float[Array, "K d"]
+
+
+class PartlyObserved(NamedTuple):
+    """A target (m, n) of which the N entries (rows[k], columns[k]) are observed."""
+
+    target: Float[Array, "m n"]
+    rows: Int[Array, " N"]
+    columns: Int[Array, " N"]
+
+    @property
+    def values(self) -> Float[Array, " N"]:
+        """The observed values."""
+        return self.target[self.rows, self.columns]
 
 
 def low_rank_target(key: PRNGKey, shape: Sequence[int], rank: int, dtype: DTypeLike = float) -> Matrix:
@@ -102,6 +129,77 @@ def regression(X: Float[Array, "d N"], Y: Float[Array, "K N"]) -> Regression:
     return Regression(target, (jnp.sum(jnp.square(Y)) - jnp.sum(jnp.square(target))) / 2)
 
 
+def whitened_regression(
+    key: PRNGKey,
+    num_inputs: int,
+    num_outputs: int,
+    num_samples: int,
+    *,
+    spectrum: Vector | None = None,
+    dtype: DTypeLike = float,
+) -> WhitenedRegression:
+    """Draw a regression on whitened inputs, X X^T = N I (Eftekhari 2020, eq. 23), with d = num_inputs, K = num_outputs.
+
+    X is sqrt(N) times d orthonormal rows, uniformly distributed. Without a ``spectrum`` Y has iid N(0, 1) entries;
+    with one, Y = Z X for Z = U diag(spectrum) V^T with uniform U and V: these are the singular values of Z.
+
+    Raises:
+        ValueError: N < d, where X has no full row rank and cannot be whitened; or spectrum is longer than min(d, K).
+    """
+    if num_samples < num_inputs:
+        msg = f"whitened inputs need full row rank: num_samples >= num_inputs = {num_inputs}, got {num_samples}"
+        raise ValueError(msg)
+    rank = 0 if spectrum is None else spectrum.size
+    if rank > min(num_inputs, num_outputs):
+        msg = f"a {num_outputs} x {num_inputs} matrix has {min(num_inputs, num_outputs)} singular values, got {rank}"
+        raise ValueError(msg)
+    key_X, key_Y, key_V = jax.random.split(key, 3)
+    X = num_samples**0.5 * jax.random.orthogonal(key_X, num_samples, dtype=dtype)[:num_inputs]
+    if spectrum is None:
+        Y = jax.random.normal(key_Y, (num_outputs, num_samples), dtype)
+    else:
+        U, V = (jax.random.orthogonal(k, d, dtype=dtype) for k, d in ((key_Y, num_outputs), (key_V, num_inputs)))
+        Y = _matmul(_matmul(U[:, :rank] * spectrum[None], V[:, :rank].T), X)
+    return WhitenedRegression(X, Y, _matmul(Y, X.T) / num_samples)
+
+
+def rotated_start(key: PRNGKey, target: Matrix, angle: float | Scalar, norm: float | Scalar) -> Matrix:
+    """A matrix W_0 of rank one and norm ||W_0||_F = norm at an angle in radians from Z_1, Z = target (K, d).
+
+    cos(angle) = <W_0, Z_1> / (||W_0||_F ||Z_1||_F) = (u^T u_Z) (v^T v_Z) with Z_1 = s_Z u_Z v_Z^T the best rank-one
+    part of Z. Both vectors turn alike, towards random directions; a vector of one entry cannot, and the other turns
+    for both. Beyond pi/2 the sign of v turns as well.
+
+    Raises:
+        ValueError: norm is a number that is not positive, where W_0 = 0 would stay.
+    """
+    if isinstance(norm, (int, float)) and norm <= 0:
+        msg = f"norm must be positive, for a flow stays at W_0 = 0; got {norm}"
+        raise ValueError(msg)
+    U, _, Vt = jnp.linalg.svd(target, full_matrices=False)
+    cosine = jnp.asarray(jnp.cos(angle), target.dtype)
+    each = jnp.abs(cosine) if 1 in target.shape else jnp.sqrt(jnp.abs(cosine))
+    keys = jax.random.split(key)
+    u, v = (_turned(k, w, each) for k, w in zip(keys, (U[:, 0], Vt[0]), strict=True))
+    return norm * jnp.where(cosine < 0, -1, 1).astype(target.dtype) * jnp.outer(u, v)
+
+
+def completion_2x2(eps: float | Scalar, dtype: DTypeLike = float) -> PartlyObserved:
+    """The target [[1, 1/eps], [eps, 1]] of rank 1, all of it observed but the large entry 1/eps.
+
+    The smaller eps, the harder is rank 1 to find (Wang and Jacot 2024, Section 4). eps may be traced.
+
+    Raises:
+        ValueError: eps is a number that is not positive and finite.
+    """
+    if isinstance(eps, (int, float)) and not 0 < eps < math.inf:
+        msg = f"eps must be positive and finite, got {eps}"
+        raise ValueError(msg)
+    eps, one = jnp.asarray(eps, dtype), jnp.ones((), dtype)
+    target = jnp.stack([jnp.stack([one, 1 / eps]), jnp.stack([eps, one])])
+    return PartlyObserved(target, jnp.asarray([0, 1, 1]), jnp.asarray([0, 0, 1]))
+
+
 def whiten(X: Float[Array, "d N"], dimension: int) -> Whitened:
     """PCA whitening of X (d, N) to k = dimension: X_w = S_k^{-1} U_k^T X = V_k^T with X = U S V^T.
 
@@ -152,6 +250,15 @@ def observation_mask(key: PRNGKey, shape: Sequence[int], fraction: float | Scala
         raise ValueError(msg)
     # In the mask's own dtype, so that a traced fraction draws what a number draws.
     return jax.random.bernoulli(key, jnp.asarray(fraction, dtype), tuple(shape)).astype(dtype)
+
+
+def _turned(key: PRNGKey, w: Vector, cosine: Scalar) -> Vector:
+    """A vector at this cosine from w, both of length 1, towards a random direction; w itself in one dimension."""
+    if w.size == 1:
+        return w
+    drawn = jax.random.normal(key, w.shape, w.dtype)
+    aside = drawn - jnp.dot(drawn, w) * w
+    return cosine * w + jnp.sqrt(1 - jnp.square(cosine)) * aside / jnp.linalg.norm(aside)
 
 
 def _check_shape(shape: Sequence[int]) -> None:

@@ -1,0 +1,68 @@
+"""A low-rank MLP in S_big trains like the full one, a random one does not: Figure 6 of Xu et al. 2026, Fashion-MNIST.
+
+    python -m experiments.main --config=configs/fashion_mnist_low_rank.py[:smoke|cpu|paper]
+
+Four layers of width 784, r = 2K = 20, eps = .1, full-batch gradient descent on the squared error summed over the
+images, a step size that falls to 0 along a cosine, eta N = .6. Beside the paper's curves: S_big from the gradient of
+one batch of 128 images.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+PROFILES = {
+    "smoke": {"num_seeds": 1, "num_steps": 3, "num_times": 3, "activations": ("silu",), "num_train": 2000},
+    "cpu": {"num_seeds": 1, "num_steps": 300, "num_times": 61, "activations": ("silu",), "num_train": 10_000},
+    "paper": {
+        "num_seeds": 5,
+        "num_steps": 1500,
+        "num_times": 151,
+        "activations": ("silu", "gelu"),
+        "num_train": 60_000,
+    },
+}
+HEAT = 0.6
+FORMS = {
+    "s_big": {"net.form": "s_big"},
+    "s_big_batch": {"net.form": "s_big", "net.gradient": "batch"},
+    "random": {"net.form": "random"},
+    "full": {"net.form": "full"},
+}
+
+
+def get_config(profile: str = "cpu") -> ConfigDict:
+    size = PROFILES[profile]
+    return config_dict.create(
+        experiment="low_rank_images",
+        name="",
+        study="low_rank",
+        seed=0,
+        num_seeds=size["num_seeds"],
+        precision="float32",
+        net={
+            "form": "full",
+            "inner": "drawn",
+            "gradient": "all",
+            "activation": "silu",
+            "depth": 4,
+            "rank": 20,
+            "scale": 0.1,
+            "angle": 0.0,
+        },
+        opt={"step_size": HEAT / size["num_train"], "num_steps": size["num_steps"]},
+        data={
+            "name": "fashion_mnist",
+            "folder": "",
+            "num_train": size["num_train"],
+            "num_test": 10_000 if profile != "smoke" else 1000,
+            "batch_size": 1000,
+            "gradient_batch": 128,
+        },
+        observe={"num_times": size["num_times"], "spacing": "even"},
+        sweep={},
+        variants=tuple(
+            {"name": f"{name}_{form}", "net.activation": name, **fields}
+            for name in size["activations"]
+            for form, fields in FORMS.items()
+        ),
+        run={"chunk": 0, "batch": 0, "segment": 0, "checkpoint_seconds": 60.0},
+    )

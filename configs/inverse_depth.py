@@ -1,0 +1,84 @@
+"""Figure 3 of Laus et al. 2025: depth and the two errors of a deep linear network with weight decay.
+
+    python -m experiments.main --config=configs/inverse_depth.py[:smoke|cpu|paper]
+
+d = 64, m = 32, s = 4, n = 1000 samples, kappa = 1, L = 2, 3, 4, 5. The paper prints eta = .1 and d_w = 1000 for every
+depth: that diverges within 10 steps (the variants `printed` show it), so that eta = 1.5 / lambda_max(P(0)) here, by
+Lanczos, and time is x = eta lambda t. lambda = 1e-4 up to x = .5, where depth helps, and a lambda that reaches x = 8,
+where the regression error is at rest: 1e-3, and in cpu 3e-3 for the two deepest. cpu has d_w = 128.
+
+Time: smoke a quarter of a minute, cpu about 11 minutes of one core, paper (d_w = 1000, lambda = 1e-4 to x = 8)
+thousands of hours: 1e7 steps of 6 ms for each of 40 members.
+Expect: plateaus of 1.0 to 1.2 lambda, within 1e-4 of the scalar minimizers; off-subspace errors ordered L = 5, 3, 2.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+REST = {2: 1e-3, 3: 1e-3, 4: 3e-3, 5: 3e-3}
+PROFILES = {
+    "smoke": {"num_seeds": 2, "width": 24, "depths": (2, 3), "cap": 3000, "early": {2: 1e-3, 3: 1e-3}, "rest": {}},
+    "cpu": {"num_seeds": 3, "width": 128, "cap": 800_000, "rest": REST},
+    "paper": {"num_seeds": 10, "width": 1000, "cap": 20_000_000, "rest": dict.fromkeys(REST, 1e-4)},
+}
+# Members of a CPU step in turn: side by side, each copies its weights at every step of those that go on.
+BATCH = {"smoke": 0, "cpu": 1, "paper": 0}
+
+
+def get_config(profile: str = "cpu") -> ConfigDict:
+    size = {"depths": (2, 3, 4, 5), "early": dict.fromkeys(REST, 1e-4)} | PROFILES[profile]
+    printed = () if profile == "smoke" else size["depths"]
+    return config_dict.create(
+        experiment="inverse_decay",
+        name="",
+        study="depth",
+        seed=0,
+        num_seeds=size["num_seeds"],
+        precision="float64",
+        net={"depth": 3, "width": size["width"], "parametrization": "fan_in"},
+        opt={
+            "step_size": 1.5,
+            "step_unit": "curvature",
+            "weight_decay": 1e-4,
+            "horizon": 0.5,
+            "clock_decay": 0.0,
+            "num_steps": size["cap"],
+        },
+        data={
+            "dimension": 64,
+            "num_measurements": 32,
+            "subspace_dimension": 4,
+            "num_samples": 1000,
+            "condition_number": 1.0,
+        },
+        observe={"num_times": 200, "spacing": "log"},
+        sweep={},
+        variants=(
+            *(_variant(depth, "early", size["early"], 0.5) for depth in size["depths"]),
+            *(_variant(depth, "rest", size["rest"], 8.0) for depth in size["depths"] if size["rest"]),
+            *(_printed(depth) for depth in printed),
+        ),
+        run={"chunk": 0, "batch": BATCH[profile], "segment": 0, "checkpoint_seconds": 5.0},
+    )
+
+
+def _variant(depth: int, name: str, decays: dict[int, float], horizon: float) -> dict:
+    return {
+        "name": f"L{depth}_{name}",
+        "net.depth": depth,
+        "opt.weight_decay": decays[depth],
+        "opt.horizon": horizon,
+    }
+
+
+def _printed(depth: int) -> dict:
+    """The step size and the width that the paper prints, for ten steps."""
+    return {
+        "name": f"L{depth}_printed",
+        "study": "printed",
+        "net.depth": depth,
+        "net.width": 1000,
+        "opt.step_size": 0.1,
+        "opt.step_unit": "one",
+        "opt.horizon": 0.0,
+        "opt.num_steps": 12,
+    }

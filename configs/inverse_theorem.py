@@ -1,0 +1,56 @@
+"""Theorem A.2 and Corollary 2.6 of Laus et al. 2025, in their own parametrization and to their own stopping time.
+
+    python -m experiments.main --config=configs/inverse_theorem.py[:smoke|cpu|paper]
+
+ntk, L = 3, s = 4, d = 64, m = 32, kappa = 1, lambda = .01, d_w = 64, 128, 256, 512, eta = m / (4 L sigma_max^2), a
+quarter of the largest step allowed: at that one eta lambda_max(P(0)) is 2 to 4.5. T (30b) is 1.0e4 to 1.5e4 steps. The
+theorem's cap on lambda fails here, and so does its isometry constant 1/10; d_w = 128 runs without decay too.
+
+Time: smoke a quarter of a minute, cpu (three seeds) about 2 minutes of one core, paper (ten seeds, up to d_w = 1024)
+about 40 minutes.
+Expect: the first phase's steps shrink faster than bounded, off-subspace error at T proportional to about 1/d_w^2.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+PROFILES = {
+    "smoke": {"num_seeds": 2, "widths": (16, 32), "tests": 20, "decay": 0.02},
+    "cpu": {"num_seeds": 3, "widths": (64, 128, 256, 512), "tests": 200, "decay": 0.01},
+    "paper": {"num_seeds": 10, "widths": (64, 128, 256, 512, 1024), "tests": 1000, "decay": 0.01},
+}
+# Members of a CPU step in turn: side by side, each copies its weights at every step of those that go on.
+BATCH = {"smoke": 0, "cpu": 1, "paper": 0}
+
+
+def get_config(profile: str = "cpu") -> ConfigDict:
+    size = PROFILES[profile]
+    plain = {"name": "no_decay", "net.width": size["widths"][1], "opt.weight_decay": 0.0}
+    return config_dict.create(
+        experiment="inverse_theorem",
+        name="",
+        study="theorem",
+        seed=0,
+        num_seeds=size["num_seeds"],
+        precision="float64",
+        net={"depth": 3, "width": 128, "parametrization": "ntk"},
+        opt={
+            "step_size": 0.25,
+            "step_unit": "theorem",
+            "weight_decay": size["decay"],
+            "clock_decay": size["decay"],
+            "num_steps": 20_000,
+        },
+        data={
+            "dimension": 64,
+            "num_measurements": 32,
+            "subspace_dimension": 4,
+            "num_samples": 1000 if profile != "smoke" else 40,
+            "condition_number": 1.0,
+            "num_tests": size["tests"],
+            "noise": (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+        },
+        observe={"num_times": 150, "spacing": "log"},
+        sweep={},
+        variants=(*({"name": f"w{width}", "net.width": width} for width in size["widths"]), plain),
+        run={"chunk": 0, "batch": BATCH[profile], "segment": 0, "checkpoint_seconds": 5.0},
+    )

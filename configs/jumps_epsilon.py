@@ -1,0 +1,64 @@
+"""Figure 3 of Wang and Jacot 2024: how long to anneal at which eps for the missing entry to be found.
+
+    python -m experiments.main --config=configs/jumps_epsilon.py[:smoke|cpu|paper]
+
+L = 4, width 100, U(+-1/sqrt(fan_in)): Figure 1's high rates for t0 steps, the warm-up of 500 among them, then 4000
+steps with eta = .02, lambda = .001. eta and lambda are those of configs/jumps_annealing.py. t0 = 0 and 1000 on a grid
+of eps; at the two smallest eps longer ones.
+
+Time on one quiet core: smoke 6 seconds, cpu (64 runs) about 4 minutes, paper (256 runs) about a quarter of an hour.
+Expect: t0 = 0 succeeds for no run up to eps = .5, t0 = 1000 for all from eps = .2 on. At eps = .1 success grows from
+3% (t0 = 1000) over 72% (8000) to 94% (24,000), 80% near t0 = 11,500. At eps = .05 one run in 64 jumps in 24,000 steps:
+the claim that none ever does fails by that run.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+# Name, values of eps, values of t0.
+GRIDS = (
+    ("grid", (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0), (0, 1000)),
+    ("longer", (0.1,), (2000, 4000, 8000, 16_000, 24_000)),
+    ("smallest", (0.05,), (8000, 24_000)),
+)
+SMALL = (("grid", (0.1, 0.7), (0, 100)),)
+PROFILES = {
+    "smoke": {"num_seeds": 2, "low": 200, "grids": SMALL},
+    "cpu": {"num_seeds": 64, "low": 4000, "grids": GRIDS},
+    "paper": {"num_seeds": 256, "low": 4000, "grids": GRIDS},
+}
+
+
+def get_config(profile: str = "cpu") -> ConfigDict:
+    size = PROFILES[profile]
+    return config_dict.create(
+        experiment="rank_jumps",
+        name="",
+        study="epsilon",
+        seed=0,
+        num_seeds=size["num_seeds"],
+        precision="float64",
+        net={"depth": 4, "width": 100, "init": "uniform"},
+        data={"epsilon": 0.1},
+        opt={"form": "figures", "draws": "with_replacement", "num_steps": size["low"]},
+        schedule={
+            "phases": ((500, 0.03, 0.1),),
+            "tail": (0.2, 0.1),
+            "branch": 0,
+            "offshoot_steps": size["low"],
+            "offshoot_step_size": 0.02,
+            "offshoot_weight_decay": 0.001,
+        },
+        watch={"put_back": "never", "save_at": 0, "imbalance": False},
+        observe={"num_times": 11, "spacing": "even"},
+        sweep={},
+        variants=tuple(
+            {
+                "name": name,
+                "sweep.data.epsilon": epsilons,
+                "sweep.schedule.branch": branches,
+                "opt.num_steps": max(branches) + size["low"],
+            }
+            for name, epsilons, branches in size["grids"]
+        ),
+        run={"chunk": 0, "batch": 1, "segment": 0, "checkpoint_seconds": 5.0},
+    )

@@ -1,0 +1,317 @@
+"""The landscape of linear networks and the limits of their gradient flow (Eftekhari 2020, Sections 2 and 3).
+
+Three studies. ``convergence``: gradient flow on the factors, beside the flow that it induces on their product, from
+balanced starts in a set and from controls (Theorem 16). ``states``: each step draws another state of rank one and tries
+the lemmas on it. ``stationary``: each step builds another stationary point and looks at its Hessian (Theorem 8).
+"""
+
+import functools as ft
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from experiments.checks import Checks
+from experiments.flow_landscape_claims import claims
+from experiments.flow_landscape_figures import figures
+from experiments.members import number
+from experiments.results import Variable
+from lawlib.curvature import extreme_eigenvalues, hessian_product
+from lawlib.dynamics import Dynamics, Knobs
+from lawlib.flows import adaptive_step
+from lawlib.initializers import balanced_factorization, orthogonal
+from lawlib.networks.deep_linear import end_to_end
+from lawlib.problems import rotated_start, whitened_regression
+from lawlib.theory import induced_flow as flow
+from lawlib.theory import induced_flow_bounds as bounds
+from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
+
+__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
+
+STUDIES, STARTS = ("convergence", "states", "stationary"), ("inside", "unbalanced", "negative", "opposite")
+# Starts: s_0 up to so many times its least value; u^T Z_1 v of the mildly negative ones, in s_Z; a layer too large.
+FARTHEST, MILDEST, SKEW = 100.0, -0.9, 1.5
+PAPER = "Eftekhari 2020"
+
+VARIABLES = {
+    "clock": Variable((), "1", "x = m s_Z^{2-2/N} t"),
+    "distance": Variable((), "1", "||Z_1 - W||_F / s_Z", f"{PAPER}, Lemma 17"),
+    "value": Variable((), "1", "s / s_Z, the largest singular value of W", f"{PAPER}, Lemma 15"),
+    "alignment": Variable((), "1", "u^T Z_1 v / s_Z", f"{PAPER}, Lemma 23"),
+    "in_set": Variable((), "1", "1 where W lies in N_alpha(Z_1)", f"{PAPER}, eq. 119"),
+    "beyond": Variable(
+        (), "1", "the largest singular value of W beyond its first rank, over s_Z", f"{PAPER}, Lemma 11"
+    ),
+    "drift": Variable((), "1", "largest change of an entry of W_{j+1}^T W_{j+1} - W_j W_j^T", f"{PAPER}, eq. 15"),
+    "induced": Variable((), "1", "||W_N ... W_1 - W||_F / s_Z, factors against the induced flow", f"{PAPER}, eq. 17"),
+    "operator": Variable((), "1", "largest difference of three forms of A_W(D), over its norm", f"{PAPER}, eq. 173"),
+    "loss_slack": Variable((), "1", "(T_1 + s_Z T_2 - L) / (T_1 + s_Z T_2)", f"{PAPER}, eq. 33"),
+    "rate_slack": Variable((), "1", "(Lemma 18's bound - dL/dt) / |its largest term|", f"{PAPER}, eq. 35"),
+    "turning": Variable((), "1", "d/dx (u^T Z_1 v) / s_Z in N_alpha, on the clock x s^{1-2/N}", f"{PAPER}, eq. 155"),
+    "from_below": Variable((), "1", "ds/dx where s = (alpha - gamma_Z) s_Z, over s^{2-2/N}", f"{PAPER}, eq. 128"),
+    "from_above": Variable((), "1", "ds/dx where s = beta s_Z, over s^{2-2/N}", f"{PAPER}, eq. 197"),
+    "gradient": Variable((), "1", "||grad L_N|| / (m s_Z)", f"{PAPER}, eq. 7"),
+    "smallest": Variable(
+        (), "1", "smallest eigenvalue of the Hessian over its largest size, m s_Z at 0", f"{PAPER}, eq. 8"
+    ),
+    "residual": Variable((), "1", "the residual of that eigenvalue, in the same unit"),
+    "excess": Variable((), "1", "(L_N - its global minimum) / (m s_Z^2)", f"{PAPER}, Theorem 8"),
+    "rank": Variable((), "1", "rank of W_N ... W_1"),
+}
+
+
+class Target(NamedTuple):
+    """Z, its best rank-one part, and the numbers that the bounds ask for."""
+
+    Z: Matrix
+    leading: flow.RankOne
+    numbers: bounds.Target
+    key: PRNGKey
+
+
+class Moving(NamedTuple):
+    """The factors, their imbalances at the start, the product on the induced flow, and the clock."""
+
+    factors: Weights
+    imbalances: tuple[Matrix, ...]
+    induced: Matrix
+    clock: Scalar
+
+
+def validate(checks: Checks) -> None:
+    """The fields that this experiment reads, and what it asks of them."""
+    checks.choice("precision", ("float64",))
+    checks.choice("study", STUDIES)
+    checks.choice("start.kind", STARTS)
+    checks.integer("start.rank", at_least=1)
+    checks.integer("data.num_samples", at_least=1)
+    checks.number("data.scale", above=0.0)
+    checks.number("data.gap", at_least=0.0, below=1.0)
+    checks.number("bound.alpha", above=0.0, below=1.0)
+    checks.number("bound.beta", above=1.0)
+    for field in ("interval", "rtol", "atol"):
+        checks.number(f"opt.{field}", above=0.0)
+    checks.sweeps("data.scale")
+    config = checks.config
+    widths, data = config.net.widths, config.data
+    layered = len(widths) >= 3 and all(type(width) is int and width >= 1 for width in widths)
+    checks.require("net.widths", layered, "must be three or more positive sizes (d_x, ..., d_y): depth N >= 2")
+    least = min(widths) if layered else 1
+    full = data.num_samples >= widths[0]
+    checks.require("data.num_samples", full, "must be at least d_x = net.widths[0]: whitened inputs have full row rank")
+    checks.require("start.rank", config.start.rank <= least, f"must be at most the smallest of net.widths, {least}")
+    apart = data.gap < config.bound.alpha
+    checks.require("bound.alpha", apart, f"must lie in (gamma_Z, 1) = ({data.gap}, 1)")
+    row = config.start.kind != "opposite" or widths[-1] == 1
+    checks.require("start.kind", row, "needs net.widths to end in 1: with more outputs no start is opposite")
+    single = data.gap == 0 or widths[-1] > 1
+    checks.require("data.gap", single, "must be 0.0 for one output, whose Z has a single value")
+
+
+def shared(config: ConfigDict) -> tuple:
+    """Nothing: every seed draws its own data."""
+    return ()
+
+
+def dynamics(config: ConfigDict) -> Dynamics:
+    """The system of the config's study."""
+    return {"convergence": _convergence, "states": _states, "stationary": _stationary}[config.study](config)
+
+
+def _depth(config: ConfigDict) -> int:
+    return len(config.net.widths) - 1
+
+
+def _target(config: ConfigDict, key: PRNGKey, knobs: Knobs) -> Target:
+    """Z with the values s_Z (1, gamma, gamma/2, ...) of a whitened regression."""
+    key_data, key_own = jax.random.split(key)
+    d_x, d_y, m, dtype = config.net.widths[0], config.net.widths[-1], config.data.num_samples, config.precision
+    ratios = [1.0, *(config.data.gap / 2**i for i in range(min(d_x, d_y) - 1))]
+    spectrum = number(config, knobs, "data.scale") * jnp.asarray(ratios, dtype)
+    Z = whitened_regression(key_data, d_x, d_y, m, spectrum=spectrum, dtype=jnp.dtype(dtype)).target
+    leading = flow.rank_one(Z)
+    return Target(Z, leading, bounds.Target(leading.value, jnp.asarray(config.data.gap, dtype)), key_own)
+
+
+# Theorem 16 -----------------------------------------------------------------------------------------------------------
+
+
+def _convergence(config: ConfigDict) -> Dynamics:
+    m, N, rank = config.data.num_samples, _depth(config), config.start.rank
+    follow = ft.partial(adaptive_step, rtol=config.opt.rtol, atol=config.opt.atol)
+
+    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Target, Moving]:
+        target = _target(config, key, knobs)
+        W = _start(config, target)
+        first, *others = balanced_factorization(W, config.net.widths, rank=rank)
+        # With one layer too large and the next too small by it the product is the same, and no longer balanced.
+        skew = SKEW if config.start.kind == "unbalanced" else 1.0
+        factors = (skew * first, others[0] / skew, *others[1:])
+        return target, Moving(factors, flow.imbalances(factors), W, jnp.zeros((), W.dtype))
+
+    def step(state: Moving, target: Target, shared: tuple) -> Moving:
+        seconds = config.opt.interval / (m * target.numbers.value ** (2 - 2 / N))
+
+        def induced(W: Matrix) -> Matrix:
+            if rank == 1:
+                return flow.field(W, target.Z, m, N)
+            return -m * flow.operator_by_svd(W, W - target.Z, N, rank)
+
+        factors = follow(lambda factors: flow.factor_field(factors, target.Z, m), state.factors, seconds)
+        clock = state.clock + config.opt.interval
+        return state._replace(factors=factors, induced=follow(induced, state.induced, seconds), clock=clock)
+
+    def observe(state: Moving, target: Target, shared: tuple) -> dict[str, Array]:
+        W, numbers = end_to_end(state.factors), target.numbers
+        part, values = flow.rank_one(W, target.leading.left), jnp.linalg.svd(W, compute_uv=False)
+        alignment = flow.alignment(part, target.leading)
+        overlap = numbers.value * alignment
+        now = zip(flow.imbalances(state.factors), state.imbalances, strict=True)
+        return {
+            "clock": state.clock,
+            "distance": jnp.linalg.norm(W - flow.matrix(target.leading)) / numbers.value,
+            "value": part.value / numbers.value,
+            "alignment": alignment,
+            "in_set": bounds.in_stable_set(part.value, overlap, numbers, config.bound.alpha).astype(W.dtype),
+            "beyond": jnp.max(values[rank:], initial=0.0) / numbers.value,
+            "drift": jnp.max(jnp.stack([jnp.max(jnp.abs(after - before)) for after, before in now])),
+            "induced": jnp.linalg.norm(W - state.induced) / numbers.value,
+        }
+
+    return Dynamics(init, step, observe)
+
+
+def _start(config: ConfigDict, target: Target) -> Matrix:
+    """W_0: of rank one in N_alpha, or mildly against Z_1, or exactly; of a higher rank any Gaussian one."""
+    key_angle, key_norm, key_turn = jax.random.split(target.key, 3)
+    dtype, (s_Z, gap), alpha = target.Z.dtype, target.numbers, config.bound.alpha
+    if config.start.rank > 1:
+        shape = (config.start.rank, sum(target.Z.shape))
+        frames = jnp.split(jax.random.normal(key_turn, shape, dtype), [target.Z.shape[0]], axis=1)
+        return s_Z * frames[0].T @ frames[1]
+    least, most = {"negative": (MILDEST, 0.0), "opposite": (-1.0, -1.0)}.get(config.start.kind, (alpha, 1.0))
+    cosine = jax.random.uniform(key_angle, (), dtype, least, most)
+    norm = (alpha - gap) * s_Z * FARTHEST ** jax.random.uniform(key_norm, (), dtype)
+    return rotated_start(key_turn, target.Z, jnp.arccos(cosine), norm)
+
+
+# Lemmas 18, 19, 22, 23 ------------------------------------------------------------------------------------------------
+
+
+def _states(config: ConfigDict) -> Dynamics:
+    m, N, alpha, beta = config.data.num_samples, _depth(config), config.bound.alpha, config.bound.beta
+
+    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Target, Array]:
+        return _target(config, key, knobs), jnp.asarray(0, jnp.int32)
+
+    def observe(step: Array, target: Target, shared: tuple) -> dict[str, Array]:
+        (key_any, key_D, key_inside), (Z, leading, numbers, _) = jax.random.split(_at(target, step), 3), target
+        anywhere = _anywhere(key_any, Z, numbers.value)
+        D = jax.random.normal(key_D, Z.shape, Z.dtype)
+        cosine = jax.random.uniform(key_inside, (), Z.dtype, alpha, 1.0)
+        inside = flow.rank_one(rotated_start(key_inside, Z, jnp.arccos(cosine), numbers.value), leading.left)
+        aligning = ft.partial(flow.alignment, leading=leading)
+        _, turning = jax.jvp(aligning, (inside,), (flow.rank_one_field(inside, Z, 1.0, N),))
+        low, high = ((alpha - numbers.gap) * numbers.value, beta * numbers.value)
+        return {
+            "operator": _disagreement(anywhere, D, N),
+            **_slacks(anywhere, Z, leading, numbers, m, N),
+            "turning": turning / numbers.value ** (2 - 2 / N),
+            "from_below": _pull(inside, low, Z, N),
+            "from_above": _pull(inside, high, Z, N),
+        }
+
+    return Dynamics(init, lambda step, target, shared: step + 1, observe)
+
+
+def _at(target: Target, step: Array) -> PRNGKey:
+    return jax.random.fold_in(target.key, step)
+
+
+def _anywhere(key: PRNGKey, Z: Matrix, s_Z: Scalar) -> flow.RankOne:
+    """Uniform directions, and a value from a tenth to ten times s_Z."""
+    key_u, key_v, key_s = jax.random.split(key, 3)
+    u, v = (jax.random.normal(k, (n,), Z.dtype) for k, n in zip((key_u, key_v), Z.shape, strict=True))
+    s = s_Z * 10 ** jax.random.uniform(key_s, (), Z.dtype, -1.0, 1.0)
+    return flow.RankOne(s, u / jnp.linalg.norm(u), v / jnp.linalg.norm(v))
+
+
+def _disagreement(part: flow.RankOne, D: Matrix, N: int) -> Scalar:
+    W = flow.matrix(part)
+    closed = flow.operator_of_rank_one(part, D, N)
+    others = flow.operator(W, D, N, 1), flow.operator_by_svd(W, D, N, 1)
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(form - closed)) for form in others])) / jnp.linalg.norm(closed)
+
+
+def _slacks(
+    part: flow.RankOne, Z: Matrix, leading: flow.RankOne, numbers: bounds.Target, m: int, N: int
+) -> dict[str, Scalar]:
+    """What (33) and Lemma 18 leave: dL/dt by its definition (34)."""
+    overlap, W = numbers.value * flow.alignment(part, leading), flow.matrix(part)
+    loss_bound = bounds.loss_bound(part.value, overlap, numbers)
+    rate = -m * jnp.sum((W - flow.matrix(leading)) * flow.operator_of_rank_one(part, W - Z, N))
+    rate_bound = bounds.loss_rate_bound(part.value, overlap, numbers, m, N)
+    T_1, T_2 = bounds.value_error(part.value, overlap), bounds.misalignment(overlap, numbers)
+    largest = 2 * m * part.value ** (2 - 2 / N) * jnp.maximum(N * T_1, jnp.abs(overlap) * T_2)
+    loss = flow.loss(part, leading)
+    return {"loss_slack": (loss_bound - loss) / loss_bound, "rate_slack": (rate_bound - rate) / largest}
+
+
+def _pull(part: flow.RankOne, s: Scalar, Z: Matrix, N: int) -> Scalar:
+    """ds/dt / (m s^{2-2/N}) where the value is s."""
+    return flow.rank_one_field(part._replace(value=s), Z, 1.0, N).value / s ** (2 - 2 / N)
+
+
+# Theorem 8 ------------------------------------------------------------------------------------------------------------
+
+
+def _stationary(config: ConfigDict) -> Dynamics:
+    widths, m = config.net.widths, config.data.num_samples
+    r, q = min(widths), min(widths[0], widths[-1])
+    subsets = list(itertools.combinations(range(q), r))
+    chosen = jnp.asarray([[float(i in subset) for i in range(q)] for subset in subsets], config.precision)
+    dimension = sum(out * into for into, out in itertools.pairwise(widths))
+
+    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Target, Array]:
+        return _target(config, key, knobs), jnp.asarray(0, jnp.int32)
+
+    def observe(step: Array, target: Target, shared: tuple) -> dict[str, Array]:
+        (U, s, Vt), unit = jnp.linalg.svd(target.Z, full_matrices=False), m * target.numbers.value
+        key_gauge, key_start = jax.random.split(_at(target, step))
+        kept = jnp.where(step > 0, chosen[(step - 1) % len(subsets)], 0) * s
+        weights = _gauged(key_gauge, balanced_factorization((U * kept[None]) @ Vt, widths, rank=r))
+        gradient = jax.grad(flow.factor_loss)(weights, target.Z, m)
+        start = _normal_like(key_start, weights)
+        found = extreme_eigenvalues(hessian_product(flow.factor_loss, weights, target.Z, m), start, dimension)
+        size = jnp.maximum(jnp.maximum(jnp.abs(found.smallest), jnp.abs(found.largest)), unit)
+        least = m / 2 * jnp.sum(jnp.square(s[r:]))
+        values = jnp.linalg.svd(end_to_end(weights), compute_uv=False)
+        squares = [jnp.sum(jnp.square(G)) for G in jax.tree.leaves(gradient)]
+        return {
+            "gradient": jnp.sqrt(sum(squares, jnp.zeros_like(unit))) / unit,
+            "smallest": found.smallest / size,
+            "residual": found.residual_smallest / size,
+            "excess": (flow.factor_loss(weights, target.Z, m) - least) / (unit * target.numbers.value),
+            "rank": jnp.sum(values > 1e-9 * target.numbers.value).astype(unit.dtype),
+        }
+
+    return Dynamics(init, lambda step, target, shared: step + 1, observe)
+
+
+def _gauged(key: PRNGKey, weights: Weights) -> Weights:
+    """Another stationary point of the same product: G W_j and W_{j+1} G^{-1}, random invertible G, at each joint."""
+    layers = list(weights)
+    for joint, k in enumerate(jax.random.split(key, len(layers) - 1)):
+        d, (key_left, key_right, key_values) = layers[joint].shape[0], jax.random.split(k, 3)
+        left, right = (orthogonal(1.0)(k, (d, d), layers[joint].dtype) for k in (key_left, key_right))
+        values = jax.random.uniform(key_values, (d,), left.dtype, 0.5, 2.0)
+        layers[joint] = (left * values[None]) @ right @ layers[joint]
+        layers[joint + 1] = layers[joint + 1] @ (right.T / values[None]) @ left.T
+    return tuple(layers)
+
+
+def _normal_like(key: PRNGKey, weights: Weights) -> Weights:
+    keys = jax.random.split(key, len(weights))
+    return tuple(jax.random.normal(k, W.shape, W.dtype) for k, W in zip(keys, weights, strict=True))

@@ -1,0 +1,102 @@
+"""The figures of landscape and limits: where flows end, the Hessian at stationary points, the slack of the lemmas."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from experiments import plots
+from experiments.results import Group, groups
+
+__all__ = ["figures"]
+
+KINDS = {
+    "inside": "balanced, in $N_α$",
+    "negative": "mildly against $Z_1$",
+    "opposite": "exactly against Z",
+    "unbalanced": "unbalanced",
+}
+
+
+def figures(results: xr.DataTree) -> dict[str, Figure]:
+    """A figure for each study that was run."""
+    found = groups(results)
+    flowing = [g for g in found if g.config.study == "convergence" and g.config.start.rank == 1]
+    states = [g for g in found if g.config.study == "states"]
+    points = [g for g in found if g.config.study == "stationary"]
+    drawn = {}
+    if flowing:
+        drawn["convergence"] = _convergence(flowing)
+    if states:
+        drawn["lemmas"] = _lemmas(states)
+    if points:
+        drawn["stationary"] = _stationary(points)
+    return drawn
+
+
+def _convergence(flowing: list[Group]) -> Figure:
+    """A panel for each kind of start: every member's distance to Z_1 on the clock, a colour for each depth."""
+    kinds = [kind for kind in KINDS if any(g.config.start.kind == kind for g in flowing)]
+    drawn = plots.figure(3.4 * len(kinds), 3.4)
+    row = drawn.subplots(1, len(kinds), squeeze=False)[0]
+    for axes, kind in zip(row, kinds, strict=True):
+        for g in (g for g in flowing if g.config.start.kind == kind):
+            depth = len(g.config.net.widths) - 1
+            # Against Z the distance stays at s_Z, and what goes to 0 is W.
+            seen = "value" if kind == "opposite" else "distance"
+            lines = g.data[seen].stack(member=["seed", *g.knobs]).transpose("member", "step").values
+            x = g.data["clock"].stack(member=["seed", *g.knobs]).isel(member=0).values
+            colour = plots.COLOURS[(depth - 2) % len(plots.COLOURS)]
+            axes.semilogy(x, np.maximum(lines, plots.LOG_FLOOR).T, color=colour, linewidth=0.5, alpha=0.5)
+            axes.plot([], [], color=colour, label=f"N = {depth}: {len(lines)} starts")
+        axes.set_title(KINDS[kind])
+        axes.set_xlabel("clock x = m $s_Z^{2−2/N}$ t")
+        axes.set_ylabel("s / $s_Z$" if kind == "opposite" else "‖$Z_1$ − W‖ / $s_Z$")
+        axes.legend(fontsize=7)
+    return drawn
+
+
+def _lemmas(states: list[Group]) -> Figure:
+    """Histograms of what the inequalities leave: nothing may lie left of 0."""
+    panels = {
+        "loss_slack": "(33): slack over the bound",
+        "rate_slack": "Lemma 18: slack over its largest term",
+        "turning": "Lemma 23: rate of $u^T Z_1 v$ in $N_α$",
+    }
+    drawn = plots.figure(3.5 * len(panels), 3.2)
+    for axes, (name, title) in zip(drawn.subplots(1, len(panels)), panels.items(), strict=True):
+        values = {len(g.config.net.widths) - 1: g.data[name].values.ravel() for g in states}
+        bins = np.linspace(min(0.0, *(v.min() for v in values.values())), max(v.max() for v in values.values()), 40)
+        for colour, (depth, v) in zip(plots.COLOURS, values.items(), strict=False):
+            axes.hist(v, bins=list(bins), histtype="step", color=colour, label=f"N = {depth}, {v.size} states")
+        axes.axvline(0, color="black", linestyle="--", linewidth=1.0)
+        axes.set_title(title)
+        axes.set_ylabel("states")
+        axes.legend(fontsize=7)
+    return drawn
+
+
+def _stationary(points: list[Group]) -> Figure:
+    """Every stationary point: its loss above the global minimum, and the smallest eigenvalue of its Hessian."""
+    drawn = plots.figure(7.5, 4.0)
+    axes = drawn.subplots()
+    for colour, marker, g in zip(plots.COLOURS, "osD^vP", points, strict=False):
+        widths = ", ".join(map(str, g.config.net.widths))
+        for label, excess, smallest, face in _classes(g, colour):
+            axes.plot(
+                excess, smallest, marker, color=colour, markerfacecolor=face, markersize=5, label=f"({widths}) {label}"
+            )
+    axes.axhline(0, color="black", linestyle="--", linewidth=1.0)
+    axes.set_xlabel("($L_N$ − global minimum) / (m $s_Z^2$)")
+    axes.set_ylabel("smallest eigenvalue / largest")
+    axes.set_title("stationary points of linear networks, by widths $(d_x, …, d_y)$")
+    drawn.legend(loc="outside right center", fontsize=7)
+    return drawn
+
+
+def _classes(g: Group, colour: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, str]]:
+    excess, smallest = (g.data[name].values for name in ("excess", "smallest"))
+    full = g.data["rank"].values == min(g.config.net.widths)
+    yield "full rank", excess[full], smallest[full], colour
+    yield "0", excess[..., 0].ravel(), smallest[..., 0].ravel(), "none"

@@ -1,0 +1,169 @@
+"""The figures of the induced flow: Figure 1 of Eftekhari 2020 with Theorem 20's bounds, one clock, nearby rates."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments import plots
+from experiments.results import Group, groups
+
+__all__ = ["figures"]
+
+MARKERS = "osD^v"
+
+
+class Panel(NamedTuple):
+    """The members of the first seed at one s_Z, and what that s_Z is called."""
+
+    name: str
+    data: xr.Dataset
+
+
+def figures(results: xr.DataTree) -> dict[str, Figure]:
+    """Figure 1 in seconds, the same on the clock x, and how loose Theorem 20 is with a second singular value."""
+    found = groups(results)
+    timed = [g for g in found if g.config.study == "time"]
+    single = [g for g in found if g.config.study == "clock" and g.config.data.num_outputs == 1]
+    several = [g for g in found if g.config.data.num_outputs > 1 and g.config.data.gap_unit == "largest"]
+    drawn = {}
+    if timed:
+        drawn["distance"] = _distances(timed)
+    if single:
+        drawn["clock"] = _clock(single, timed)
+    if several:
+        drawn["bounds"] = _bounds(several)
+    return drawn
+
+
+def _distances(timed: list[Group]) -> Figure:
+    """Figure 1: a panel for each s_Z, a colour for each depth; tau, Euler's method and the bounds of Theorem 20."""
+    step = max(_euler_step(g) for g in timed)
+    panels = [panel for g in timed if _euler_step(g) == step for panel in _panels(g)]
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    drawn = plots.figure(3.6 * columns, 3.0 * rows + 0.7)
+    grid = drawn.subplots(rows, columns, squeeze=False).ravel()
+    for axes, panel in zip(grid, panels, strict=False):
+        _distance(axes, panel)
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    depths = [(colour, "-", f"N = {depth:g}") for colour, depth in _coloured(panels[0])]
+    others = [("black", "--", "bound of Theorem 20, as proved"), ("0.4", ":", f"explicit Euler, step {step:g} s")]
+    handles = [Line2D([], [], color=c, linestyle=style, label=label) for c, style, label in depths + others]
+    handles.append(Line2D([], [], color="black", marker="o", linestyle="", markersize=4, label="τ: s = √6 $s_Z$"))
+    drawn.legend(handles=handles, loc="outside upper center", ncols=4)
+    return drawn
+
+
+def _distance(axes: Axes, panel: Panel) -> None:
+    for colour, depth in _coloured(panel):
+        member = panel.data.sel(depth=depth).isel(step=slice(1, None))
+        t, distance = member["seconds"].values, member["distance"].values
+        axes.loglog(t, distance, color=colour)
+        axes.loglog(t, distance * np.exp(-member["excess"].values / 2), "--", color=colour, linewidth=0.9)
+        axes.loglog(t, member["euler_distance"].values, ":", color="0.4", linewidth=1.0)
+        tau = float(member["tau"].isel(step=-1))
+        if tau > 0:
+            there = np.exp(np.interp(np.log(tau), np.log(t), np.log(distance)))
+            axes.loglog(tau, there, "o", color=colour, markersize=4)
+    axes.set_title(panel.name)
+    axes.set_xlabel("time t (s)")
+    axes.set_ylabel("‖Z − W‖ / $s_Z$")
+
+
+def _clock(single: list[Group], timed: list[Group]) -> Figure:
+    """Every s_Z on one clock; the nearby rate by depth; how far Euler's method is off."""
+    drawn = plots.figure(11.0, 3.9)
+    left, middle, right = drawn.subplots(1, 3)
+    panels = [panel for g in single for panel in _panels(g)]
+    for panel, style in zip(panels, ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 3))), strict=False):
+        for colour, depth in _coloured(panel):
+            member = panel.data.sel(depth=depth).isel(step=slice(1, None))
+            left.loglog(member["clock"], member["distance"], color=colour, linestyle=style)
+    for colour, depth in _coloured(panels[0]):
+        left.plot([], [], color=colour, label=f"N = {depth:g}")
+    left.set_title(f"{len(panels)} targets $s_Z$ on one clock")
+    left.set_xlabel("clock x = m $s_Z^{2−2/N}$ t")
+    left.set_ylabel("‖Z − W‖ / $s_Z$")
+    left.legend()
+    _rates(middle, panels)
+    colours = dict(zip((panel.name for panel in panels), plots.COLOURS, strict=False))
+    _euler(right, [g for g in timed if g.config.data.law == "spectrum"], colours)
+    return drawn
+
+
+def _rates(axes: Axes, panels: list[Panel]) -> None:
+    for colour, marker, panel in zip(plots.COLOURS, MARKERS, panels, strict=False):
+        end = panel.data.isel(step=-1)
+        axes.semilogy(end["depth"], end["rate_law"], "--", color=colour, linewidth=1.0)
+        axes.semilogy(end["depth"], end["rate"], marker, color=colour, markersize=5, label=panel.name)
+    x = float(panels[0].data["clock"].isel(step=-1).max())
+    axes.plot([], [], "--", color="black", linewidth=1.0, label="m $s_Z^{2−2/N}$")
+    axes.set_title(f"nearby rate, at x = {x:g}")
+    axes.set_xlabel("depth N")
+    axes.set_ylabel("rate of ‖Z − W‖ (1/s)")
+    axes.set_ylim(bottom=axes.get_ylim()[0] / 20)
+    axes.legend(fontsize=7, ncols=2, loc="lower left")
+
+
+def _euler(axes: Axes, timed: list[Group], colours: dict[str, str]) -> None:
+    """The largest distance of Euler's method from the flow by depth, for every s_Z and step."""
+    steps = sorted({_euler_step(g) for g in timed}, reverse=True)
+    for g in timed:
+        style = ("-", ":")[min(1, steps.index(_euler_step(g)))]
+        for marker, panel in zip(MARKERS[1:], _panels(g), strict=False):
+            colour = colours.get(panel.name, "black")
+            most = panel.data["euler"].max("step")
+            label = panel.name if style == "-" else None
+            axes.semilogy(most["depth"], most, style + marker, color=colour, markersize=4, label=label)
+    for step, style in zip(steps, ("-", ":"), strict=False):
+        axes.plot([], [], style, color="black", label=f"step {step:g} s")
+    axes.set_title("explicit Euler against the flow")
+    axes.set_xlabel("depth N")
+    axes.set_ylabel("largest ‖$W_{Euler}$ − W‖ / $s_Z$")
+    axes.set_ylim(top=axes.get_ylim()[1] * 30)
+    axes.legend(fontsize=7, ncols=2, loc="upper left")
+
+
+def _bounds(several: list[Group]) -> Figure:
+    """Of d_y = 3: the distance and the bound along the clock, for the largest gamma_Z."""
+    drawn = plots.figure(5.0 * len(several), 4.2)
+    row = drawn.subplots(1, len(several), squeeze=False)[0]
+    for axes, g in zip(row, several, strict=True):
+        data = g.data.isel(seed=0, gap=-1, scale=0)
+        for colour, depth in zip(plots.COLOURS, data["depth"].values, strict=False):
+            member = data.sel(depth=depth).isel(step=slice(1, None))
+            gamma = float(member["gamma"].isel(step=-1))
+            axes.loglog(member["clock"], member["distance"], color=colour, label=f"N = {depth:g}, γ = {gamma:.2g}")
+            bound = member["distance"] * np.exp(-member["excess"] / 2)
+            axes.loglog(member["clock"], bound, "--", color=colour, linewidth=0.9)
+        axes.plot([], [], "--", color="black", linewidth=0.9, label="bound of Theorem 20")
+        start, beta = g.config.start.ratio, g.config.bound.beta
+        axes.set_title(f"$d_y$ = {g.config.data.num_outputs}, $s_0$ = {start:g} $s_Z$, β = {beta:g}")
+        axes.set_xlabel("clock x = m $s_Z^{2−2/N}$ t")
+        axes.set_ylabel("‖$Z_1$ − W‖ / $s_Z$")
+        axes.legend(fontsize=7.5, loc="lower left")
+    return drawn
+
+
+def _panels(g: Group) -> Iterator[Panel]:
+    """One panel for each s_Z, of the first seed."""
+    data = g.data.isel(seed=0)
+    for scale in data["scale"].values if "scale" in g.knobs else (None,):
+        chosen = data if scale is None else data.sel(scale=scale)
+        name = f"$s_Z$ = {float(chosen['target_value'].isel(step=0, depth=0)):.3g}"
+        yield Panel(f"{name} (Y ~ N(0, 1))" if g.config.data.law == "gaussian" else name, chosen)
+
+
+def _euler_step(g: Group) -> float:
+    """Seconds of one step of Euler's method."""
+    return g.config.opt.interval / g.config.opt.substeps
+
+
+def _coloured(panel: Panel) -> Iterator[tuple[str, float]]:
+    return zip(plots.COLOURS, (float(depth) for depth in panel.data["depth"].values), strict=False)

@@ -1,0 +1,92 @@
+"""The figures of Theorem A.2, its two phases, and of Corollary 2.6, the test error over the noise."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments import plots
+from experiments.inverse_problems import Run, runs
+from experiments.inverse_theorem_claims import lower_bound, upper_bound
+from lawlib.theory import inverse_problems as theory
+
+__all__ = ["figures"]
+
+
+def figures(results: xr.DataTree) -> dict[str, Figure]:
+    """The errors over time with the theorem's bounds, and the test error over sigma with the corollary's."""
+    found = runs(results)
+    regularized = [run for run in found if run.decay > 0]
+    return {"phases": _phases(regularized), "robustness": _robustness(found)}
+
+
+def _phases(family: Sequence[Run]) -> Figure:
+    drawn = plots.figure(12.0, 4.0)
+    drawn.suptitle(_title(family[0]))
+    first, second, ends = drawn.subplots(1, 3)
+    for colour, run in zip(plots.COLOURS, family, strict=False):
+        t = np.minimum(run.data.step.values, run.last("stopping_time").max())
+        for axes, name in ((first, "regression_error"), (second, "off_subspace_error")):
+            values = run.all(name)
+            axes.plot(t, np.median(values, axis=0), color=colour, label=f"d_w = {run.config.net.width}")
+            axes.fill_between(t, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+        size, values = run.config.net.width, run.last("off_subspace_error")
+        ends.loglog(np.full(len(values), size), values, "o", color=colour, markersize=4)
+    _first_phase(first, family[0])
+    second.set(xlabel="step t, to T", ylabel="off-subspace error ‖W P⊥‖", yscale="log")
+    sizes = np.asarray([run.config.net.width for run in family], float)
+    ends.loglog(sizes, sizes**-theory.OFF_SUBSPACE_EXPONENT, "k--", linewidth=1.0, label="bound $d_w^{-3/2}$ (32)")
+    ends.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    ends.set_xticks([], minor=True)
+    ends.set(xlabel="width $d_w$", ylabel="off-subspace error at T")
+    for axes in (first, second, ends):
+        axes.legend()
+    return drawn
+
+
+def _first_phase(axes: Axes, run: Run) -> None:
+    """The level that ends the first phase, and the rate that bounds it."""
+    config, gamma = run.config, float(np.median(run.last("accuracy")))
+    level = theory.first_phase_level(gamma=gamma, depth=config.net.depth)
+    about = {"depth": config.net.depth, "num_measurements": config.data.num_measurements, "smallest": 1.0}
+    rate = theory.rate_bound(step_size=float(np.median(run.last("step_size"))), **about)
+    t, start = np.geomspace(1, 200, 50), float(np.median(run.all("regression_error")[:, 0]))
+    axes.axhline(level, color="black", linestyle=":", linewidth=1.0, label="80γ/L: ends phase 1 (30a)")
+    axes.plot(t, start * rate**t, "k--", linewidth=1.0, label="rate bound (31)")
+    axes.axhline(gamma, color="grey", linestyle="-.", linewidth=1.0, label="γ")
+    axes.set(xlabel="step t", ylabel="regression error ‖WY − X‖_F/‖X‖_F", yscale="log")
+    axes.set_xscale("symlog", linthresh=1.0)
+
+
+def _robustness(found: Sequence[Run]) -> Figure:
+    """The widest network with weight decay, and the one without."""
+    drawn = plots.figure(7.0, 4.2)
+    axes = drawn.subplots()
+    regularized = max((run for run in found if run.decay > 0), key=lambda run: run.config.net.width)
+    plain = [run for run in found if run.decay == 0][:1]
+    noise = np.asarray(regularized.config.data.noise)
+    for colour, run, bound, name in (
+        *((plots.COLOURS[1], run, lower_bound, "lower bound (20)") for run in plain),
+        (plots.COLOURS[0], regularized, upper_bound, "upper bound (19)"),
+    ):
+        errors = run.last("test_error")
+        label = f"λ = {run.decay:g}, d_w = {run.config.net.width}"
+        axes.plot(noise, np.median(errors, 0), "o-", color=colour, markersize=3.5, label=label)
+        axes.fill_between(noise, errors.min(0), errors.max(0), color=colour, alpha=0.2, linewidth=0)
+        axes.plot(noise, np.median(bound(run), 0), "--", color=colour, linewidth=1.0, label=f"{name}, constants 1")
+    axes.plot(noise, np.median(regularized.last("oracle_error"), 0), "k:", label="oracle map X Y⁺")
+    axes.set_xscale("symlog", linthresh=float(noise[noise > 0].min()))
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=0.3 * float(np.median(regularized.last("test_error"), 0).min()))
+    axes.set(xlabel="noise σ in every measurement", ylabel="test error E‖W y − x‖, ‖x‖ = 1")
+    axes.set_title(_title(regularized), fontsize=9.0)
+    axes.legend()
+    return drawn
+
+
+def _title(run: Run) -> str:
+    net, data, opt = run.config.net, run.config.data, run.config.opt
+    sizes = f"ntk: d = {data.dimension}, m = {data.num_measurements}, s = {data.subspace_dimension}, L = {net.depth}"
+    return f"{sizes}, λ = {run.decay:g}, η = {opt.step_size:g} m/(Lσ²_max); {run.config.num_seeds} seeds"

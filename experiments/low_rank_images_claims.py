@@ -1,0 +1,170 @@
+"""The claims of low-rank MLPs on real images: Figures 6 and 14 of Xu et al. 2026, and what lies beyond them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from experiments.claims import Claim, judge, not_run, report
+from experiments.results import Group, groups
+
+__all__ = ["TITLES", "claims", "form"]
+
+PAPER = "Xu et al. 2026"
+TITLES = {"gelu": "GELU", "silu": "SiLU", "elu": "ELU", "tanh": "tanh", "relu": "ReLU", "leaky_relu": "Leaky ReLU"}
+# The step size times the images, and the images, from which on the bounds were stated.
+HEAT, LEAST_IMAGES = 0.5, 10_000
+POINTS = 0.03
+WORSE = 1.3
+# 1/2 ||f - Y||^2 of one image where the network says nothing.
+SILENT = 0.5
+# Accuracies at which the speeds of two starts are compared, as shares of what the full network ends with.
+SHARES = (0.9, 0.97)
+
+
+def claims(results: xr.DataTree) -> list[Claim]:
+    """The verdict on the figure that the config names as its study."""
+    found = groups(results)
+    return list({"low_rank": _low_rank, "angle": _angle}[found[0].config.study](found))
+
+
+def form(group: Group) -> str:
+    """What a variant is: full, random, s_big, or s_big_batch where its gradient is that of a few images."""
+    net = group.config.net
+    return f"s_big_{net.gradient}" if net.form == "s_big" and net.gradient == "batch" else net.form
+
+
+# Figure 6 -------------------------------------------------------------------------------------------------------------
+
+
+def _low_rank(found: Sequence[Group]) -> Iterator[Claim]:
+    """S_big ends where the full network ends, a random subspace does not; one batch against all images."""
+    for name in dict.fromkeys(group.config.net.activation for group in found):
+        family = {form(group): group for group in found if group.config.net.activation == name}
+        title, steps = TITLES[name], found[0].config.opt.num_steps
+        about: dict[str, Any] = {"paper": PAPER, "figure": "Fig. 6"}
+        kept = f"{title}, step {steps}: test accuracy, S_big less full"
+        yield _of(family, ("full", "s_big"), _kept, statement=kept, relation=">=", bound=-POINTS, id="F6", **about)
+        lost = f"{title}, step {steps}: test loss, random subspace over the larger of full and S_big"
+        forms = ("full", "s_big", "random")
+        yield _of(family, forms, _lost, statement=lost, relation=">=", bound=WORSE, id="F6", **about)
+        for which, group in family.items():
+            yield from _ends(group, f"{title}, {which}, step {steps}", "F6", **about)
+        yield from _beyond(family, title)
+
+
+def _beyond(family: dict[str, Group], title: str) -> Iterator[Claim]:
+    """S_big from one batch of images against S_big from all."""
+    about: dict[str, Any] = {"id": "beyond", "paper": PAPER, "figure": "Section 5.1.2, the conjecture"}
+    if not {"full", "s_big", "s_big_batch"} <= family.keys():
+        return
+    values = _last(family["s_big"], "test_accuracy") - _last(family["s_big_batch"], "test_accuracy")
+    statement = f"{title}: final test accuracy, S_big from all images less S_big from one batch"
+    yield report(statement=statement, values=values, **about)
+    for share in SHARES:
+        goal = share * float(np.mean(_last(family["full"], "test_accuracy")))
+        for which in ("full", "s_big", "s_big_batch"):
+            steps = _first_step(family[which], goal)
+            statement = f"{title}, {which}: steps to {share:.0%} of the full network's final test accuracy"
+            reached = steps[np.isfinite(steps)]
+            if reached.size == steps.size:
+                yield report(statement=statement, values=steps, **about)
+            else:
+                reason = f"{steps.size - reached.size} of {steps.size} members do not get there"
+                yield not_run(kind="report", statement=statement, reason=reason, **about)
+
+
+def _kept(full: Group, s_big: Group) -> np.ndarray:
+    return _last(s_big, "test_accuracy") - _last(full, "test_accuracy")
+
+
+def _lost(full: Group, s_big: Group, random: Group) -> np.ndarray:
+    """Over the others' loss; a member that stays where it began has not left it, and counts as infinitely worse."""
+    best = np.maximum(_last(full, "test_loss"), _last(s_big, "test_loss"))
+    ratio, stays = _last(random, "test_loss") / best, _last(random, "test_loss") >= 0.98 * SILENT
+    return np.where(stays, np.inf, ratio)
+
+
+# Figure 14 ------------------------------------------------------------------------------------------------------------
+
+
+def _angle(found: Sequence[Group]) -> Iterator[Claim]:
+    """Near S_big the low-rank network ends as in it; at a right angle it never begins."""
+    (group,) = found
+    steps, title = group.config.opt.num_steps, TITLES[group.config.net.activation]
+    accuracy, loss = (group.data[name].isel(step=-1) for name in ("test_accuracy", "test_loss"))
+    about: dict[str, Any] = {"id": "F14", "paper": PAPER, "figure": "Fig. 14", "diverged": group.diverged}
+    straight = accuracy.sel(angle=0.0)
+    for angle in group.data.angle.values:
+        at = f"{title}, psi = {angle:g} degrees, step {steps}"
+        less = (accuracy.sel(angle=angle) - straight).values
+        own = loss.sel(angle=angle).values
+        near = {"statement": f"{at}: test accuracy less that of psi = 0", "values": less}
+        if 0 < angle <= 30:
+            yield _law(group, relation=">=", bound=-POINTS, **near, **about)
+        elif angle == 75:
+            yield _law(group, relation="<=", bound=-POINTS, **near, **about)
+        elif angle == 90:
+            kept = {
+                "statement": f"{at}: test loss an image, against {SILENT} at the start",
+                "values": abs(own - SILENT),
+            }
+            yield _law(group, relation="<=", bound=0.02, **kept, **about)
+        elif angle > 0:
+            yield report(**near, **about)
+        yield report(statement=f"{at}: test accuracy", values=accuracy.sel(angle=angle).values, **about)
+    yield from _printed(group, accuracy, **about)
+
+
+def _printed(group: Group, accuracy: xr.DataArray, **about: Any) -> Iterator[Claim]:
+    """What the text says of 45 degrees and of 60 and 75."""
+    if not {0.0, 45.0} <= set(group.data.angle.values):
+        return
+    spread = abs(accuracy.sel(angle=45.0) - accuracy.sel(angle=0.0)).values
+    statement = "'nearly identical for all psi up to 45': |test accuracy less that of psi = 0| at 45 degrees"
+    yield report(statement=statement, values=spread, statistic="max", **about)
+
+
+# Verdicts -------------------------------------------------------------------------------------------------------------
+
+
+def _of(family: dict[str, Group], forms: Sequence[str], measure: Callable[..., np.ndarray], **verdict: Any) -> Claim:
+    about = {field: verdict[field] for field in ("id", "paper", "figure", "statement")}
+    if not set(forms) <= family.keys():
+        return not_run(kind="law", reason="this profile has no such variant", **about)
+    chosen = [family[which] for which in forms]
+    if not all(map(_is_ours, chosen)):
+        return not_run(kind="law", reason=f"stated from {LEAST_IMAGES} images and eta N = {HEAT} on", **about)
+    return judge(kind="law", values=measure(*chosen), diverged=sum(group.diverged for group in chosen), **verdict)
+
+
+def _law(group: Group, **verdict: Any) -> Claim:
+    about = {field: verdict[field] for field in ("id", "paper", "figure", "statement")}
+    if not _is_ours(group):
+        return not_run(kind="law", reason=f"stated from {LEAST_IMAGES} images and eta N = {HEAT} on", **about)
+    return judge(kind="law", **verdict)
+
+
+def _is_ours(group: Group) -> bool:
+    config = group.config
+    heat = config.opt.step_size * config.data.num_train
+    enough = config.data.num_train >= LEAST_IMAGES and config.net.depth == 4 and config.net.scale == 0.1
+    return enough and heat >= 0.99 * HEAT and config.opt.num_steps >= 300
+
+
+def _ends(group: Group, at: str, id: str, **about: Any) -> Iterator[Claim]:
+    for name, words in (("test_accuracy", "test accuracy"), ("test_loss", "test loss an image")):
+        values = _last(group, name)
+        yield report(statement=f"{at}: {words}", values=values, id=id, diverged=group.diverged, **about)
+
+
+def _last(group: Group, name: str) -> np.ndarray:
+    return group.data[name].isel(step=-1).values.ravel()
+
+
+def _first_step(group: Group, goal: float) -> np.ndarray:
+    """The first step seen with this test accuracy, infinite where there is none."""
+    there = group.data.test_accuracy >= goal
+    steps = xr.where(there.any("step"), group.data.step.isel(step=there.argmax("step")), np.inf)
+    return np.asarray(steps, float).ravel()

@@ -1,0 +1,87 @@
+"""Curvature of a loss without its Hessian: extreme eigenvalues of a symmetric map known by its products alone."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from matfree import decomp
+
+from lawlib.types import Array, Bool, Float, PyTree, Scalar
+
+__all__ = ["Extremes", "extreme_eigenvalues", "hessian_product"]
+
+
+class Extremes(NamedTuple):
+    """The smallest and largest Ritz value of a symmetric map A, and their residuals ||A y - theta y||, ||y|| = 1.
+
+    An eigenvalue of A lies within the residual of each value; both values lie between A's extreme eigenvalues.
+    """
+
+    smallest: Scalar
+    largest: Scalar
+    residual_smallest: Scalar
+    residual_largest: Scalar
+
+
+def hessian_product(loss: Callable[..., Scalar], weights: PyTree, *data: PyTree) -> Callable[[PyTree], PyTree]:
+    """The map v -> H v of the Hessian H of ``loss(weights, *data)`` in the weights; v is a pytree like the weights."""
+    return jax.linearize(lambda weights: jax.grad(loss)(weights, *data), weights)[1]
+
+
+def extreme_eigenvalues(product: Callable[[PyTree], PyTree], start: PyTree, num_products: int) -> Extremes:
+    """The extreme eigenvalues of the symmetric map v -> product(v), by Lanczos iteration from ``start``.
+
+    Ritz values of the Krylov space of ``start``, a pytree of any shapes (not 0: that gives NaN), with full
+    reorthogonalization; ``num_products`` is cut to the dimension, where the values are exact for a generic start.
+    A Krylov space that is exhausted earlier ends the iteration: what lies in no such space is not seen. Two more
+    products measure the residuals (Lanczos 1950; Golub and Van Loan, Matrix Computations, ch. 10).
+
+    Raises:
+        ValueError: num_products is not positive.
+    """
+    if num_products < 1:
+        msg = f"num_products must be at least 1, got {num_products}"
+        raise ValueError(msg)
+    dimension = sum(leaf.size for leaf in jax.tree.leaves(start))
+    lanczos = decomp.tridiag_sym(min(num_products, dimension), materialize=False, custom_vjp=False)
+    found = lanczos(product, start)
+    diagonal, beside = found.J_small
+    values, vectors, reached = _ritz(diagonal, beside, dimension)
+    ends = jnp.stack([jnp.asarray(0), jnp.sum(reached) - 1])
+    thetas, coordinates = values[ends], vectors[:, ends]
+    residuals = [_residual(product, found.Q_tall, coordinates[:, i], reached, thetas[i]) for i in range(2)]
+    return Extremes(thetas[0], thetas[1], *residuals)
+
+
+def _ritz(diagonal: Float[Array, " k"], beside: Float[Array, " k-1"], dimension: int) -> tuple[Array, Array, Array]:
+    """Eigenvalues and vectors of the tridiagonal matrix up to where the Krylov space is exhausted, and that far."""
+    sizes = jnp.abs(jnp.concatenate([diagonal, beside]))
+    largest = jnp.max(jnp.where(jnp.isfinite(sizes), sizes, 0))
+    negligible = dimension * jnp.finfo(diagonal.dtype).eps * largest
+    # Beyond a vanished coefficient vectors are 0/0 or rounding; a NaN there compares as vanished.
+    reached = jnp.concatenate([jnp.ones(1, bool), jnp.cumprod(beside > negligible).astype(bool)])
+    # Above all others (a row sum is at most 3 largest), so that these come last.
+    diagonal = jnp.where(reached, diagonal, jnp.where(largest > 0, 4 * largest, 1))
+    beside = jnp.where(reached[1:], beside, 0)
+    values, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + jnp.diag(beside, 1) + jnp.diag(beside, -1))
+    return values, vectors, reached
+
+
+def _residual(
+    product: Callable, basis: PyTree, coordinates: Float[Array, " k"], reached: Bool[Array, " k"], theta: Scalar
+) -> Scalar:
+    """||A y - theta y|| / ||y|| of the Ritz vector with these coordinates in the basis, whose leading axis is k."""
+    coordinates = jnp.where(reached, coordinates, 0)
+
+    def combine(vectors: Array) -> Array:
+        used = jnp.where(reached.reshape(-1, *[1] * (vectors.ndim - 1)), vectors, 0)
+        return jnp.tensordot(coordinates, used, axes=1, precision="highest")
+
+    y = jax.tree.map(combine, basis)
+    off = jax.tree.map(lambda Ay, y: Ay - theta * y, product(y), y)
+    return _norm(off) / _norm(y)
+
+
+def _norm(vector: PyTree) -> Scalar:
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(vector)))

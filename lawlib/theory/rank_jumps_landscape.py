@@ -1,0 +1,199 @@
+"""The landscape of L2-regularized deep linear networks on the 2x2 completion problem, exactly.
+
+A* = [[1, *], [eps, 1]] has N = 3 observed entries. Critical points of L_lambda are balanced, so they are those of
+
+    C_lambda(A) = 1/(2N) sum over observed (A*_ij - A_ij)^2 + lambda L sum_i s_i(A)^{2/L},   L >= 3,
+
+over the matrices of one rank (Wang and Jacot 2024, Propositions A.1 and A.2). Beside A = 0 they form two curves. Let
+s_1 >= s_2 = rho s_1 be the singular values and u the slope of the leading singular vector, which exchanges with its
+partner as the two diagonal entries do (A_00 = A_11). Stationarity then reads
+
+    s_1 = (eps + 1/u - u) (1 + u^2) / (1 - rho u^2),
+    2 N lambda s_1^{2/L - 1} = u (u^2 - rho - eps (1 + rho) u) / (1 - rho u^2),
+    rho = 0 for rank 1,   rho = u^{2L/(L-2)} for rank 2,
+
+which gives lambda, and A_01 = eps + 1/u - u, as functions of u. As lambda grows the minimum of that rank meets a saddle
+at the largest lambda of the curve, and ceases to exist.
+
+A fourth minimum is not in the paper, which knows of 0, one of rank 1 and one of rank 2: a rank 1 that fills A_01 with
+the wrong sign, at the price of A_10 = eps. It is the rank-1 minimum for -eps with both off-diagonal signs changed.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lawlib.types import Array, Bool, Float, Matrix, Scalar
+
+__all__ = ["Fold", "Minimum", "last_offdiagonal", "last_ridge", "local_minimum", "shrunk"]
+
+Number = Scalar | float
+NUM_OBSERVED = 3
+# Of the curve, between which its largest lambda is then found by bisection.
+NUM_POINTS = 513
+BISECTIONS = 60
+
+
+class Fold(NamedTuple):
+    """Where a local minimum meets a saddle: the ridge, and s_2/s_1 there."""
+
+    ridge: Scalar
+    ratio: Scalar
+
+
+class Minimum(NamedTuple):
+    """A local minimum of C_lambda: the matrix, s_1 >= s_2, and whether it exists (NaN and False where it does not)."""
+
+    matrix: Float[Array, "2 2"]
+    singular_values: Float[Array, " 2"]
+    exists: Bool[Array, ""]
+
+
+class _Point(NamedTuple):
+    ridge: Scalar
+    largest: Scalar
+    ratio: Scalar
+
+
+def last_ridge(offdiagonal: Number, *, depth: int, rank: int, fill_sign: int = 1) -> Fold:
+    """The largest lambda at which C_lambda has a local minimum of rank 1 or 2, eps = offdiagonal; see the module.
+
+    A_01 > 0 there; fill_sign = -1 is for the other minimum of rank 1, with A_01 < 0.
+
+    Units of L_lambda = C + lambda ||theta||^2. 0 for rank 2 where there is no such minimum at any lambda > 0: for eps
+    above 1/2 at L = 3 and 1/sqrt(8) at L = 4.
+
+    Raises:
+        ValueError: depth < 3, rank not 1 or 2, fill_sign not 1 (or -1 for rank 1), or an offdiagonal that is a number
+            and not positive.
+    """
+    _check(offdiagonal, depth, rank, fill_sign)
+    eps, top = _fold(fill_sign * offdiagonal, depth, rank)
+    point = _point(top, eps, depth, rank)
+    return Fold(jnp.maximum(point.ridge, 0), point.ratio)
+
+
+def local_minimum(offdiagonal: Number, ridge: Number, *, depth: int, rank: int, fill_sign: int = 1) -> Minimum:
+    """The local minimum of C_lambda of rank 1 or 2, lambda = ridge > 0 in units of C + lambda ||theta||^2.
+
+    The sign of A_01 is fill_sign: 1, or -1 for the other minimum of rank 1.
+
+    Raises:
+        ValueError: depth < 3, rank not 1 or 2, fill_sign not 1 (or -1 for rank 1), or an offdiagonal or ridge that is
+            a number and not positive.
+    """
+    _check(offdiagonal, depth, rank, fill_sign)
+    _require_positive("ridge", ridge)
+    eps, top = _fold(fill_sign * offdiagonal, depth, rank)
+    ridge = jnp.asarray(ridge, eps.dtype)
+    # From the fold to where the minimum of that rank fits the data, lambda falls to 0.
+    fitted = jnp.maximum(eps, 0) if rank == 1 else jnp.ones_like(eps)
+    u = _bisected(lambda u: _point(u, eps, depth, rank).ridge - ridge, top, fitted)
+    point, exists = _point(u, eps, depth, rank), _point(top, eps, depth, rank).ridge >= ridge
+    s, rho, scale = point.largest, point.ratio, 1 + u**2
+    diagonal, corner = (1 + rho) * s * u / scale, s * (u**2 - rho) / scale
+    fill = eps + 1 / u - u
+    matrix = jnp.stack([diagonal, fill_sign * fill, fill_sign * corner, diagonal]).reshape(2, 2)
+    nan = jnp.asarray(jnp.nan, eps.dtype)
+    return Minimum(jnp.where(exists, matrix, nan), jnp.where(exists, jnp.stack([s, rho * s]), nan), exists)
+
+
+def last_offdiagonal(ridge: Number, *, depth: int) -> Scalar:
+    """The largest eps at which C_lambda has a local minimum of rank 2, lambda = ridge; 0 where none has.
+
+    Raises:
+        ValueError: depth < 3, or a ridge that is a number and not positive.
+    """
+    _check(1.0, depth, 2)
+    _require_positive("ridge", ridge)
+    ridge = jnp.asarray(ridge, ridge.dtype if isinstance(ridge, jax.Array) else float)
+    return _bisected(
+        lambda eps: last_ridge(eps, depth=depth, rank=2).ridge - ridge, jnp.zeros_like(ridge), ridge * 0 + 1
+    )
+
+
+def shrunk(matrix: Matrix, ridge: Number, *, depth: int) -> Matrix:
+    """argmin_B 1/2 ||A - B||_F^2 + mu L sum_i s_i(B)^{2/L}, A = matrix, mu = ridge: a proximal step on R(.; L).
+
+    Each singular value y becomes 0 or the larger root x of x + 2 mu x^{2/L - 1} = y, whichever is better. A descent
+    on C with these steps minimizes C_lambda itself, and reaches lower ranks exactly.
+
+    Raises:
+        ValueError: depth < 3.
+    """
+    _check(1.0, depth, 1)
+    U, y, Vt = jnp.linalg.svd(matrix, full_matrices=False)
+    x, q = y, 2 / depth - 1
+
+    def newton(_: Array, x: Array) -> Array:
+        # Convex in x: from y the iterates fall to the larger root, and below the turning point if there is none.
+        x = jnp.maximum(x, jnp.finfo(x.dtype).tiny)
+        residual, slope = x + 2 * ridge * x**q - y, 1 + 2 * ridge * q * x ** (q - 1)
+        return jnp.where(slope > 0, x - residual / slope, 0)
+
+    x = lax.fori_loop(0, 30, newton, x)
+    kept = (x > 0) & (jnp.square(x - y) / 2 + ridge * depth * jnp.maximum(x, 0) ** (2 / depth) < jnp.square(y) / 2)
+    return jnp.matmul(U * jnp.where(kept, x, 0)[None, :], Vt, precision="highest")
+
+
+def _point(u: Scalar, eps: Scalar, depth: int, rank: int) -> _Point:
+    """The critical point of slope u: lambda (negative where there is none), s_1 and rho."""
+    rho = jnp.zeros_like(u) if rank == 1 else u ** (2 * depth / (depth - 2))
+    divisor = 1 - rho * u**2
+    s = (eps + 1 / u - u) * (1 + u**2) / divisor
+    force = u * (u**2 - rho - eps * (1 + rho) * u) / divisor
+    return _Point(force * s ** (1 - 2 / depth) / (2 * NUM_OBSERVED), s, rho)
+
+
+def _fold(offdiagonal: Number, depth: int, rank: int) -> tuple[Scalar, Scalar]:
+    """Eps as an array, and the slope u at which lambda is largest."""
+    eps = jnp.asarray(offdiagonal, offdiagonal.dtype if isinstance(offdiagonal, jax.Array) else float)
+    # Rank 1: lambda > 0 between the fit u = eps and s_1 = 0. Rank 2: rho < 1.
+    zero = jnp.zeros_like(eps)
+    low, high = (jnp.maximum(eps, 0), (eps + jnp.sqrt(eps**2 + 4)) / 2) if rank == 1 else (zero, zero + 1)
+    grid = low + (high - low) * (jnp.arange(1, NUM_POINTS, dtype=eps.dtype) / NUM_POINTS)
+
+    def ridge(u: Scalar) -> Scalar:
+        return _point(u, eps, depth, rank).ridge
+
+    at = jnp.argmax(jax.vmap(ridge)(grid))
+    gap = (high - low) / NUM_POINTS
+    # On the first or last point of the grid the neighbour would be outside of the curve.
+    below, above = jnp.maximum(grid[at] - gap, grid[0]), jnp.minimum(grid[at] + gap, grid[-1])
+    return eps, _bisected(jax.grad(ridge), below, above)
+
+
+def _bisected(function: Callable[[Scalar], Scalar], positive: Scalar, negative: Scalar) -> Scalar:
+    """Where a function changes its sign, between a point where it is positive and one where it is not."""
+
+    def halve(_: Array, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+        positive, negative = ends
+        middle = (positive + negative) / 2
+        above = function(middle) > 0
+        return jnp.where(above, middle, positive), jnp.where(above, negative, middle)
+
+    positive, _ = lax.fori_loop(0, BISECTIONS, halve, (positive, negative))
+    return positive
+
+
+def _check(offdiagonal: Number, depth: int, rank: int, fill_sign: int = 1) -> None:
+    if depth < 3:
+        msg = f"depth must be at least 3, since C_lambda is convex at 2 layers, got {depth}"
+        raise ValueError(msg)
+    if rank not in (1, 2):
+        msg = f"rank must be 1 or 2 for a matrix of 2x2 (at rank 0 the minimum is A = 0), got {rank}"
+        raise ValueError(msg)
+    if fill_sign != 1 and (rank, fill_sign) != (1, -1):
+        msg = f"fill_sign must be 1, or -1 for rank 1, got {fill_sign} for rank {rank}"
+        raise ValueError(msg)
+    _require_positive("offdiagonal", offdiagonal)
+
+
+def _require_positive(name: str, value: Number) -> None:
+    if isinstance(value, float | int) and not 0 < value < math.inf:
+        msg = f"{name} must be positive and finite, got {value}"
+        raise ValueError(msg)
