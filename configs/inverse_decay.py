@@ -15,7 +15,7 @@ Expect: plateaus of 1.0 to 1.2 lambda, within 1e-4 of the scalar minimizers; lam
 from ml_collections import ConfigDict, config_dict
 
 PROFILES = {
-    "smoke": {"num_seeds": 2, "width": 24, "cap": 20_000, "decays": (0.0, 3e-3, 1e-2), "rest": (1e-2,), "samples": 40},
+    "smoke": {"num_seeds": 2, "width": 24, "cap": 20_000, "decays": (0.0, 3e-3, 1e-2), "rest": (), "samples": 40},
     "cpu": {"num_seeds": 3, "width": 128, "cap": 800_000, "rest": (1e-3, 3e-3, 1e-2), "samples": 1000},
     "paper": {"num_seeds": 10, "width": 1000, "cap": 20_000_000, "rest": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)},
 }
@@ -76,7 +76,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
                 "opt.clock_decay": 1e-2,
                 "sweep.opt.weight_decay": size["decays"],
             },
-            {"name": "rest", "sweep.opt.weight_decay": size["rest"]},
+            *({"name": "rest", "sweep.opt.weight_decay": decays} for decays in [size["rest"]] if decays),
             *(() if profile == "smoke" else (printed,)),
             samples,
         ),

@@ -11,8 +11,10 @@ Expect: 1.3 times and more the error at relative noise 1 without decay, against 
 
 from ml_collections import ConfigDict, config_dict
 
+SIZES = {"dimension": 200, "num_measurements": 100, "subspace_dimension": 5, "num_samples": 300, "depth": 5}
+SMALL = {"dimension": 24, "num_measurements": 16, "subspace_dimension": 2, "num_samples": 40, "depth": 3}
 PROFILES = {
-    "smoke": {"num_seeds": 2, "width": 24, "num_steps": 100, "step_size": 1e-2, "tests": 20},
+    "smoke": {"num_seeds": 2, "width": 24, "num_steps": 100, "step_size": 1e-2, "tests": 20, "sizes": SMALL},
     "cpu": {"num_seeds": 3, "width": 128, "num_steps": 10_000, "step_size": 1e-2, "tests": 200},
     "paper": {"num_seeds": 10, "width": 400, "num_steps": 100_000, "step_size": 1e-3, "tests": 1000},
 }
@@ -21,7 +23,8 @@ BATCH = {"smoke": 0, "cpu": 1, "paper": 0}
 
 
 def get_config(profile: str = "cpu") -> ConfigDict:
-    size = PROFILES[profile]
+    size = {"sizes": SIZES} | PROFILES[profile]
+    sizes = dict(size["sizes"])
     return config_dict.create(
         experiment="inverse_recovery",
         name="",
@@ -29,14 +32,11 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         seed=0,
         num_seeds=size["num_seeds"],
         precision="float64",
-        net={"depth": 5, "width": size["width"], "parametrization": "fan_in"},
+        net={"depth": sizes.pop("depth"), "width": size["width"], "parametrization": "fan_in"},
         opt={"step_size": size["step_size"], "step_unit": "one", "weight_decay": 1e-2, "num_steps": size["num_steps"]},
         data={
-            "dimension": 200,
-            "num_measurements": 100,
-            "subspace_dimension": 5,
+            **sizes,
             "num_subspaces": 3,
-            "num_samples": 300,
             "condition_number": 1.0,
             "num_tests": size["tests"],
             "noise": (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),

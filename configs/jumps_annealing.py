@@ -17,7 +17,7 @@ of one seed jump at the same step from either kind of weights.
 
 from ml_collections import ConfigDict, config_dict
 
-PROFILES = {
+PROFILES: dict[str, dict] = {
     "smoke": {"num_seeds": 2, "branches": (600, 800), "offshoot": 200, "watch": 700, "control": 700, "save": 100},
     "cpu": {"num_seeds": 64, "branches": (1000, 2000, 3000, 5000, 8000, 12_000, 20_000), "watch": 26_000},
     "paper": {
@@ -30,7 +30,7 @@ FULL = {"offshoot": 8000, "control": 12_000, "save": 1000}
 
 
 def get_config(profile: str = "cpu") -> ConfigDict:
-    size = FULL | PROFILES[profile]
+    size: dict = FULL | PROFILES[profile]
     seeds, last = size["num_seeds"], max(size["branches"])
     long = {"schedule.branch": last, "schedule.offshoot_steps": 0, "opt.num_steps": last}
     short = long | {"num_seeds": min(seeds, 16), "schedule.branch": size["control"], "opt.num_steps": size["control"]}

@@ -20,11 +20,12 @@ from experiments.collapse_figures import figures
 from experiments.datasets import digits
 from experiments.members import number
 from experiments.results import Variable
+from lawlib.activations import ACTIVATIONS, LINEAR, Activation
 from lawlib.descent import Iterate, evaluated, sum_squared_error
 from lawlib.dynamics import Dynamics, Knobs, until
 from lawlib.initializers import fan_in_normal, fan_in_uniform, orthogonal, orthogonal_weights
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.networks.mlp import ACTIVATIONS, LINEAR, Activation, apply, hidden_features
+from lawlib.networks.mlp import apply, hidden_features
 from lawlib.problems import whiten
 from lawlib.theory import collapse as theory
 from lawlib.types import Array, Scalar, Weights

@@ -7,10 +7,14 @@ the lemmas on it. ``stationary``: each step builds another stationary point and 
 
 import functools as ft
 import itertools
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
 from experiments.checks import Checks
@@ -21,18 +25,19 @@ from experiments.results import Variable
 from lawlib.curvature import extreme_eigenvalues, hessian_product
 from lawlib.dynamics import Dynamics, Knobs
 from lawlib.flows import adaptive_step
-from lawlib.initializers import balanced_factorization, orthogonal
+from lawlib.initializers import balanced_factorization
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.problems import rotated_start, whitened_regression
 from lawlib.theory import induced_flow as flow
 from lawlib.theory import induced_flow_bounds as bounds
-from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
+from lawlib.types import Array, Matrix, PRNGKey, Scalar, Vector, Weights
 
 __all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
 
-STUDIES, STARTS = ("convergence", "states", "stationary"), ("inside", "unbalanced", "negative", "opposite")
-# Starts: s_0 up to so many times its least value; u^T Z_1 v of the mildly negative ones, in s_Z; a layer too large.
-FARTHEST, MILDEST, SKEW = 100.0, -0.9, 1.5
+STUDIES = "convergence", "states", "stationary"
+# Starts have s_0 up to so many times (alpha - gamma_Z) s_Z.
+FARTHEST = 100.0
+# Matrices between layers have singular values in this interval.
+GAUGES = 0.5, 2.0
 PAPER = "Eftekhari 2020"
 
 VARIABLES = {
@@ -84,7 +89,9 @@ def validate(checks: Checks) -> None:
     """The fields that this experiment reads, and what it asks of them."""
     checks.choice("precision", ("float64",))
     checks.choice("study", STUDIES)
-    checks.choice("start.kind", STARTS)
+    checks.number("start.least", at_least=-1.0, at_most=1.0)
+    checks.number("start.spread", at_least=0.0, at_most=2.0)
+    checks.number("start.skew", above=0.0)
     checks.integer("start.rank", at_least=1)
     checks.integer("data.num_samples", at_least=1)
     checks.number("data.scale", above=0.0)
@@ -93,7 +100,7 @@ def validate(checks: Checks) -> None:
     checks.number("bound.beta", above=1.0)
     for field in ("interval", "rtol", "atol"):
         checks.number(f"opt.{field}", above=0.0)
-    checks.sweeps("data.scale")
+    checks.sweeps("data.scale", "start.least", "start.skew")
     config = checks.config
     widths, data = config.net.widths, config.data
     layered = len(widths) >= 3 and all(type(width) is int and width >= 1 for width in widths)
@@ -104,8 +111,8 @@ def validate(checks: Checks) -> None:
     checks.require("start.rank", config.start.rank <= least, f"must be at most the smallest of net.widths, {least}")
     apart = data.gap < config.bound.alpha
     checks.require("bound.alpha", apart, f"must lie in (gamma_Z, 1) = ({data.gap}, 1)")
-    row = config.start.kind != "opposite" or widths[-1] == 1
-    checks.require("start.kind", row, "needs net.widths to end in 1: with more outputs no start is opposite")
+    most = max(checks.values("start.least")) + config.start.spread
+    checks.require("start.spread", most <= 1, f"must leave start.least + start.spread, here {most:.4g}, at most 1")
     single = data.gap == 0 or widths[-1] > 1
     checks.require("data.gap", single, "must be 0.0 for one output, whose Z has a single value")
 
@@ -125,12 +132,13 @@ def _depth(config: ConfigDict) -> int:
 
 
 def _target(config: ConfigDict, key: PRNGKey, knobs: Knobs) -> Target:
-    """Z with the values s_Z (1, gamma, gamma/2, ...) of a whitened regression."""
+    """Z with the values s_Z (1, gamma, gamma/2, ...) and uniform singular vectors; whitened data matter by Z alone."""
     key_data, key_own = jax.random.split(key)
-    d_x, d_y, m, dtype = config.net.widths[0], config.net.widths[-1], config.data.num_samples, config.precision
+    d_x, d_y, dtype = config.net.widths[0], config.net.widths[-1], jnp.dtype(config.precision)
     ratios = [1.0, *(config.data.gap / 2**i for i in range(min(d_x, d_y) - 1))]
     spectrum = number(config, knobs, "data.scale") * jnp.asarray(ratios, dtype)
-    Z = whitened_regression(key_data, d_x, d_y, m, spectrum=spectrum, dtype=jnp.dtype(dtype)).target
+    U, _, Vt = jnp.linalg.svd(jax.random.normal(key_data, (d_y, d_x), dtype), full_matrices=False)
+    Z = (U * spectrum[None]) @ Vt
     leading = flow.rank_one(Z)
     return Target(Z, leading, bounds.Target(leading.value, jnp.asarray(config.data.gap, dtype)), key_own)
 
@@ -144,10 +152,10 @@ def _convergence(config: ConfigDict) -> Dynamics:
 
     def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Target, Moving]:
         target = _target(config, key, knobs)
-        W = _start(config, target)
+        W = _start(config, target, number(config, knobs, "start.least"))
         first, *others = balanced_factorization(W, config.net.widths, rank=rank)
         # With one layer too large and the next too small by it the product is the same, and no longer balanced.
-        skew = SKEW if config.start.kind == "unbalanced" else 1.0
+        skew = number(config, knobs, "start.skew")
         factors = (skew * first, others[0] / skew, *others[1:])
         return target, Moving(factors, flow.imbalances(factors), W, jnp.zeros((), W.dtype))
 
@@ -159,9 +167,11 @@ def _convergence(config: ConfigDict) -> Dynamics:
                 return flow.field(W, target.Z, m, N)
             return -m * flow.operator_by_svd(W, W - target.Z, N, rank)
 
-        factors = follow(lambda factors: flow.factor_field(factors, target.Z, m), state.factors, seconds)
-        clock = state.clock + config.opt.interval
-        return state._replace(factors=factors, induced=follow(induced, state.induced, seconds), clock=clock)
+        def both(state: tuple[Weights, Matrix]) -> tuple[Weights, Matrix]:
+            return flow.factor_field(state[0], target.Z, m), induced(state[1])
+
+        factors, W = follow(both, (state.factors, state.induced), seconds)
+        return state._replace(factors=factors, induced=W, clock=state.clock + config.opt.interval)
 
     def observe(state: Moving, target: Target, shared: tuple) -> dict[str, Array]:
         W, numbers = end_to_end(state.factors), target.numbers
@@ -183,18 +193,37 @@ def _convergence(config: ConfigDict) -> Dynamics:
     return Dynamics(init, step, observe)
 
 
-def _start(config: ConfigDict, target: Target) -> Matrix:
-    """W_0: of rank one in N_alpha, or mildly against Z_1, or exactly; of a higher rank any Gaussian one."""
-    key_angle, key_norm, key_turn = jax.random.split(target.key, 3)
-    dtype, (s_Z, gap), alpha = target.Z.dtype, target.numbers, config.bound.alpha
+def _start(config: ConfigDict, target: Target, least: Scalar) -> Matrix:
+    """W_0 of rank one, its alignment uniform in [least, least + spread]; of a higher rank any Gaussian one."""
     if config.start.rank > 1:
-        shape = (config.start.rank, sum(target.Z.shape))
-        frames = jnp.split(jax.random.normal(key_turn, shape, dtype), [target.Z.shape[0]], axis=1)
-        return s_Z * frames[0].T @ frames[1]
-    least, most = {"negative": (MILDEST, 0.0), "opposite": (-1.0, -1.0)}.get(config.start.kind, (alpha, 1.0))
-    cosine = jax.random.uniform(key_angle, (), dtype, least, most)
-    norm = (alpha - gap) * s_Z * FARTHEST ** jax.random.uniform(key_norm, (), dtype)
-    return rotated_start(key_turn, target.Z, jnp.arccos(cosine), norm)
+        frames = _normals(target.key, [(config.start.rank, d) for d in target.Z.shape], target.Z.dtype)
+        return target.numbers.value * frames[0].T @ frames[1]
+    return flow.matrix(_aligned(config, target.key, target, least, config.start.spread))
+
+
+def _aligned(config: ConfigDict, key: PRNGKey, target: Target, least: Scalar | float, spread: float) -> flow.RankOne:
+    """A random s u v^T with u^T Z_1 v / s_Z uniform in [least, least + spread], negative by the sign of v.
+
+    u and v turn by angles of their own: where they turn alike against Z_1, u^T u_Z = -v^T v_Z, the flow stays so and
+    ends at a saddle, the second singular component of Z.
+    """
+    key_size, key_turn = jax.random.split(key)
+    (_, u_Z, v_Z), (s_Z, gap), dtype = target.leading, target.numbers, target.Z.dtype
+    along, far, share = jax.random.uniform(key_size, (3,), dtype)
+    share = share if u_Z.size > 1 else jnp.zeros_like(share)
+    alignment = least + spread * along
+    sideways = _normals(key_turn, [u_Z.shape, v_Z.shape], dtype)
+    u = _turned(u_Z, jnp.abs(alignment) ** share, sideways[0])
+    v = _turned(v_Z, jnp.sign(alignment) * jnp.abs(alignment) ** (1 - share), sideways[1])
+    return flow.RankOne((config.bound.alpha - gap) * s_Z * FARTHEST**far, u, v)
+
+
+def _turned(x: Vector, cosine: Scalar, sideways: Vector) -> Vector:
+    """The unit vector at this cosine from x, towards ``sideways``; a vector of one entry cannot turn."""
+    if x.size == 1:
+        return x
+    across = sideways - jnp.dot(sideways, x) * x
+    return cosine * x + jnp.sqrt(1 - cosine**2) * across / jnp.linalg.norm(across)
 
 
 # Lemmas 18, 19, 22, 23 ------------------------------------------------------------------------------------------------
@@ -207,11 +236,12 @@ def _states(config: ConfigDict) -> Dynamics:
         return _target(config, key, knobs), jnp.asarray(0, jnp.int32)
 
     def observe(step: Array, target: Target, shared: tuple) -> dict[str, Array]:
-        (key_any, key_D, key_inside), (Z, leading, numbers, _) = jax.random.split(_at(target, step), 3), target
-        anywhere = _anywhere(key_any, Z, numbers.value)
-        D = jax.random.normal(key_D, Z.shape, Z.dtype)
-        cosine = jax.random.uniform(key_inside, (), Z.dtype, alpha, 1.0)
-        inside = flow.rank_one(rotated_start(key_inside, Z, jnp.arccos(cosine), numbers.value), leading.left)
+        (key_draw, key_size, key_inside), (Z, leading, numbers, _) = jax.random.split(_at(target, step), 3), target
+        D, u, v = _normals(key_draw, [Z.shape, *((n,) for n in Z.shape)], Z.dtype)
+        far = jax.random.uniform(key_size, (), Z.dtype)
+        # Uniform directions, and a value from a tenth to ten times s_Z.
+        anywhere = _anywhere(u, v, numbers.value * 10 ** (2 * far - 1))
+        inside = _aligned(config, key_inside, target, alpha, 1 - alpha)._replace(value=numbers.value)
         aligning = ft.partial(flow.alignment, leading=leading)
         _, turning = jax.jvp(aligning, (inside,), (flow.rank_one_field(inside, Z, 1.0, N),))
         low, high = ((alpha - numbers.gap) * numbers.value, beta * numbers.value)
@@ -230,11 +260,7 @@ def _at(target: Target, step: Array) -> PRNGKey:
     return jax.random.fold_in(target.key, step)
 
 
-def _anywhere(key: PRNGKey, Z: Matrix, s_Z: Scalar) -> flow.RankOne:
-    """Uniform directions, and a value from a tenth to ten times s_Z."""
-    key_u, key_v, key_s = jax.random.split(key, 3)
-    u, v = (jax.random.normal(k, (n,), Z.dtype) for k, n in zip((key_u, key_v), Z.shape, strict=True))
-    s = s_Z * 10 ** jax.random.uniform(key_s, (), Z.dtype, -1.0, 1.0)
+def _anywhere(u: Vector, v: Vector, s: Scalar) -> flow.RankOne:
     return flow.RankOne(s, u / jnp.linalg.norm(u), v / jnp.linalg.norm(v))
 
 
@@ -272,25 +298,26 @@ def _stationary(config: ConfigDict) -> Dynamics:
     r, q = min(widths), min(widths[0], widths[-1])
     subsets = list(itertools.combinations(range(q), r))
     chosen = jnp.asarray([[float(i in subset) for i in range(q)] for subset in subsets], config.precision)
-    dimension = sum(out * into for into, out in itertools.pairwise(widths))
+    shapes = [(out, into) for into, out in itertools.pairwise(widths)]
+    squares = [(width, width) for width in widths[1:-1]]
+    dimension = sum(map(math.prod, shapes))
 
     def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Target, Array]:
         return _target(config, key, knobs), jnp.asarray(0, jnp.int32)
 
     def observe(step: Array, target: Target, shared: tuple) -> dict[str, Array]:
         (U, s, Vt), unit = jnp.linalg.svd(target.Z, full_matrices=False), m * target.numbers.value
-        key_gauge, key_start = jax.random.split(_at(target, step))
+        drawn = _normals(_at(target, step), shapes + squares, s.dtype)
         kept = jnp.where(step > 0, chosen[(step - 1) % len(subsets)], 0) * s
-        weights = _gauged(key_gauge, balanced_factorization((U * kept[None]) @ Vt, widths, rank=r))
+        weights = _gauged(drawn[len(shapes) :], balanced_factorization((U * kept[None]) @ Vt, widths, rank=r))
         gradient = jax.grad(flow.factor_loss)(weights, target.Z, m)
-        start = _normal_like(key_start, weights)
-        found = extreme_eigenvalues(hessian_product(flow.factor_loss, weights, target.Z, m), start, dimension)
+        product = hessian_product(flow.factor_loss, weights, target.Z, m)
+        found = extreme_eigenvalues(product, tuple(drawn[: len(shapes)]), dimension)
         size = jnp.maximum(jnp.maximum(jnp.abs(found.smallest), jnp.abs(found.largest)), unit)
         least = m / 2 * jnp.sum(jnp.square(s[r:]))
         values = jnp.linalg.svd(end_to_end(weights), compute_uv=False)
-        squares = [jnp.sum(jnp.square(G)) for G in jax.tree.leaves(gradient)]
         return {
-            "gradient": jnp.sqrt(sum(squares, jnp.zeros_like(unit))) / unit,
+            "gradient": jnp.linalg.norm(ravel_pytree(gradient)[0]) / unit,
             "smallest": found.smallest / size,
             "residual": found.residual_smallest / size,
             "excess": (flow.factor_loss(weights, target.Z, m) - least) / (unit * target.numbers.value),
@@ -300,18 +327,19 @@ def _stationary(config: ConfigDict) -> Dynamics:
     return Dynamics(init, lambda step, target, shared: step + 1, observe)
 
 
-def _gauged(key: PRNGKey, weights: Weights) -> Weights:
-    """Another stationary point of the same product: G W_j and W_{j+1} G^{-1}, random invertible G, at each joint."""
+def _gauged(drawn: Sequence[Matrix], weights: Weights) -> Weights:
+    """Another stationary point of the same product: G W_j and W_{j+1} G^{-1} at each joint, G of a square draw."""
     layers = list(weights)
-    for joint, k in enumerate(jax.random.split(key, len(layers) - 1)):
-        d, (key_left, key_right, key_values) = layers[joint].shape[0], jax.random.split(k, 3)
-        left, right = (orthogonal(1.0)(k, (d, d), layers[joint].dtype) for k in (key_left, key_right))
-        values = jax.random.uniform(key_values, (d,), left.dtype, 0.5, 2.0)
-        layers[joint] = (left * values[None]) @ right @ layers[joint]
-        layers[joint + 1] = layers[joint + 1] @ (right.T / values[None]) @ left.T
+    for joint, matrix in enumerate(drawn):
+        U, s, Vt = jnp.linalg.svd(matrix)
+        values = jnp.clip(s, *GAUGES)
+        layers[joint] = (U * values[None]) @ Vt @ layers[joint]
+        layers[joint + 1] = layers[joint + 1] @ (Vt.T / values[None]) @ U.T
     return tuple(layers)
 
 
-def _normal_like(key: PRNGKey, weights: Weights) -> Weights:
-    keys = jax.random.split(key, len(weights))
-    return tuple(jax.random.normal(k, W.shape, W.dtype) for k, W in zip(keys, weights, strict=True))
+def _normals(key: PRNGKey, shapes: Sequence[tuple[int, ...]], dtype: jnp.dtype) -> list[Array]:
+    """Gaussian arrays of these shapes, cut from one draw: the generator's code is long and compiled once."""
+    sizes = [math.prod(shape) for shape in shapes]
+    cut = jnp.split(jax.random.normal(key, (sum(sizes),), dtype), np.cumsum(sizes[:-1]))
+    return [part.reshape(shape) for part, shape in zip(cut, shapes, strict=True)]

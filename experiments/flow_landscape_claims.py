@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from ml_collections import ConfigDict
 
 from experiments.claims import Claim, judge, not_run, report
 from experiments.results import Group, groups
 
-__all__ = ["claims"]
+__all__ = ["claims", "started"]
 
 PAPER = "Eftekhari 2020"
 # What counts as arrived, as no violation, as a stationary point, as an eigenvalue of 0, as below the global minimum.
@@ -36,10 +37,10 @@ def claims(results: xr.DataTree) -> list[Claim]:
 
 def _convergence(found: Sequence[Group]) -> Iterator[Claim]:
     """Theorem 16 with Lemmas 15, 17, 22 and 23, and starts outside the set."""
-    single = [g for g in found if g.config.start.rank == 1]
-    inside, negative, opposite = (
-        [g for g in single if g.config.start.kind == kind] for kind in ("inside", "negative", "opposite")
-    )
+    balanced = [part for g in found if g.config.start.rank == 1 for part in started(g) if part.config.start.skew == 1]
+    inside = [g for g in balanced if g.config.start.least >= g.config.bound.alpha]
+    opposite = [g for g in balanced if g.config.start.least == -1]
+    negative = [g for g in balanced if -1 < g.config.start.least < g.config.bound.alpha]
     about: dict[str, Any] = {"id": "T16", "figure": "Theorem 16, Lemma 17"}
     statement = "balanced starts in N_alpha converge to Z_1: ||Z_1 - W|| / s_Z at the end"
     yield _judged(inside, _at_end("distance"), statement=statement, relation="<", bound=ARRIVED, **about)
@@ -62,8 +63,9 @@ def _convergence(found: Sequence[Group]) -> Iterator[Claim]:
 def _flows(found: Sequence[Group]) -> Iterator[Claim]:
     """What gradient flow on factors keeps, and the flow that it induces."""
     about: dict[str, Any] = {"id": "flow", "figure": "Eqs. (15), (17), Lemma 11"}
-    balanced = [g for g in found if g.config.start.kind != "unbalanced"]
-    unbalanced = [g for g in found if g.config.start.kind == "unbalanced"]
+    parts = [part for g in found for part in started(g)]
+    balanced = [g for g in parts if g.config.start.skew == 1]
+    unbalanced = [g for g in parts if g.config.start.skew != 1]
     statement = "from balanced factors gradient flow induces (17): ||W_N ... W_1 - W|| / s_Z"
     yield _judged(balanced, _most("induced"), statement=statement, relation="<", bound=ARRIVED, **about)
     statement = "from unbalanced factors it does not: the largest such distance on the way"
@@ -115,6 +117,24 @@ def _stationary(found: Sequence[Group]) -> Iterator[Claim]:
     yield _judged(deep, _at_zero("smallest", np.abs), statement=statement, relation="<", bound=FLAT, **about)
     statement = "and 0 is not global: its loss above the minimum, in m s_Z^2"
     yield _judged(deep, _at_zero("excess"), statement=statement, relation=">", bound=GLOBAL, **about)
+
+
+# Groups of members. ---------------------------------------------------------------------------------------------------
+
+
+def started(g: Group) -> list[Group]:
+    """A group for every swept alignment and skew of the starts, with its own numbers in the config."""
+    found = [g]
+    for knob in ("least", "skew"):
+        found = [part for group in found for part in (_each_value(group, knob) if knob in g.knobs else [group])]
+    return found
+
+
+def _each_value(g: Group, knob: str) -> Iterator[Group]:
+    for value in g.data[knob].values:
+        config = ConfigDict(g.config.to_dict())
+        config.start[knob] = float(value)
+        yield g._replace(config=config, data=g.data.sel({knob: value}))
 
 
 # Measures: one number per member, state or point. ---------------------------------------------------------------------

@@ -7,16 +7,14 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments import plots
+from experiments.flow_landscape_claims import started
 from experiments.results import Group, groups
 
 __all__ = ["figures"]
 
-KINDS = {
-    "inside": "balanced, in $N_α$",
-    "negative": "mildly against $Z_1$",
-    "opposite": "exactly against Z",
-    "unbalanced": "unbalanced",
-}
+BALANCED, UNBALANCED = "balanced, in $N_α$", "unbalanced, in $N_α$"
+NEGATIVE, OPPOSITE = "balanced, mildly against $Z_1$", "balanced, exactly against Z"
+NOT_DRAWN = "unbalanced, mildly against $Z_1$"
 
 
 def figures(results: xr.DataTree) -> dict[str, Figure]:
@@ -37,24 +35,34 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
 
 def _convergence(flowing: list[Group]) -> Figure:
     """A panel for each kind of start: every member's distance to Z_1 on the clock, a colour for each depth."""
-    kinds = [kind for kind in KINDS if any(g.config.start.kind == kind for g in flowing)]
+    parts = [part for g in flowing for part in started(g)]
+    kinds = [kind for kind in (BALANCED, NEGATIVE, OPPOSITE, UNBALANCED) if any(_kind(g) == kind for g in parts)]
     drawn = plots.figure(3.4 * len(kinds), 3.4)
     row = drawn.subplots(1, len(kinds), squeeze=False)[0]
     for axes, kind in zip(row, kinds, strict=True):
-        for g in (g for g in flowing if g.config.start.kind == kind):
+        # Against Z the distance stays above s_Z, and what goes to 0 is W.
+        seen, label = ("value", "s / $s_Z$") if kind == OPPOSITE else ("distance", "‖$Z_1$ − W‖ / $s_Z$")
+        for g in (g for g in parts if _kind(g) == kind):
             depth = len(g.config.net.widths) - 1
-            # Against Z the distance stays at s_Z, and what goes to 0 is W.
-            seen = "value" if kind == "opposite" else "distance"
-            lines = g.data[seen].stack(member=["seed", *g.knobs]).transpose("member", "step").values
-            x = g.data["clock"].stack(member=["seed", *g.knobs]).isel(member=0).values
+            lines, x = (g.data[name].transpose("seed", "step").values for name in (seen, "clock"))
             colour = plots.COLOURS[(depth - 2) % len(plots.COLOURS)]
-            axes.semilogy(x, np.maximum(lines, plots.LOG_FLOOR).T, color=colour, linewidth=0.5, alpha=0.5)
+            axes.semilogy(x[0], np.maximum(lines, plots.LOG_FLOOR).T, color=colour, linewidth=0.5, alpha=0.5)
             axes.plot([], [], color=colour, label=f"N = {depth}: {len(lines)} starts")
-        axes.set_title(KINDS[kind])
+        axes.set_title(kind)
         axes.set_xlabel("clock x = m $s_Z^{2−2/N}$ t")
-        axes.set_ylabel("s / $s_Z$" if kind == "opposite" else "‖$Z_1$ − W‖ / $s_Z$")
+        axes.set_ylabel(label)
         axes.legend(fontsize=7)
     return drawn
+
+
+def _kind(g: Group) -> str:
+    """What kind of start a group has."""
+    start = g.config.start
+    if start.least >= g.config.bound.alpha:
+        return BALANCED if start.skew == 1 else UNBALANCED
+    if start.skew != 1:
+        return NOT_DRAWN
+    return OPPOSITE if start.least == -1 else NEGATIVE
 
 
 def _lemmas(states: list[Group]) -> Figure:

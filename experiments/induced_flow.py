@@ -17,16 +17,16 @@ from experiments.induced_flow_claims import claims
 from experiments.induced_flow_figures import figures
 from experiments.members import number
 from experiments.results import Variable
-from lawlib.dynamics import Dynamics, Knobs, Pair, pair
+from lawlib.dynamics import Dynamics, Knobs
 from lawlib.flows import adaptive_step, euler_step
-from lawlib.problems import WhitenedRegression, rotated_start, whitened_regression
+from lawlib.problems import rotated_start, whitened_regression
 from lawlib.theory import induced_flow as flow
 from lawlib.theory import induced_flow_bounds as bounds
 from lawlib.types import Array, Matrix, Scalar
 
 __all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
 
-STUDIES, LAWS = ("time", "clock"), ("gaussian", "spectrum")
+STUDIES = "time", "clock"
 # data.gap is gamma_Z, or its share of the largest gamma_Z for which Theorem 20 says something.
 UNITS = ("one", "largest")
 # Of a prescribed spectrum (1, gamma_Z, gamma_Z / 2, ...) in units of s_Z.
@@ -53,6 +53,7 @@ VARIABLES = {
     "euler": Variable(
         (), "1", "||W_Euler - W||_F / s_Z, explicit Euler against the adaptive solver", f"{PAPER}, Fig. 1"
     ),
+    "euler_halved": Variable((), "1", "the same of Euler's method with half the step"),
     "euler_distance": Variable((), "1", "||Z_1 - W_Euler||_F / s_Z of explicit Euler", f"{PAPER}, Fig. 1"),
 }
 
@@ -68,6 +69,14 @@ class Problem(NamedTuple):
     interval: Scalar
     alpha: Scalar
     beta: Scalar
+
+
+class Beside(NamedTuple):
+    """The adaptive solver's state, and the W of Euler's method with a step and with half of it."""
+
+    followed: "Followed"
+    euler: Matrix
+    halved: Matrix
 
 
 class Followed(NamedTuple):
@@ -87,14 +96,13 @@ def validate(checks: Checks) -> None:
     checks.integer("data.num_inputs", at_least=2)
     checks.integer("data.num_outputs", at_least=1)
     checks.integer("data.num_samples", at_least=1)
-    checks.choice("data.law", LAWS)
-    checks.number("data.scale", above=0.0)
+    checks.number("data.scale", at_least=0.0)
     checks.number("data.gap", at_least=0.0, below=1.0)
     checks.choice("data.gap_unit", UNITS)
     checks.number("start.angle", at_least=0.0, below=90.0)
     checks.number("start.ratio", above=0.0)
     checks.number("bound.alpha", above=0.0, below=1.0)
-    checks.number("bound.beta", above=1.0)
+    checks.number("bound.margin", above=1.0)
     checks.number("opt.interval", above=0.0)
     checks.integer("opt.substeps", at_least=1)
     checks.number("opt.rtol", above=0.0)
@@ -112,9 +120,8 @@ def validate(checks: Checks) -> None:
     checks.require("bound.alpha", bound.alpha < cosine, rule)
     wide = data.gap_unit == "one" and any(gap >= bound.alpha for gap in checks.values("data.gap"))
     checks.require("bound.alpha", not wide, "must lie in (gamma_Z, 1), above every data.gap")
-    inside = all(bound.alpha < ratio < bound.beta for ratio in checks.values("start.ratio"))
-    rule = f"must lie between bound.alpha = {bound.alpha} and bound.beta = {bound.beta}"
-    checks.require("start.ratio", inside, rule)
+    inside = all(ratio > bound.alpha for ratio in checks.values("start.ratio"))
+    checks.require("start.ratio", inside, f"must exceed bound.alpha = {bound.alpha}, so that W_0 is in N_alpha")
 
 
 def shared(config: ConfigDict) -> tuple:
@@ -123,20 +130,9 @@ def shared(config: ConfigDict) -> tuple:
 
 
 def dynamics(config: ConfigDict) -> Dynamics:
-    """The adaptive solver, one interval a step; in the study ``time`` paired with explicit Euler."""
+    """The adaptive solver, one interval a step; in the study ``time`` with explicit Euler beside it."""
     system = _adaptive(config)
-    if config.study == "clock":
-        return system
-
-    def observe(states: Pair, problems: Pair, shared: tuple) -> dict[str, Array]:
-        problem, s_Z = problems.first, problems.first.target.value
-        apart = {
-            "euler": jnp.linalg.norm(states.second - flow.matrix(states.first.part)) / s_Z,
-            "euler_distance": jnp.linalg.norm(states.second - flow.matrix(problem.leading)) / s_Z,
-        }
-        return system.observe(states.first, problem, shared) | apart
-
-    return pair(system, _euler(config), observe)
+    return system if config.study == "clock" else _beside(config, system)
 
 
 def _adaptive(config: ConfigDict) -> Dynamics:
@@ -159,32 +155,51 @@ def _adaptive(config: ConfigDict) -> Dynamics:
     return Dynamics(init, step, observe)
 
 
-def _euler(config: ConfigDict) -> Dynamics:
+def _beside(config: ConfigDict, system: Dynamics) -> Dynamics:
     m, substeps = config.data.num_samples, config.opt.substeps
 
-    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Problem, Matrix]:
-        problem = _draw(config, key, knobs)
-        return problem, flow.matrix(problem.start)
+    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Problem, Beside]:
+        problem, followed = system.init(key, knobs, shared)
+        W = flow.matrix(problem.start)
+        return problem, Beside(followed, W, W)
 
-    def step(W: Matrix, problem: Problem, shared: tuple) -> Matrix:
+    def step(state: Beside, problem: Problem, shared: tuple) -> Beside:
         def field(W: Matrix) -> Matrix:
             return flow.field(W, problem.Z, m, problem.depth)
 
-        duration = problem.interval / substeps
-        return lax.fori_loop(0, substeps, lambda _, W: euler_step(field, W, duration), W)
+        def substep(_: int, at: tuple[Matrix, Matrix]) -> tuple[Matrix, Matrix]:
+            half = euler_step(field, at[1], duration / 2)
+            return euler_step(field, at[0], duration), euler_step(field, half, duration / 2)
 
-    return Dynamics(init, step, lambda W, problem, shared: {})
+        duration = problem.interval / substeps
+        moved = lax.fori_loop(0, substeps, substep, (state.euler, state.halved))
+        return Beside(system.step(state.followed, problem, shared), *moved)
+
+    def observe(state: Beside, problem: Problem, shared: tuple) -> dict[str, Array]:
+        W, Z_1, s_Z = flow.matrix(state.followed.part), flow.matrix(problem.leading), problem.target.value
+        return system.observe(state.followed, problem, shared) | {
+            "euler": jnp.linalg.norm(state.euler - W) / s_Z,
+            "euler_halved": jnp.linalg.norm(state.halved - W) / s_Z,
+            "euler_distance": jnp.linalg.norm(state.euler - Z_1) / s_Z,
+        }
+
+    return Dynamics(init, step, observe)
 
 
 def _draw(config: ConfigDict, key: Array, knobs: Knobs) -> Problem:
     key_data, key_start = jax.random.split(key)
-    depth, alpha, beta, ratio, interval = (
+    depth, alpha, margin, ratio, interval, scale, gap = (
         number(config, knobs, field)
-        for field in ("net.depth", "bound.alpha", "bound.beta", "start.ratio", "opt.interval")
+        for field in (
+            *("net.depth", "bound.alpha", "bound.margin", "start.ratio"),
+            *("opt.interval", "data.scale", "data.gap"),
+        )
     )
-    gap = number(config, knobs, "data.gap")
-    gap = gap * bounds.largest_gap(depth, alpha, beta) if config.data.gap_unit == "largest" else gap
-    Z = _regression(config, key_data, number(config, knobs, "data.scale"), gap).target
+    beta = margin * ratio
+    # One output has no second value, and the bisection would be compiled for nothing.
+    if config.data.gap_unit == "largest" and config.data.num_outputs > 1:
+        gap = gap * bounds.largest_gap(depth, alpha, beta)
+    Z = _target(config, key_data, scale, gap)
     values = jnp.linalg.svd(Z, compute_uv=False)
     target = bounds.Target(values[0], values[1] / values[0] if values.size > 1 else jnp.zeros_like(values[0]))
     leading = flow.rank_one(Z)
@@ -195,13 +210,14 @@ def _draw(config: ConfigDict, key: Array, knobs: Knobs) -> Problem:
     return Problem(Z, leading, target, start, depth, interval, alpha, beta)
 
 
-def _regression(config: ConfigDict, key: Array, scale: Scalar, gap: Scalar) -> WhitenedRegression:
-    data, dtype = config.data, jnp.dtype(config.precision)
+def _target(config: ConfigDict, key: Array, scale: Scalar, gap: Scalar) -> Matrix:
+    """Z = Y X^T / m of Y ~ N(0, 1); where a scale s_Z is given, with the values s_Z (1, gamma_Z, gamma_Z / 2, ...)."""
+    data = config.data
     sizes = data.num_inputs, data.num_outputs, data.num_samples
-    if data.law == "gaussian":
-        return whitened_regression(key, *sizes, dtype=dtype)
-    rest = [gap * DECAY**i for i in range(min(sizes[:2]) - 1)]
-    return whitened_regression(key, *sizes, spectrum=scale * jnp.stack([jnp.ones_like(gap), *rest]), dtype=dtype)
+    Z = whitened_regression(key, *sizes, dtype=jnp.dtype(config.precision)).target
+    U, s, Vt = jnp.linalg.svd(Z, full_matrices=False)
+    ratios = [jnp.ones_like(gap), *(gap * DECAY**i for i in range(s.size - 1))]
+    return jnp.where(scale > 0, (U * (scale * jnp.stack(ratios))[None]) @ Vt, Z)
 
 
 def _look(state: Followed, problem: Problem) -> Followed:

@@ -42,8 +42,7 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
 
 def _distances(timed: list[Group]) -> Figure:
     """Figure 1: a panel for each s_Z, a colour for each depth; tau, Euler's method and the bounds of Theorem 20."""
-    step = max(_euler_step(g) for g in timed)
-    panels = [panel for g in timed if _euler_step(g) == step for panel in _panels(g)]
+    panels, step = [panel for g in timed for panel in _panels(g)], _euler_step(timed[0])
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     drawn = plots.figure(3.6 * columns, 3.0 * rows + 0.7)
@@ -93,7 +92,7 @@ def _clock(single: list[Group], timed: list[Group]) -> Figure:
     left.legend()
     _rates(middle, panels)
     colours = dict(zip((panel.name for panel in panels), plots.COLOURS, strict=False))
-    _euler(right, [g for g in timed if g.config.data.law == "spectrum"], colours)
+    _euler(right, timed, colours)
     return drawn
 
 
@@ -112,30 +111,31 @@ def _rates(axes: Axes, panels: list[Panel]) -> None:
 
 
 def _euler(axes: Axes, timed: list[Group], colours: dict[str, str]) -> None:
-    """The largest distance of Euler's method from the flow by depth, for every s_Z and step."""
-    steps = sorted({_euler_step(g) for g in timed}, reverse=True)
+    """The largest distance of Euler's method from the flow by depth, for every s_Z and both steps."""
     for g in timed:
-        style = ("-", ":")[min(1, steps.index(_euler_step(g)))]
-        for marker, panel in zip(MARKERS[1:], _panels(g), strict=False):
+        for marker, panel in zip(MARKERS, _panels(g), strict=False):
             colour = colours.get(panel.name, "black")
-            most = panel.data["euler"].max("step")
-            label = panel.name if style == "-" else None
-            axes.semilogy(most["depth"], most, style + marker, color=colour, markersize=4, label=label)
-    for step, style in zip(steps, ("-", ":"), strict=False):
-        axes.plot([], [], style, color="black", label=f"step {step:g} s")
+            for name, style, label in (("euler", "-", panel.name), ("euler_halved", ":", None)):
+                most = panel.data[name].max("step")
+                axes.semilogy(most["depth"], most, style + marker, color=colour, markersize=4, label=label)
+        step = _euler_step(g)
+        axes.plot([], [], "-", color="black", label=f"step {step:g} s")
+        axes.plot([], [], ":", color="black", label=f"step {step / 2:g} s")
     axes.set_title("explicit Euler against the flow")
     axes.set_xlabel("depth N")
     axes.set_ylabel("largest ‖$W_{Euler}$ − W‖ / $s_Z$")
-    axes.set_ylim(top=axes.get_ylim()[1] * 30)
-    axes.legend(fontsize=7, ncols=2, loc="upper left")
+    axes.set_ylim(top=axes.get_ylim()[1] * 300)
+    axes.legend(fontsize=6.5, ncols=2, loc="upper left")
 
 
 def _bounds(several: list[Group]) -> Figure:
-    """Of d_y = 3: the distance and the bound along the clock, for the largest gamma_Z."""
-    drawn = plots.figure(5.0 * len(several), 4.2)
-    row = drawn.subplots(1, len(several), squeeze=False)[0]
-    for axes, g in zip(row, several, strict=True):
+    """Of d_y = 3: the distance and the bound along the clock, for the largest gamma_Z, a panel for each start."""
+    panels = [(g, ratio) for g in several for ratio in _each(g, "ratio", g.config.start.ratio)]
+    drawn = plots.figure(5.0 * len(panels), 4.2)
+    row = drawn.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (g, ratio) in zip(row, panels, strict=True):
         data = g.data.isel(seed=0, gap=-1, scale=0)
+        data = data.sel(ratio=ratio) if "ratio" in g.knobs else data
         for colour, depth in zip(plots.COLOURS, data["depth"].values, strict=False):
             member = data.sel(depth=depth).isel(step=slice(1, None))
             gamma = float(member["gamma"].isel(step=-1))
@@ -143,21 +143,26 @@ def _bounds(several: list[Group]) -> Figure:
             bound = member["distance"] * np.exp(-member["excess"] / 2)
             axes.loglog(member["clock"], bound, "--", color=colour, linewidth=0.9)
         axes.plot([], [], "--", color="black", linewidth=0.9, label="bound of Theorem 20")
-        start, beta = g.config.start.ratio, g.config.bound.beta
-        axes.set_title(f"$d_y$ = {g.config.data.num_outputs}, $s_0$ = {start:g} $s_Z$, β = {beta:g}")
+        beta = g.config.bound.margin * ratio
+        axes.set_title(f"$d_y$ = {g.config.data.num_outputs}, $s_0$ = {ratio:.3g} $s_Z$, β = {beta:.3g}")
         axes.set_xlabel("clock x = m $s_Z^{2−2/N}$ t")
         axes.set_ylabel("‖$Z_1$ − W‖ / $s_Z$")
         axes.legend(fontsize=7.5, loc="lower left")
     return drawn
 
 
+def _each(g: Group, knob: str, own: float) -> list[float]:
+    """The values of a knob: the swept ones, or the config's own."""
+    return [float(value) for value in g.data[knob].values] if knob in g.knobs else [own]
+
+
 def _panels(g: Group) -> Iterator[Panel]:
     """One panel for each s_Z, of the first seed."""
     data = g.data.isel(seed=0)
-    for scale in data["scale"].values if "scale" in g.knobs else (None,):
-        chosen = data if scale is None else data.sel(scale=scale)
+    for scale in _each(g, "scale", g.config.data.scale):
+        chosen = data.sel(scale=scale) if "scale" in g.knobs else data
         name = f"$s_Z$ = {float(chosen['target_value'].isel(step=0, depth=0)):.3g}"
-        yield Panel(f"{name} (Y ~ N(0, 1))" if g.config.data.law == "gaussian" else name, chosen)
+        yield Panel(name if scale > 0 else f"{name}, Y ~ N(0, 1)", chosen)
 
 
 def _euler_step(g: Group) -> float:

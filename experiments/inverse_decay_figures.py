@@ -13,10 +13,12 @@ from experiments.inverse_decay_claims import predicted
 from experiments.inverse_problems import Run, runs
 from lawlib.theory import inverse_problems as theory
 
-__all__ = ["STUDIES", "figures"]
+__all__ = ["OFF_SUBSPACE", "REGRESSION", "STUDIES", "figures"]
 
 STUDIES = ("dimension", "depth", "decay", "printed", "compression")
-UNITS = {"one": "η = {:g}", "curvature": "η = {:g}/λ_max(P(0))", "theorem": "η = {:g} m/(Lσ²_max)"}
+UNITS = {"one": "η = {:g}", "curvature": "η = {:g}/λₘₐₓ(P(0))", "theorem": "η = {:g} m/(Lσ²ₘₐₓ)"}
+REGRESSION = r"regression error $\Vert WY - X\Vert_F/\Vert X\Vert_F$"
+OFF_SUBSPACE = r"off-subspace error $\Vert W P_\perp\Vert$"
 CLOCK = "x = ηλt"
 FLOOR = 1e-16
 
@@ -58,11 +60,12 @@ def _errors(family: Sequence[Run], label: Any) -> Figure:
             for axes, name in zip(row, ("regression_error", "off_subspace_error"), strict=True):
                 _band(axes, run, name, by_step, color=colour, label=label(run))
             _plateau(row[0], run, by_step, colour)
-        row[0].set_ylabel("regression error ‖WY − X‖_F/‖X‖_F")
-        row[1].set_ylabel("off-subspace error ‖W P⊥‖")
+        row[0].set_ylabel(REGRESSION)
+        row[1].set_ylabel(OFF_SUBSPACE)
         for axes in row:
             axes.set_xlabel("step t" if by_step else CLOCK)
             axes.set_yscale("log")
+            axes.set_xlim(0, 1.02 * max(_times(run, by_step)[_going(run)].max() for run in members))
             if decay is not None and len(decays) > 1:
                 axes.set_title(f"λ = {decay:g}")
         if not by_step:
@@ -89,7 +92,7 @@ def _title(run: Run) -> str:
     data, net = config.data, config.net
     step = UNITS[config.opt.step_unit].format(config.opt.step_size)
     note = ", by Lanczos (η = 0.1 as printed diverges)" if config.opt.step_unit == "curvature" else ""
-    sizes = {"d": data.dimension, "m": data.num_measurements, "d_w": net.width}
+    sizes = {"d": data.dimension, "m": data.num_measurements, "$d_w$": net.width}
     sizes |= {} if config.study == "dimension" else {"s": data.subspace_dimension}
     sizes |= {} if config.study == "depth" else {"L": net.depth}
     shape = ", ".join(f"{name} = {size}" for name, size in sizes.items())
@@ -100,13 +103,16 @@ def _title(run: Run) -> str:
 def _band(axes: Axes, run: Run, name: str, by_step: bool, **look: Any) -> None:
     """The median and the range over the seeds, up to where the first member ends."""
     x, values = _times(run, by_step), np.maximum(run.all(name), FLOOR)
-    going = run.data.step.values <= _end(run)
-    x, values = x[going], values[:, going]
+    x, values = x[_going(run)], values[:, _going(run)]
     axes.plot(x, np.median(values, axis=0), **look)
     axes.fill_between(x, values.min(0), values.max(0), color=look["color"], alpha=0.2, linewidth=0)
     if by_step:
         axes.set_xscale("symlog", linthresh=10.0)
-        axes.set_xlim(left=0)
+
+
+def _going(run: Run) -> np.ndarray:
+    """The observations before the first member ends."""
+    return run.data.step.values <= _end(run)
 
 
 def _times(run: Run, by_step: bool) -> np.ndarray:

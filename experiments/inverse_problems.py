@@ -247,8 +247,8 @@ class Run(NamedTuple):
         return self.data.signal_values.isel(step=0).transpose("seed", "index").values
 
     @property
-    def hypotheses(self) -> theory.Hypotheses:
-        """What Theorem A.2 assumes, as quantities of every member."""
+    def hypotheses(self) -> dict[str, np.ndarray]:
+        """What Theorem A.2 assumes, as quantities of every member, by name (``theory.Hypotheses``)."""
         data, values = self.config.data, self.signal_values.astype(float)
         sizes = {"depth": self.config.net.depth, "dimension": data.dimension, "num_measurements": data.num_measurements}
         members = zip(self.last("isometry"), self.last("step_size"), values[:, 0], values[:, -1], strict=True)
@@ -263,7 +263,14 @@ class Run(NamedTuple):
             )
             for delta, eta, largest, smallest in members
         ]
-        return theory.Hypotheses(*map(np.asarray, zip(*each, strict=True)))
+        names = theory.Hypotheses._fields
+        return dict(zip(names, map(np.asarray, zip(*each, strict=True)), strict=True))
+
+    @property
+    def steps(self) -> np.ndarray:
+        """The steps that every member has made at every observation; one that is done makes no more."""
+        last = self.data.first_done.values[:, None]
+        return np.where(last >= 0, np.minimum(self.data.step.values, last), self.data.step.values)
 
     @property
     def diverged(self) -> int:

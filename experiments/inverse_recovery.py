@@ -47,7 +47,6 @@ class Member(NamedTuple):
     problem: "Problem | Factored"
     tests: Tests
     oracle_error: Array
-    oracle: Matrix | None
 
 
 class Factored(NamedTuple):
@@ -131,9 +130,9 @@ def dynamics(config: ConfigDict) -> Dynamics:
             outputs = _factored(weights, problem)
             fit = jnp.linalg.norm(outputs - problem.targets) / jnp.linalg.norm(problem.targets)
             rate = problem.rates.step_size[0] * problem.rates.weight_decay[0]
-            return seen | {"regression_error": fit, "clock": rate * state.step.astype(rate.dtype)}
-        product = inverse.through(weights, jnp.eye(config.data.num_measurements, dtype=errors.dtype))
-        off = {"operator_error": jnp.linalg.norm(product - member.oracle)}
+            return seen | {"regression_error": fit, "clock": rate * state.step.astype(fit.dtype)}
+        product = inverse.through(weights, jnp.eye(config.data.num_measurements, dtype=problem.inputs.dtype))
+        off = {"operator_error": jnp.linalg.norm(product - _oracle(config, problem))}
         return seen | off | inverse.observe_common(weights, state.step, problem)
 
     return Dynamics(init, step, observe)
@@ -165,9 +164,13 @@ def _begin_linear(config: ConfigDict, key: PRNGKey, knobs: Knobs, shared: tuple)
     tests = inverse.draw_tests(config, key_tests, data.operator, data.basis[None])
     if isinstance(shared, Pictures):
         tests = tests._replace(signals=shared.tests, clean=data.operator @ shared.tests)
-    oracle = signals.oracle_map(problem.targets, problem.inputs, config.data.subspace_dimension)
+    oracle = _oracle(config, problem)
     errors = inverse.test_errors(lambda y: oracle @ y, tests, config.data.noise)
-    return Member(problem, tests, errors, oracle), weights
+    return Member(problem, tests, errors), weights
+
+
+def _oracle(config: ConfigDict, problem: Problem) -> Matrix:
+    return signals.oracle_map(problem.targets, problem.inputs, config.data.subspace_dimension)
 
 
 def _measured(config: ConfigDict, key: PRNGKey, pictures: Pictures) -> InverseProblem:
@@ -193,7 +196,7 @@ def _begin_union(config: ConfigDict, key: PRNGKey, knobs: Knobs, shared: tuple) 
     tests = inverse.draw_tests(config, key_tests, data.operator, data.bases)
     errors = inverse.test_errors(_nearest(data.operator, data.bases), tests, config.data.noise)
     problem = Factored(Q, Q.T @ data.measurements, data.signals, rates)
-    return Member(problem, tests, errors, None), weights
+    return Member(problem, tests, errors), weights
 
 
 def _nearest(operator: Matrix, bases: Array) -> Callable[[Matrix], Matrix]:

@@ -23,13 +23,12 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     drawn = plots.figure(10.5, 4.0)
     drawn.suptitle(_title(found[0]))
     noise, time = drawn.subplots(1, 2)
-    scale = config.data.num_measurements**0.5 if config.study == "union" else 1.0
+    levels = np.asarray(config.data.noise) * (config.data.num_measurements**0.5 if config.study == "union" else 1.0)
+    place = int(np.argmin(np.abs(levels - (1.0 if config.study == "union" else 0.1))))
     for colour, run in zip(plots.COLOURS, found, strict=False):
-        levels = scale * np.asarray(config.data.noise)
         _band(
             noise, levels, run.last("test_error"), color=colour, marker="o", markersize=3.0, label=f"λ = {run.decay:g}"
         )
-        place = _nearest(levels, 1.0 if config.study == "union" else 0.1)
         _band(time, run.data.step.values, run.all("test_error")[:, :, place], color=colour)
     oracle = np.median(found[0].last("oracle_error"), axis=0)
     noise.plot(levels, oracle, "k:", label=ORACLES[config.study])
@@ -38,15 +37,11 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     noise.set(xlabel=name, ylabel="test error E‖f(y) − x‖, ‖x‖ = 1")
     noise.set_title("at the end")
     time.set(xlabel="step t", ylabel="test error", yscale="log")
-    time.set_title(f"at {name.split(',')[0]} = {levels[place]:g}")
+    time.set_title(f"at noise {'σ√m' if config.study == 'union' else 'σ'} = {levels[place]:g}")
     time.set_xscale("symlog", linthresh=1.0)
     time.set_xlim(0, found[0].config.opt.num_steps)
     noise.legend()
     return {config.study: drawn}
-
-
-def _nearest(levels: np.ndarray, wanted: float) -> int:
-    return int(np.argmin(np.abs(levels - wanted)))
 
 
 def _band(axes: Axes, x: np.ndarray, values: np.ndarray, **look: Any) -> None:
@@ -58,8 +53,8 @@ def _band(axes: Axes, x: np.ndarray, values: np.ndarray, **look: Any) -> None:
 def _title(run: Run) -> str:
     net, data, opt = run.config.net, run.config.data, run.config.opt
     kinds = {"robustness": "one subspace", "union": f"{data.num_subspaces} subspaces, one ReLU", "digits": "digits"}
-    sizes = f"d = {data.dimension}, m = {data.num_measurements}, s = {data.subspace_dimension}, d_w = {net.width}"
-    step = f"η = {opt.step_size:g}" + ("/λ_max(P(0))" if opt.step_unit == "curvature" else "")
+    sizes = f"d = {data.dimension}, m = {data.num_measurements}, s = {data.subspace_dimension}, $d_w$ = {net.width}"
+    step = f"η = {opt.step_size:g}" + ("/λₘₐₓ(P(0))" if opt.step_unit == "curvature" else "")
     return (
         f"{kinds[run.config.study]}: {sizes}, L = {net.depth}, {step}; median and range of {run.config.num_seeds} seeds"
     )

@@ -121,7 +121,7 @@ def _draw(config: ConfigDict, key: PRNGKey, knobs: Knobs) -> tuple[Member, Weigh
     oracle = oracle_map(problem.targets, problem.inputs, config.data.subspace_dimension)
     sizes = {"dimension": config.data.dimension, "num_measurements": config.data.num_measurements}
     smallest = problem.signal_values[-1]
-    gamma = theory.accuracy(weight_decay=problem.rates.weight_decay[0], smallest=smallest, **sizes)
+    gamma = jnp.asarray(theory.accuracy(weight_decay=problem.rates.weight_decay[0], smallest=smallest, **sizes))
     about = {"width": config.net.width, "weight_decay": config.opt.clock_decay, "smallest": smallest}
     last = theory.stopping_time(**sizes, **about, step_size=problem.step_size)
     errors = inverse.test_errors(lambda y: oracle @ y, tests, config.data.noise)
@@ -129,7 +129,7 @@ def _draw(config: ConfigDict, key: PRNGKey, knobs: Knobs) -> tuple[Member, Weigh
     return Member(problem, tests, errors, norms, gamma, jnp.ceil(last)), weights
 
 
-def _bound(config: ConfigDict, member: Member) -> Scalar:
+def _bound(config: ConfigDict, member: Member) -> Scalar | float:
     about = {"depth": config.net.depth, "num_measurements": config.data.num_measurements}
     smallest = member.problem.signal_values[-1]
     return theory.rate_bound(step_size=member.problem.step_size, smallest=smallest, **about)

@@ -87,8 +87,7 @@ def _hypotheses(family: Sequence[Run]) -> Iterator[Claim]:
     assumed = [run.hypotheses for run in family]
     for name, statement in names.items():
         values = [
-            np.broadcast_to(getattr(each, name), run.last("isometry").shape)
-            for each, run in zip(assumed, family, strict=True)
+            np.broadcast_to(each[name], run.last("isometry").shape) for each, run in zip(assumed, family, strict=True)
         ]
         verdict = "holds" if values and max(np.max(v) for v in values) <= 1 else "does not hold"
         yield _reported(family, values, statement=f"{statement}: the hypothesis (at most 1) {verdict}", **about)

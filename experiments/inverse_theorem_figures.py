@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import plots
+from experiments.inverse_decay_figures import OFF_SUBSPACE, REGRESSION
 from experiments.inverse_problems import Run, runs
 from experiments.inverse_theorem_claims import lower_bound, upper_bound
 from lawlib.theory import inverse_problems as theory
@@ -30,12 +31,12 @@ def _phases(family: Sequence[Run]) -> Figure:
         t = np.minimum(run.data.step.values, run.last("stopping_time").max())
         for axes, name in ((first, "regression_error"), (second, "off_subspace_error")):
             values = run.all(name)
-            axes.plot(t, np.median(values, axis=0), color=colour, label=f"d_w = {run.config.net.width}")
+            axes.plot(t, np.median(values, axis=0), color=colour, label=f"$d_w$ = {run.config.net.width}")
             axes.fill_between(t, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
         size, values = run.config.net.width, run.last("off_subspace_error")
         ends.loglog(np.full(len(values), size), values, "o", color=colour, markersize=4)
     _first_phase(first, family[0])
-    second.set(xlabel="step t, to T", ylabel="off-subspace error ‖W P⊥‖", yscale="log")
+    second.set(xlabel="step t, to T", ylabel=OFF_SUBSPACE, yscale="log")
     sizes = np.asarray([run.config.net.width for run in family], float)
     ends.loglog(sizes, sizes**-theory.OFF_SUBSPACE_EXPONENT, "k--", linewidth=1.0, label="bound $d_w^{-3/2}$ (32)")
     ends.set_xticks(sizes, [f"{size:g}" for size in sizes])
@@ -53,11 +54,12 @@ def _first_phase(axes: Axes, run: Run) -> None:
     about = {"depth": config.net.depth, "num_measurements": config.data.num_measurements, "smallest": 1.0}
     rate = theory.rate_bound(step_size=float(np.median(run.last("step_size"))), **about)
     t, start = np.geomspace(1, 200, 50), float(np.median(run.all("regression_error")[:, 0]))
-    axes.axhline(level, color="black", linestyle=":", linewidth=1.0, label="80γ/L: ends phase 1 (30a)")
+    axes.axhline(float(level), color="black", linestyle=":", linewidth=1.0, label="80γ/L: ends phase 1 (30a)")
     axes.plot(t, start * rate**t, "k--", linewidth=1.0, label="rate bound (31)")
     axes.axhline(gamma, color="grey", linestyle="-.", linewidth=1.0, label="γ")
-    axes.set(xlabel="step t", ylabel="regression error ‖WY − X‖_F/‖X‖_F", yscale="log")
+    axes.set(xlabel="step t", ylabel=REGRESSION, yscale="log")
     axes.set_xscale("symlog", linthresh=1.0)
+    axes.set_xlim(0, 1.2 * float(run.last("stopping_time").max()))
 
 
 def _robustness(found: Sequence[Run]) -> Figure:
@@ -72,7 +74,7 @@ def _robustness(found: Sequence[Run]) -> Figure:
         (plots.COLOURS[0], regularized, upper_bound, "upper bound (19)"),
     ):
         errors = run.last("test_error")
-        label = f"λ = {run.decay:g}, d_w = {run.config.net.width}"
+        label = f"λ = {run.decay:g}, $d_w$ = {run.config.net.width}"
         axes.plot(noise, np.median(errors, 0), "o-", color=colour, markersize=3.5, label=label)
         axes.fill_between(noise, errors.min(0), errors.max(0), color=colour, alpha=0.2, linewidth=0)
         axes.plot(noise, np.median(bound(run), 0), "--", color=colour, linewidth=1.0, label=f"{name}, constants 1")
@@ -89,4 +91,4 @@ def _robustness(found: Sequence[Run]) -> Figure:
 def _title(run: Run) -> str:
     net, data, opt = run.config.net, run.config.data, run.config.opt
     sizes = f"ntk: d = {data.dimension}, m = {data.num_measurements}, s = {data.subspace_dimension}, L = {net.depth}"
-    return f"{sizes}, λ = {run.decay:g}, η = {opt.step_size:g} m/(Lσ²_max); {run.config.num_seeds} seeds"
+    return f"{sizes}, λ = {run.decay:g}, η = {opt.step_size:g} m/(Lσ²ₘₐₓ); {run.config.num_seeds} seeds"

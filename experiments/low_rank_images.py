@@ -20,11 +20,12 @@ from experiments.low_rank_images_figures import figures
 from experiments.members import number
 from experiments.results import Variable
 from experiments.store import Refused
+from lawlib.activations import ACTIVATIONS, Activation, activation
 from lawlib.descent import Descent, Iterate, sum_squared_error, summed_over_batches, transformed
 from lawlib.dynamics import Dynamics, Knobs, until
 from lawlib.initializers import orthogonal_weights
+from lawlib.low_rank_start import INNER, low_rank_start, padded_basis, random_start, turned
 from lawlib.networks import low_rank, mlp
-from lawlib.theory.low_rank_start import INNER, low_rank_start, padded_basis, random_start, turned
 from lawlib.theory.smooth_mlp import big_and_small
 from lawlib.types import Array, Scalar, Weights
 
@@ -64,7 +65,7 @@ def validate(checks: Checks) -> None:
     checks.choice("net.form", ("full", "s_big", "random"))
     checks.choice("net.inner", INNER)
     checks.choice("net.gradient", ("all", "batch"))
-    checks.choice("net.activation", tuple(name for name, phi in mlp.ACTIVATIONS.items() if not phi.randomized))
+    checks.choice("net.activation", tuple(name for name, phi in ACTIVATIONS.items() if not phi.randomized))
     checks.integer("net.depth", at_least=2)
     checks.integer("net.rank", at_least=2)
     checks.number("net.scale", above=0.0)
@@ -113,7 +114,7 @@ def _batches(config: ConfigDict, images: Images, count: int) -> Batches:
 
 def dynamics(config: ConfigDict) -> Dynamics:
     """Gradient descent on all images, from the start that the config names."""
-    phi, net = mlp.activation(config.net.activation), config.net
+    phi, net = activation(config.net.activation), config.net
     predict = mlp.apply if net.form == "full" else low_rank.apply
 
     def descent(step_size: Array) -> Descent:
@@ -136,7 +137,7 @@ def dynamics(config: ConfigDict) -> Dynamics:
     return until(Dynamics(init, step, observe))
 
 
-def _total(predict: Any, phi: mlp.Activation) -> Any:
+def _total(predict: Any, phi: Activation) -> Any:
     """1/2 ||f(X) - Y||_F^2, a sum over all images."""
 
     def loss(weights: Any, inputs: Array, labels: Array) -> Scalar:
@@ -165,11 +166,11 @@ def _first_gradient(config: ConfigDict, weights: Weights, train: Batches) -> Arr
     """Of the loss of all images in W_1, or of that of a few."""
     if config.net.gradient == "batch":
         train = jax.tree.map(lambda x: x[:1, :, : config.data.gradient_batch], train)
-    total = _total(mlp.apply, mlp.activation(config.net.activation))
+    total = _total(mlp.apply, activation(config.net.activation))
     return jax.grad(lambda W_1: total((W_1, *weights[1:]), train))(weights[0])
 
 
-def _seen(predict: Any, phi: mlp.Activation, weights: Any, part: Batches) -> tuple[Array, Array]:
+def _seen(predict: Any, phi: Activation, weights: Any, part: Batches) -> tuple[Array, Array]:
     """The loss and the accuracy, both averaged over the images."""
 
     def of_batch(batch: Batches) -> tuple[Array, Array]:

@@ -206,7 +206,7 @@ def _expected(epsilon: float, t0: int) -> tuple[str, float] | None:
 
 
 def _reaches(times: np.ndarray, rates: np.ndarray, target: float) -> Claim:
-    source = {"id": "F3", "figure": "Fig. 3", "paper": PAPER}
+    source: dict[str, Any] = {"id": "F3", "figure": "Fig. 3", "paper": PAPER}
     statement = f"eps = 0.1: the t0 at which {target:.0%} succeed, between the t0 tried"
     if rates.max() < target:
         reason = f"of the longest t0 = {times[-1]}, {rates[-1]:.0%} succeed"

@@ -61,7 +61,7 @@ def _offshoots(family: Sequence[Runs]) -> Figure:
     rows[-1].set_xlabel(STEP)
     names = ("large η and λ", "offshoot begun before the jump", "offshoot begun after it", "$s_2/s_1$", "jump")
     looks = ((SKY, "-"), (BLUE, "-"), (GREEN, "-"), (RED, "-"), ("black", ":"))
-    handles = [Line2D([], [], color=c, linestyle=s, label=n) for n, (c, s) in zip(names, looks, strict=True)]
+    handles = [Line2D([], [], color=c, ls=s, label=n) for n, (c, s) in zip(names, looks, strict=True)]
     drawn.legend(handles=handles, loc="outside upper center", ncols=5)
     return drawn
 

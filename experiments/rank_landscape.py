@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
 from experiments.checks import Checks
@@ -16,8 +18,9 @@ from experiments.members import number
 from experiments.rank_landscape_claims import STUDIES, claims, constants_of
 from experiments.rank_landscape_figures import figures
 from experiments.results import Variable
-from lawlib.descent import Iterate, evaluated, gradient_descent
+from lawlib.descent import Iterate, evaluated
 from lawlib.dynamics import Dynamics, Knobs, until
+from lawlib.entry_descent import Entry, draw_entries, entry_step, form
 from lawlib.initializers import balanced_factorization, fan_in_normal, fan_in_uniform
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.theory import rank_jumps as theory
@@ -28,14 +31,14 @@ from lawlib.types import Array, Matrix, Scalar, Weights
 __all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
 
 PAPER = "Wang and Jacot 2024"
-MASK = jnp.asarray([[1, 0], [1, 1]])
-OBSERVED = jnp.asarray([[0, 0], [1, 0], [1, 1]])
+MASK = np.asarray([[1, 0], [1, 1]])
+OBSERVED = np.asarray([[0, 0], [1, 0], [1, 1]])
 # Just inside of the ridge at which the rank-1 minimum ceases to exist: where a member beyond it begins.
 INSIDE = 0.999
-# Around a minimum of C_lambda: how far, and in how many directions, it is seen to rise.
-RADII, DIRECTIONS = (1e-5, 1e-4), 64
+# Around a minimum of C_lambda, where it is seen to rise: one fixed set of directions serves every member.
+NEAR = np.concatenate([radius * np.random.default_rng(0).normal(size=(64, 2, 2)) for radius in (1e-5, 1e-4)])
 # Steps at which a point is tried for leaving by its soft rank, and the rounding of that rank.
-TRIED = jnp.logspace(-6, 1, 141)
+TRIED = 10.0 ** np.linspace(-6, 1, 36)
 ROUNDING = 1e-9
 
 VARIABLES = {
@@ -59,14 +62,14 @@ class Problem(NamedTuple):
     step_size: Scalar
     weight_decay: Scalar
     tolerance: Scalar
+    norm_times: Scalar
 
 
 class Noisy(NamedTuple):
-    """A state of SGD: the iterate, the step and the key of all draws."""
+    """A state of SGD: the weights and the step."""
 
-    iterate: Iterate
+    weights: Weights
     step: Array
-    key: Array
 
 
 class Drawn(NamedTuple):
@@ -93,7 +96,7 @@ def validate(checks: Checks) -> None:
     checks.integer("region.rank", at_least=0, at_most=1)
     checks.number("region.slack", above=0.0, below=0.5)
     checks.number("region.norm_times", above=0.0)
-    checks.sweeps("net.scale", "opt.step_size", "opt.weight_decay", "data.offdiagonal")
+    checks.sweeps("net.scale", "opt.step_size", "opt.weight_decay", "data.offdiagonal", "region.norm_times")
 
 
 def shared(_: ConfigDict) -> tuple:
@@ -104,7 +107,7 @@ def shared(_: ConfigDict) -> tuple:
 def dynamics(config: ConfigDict) -> Dynamics:
     """What the study of this variant runs."""
     build = {"matrix": _proximal, "region": _region, "jumps": _noisy}
-    return build.get(config.study, _descent)(config)
+    return build.get(str(config.study), _descent)(config)
 
 
 # Gradient descent on the mean over the observed entries. --------------------------------------------------------------
@@ -137,7 +140,7 @@ def _mean_loss(weights: Weights, target: Matrix) -> Scalar:
     product = weights[-1]
     for W in weights[-2::-1]:
         product = product @ W
-    return 2 * theory.observed_loss(product, target, MASK.astype(target.dtype))
+    return 2 * theory.observed_loss(product, target, jnp.asarray(MASK, target.dtype))
 
 
 def _squared_gradient(iterate: Iterate, problem: Problem) -> Scalar:
@@ -149,14 +152,14 @@ def _seen(weights: Weights, problem: Problem) -> dict[str, Array]:
     joints = [up.T @ up - W @ W.T for W, up in itertools.pairwise(weights)]
     return {
         "product": end_to_end(weights),
-        "value": theory.factored_loss(weights, problem.target, MASK.astype(float), problem.weight_decay / 4),
+        "value": theory.factored_loss(weights, problem.target, jnp.asarray(MASK, float), problem.weight_decay / 4),
         "imbalance": jnp.stack([jnp.linalg.norm(D) for D in joints]),
     }
 
 
 def _curvature(weights: Weights, problem: Problem) -> Scalar:
-    flat, unravel = jax.flatten_util.ravel_pytree(weights)
-    mask, ridge = MASK.astype(flat.dtype), problem.weight_decay / 4
+    flat, unravel = ravel_pytree(weights)
+    mask, ridge = jnp.asarray(MASK, flat.dtype), problem.weight_decay / 4
     hessian = jax.hessian(lambda x: theory.factored_loss(unravel(x), problem.target, mask, ridge))(flat)
     return jnp.linalg.eigvalsh(hessian)[0]
 
@@ -164,7 +167,8 @@ def _curvature(weights: Weights, problem: Problem) -> Scalar:
 def _problem(config: ConfigDict, knobs: Knobs) -> Problem:
     eps = number(config, knobs, "data.offdiagonal")
     target = jnp.eye(2, dtype=eps.dtype).at[1, 0].set(eps)
-    return Problem(target, *(number(config, knobs, f"opt.{x}") for x in ("step_size", "weight_decay", "tolerance")))
+    names = ("opt.step_size", "opt.weight_decay", "opt.tolerance", "region.norm_times")
+    return Problem(target, *(number(config, knobs, name) for name in names))
 
 
 def _start(config: ConfigDict, knobs: Knobs, key: Array, problem: Problem) -> Weights:
@@ -193,7 +197,7 @@ def _proximal(config: ConfigDict) -> Dynamics:
     """Proximal steps on C_{lambda/4} over matrices, which reach lower ranks exactly; stopped where they are short."""
 
     def moved(A: Matrix, problem: Problem) -> Matrix:
-        descended = A - problem.step_size * MASK.astype(A.dtype) * (A - problem.target) / 3
+        descended = A - problem.step_size * jnp.asarray(MASK, A.dtype) * (A - problem.target) / 3
         return landscape.shrunk(descended, problem.step_size * problem.weight_decay / 4, depth=config.net.depth)
 
     def init(key: Array, knobs: Knobs, _: tuple) -> tuple[Problem, tuple[Matrix, Scalar]]:
@@ -206,14 +210,12 @@ def _proximal(config: ConfigDict) -> Dynamics:
 
     def observe(state: tuple[Matrix, Scalar], problem: Problem, _: tuple) -> dict[str, Array]:
         A, length = state
-        mask = MASK.astype(A.dtype)
+        mask = jnp.asarray(MASK, A.dtype)
 
         def value(A: Matrix) -> Scalar:
             return theory.matrix_loss(A, problem.target, mask, problem.weight_decay / 4, config.net.depth)
 
-        # One fixed set of directions serves every member.
-        directions = jax.random.normal(jax.random.key(0), (DIRECTIONS, 2, 2), A.dtype)
-        near = jnp.stack([jax.vmap(lambda d, r=r: value(A + r * d))(directions) for r in RADII])
+        near = jax.vmap(lambda away: value(A + away))(jnp.asarray(NEAR, A.dtype))
         loss = 2 * theory.observed_loss(A, problem.target, mask)
         seen = {"product": A, "value": value(A), "loss": loss, "gradient_norm": length}
         return seen | {"rise": jnp.min(near) - value(A)}
@@ -239,20 +241,21 @@ def _region(config: ConfigDict) -> Dynamics:
 
     def observe(drawn: Drawn, problem: Problem, _: tuple) -> dict[str, Array]:
         decay = problem.weight_decay / 2
-        norm, constants = constants_of(config, decay)
+        norm, constants = constants_of(config, decay, problem.norm_times)
         cutoff, admissible = jnp.exp(constants.log_cutoff), jnp.exp(jnp.min(constants.log_step_sizes))
         small = cutoff * (1 - jnp.sqrt(1 - slack))
         key_entry, key_point = jax.random.split(jax.random.fold_in(drawn.key, drawn.step))
-        entry = OBSERVED[jax.random.randint(key_entry, (), 0, len(OBSERVED))]
+        entry = jnp.asarray(OBSERVED)[jax.random.randint(key_entry, (), 0, len(OBSERVED))]
         weights = _balanced_point(key_point, widths, jnp.sqrt(jnp.stack([norm - small, small])), entry)
         product = end_to_end(weights)
         here = jnp.zeros_like(product).at[entry[0], entry[1]].set(1)
         residual = here * (product - problem.target)
         leaving = region.leaving_steps(weights, residual, decay, jnp.exp(constants.log_imbalance))
         bound = config.region.rank + slack
-        beyond = jax.vmap(lambda eta: _soft_rank(region.stepped(weights, residual, eta, decay), cutoff))(TRIED)
+        tried = jnp.asarray(TRIED)
+        beyond = jax.vmap(lambda eta: _soft_rank(region.stepped(weights, residual, eta, decay), cutoff))(tried)
         outside = beyond > bound + ROUNDING
-        by_rank = jnp.where(jnp.any(outside), TRIED[jnp.argmax(outside)], TRIED[-1])
+        by_rank = jnp.where(jnp.any(outside), tried[jnp.argmax(outside)], tried[-1])
         steps = jnp.stack([jnp.min(leaving.by_norm), jnp.min(leaving.by_imbalance), by_rank])
         return {"product": product, "leaving": steps / admissible}
 
@@ -278,31 +281,26 @@ def _balanced_point(key: Array, widths: tuple[int, ...], singular_values: Array,
 
 def _noisy(config: ConfigDict) -> Dynamics:
     """SGD with replacement, one entry a step, after a warm-up at a smaller step."""
-    descent = gradient_descent(_entry_loss)
+    update = form("figures")
 
-    def init(key: Array, knobs: Knobs, _: tuple) -> tuple[Problem, Noisy]:
+    def init(key: Array, knobs: Knobs, _: tuple) -> tuple[tuple[Problem, Array], Noisy]:
         key_start, key_draws = jax.random.split(key)
         problem = _problem(config, knobs)
-        weights = _start(config, knobs, key_start, problem)
-        return problem, Noisy(descent.init(weights), jnp.asarray(0), key_draws)
+        draws = draw_entries(key_draws, len(OBSERVED), config.opt.num_steps, replacement=True)
+        return (problem, draws), Noisy(_start(config, knobs, key_start, problem), jnp.asarray(0))
 
-    def step(state: Noisy, problem: Problem, _: tuple) -> Noisy:
-        entry = OBSERVED[jax.random.randint(jax.random.fold_in(state.key, state.step), (), 0, len(OBSERVED))]
+    def step(state: Noisy, drawn: tuple[Problem, Array], _: tuple) -> Noisy:
+        problem, draws = drawn
+        row, column = jnp.asarray(OBSERVED)[draws[state.step]]
         early = state.step < config.opt.warmup_steps
-        eta = jnp.where(early, config.opt.warmup_step_size, problem.step_size)
-        iterate = descent.step(state.iterate, problem.target, entry, step_size=eta, weight_decay=problem.weight_decay)
-        return Noisy(iterate, state.step + 1, state.key)
+        rates = {
+            "step_size": jnp.where(early, config.opt.warmup_step_size, problem.step_size),
+            "weight_decay": problem.weight_decay,
+        }
+        entry = Entry(row, column, problem.target[row, column])
+        return Noisy(entry_step(state.weights, entry, update, **rates), state.step + 1)
 
-    def observe(state: Noisy, problem: Problem, _: tuple) -> dict[str, Array]:
-        weights = state.iterate.weights
-        return _seen(weights, problem) | {"loss": _mean_loss(weights, problem.target)}
+    def observe(state: Noisy, drawn: tuple[Problem, Array], _: tuple) -> dict[str, Array]:
+        return {"product": end_to_end(state.weights), "loss": _mean_loss(state.weights, drawn[0].target)}
 
     return until(Dynamics(init, step, observe))
-
-
-def _entry_loss(weights: Weights, target: Matrix, entry: Array) -> Scalar:
-    # A chain of matrix-vector products: A_ij = e_i^T W_L ... W_1 e_j.
-    vector = weights[0][:, entry[1]]
-    for W in weights[1:-1]:
-        vector = W @ vector
-    return jnp.square(target[entry[0], entry[1]] - weights[-1][entry[0]] @ vector)

@@ -12,19 +12,25 @@ import xarray as xr
 from ml_collections import ConfigDict
 
 from experiments.claims import Claim, judge, not_run, report
-from experiments.rank_landscape_figures import last_offdiagonal, last_ridge, ratio, singular_values
+from experiments.rank_landscape_figures import (
+    known_minima,
+    last_offdiagonal,
+    last_ridge,
+    minimum,
+    ratio,
+    singular_values,
+)
 from experiments.results import Group, groups
 from lawlib.theory import rank_jumps as theory
-from lawlib.theory import rank_jumps_landscape as landscape
 from lawlib.types import Scalar
 
 __all__ = ["STUDIES", "claims", "constants_of"]
 
+Number = Scalar | float
 PAPER = "Wang and Jacot 2024"
 STUDIES = ("fold", "factors", "matrix", "end", "avoid", "budget", "region", "jumps")
 # The largest observed entry of A*, whose square is C_1.
 LARGEST_ENTRY = 1.0
-KINDS = ("0", "rank 1", "rank 1, wrong sign", "rank 2")
 # s_2/s_1 of a matrix of rank 1, and of a member that has jumped.
 RANK_ONE, JUMPED = 1e-6, 1e-2
 FIGURES_OFFDIAGONALS = (0.05, 0.1, 0.2, 0.25)
@@ -50,12 +56,21 @@ def claims(results: xr.DataTree) -> list[Claim]:
     return found + [claim for group in by_study["factors"] for claim in _minima(group, by_study["matrix"])]
 
 
-def constants_of(config: ConfigDict, decay: Scalar) -> tuple[Scalar, theory.Constants]:
-    """C and the constants of Theorem B.1 at this decay in the theorem's units; C is the config's, admitted or not."""
-    norm = config.region.norm_times * theory.smallest_norm_bound(decay, LARGEST_ENTRY)
-    sizes = {"depth": config.net.depth, "rank": config.region.rank, "width": config.net.width}
-    numbers = {"largest_entry": LARGEST_ENTRY, "norm_bound": norm, "slack": config.region.slack}
-    return norm, theory.absorbing_constants(weight_decay=decay, **sizes, **numbers)
+def constants_of(config: ConfigDict, decay: Number, norm_times: Number) -> tuple[Scalar, theory.Constants]:
+    """C = norm_times its least value, admitted or not, and Theorem B.1's constants; decay in the theorem's units."""
+    sizes = (int(config.net.depth), int(config.region.rank), int(config.net.width))
+    return _constants(*sizes)(decay, norm_times, float(config.region.slack))
+
+
+@ft.cache
+def _constants(depth: int, rank: int, width: int) -> Callable[..., tuple[Scalar, theory.Constants]]:
+    @jax.jit
+    def constants(decay: Scalar, norm_times: Scalar, slack: Scalar) -> tuple[Scalar, theory.Constants]:
+        norm = norm_times * theory.smallest_norm_bound(decay, LARGEST_ENTRY)
+        numbers = {"weight_decay": decay, "largest_entry": LARGEST_ENTRY, "norm_bound": norm, "slack": slack}
+        return norm, theory.absorbing_constants(depth=depth, rank=rank, width=width, **numbers)
+
+    return constants
 
 
 # Where the rank-2 minimum ends. ---------------------------------------------------------------------------------------
@@ -70,7 +85,7 @@ def _fold(group: Group) -> Iterator[Claim]:
     ended = np.where(group.data.first_done.values >= 0, ratio(_last(group)), np.nan)
     below = offdiagonals < last
     if below.any():
-        predicted = np.array([_minimum(eps, ridge, depth, 2).singular_values for eps in offdiagonals[below]])
+        predicted = np.array([minimum(eps, ridge, depth, 2).singular_values for eps in offdiagonals[below]])
         off = np.abs(ended[:, below] / (predicted[:, 1] / predicted[:, 0]) - 1)
         statement = f"{name}: eps < {last:.4g}: GD ends at the rank-2 minimum, s_2/s_1 off its exact value by"
         yield judge(kind="law", statement=statement, values=off, relation="<", bound=1e-4, **about)
@@ -109,7 +124,7 @@ def _of_the_ridges(depth: int, **about: Any) -> Iterator[Claim]:
     yield judge(statement=f"{statement}, eps = .05 to .25", values=last, relation="<", bound=0.1, **about)
     gaps = []
     for eps in FIGURES_OFFDIAGONALS:
-        values = [_value(_minimum(eps, LOW / 4, depth, rank).matrix, eps, LOW / 4, depth) for rank in (1, 2)]
+        values = [_value(minimum(eps, LOW / 4, depth, rank).matrix, eps, LOW / 4, depth) for rank in (1, 2)]
         gaps.append(values[0] / values[1])
     statement = (
         f"L = {depth}, lambda = .001: the recovered rank-1 minimum is not the global one: its C_lambda over rank 2's"
@@ -133,18 +148,18 @@ def _minima(factors: Group, matrices: list[Group]) -> Iterator[Claim]:
     matrices = [group for group in matrices if group.config.net.depth == depth]
     eps, ridge = factors.config.data.offdiagonal, factors.config.opt.weight_decay / 4
     setting = f"L = {depth}, eps = {eps:g}, lambda = {factors.config.opt.weight_decay:g}"
-    known = [np.zeros((2, 2)), *(np.asarray(m.matrix) for m in _known(eps, ridge, depth))]
+    known = known_minima(eps, ridge, depth)
     found = []
     for side, name in (([factors], "L_lambda over factors"), (matrices, "C_lambda over matrices")):
         about["diverged"] = sum(group.diverged for group in side)
         done = np.concatenate([(group.data.first_done >= 0).values.ravel() for group in side])
         ends = np.concatenate([_last(group).reshape(-1, 2, 2) for group in side])
-        distance = np.abs(ends[:, None] - known).max((-2, -1))
+        distance = np.abs(ends[:, None] - np.stack(list(known.values()))).max((-2, -1))
         values = np.where(done, distance.min(-1), np.nan)
         statement = f"{setting}: every descent on {name} ends at one of the exact minima, within"
         yield judge(kind="law", statement=statement, values=values, relation="<", bound=1e-6, **about)
-        found.append({KINDS[kind] for kind in distance.argmin(-1)[done]})
-    statement = f"{setting}: local minima that both find ({', '.join(k for k in KINDS if k in found[0] & found[1])})"
+        found.append({list(known)[kind] for kind in distance.argmin(-1)[done]})
+    statement = f"{setting}: local minima that both find ({', '.join(k for k in known if k in found[0] & found[1])})"
     yield judge(kind="law", statement=statement, values=[len(found[0] & found[1])], relation="==", bound=4, **about)
     about["diverged"] = factors.diverged
     statement = f"{setting}: 'three local minima': found, the fourth of rank 1 with A_01 < 0"
@@ -178,7 +193,7 @@ def _end(group: Group) -> Iterator[Claim]:
     decays, last = group.data.weight_decay.values, 4 * last_ridge(eps, depth, 1)
     ended = np.where((group.data.first_done >= 0).values[..., None], singular_values(_last(group)), np.nan)
     below = decays < last
-    predicted = np.array([_minimum(eps, decay / 4, depth, 1).singular_values[0] for decay in decays[below]])
+    predicted = np.array([minimum(eps, decay / 4, depth, 1).singular_values[0] for decay in decays[below]])
     setting = f"L = {depth}, eps = {eps:g}"
     statement = f"{setting}: lambda < {last:.4g}: GD stays at the exact rank-1 minimum, s_1 off by"
     off = np.abs(ended[:, below, 0] / predicted - 1)
@@ -245,17 +260,34 @@ def _region(group: Group) -> Iterator[Claim]:
         "paper": PAPER,
         "diverged": group.diverged,
     }
-    leaving = group.data.leaving.values.reshape(-1, 3)
-    if config.region.norm_times < 1:
-        about |= {"id": "D.4", "figure": "Theorem D.4"}
-        times = f"{config.region.norm_times:g}"
-        statement = f"'C <= 1/(2 lambda)': at C = {times}/(2 lambda) the smallest eta that leaves, over the admissible"
-        yield judge(kind="printed", statement=statement, values=leaving[:, 0].min(), relation="<=", bound=0.0, **about)
-        return
+    for times, values in zip(
+        group.data.norm_times.values.tolist(), _of_each(group, "leaving", "norm_times"), strict=True
+    ):
+        leaving = values.reshape(-1, 3)
+        if times < 1:
+            named = about | {"id": "D.4", "figure": "Theorem D.4", "kind": "printed"}
+            statement = f"L = {depth}, 'C <= 1/(2 lambda)': at C = {times:g}/(2 lambda)"
+            statement += " the smallest eta that leaves, over the admissible"
+            yield judge(statement=statement, values=leaving[:, 0].min(), relation="<=", bound=0.0, **named)
+        else:
+            yield from _closed(config, leaving, times, about)
+    slope = _exponent(config)
+    printed = 4 * depth + 1 + (depth + 1) / (depth - 2)
+    statement = f"L = {depth}: 'eta ~ lambda^{printed:g}' is not that of Theorem B.1's constants, whose power is"
+    about |= {"kind": "printed", "figure": "Section 3.2"}
+    yield judge(statement=statement, values=[slope], relation=">", bound=printed + 1, **about)
+    statement = f"L = {depth}: 'for any lambda >= 0': log10 of the admissible eta at lambda = 1e-6 (none at 0)"
+    (_, tiny) = constants_of(config, 1e-6, 1.0)
+    value = float(tiny.log_step_sizes.min()) / math.log(10)
+    yield judge(statement=statement, values=[value], relation="<", bound=-50.0, **about)
+
+
+def _closed(config: ConfigDict, leaving: np.ndarray, times: float, about: dict[str, Any]) -> Iterator[Claim]:
+    """That no admissible step leaves B_1, and how much larger one that does is."""
     decay = config.opt.weight_decay / 2
-    norm, constants = constants_of(config, decay)
+    norm, constants = constants_of(config, decay, times)
     log10 = np.log10(np.e) * np.array([constants.log_cutoff, constants.log_imbalance, constants.log_step_sizes.min()])
-    size = f"L = {depth}, n = {config.net.width}, lambda = {decay:g}, C = {float(norm):g}"
+    size = f"L = {config.net.depth}, n = {config.net.width}, lambda = {decay:g}, C = {float(norm):g}"
     statement = (
         f"{size}: no step of the admissible eta (1e{log10[2]:.1f}) leaves B_1 from points that attain its bounds"
     )
@@ -264,20 +296,11 @@ def _region(group: Group) -> Iterator[Claim]:
     for index, bound in enumerate(("||W_l||_F^2 = C", f"imbalance eps_1 = 1e{log10[1]:.1f}", "soft rank r + eps_2")):
         statement = f"{size}: smallest eta that leaves by {bound}, over the admissible"
         yield report(statement=statement, values=leaving[:, index], statistic="min", **about)
-    slope = _exponent(config)
-    printed = 4 * depth + 1 + (depth + 1) / (depth - 2)
-    statement = f"L = {depth}: 'eta ~ lambda^{printed:g}' is not that of Theorem B.1's constants, whose power is"
-    about |= {"kind": "printed", "figure": "Section 3.2"}
-    yield judge(statement=statement, values=[slope], relation=">", bound=printed + 1, **about)
-    statement = f"L = {depth}: 'for any lambda >= 0': log10 of the admissible eta at lambda = 1e-6 (none at 0)"
-    (_, tiny) = constants_of(config, 1e-6)
-    value = float(tiny.log_step_sizes.min()) / math.log(10)
-    yield judge(statement=statement, values=[value], relation="<", bound=-50.0, **about)
 
 
 def _exponent(config: ConfigDict) -> float:
     """The power d log eta / d log lambda of the admissible step, C = C_1/(2 lambda), as lambda goes to 0."""
-    logs = [float(constants_of(config, decay)[1].log_step_sizes.min()) for decay in (1e-8, 1e-6)]
+    logs = [float(constants_of(config, decay, 1.0)[1].log_step_sizes.min()) for decay in (1e-8, 1e-6)]
     return (logs[1] - logs[0]) / math.log(100)
 
 
@@ -309,33 +332,23 @@ def _bound(config: ConfigDict, step_size: float | None) -> theory.JumpBound:
     """Theorem B.2 at the config's width and decay; step_size None is the largest that Theorem B.1 admits."""
     decay = config.opt.weight_decay / 2
     # Theorem B.2 asks for twice Theorem B.1's C.
-    norm = 2 * theory.smallest_norm_bound(decay, LARGEST_ENTRY)
-    sizes = {"rank": config.region.rank, "width": config.net.width}
-    numbers = {"weight_decay": decay, "norm_bound": norm, "slack": config.region.slack}
-    constants = theory.absorbing_constants(depth=config.net.depth, largest_entry=LARGEST_ENTRY, **sizes, **numbers)
-    eta = step_size or jnp.exp(constants.log_step_sizes.min())
-    logs = {"log_cutoff": constants.log_cutoff, "log_imbalance": constants.log_imbalance}
-    # The mean of ||W_2(0)||_F^2 of a square layer with entries U(-1, 1)/sqrt(n).
-    start = config.net.width / 3
-    return theory.jump_bound(step_size=eta, smallest_side=2, start_norm=start, **sizes, **numbers, **logs)
+    norm, constants = constants_of(config, decay, 2.0)
+    return theory.jump_bound(
+        step_size=step_size or jnp.exp(constants.log_step_sizes.min()),
+        weight_decay=decay,
+        rank=int(config.region.rank),
+        width=int(config.net.width),
+        smallest_side=2,
+        norm_bound=norm,
+        # The mean of ||W_2(0)||_F^2 of a square layer with entries U(-1, 1)/sqrt(n).
+        start_norm=config.net.width / 3,
+        slack=config.region.slack,
+        log_cutoff=constants.log_cutoff,
+        log_imbalance=constants.log_imbalance,
+    )
 
 
 # Exact minima, and ends. ----------------------------------------------------------------------------------------------
-
-
-@ft.cache
-def _minimum(eps: float, ridge: float, depth: int, rank: int, fill_sign: int = 1) -> landscape.Minimum:
-    return _solved(depth, rank, fill_sign)(float(eps), float(ridge))
-
-
-@ft.cache
-def _solved(depth: int, rank: int, fill_sign: int) -> Callable[[float, float], landscape.Minimum]:
-    return jax.jit(ft.partial(landscape.local_minimum, depth=depth, rank=rank, fill_sign=fill_sign))
-
-
-def _known(eps: float, ridge: float, depth: int) -> tuple[landscape.Minimum, ...]:
-    """In the order of KINDS, less 0."""
-    return tuple(_minimum(eps, ridge, depth, rank, sign) for rank, sign in ((1, 1), (1, -1), (2, 1)))
 
 
 def _value(A: Any, eps: float, ridge: float, depth: int) -> float:
@@ -345,6 +358,11 @@ def _value(A: Any, eps: float, ridge: float, depth: int) -> float:
     s = np.linalg.svd(np.asarray(A), compute_uv=False)
     kept = s[s > 1e-13 * max(s[0], 1e-300)] if s[0] > 1e-12 else s[:0]
     return float(data / 6 + ridge * depth * np.sum(kept ** (2 / depth)))
+
+
+def _of_each(group: Group, name: str, knob: str) -> np.ndarray:
+    """A variable with the values of a knob first."""
+    return group.data[name].transpose(knob, ...).values
 
 
 def _last(group: Group) -> np.ndarray:

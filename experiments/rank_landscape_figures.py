@@ -4,7 +4,6 @@ import functools as ft
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -14,7 +13,7 @@ from experiments import plots
 from experiments.results import Group, groups
 from lawlib.theory import rank_jumps_landscape as landscape
 
-__all__ = ["figures", "last_offdiagonal", "last_ridge", "ratio", "singular_values"]
+__all__ = ["figures", "known_minima", "last_offdiagonal", "last_ridge", "minimum", "ratio", "singular_values"]
 
 RANK_ONE_COLOUR, RANK_TWO_COLOUR = plots.COLOURS[:2]
 
@@ -47,7 +46,25 @@ def _ending(depth: int, rank: int) -> Callable[[float], jax.Array]:
 @ft.cache
 def last_offdiagonal(ridge: float, depth: int) -> float:
     """The exact eps at which the rank-2 minimum ends."""
-    return float(landscape.last_offdiagonal(ridge, depth=depth))
+    return float(jax.jit(ft.partial(landscape.last_offdiagonal, depth=depth))(ridge))
+
+
+@ft.cache
+def minimum(eps: float, ridge: float, depth: int, rank: int, fill_sign: int = 1) -> landscape.Minimum:
+    """The exact minimum, as numpy arrays."""
+    return jax.tree.map(np.asarray, _solved(depth, rank, fill_sign)(float(eps), float(ridge)))
+
+
+@ft.cache
+def _solved(depth: int, rank: int, fill_sign: int) -> Callable[[float, float], landscape.Minimum]:
+    return jax.jit(ft.partial(landscape.local_minimum, depth=depth, rank=rank, fill_sign=fill_sign))
+
+
+def known_minima(eps: float, ridge: float, depth: int) -> dict[str, np.ndarray]:
+    """Every local minimum of C_lambda, by name."""
+    kinds = {"rank 1": (1, 1), "rank 1, wrong sign": (1, -1), "rank 2": (2, 1)}
+    found = {name: minimum(eps, ridge, depth, rank, sign).matrix for name, (rank, sign) in kinds.items()}
+    return {"0": np.zeros((2, 2)), **found}
 
 
 def figures(results: xr.DataTree) -> dict[str, Figure]:
@@ -58,7 +75,7 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
         drawn["landscape"] = _landscape(folds)
     if searches := [g for g in found if g.config.study in ("factors", "matrix")]:
         drawn["minima"] = _minima(searches)
-    if regions := [g for g in found if g.config.study == "region" and g.config.region.norm_times >= 1]:
+    if regions := [g for g in found if g.config.study == "region"]:
         drawn["region"] = _region(regions)
     if ends := [g for g in found if g.config.study == "end"]:
         drawn["ridge"] = _ridge(ends)
@@ -87,12 +104,10 @@ def _landscape_column(column: np.ndarray, group: Group) -> None:
     values = group.data.value.isel(step=-1).values
     ended = ratio(group.data["product"].isel(step=-1).values)
     for rank, colour in ((1, RANK_ONE_COLOUR), (2, RANK_TWO_COLOUR)):
-        solve = ft.partial(landscape.local_minimum, depth=depth, rank=rank)
-        minima = jax.jit(jax.vmap(solve, in_axes=(0, None)))(jnp.asarray(eps), ridge)
-        s = np.asarray(minima.singular_values)
-        column[0].plot(
-            eps, _values(np.asarray(minima.matrix), s, eps, ridge, depth), color=colour, label=f"rank-{rank} minimum"
-        )
+        minima = [minimum(x, ridge, depth, rank) for x in eps]
+        s = np.stack([at.singular_values for at in minima])
+        exact = _values(np.stack([at.matrix for at in minima]), s, eps, ridge, depth)
+        column[0].plot(eps, exact, color=colour, label=f"rank-{rank} minimum")
         if rank == 2:
             column[1].plot(eps, s[:, 1] / s[:, 0], color=colour)
     for low, colour in ((True, RANK_ONE_COLOUR), (False, RANK_TWO_COLOUR)):
@@ -139,11 +154,8 @@ def _minima(searches: list[Group]) -> Figure:
 
 def _name_minima(axes: Axes, group: Group) -> None:
     depth, eps, decay = group.config.net.depth, group.config.data.offdiagonal, group.config.opt.weight_decay
-    at = ft.partial(landscape.local_minimum, eps, decay / 4, depth=depth)
-    names = {"rank 1": at(rank=1), "rank 1, wrong sign": at(rank=1, fill_sign=-1), "rank 2": at(rank=2)}
-    places = {"0": (0.0, 0.0)} | {name: (float(m.matrix[0, 1]), float(m.matrix[1, 0])) for name, m in names.items()}
-    for name, place in places.items():
-        axes.annotate(name, place, (0, 9), textcoords="offset points", ha="center", fontsize=8)
+    for name, A in known_minima(eps, decay / 4, depth).items():
+        axes.annotate(name, (A[0, 1], A[1, 0]), (0, 9), textcoords="offset points", ha="center", fontsize=8)
     axes.axhline(eps, color="black", linestyle=":", linewidth=1.0)
     axes.set_title(f"L = {depth}, ε = {eps:g}, λ = {decay:g}")
 
@@ -156,8 +168,7 @@ def _ridge(ends: list[Group]) -> Figure:
         depth, eps = group.config.net.depth, group.config.data.offdiagonal
         last = 4 * last_ridge(eps, depth, 1)
         decays = np.append(np.linspace(0.02, last, 200)[:-1], last * (1 - 1e-9))
-        solve = ft.partial(landscape.local_minimum, eps, depth=depth, rank=1)
-        exact = jax.jit(jax.vmap(solve))(jnp.asarray(decays / 4)).singular_values[:, 0]
+        exact = [minimum(eps, decay / 4, depth, 1).singular_values[0] for decay in decays]
         axes.plot(decays, exact, color=colour, label=f"L = {depth}: exact, ends at λ = {last:.3f}")
         reached = singular_values(group.data["product"].isel(step=-1).values)[..., 0]
         for row in reached:
@@ -178,7 +189,7 @@ def _region(regions: list[Group]) -> Figure:
     names = (r"norm, $||W_l||_F^2 = C$", "imbalance $= ε_1$", "soft rank $= r + ε_2$")
     for index, (name, colour) in enumerate(zip(names, plots.COLOURS, strict=False)):
         # The exact zeros are steps that leave at once; none is expected here.
-        rows = [g.data.leaving.values.reshape(-1, 3)[:, index] for g in regions]
+        rows = [g.data.leaving.sel(norm_times=1.0).values.reshape(-1, 3)[:, index] for g in regions]
         plots.strip(axes, rows, colour=colour, offset=0.2 * (index - 1), label=name)
     axes.axvline(1, color="black", linestyle="--", linewidth=1.0, label="Theorem B.1")
     axes.set_yticks(range(len(regions)), [f"L = {g.config.net.depth}" for g in regions])

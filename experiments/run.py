@@ -39,6 +39,12 @@ class Work(NamedTuple):
     members: Members
     system: tuple[Dynamics, jax.Array, Members, Any]
 
+    @property
+    def mesh(self) -> jax.sharding.Mesh:
+        """The devices that share the members: all of them, or one a member where these are fewer."""
+        devices = jax.devices()[: len(self.members.seeds)]
+        return jax.sharding.Mesh(np.asarray(devices), ("members",))
+
 
 def run(config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool = False) -> int:
     """Run a config into its folder, or go on where it was stopped; return the exit code.
@@ -100,13 +106,13 @@ def _simulate(
     stop: list,
 ) -> bool:
     """Compute what is missing and write results.nc; False when stopped by a signal after a checkpoint."""
-    work, checkpoints, mesh = work_of(config, experiment), Checkpoints(folder.path), _mesh()
-    plans = _plans(work, checkpoints, mesh.size)
+    work, checkpoints = work_of(config, experiment), Checkpoints(folder.path)
+    plans = _plans(work, checkpoints)
     restored = checkpoints.restore(lambda at: None if at["last"] else _outline(work, plans, at["variant"]))
     total = sum(len(variant.members.seeds) for variant in work)
     saver = Saver(checkpoints, config.run.checkpoint_seconds)
     with reporting(console, folder.log, total) as reporter:
-        for at, segment in _segments(work, plans, mesh, restored, reporter):
+        for at, segment in _segments(work, plans, restored, reporter):
             saver.add(at, segment)
             if stop:
                 saver.save()
@@ -120,14 +126,14 @@ def _simulate(
     return True
 
 
-def _plans(work: list[Work], checkpoints: Checkpoints, num_devices: int) -> list[Plan]:
+def _plans(work: list[Work], checkpoints: Checkpoints) -> list[Plan]:
     """How each variant is cut: as the first checkpoint has it, else chosen now and stored."""
     on_cpu = jax.default_backend() == "cpu"
     here = environment()
     platform = {name: here[name] for name in ("versions", "platform", "device_kind", "device_count")}
     stored = checkpoints.stored_plan()
     if stored is None or stored["platform"] != platform:
-        chosen = [plan(*v.system, len(v.times), on_cpu=on_cpu, num_devices=num_devices, **_cut(v.config)) for v in work]
+        chosen = [plan(*v.system, len(v.times), on_cpu=on_cpu, num_devices=v.mesh.size, **_cut(v.config)) for v in work]
         stored = {"platform": platform, "plans": [list(each) for each in chosen]}
         checkpoints.store_plan(stored)
     return [Plan(*each) for each in stored["plans"]]
@@ -142,7 +148,7 @@ def _outline(work: list[Work], plans: list[Plan], index: int) -> Any:
 
 
 def _segments(
-    work: list[Work], plans: list[Plan], mesh: Any, restored: Restored | None, reporter: Reporter
+    work: list[Work], plans: list[Plan], restored: Restored | None, reporter: Reporter
 ) -> Iterator[tuple[dict[str, Any], Segment]]:
     """Every segment that is still to be computed, with its position in the run."""
     sizes = [len(variant.members.seeds) for variant in work]
@@ -155,7 +161,7 @@ def _segments(
             resume = Position(restored.position["chunk"], restored.position["segment"]), restored.carry
             reached = restored.position["reached"]
         reporter.report(variant.name, reached[0], reached[1], "compiling")
-        cut = {"plan": plans[index], "mesh": mesh, "resume": resume}
+        cut = {"plan": plans[index], "mesh": variant.mesh, "resume": resume}
         for segment in sweep(*variant.system, variant.times.tolist(), **cut):
             rows, seen = segment.members, len(variant.times) if segment.last else segment.times.stop
             done = before + rows.start * len(variant.times) + (rows.stop - rows.start) * seen
@@ -210,10 +216,6 @@ def _conclude(experiment: ModuleType, folder: RunFolder) -> None:
         verdict = experiment.claims(results)
     write_atomic(folder.path / "claims.md", claims_table.markdown(verdict))
     write_atomic(folder.path / "claims.json", claims_table.to_json(verdict))
-
-
-def _mesh() -> jax.sharding.Mesh:
-    return jax.make_mesh((jax.device_count(),), ("members",))
 
 
 @contextmanager

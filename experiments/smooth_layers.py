@@ -17,10 +17,11 @@ from experiments.members import number
 from experiments.results import Variable
 from experiments.smooth_layers_claims import claims
 from experiments.smooth_layers_figures import NAMES, STUDIES, figures
+from lawlib.activations import Activation, activation
 from lawlib.descent import Iterate, evaluated, sum_squared_error
 from lawlib.dynamics import Dynamics, Knobs, until
 from lawlib.initializers import fan_in_normal, orthogonal
-from lawlib.networks.mlp import Activation, activation, apply
+from lawlib.networks.mlp import apply
 from lawlib.problems import gaussian_mixture, whiten_symmetric
 from lawlib.subspaces import block_energies, complement, wedin
 from lawlib.theory import smooth_mlp as theory

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from experiments import plots, settings
 from experiments.fields import assign
 from experiments.results import Group, groups
-from lawlib.networks.mlp import Activation, activation
+from lawlib.activations import Activation, activation
 from lawlib.theory import smooth_mlp_bounds as bounds
 
 __all__ = ["NAMES", "SCALE", "STUDIES", "Runs", "SecondForm", "figures", "runs", "slopes"]

@@ -21,6 +21,7 @@ from experiments.members import number
 from experiments.results import Variable
 from experiments.smooth_networks_claims import claims
 from experiments.smooth_networks_figures import STUDIES, figures
+from lawlib.activations import ACTIVATIONS, activation
 from lawlib.descent import (
     Descent,
     Iterate,
@@ -31,7 +32,7 @@ from lawlib.descent import (
 )
 from lawlib.dynamics import Dynamics, Knobs, until
 from lawlib.initializers import orthogonal, orthogonal_weights
-from lawlib.networks.mlp import ACTIVATIONS, activation, apply
+from lawlib.networks.mlp import apply
 from lawlib.problems import gaussian_mixture, whiten_symmetric
 from lawlib.subspaces import block_fractions, sin_theta
 from lawlib.theory.smooth_mlp import big_and_small, transported

@@ -10,7 +10,7 @@ from experiments.claims import Claim, judge, not_run, report
 from experiments.fields import leaves
 from experiments.results import Group, groups
 from experiments.smooth_networks_figures import METHODS, TITLES
-from lawlib.networks.mlp import ACTIVATIONS
+from lawlib.activations import ACTIVATIONS
 
 __all__ = ["claims"]
 

@@ -50,8 +50,8 @@ def extreme_eigenvalues(product: Callable[[PyTree], PyTree], start: PyTree, num_
     values, vectors, reached = _ritz(diagonal, beside, dimension)
     ends = jnp.stack([jnp.asarray(0), jnp.sum(reached) - 1])
     thetas, coordinates = values[ends], vectors[:, ends]
-    residuals = [_residual(product, found.Q_tall, coordinates[:, i], reached, thetas[i]) for i in range(2)]
-    return Extremes(thetas[0], thetas[1], *residuals)
+    residual = jax.vmap(lambda c, theta: _residual(product, found.Q_tall, c, reached, theta))
+    return Extremes(*thetas, *residual(coordinates.T, thetas))
 
 
 def _ritz(diagonal: Float[Array, " k"], beside: Float[Array, " k-1"], dimension: int) -> tuple[Array, Array, Array]:

@@ -13,7 +13,7 @@ from benchmarks.overhead import observed_loss
 from lawlib.sweep import Plan, grid, sweep
 
 jax.config.update("jax_enable_x64", True)
-system, members, mesh = observed_loss(), grid(16, {}, "float64"), jax.make_mesh((1,), ("members",))
+system, members, mesh = observed_loss(), grid(16, {}, "float64"), jax.make_mesh((jax.device_count(),), ("members",))
 for _ in range(5):
     cut = Plan(chunk=16, batch=16, segment=3)
     (segment,) = sweep(system, jax.random.key(0), members, (), (0, 2, 4), plan=cut, mesh=mesh)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import SCHEDULER
+from experiments import DEVICES, SCHEDULER
 
 ROOT = Path(__file__).parents[1]
 NUM_RUNS = 10
@@ -32,11 +32,19 @@ def test_experiments_set_nproc_where_it_is_unset(nproc, seen):
     assert (child.returncode, child.stdout.strip()) == (0, seen), child.stderr
 
 
+IN_ORDER, EVERY_CORE = f"--{SCHEDULER}=false", f"--{DEVICES}={os.cpu_count()}"
+
+
 @pytest.mark.parametrize(
-    ("given", "seen"), [("", f"--{SCHEDULER}=false"), (f"--{SCHEDULER}=true", None), ("--a", None)]
+    ("given", "seen"),
+    [
+        ("", f"{IN_ORDER} {EVERY_CORE}"),
+        (f"--{SCHEDULER}=true", f"--{SCHEDULER}=true {EVERY_CORE}"),
+        (f"--{DEVICES}=3", f"--{DEVICES}=3 {IN_ORDER}"),
+        ("--a", f"--a {IN_ORDER} {EVERY_CORE}"),
+    ],
 )
-def test_experiments_run_operations_in_order_unless_told_otherwise(given, seen):
-    seen = seen or (given if SCHEDULER in given else f"{given} --{SCHEDULER}=false")
+def test_experiments_run_in_order_on_every_core_unless_told_otherwise(given, seen):
     child = python("-c", "import experiments, os; print(os.environ['XLA_FLAGS'])", XLA_FLAGS=given)
     assert (child.returncode, child.stdout.strip()) == (0, seen), child.stderr
 

@@ -13,7 +13,18 @@ MAX_FUNCTION_LINES = 60
 OUTSIDE_LAWLIB = {"jax", "numpy", "flax", "optax", "jaxtyping", "diffrax", "matfree"}
 LEVELS = (
     {"types"},
-    {"spectra", "subspaces", "initializers", "entries", "transforms", "samples", "schedules", "flows", "curvature"},
+    {
+        "activations",
+        "curvature",
+        "entries",
+        "flows",
+        "initializers",
+        "samples",
+        "schedules",
+        "spectra",
+        "subspaces",
+        "transforms",
+    },
     {
         "descent",
         "entry_descent",
@@ -26,7 +37,7 @@ LEVELS = (
         "tracking",
     },
     {"theory", "guesses"},
-    {"compress"},
+    {"compress", "low_rank_start"},
     {"completion"},
 )
 # These know no network and no law, whatever the level.

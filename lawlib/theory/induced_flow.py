@@ -96,7 +96,11 @@ def operator_of_rank_one(part: RankOne, D: Matrix, depth: Number) -> Matrix:
 
     (173) for a single value, with the power 0 the identity (Eftekhari 2020, eq. 139): j = 1 gives P_u D, j = N gives
     D P_v, and each j between them P_u D P_v.
+
+    Raises:
+        ValueError: depth is a number below 2.
     """
+    _check_depth(depth)
     s, u, v = part
     across, along = _matmul(u, D), _matmul(D, v)
     twice = (depth - 2) * jnp.dot(across, v) * u
@@ -108,7 +112,11 @@ def field(W: Matrix, Z: Matrix, num_samples: Number, depth: Number) -> Matrix:
 
     Without a decomposition, for s = ||W||_F and s^2 P_u = W W^T at such W:
     A_W(D) = s^{-2/N} [W W^T D + D W^T W + (N-2) <W, D> W]. At W = 0 it is 0, and no derivative of it is NaN.
+
+    Raises:
+        ValueError: depth is a number below 2.
     """
+    _check_depth(depth)
     D, square = W - Z, jnp.sum(jnp.square(W))
     safe = jnp.where(square > 0, square, 1)
     moved = _matmul(_matmul(W, W.T), D) + _matmul(_matmul(D, W.T), W) + (depth - 2) * jnp.sum(W * D) * W
@@ -119,7 +127,11 @@ def rank_one_field(part: RankOne, Z: Matrix, num_samples: Number, depth: Number)
     """The flow in (s, u, v), which keeps rank one exactly (Eftekhari 2020, eqs. 128 and 140), m = num_samples.
 
     ds/dt = -m N s^{2-2/N} (s - u^T Z v), du/dt = m s^{1-2/N} (I - P_u) Z v, dv/dt = m s^{1-2/N} (I - P_v) Z^T u.
+
+    Raises:
+        ValueError: depth is a number below 2.
     """
+    _check_depth(depth)
     s, u, v = part
     Zv, uZ = _matmul(Z, v), _matmul(u, Z)
     overlap, turning = jnp.dot(u, Zv), num_samples * s ** (1 - 2 / depth)
@@ -160,9 +172,13 @@ def _powers(gram: Matrix, depth: int, rank: int) -> list[Array]:
 
 
 def _check(W: Float[Array, "d_y d_x"], depth: int, rank: int) -> None:
-    if depth < 2:
-        msg = f"the induced flow needs a network of depth 2 or more, got depth={depth}"
-        raise ValueError(msg)
+    _check_depth(depth)
     if not 1 <= rank <= min(W.shape):
         msg = f"rank must be in 1..{min(W.shape)} for a matrix of shape {W.shape}, got {rank}"
+        raise ValueError(msg)
+
+
+def _check_depth(depth: Number) -> None:
+    if isinstance(depth, (int, float)) and depth < 2:
+        msg = f"the induced flow needs a network of depth 2 or more, got depth={depth}"
         raise ValueError(msg)

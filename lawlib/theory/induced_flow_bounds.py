@@ -159,6 +159,6 @@ def check_alignment(alpha: Number, gap: Number) -> None:
     Raises:
         ValueError: it is outside.
     """
-    if isinstance(alpha, float) and isinstance(gap, float) and not gap < alpha < 1:
+    if isinstance(alpha, (int, float)) and isinstance(gap, (int, float)) and not gap < alpha < 1:
         msg = f"alpha must lie in (gamma_Z, 1) = ({gap}, 1), got {alpha}"
         raise ValueError(msg)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lawlib.networks.mlp import Activation, activation
+from lawlib.activations import Activation, activation
 from lawlib.subspaces import block_energies, complement, orthonormal_sum, wedin
 from lawlib.types import Array, Float, Matrix, Scalar, Weights
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from lawlib.networks.mlp import Activation
+from lawlib.activations import Activation
 from lawlib.subspaces import complement
 from lawlib.types import Array, Float, Scalar
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from synthetic import config_of, failing
+from synthetic import config_of, failing, results_of
 
 from experiments import flow_landscape, induced_flow
 from experiments.checks import collect
@@ -22,7 +22,12 @@ RULES = {
         {"data.gap_unit": "one", "data.gap": 0.9, "data.num_outputs": 3, "study": "clock"},
         "bound.alpha = 0.85: must lie in (gamma_Z, 1), above every data.gap",
     ),
-    "start": ("induced_flow", {"start.ratio": 0.0}, "start.ratio = 0.0: must be a finite number > 0.0"),
+    "no start": ("induced_flow", {"start.ratio": 0.0}, "start.ratio = 0.0: must be a finite number > 0.0"),
+    "start": (
+        "induced_flow",
+        {"start.ratio": 0.5},
+        "start.ratio = 0.5: must exceed bound.alpha = 0.85, so that W_0 is in N_alpha",
+    ),
     "rank of X": (
         "induced_flow",
         {"data.num_samples": 4},
@@ -37,6 +42,11 @@ RULES = {
         "induced_flow_landscape",
         {"net.widths": (5, 3)},
         "net.widths = (5, 3): must be three or more positive sizes (d_x, ..., d_y): depth N >= 2",
+    ),
+    "alignments": (
+        "induced_flow_landscape",
+        {"start.least": 0.5},
+        "start.spread = 0.65: must leave start.least + start.spread, here 1.15, at most 1",
     ),
     "alpha above the gap": (
         "induced_flow_landscape",
@@ -78,25 +88,27 @@ def broken(results, group, name, change):
     return tree
 
 
-def last(value):
+def at_end(value, *member):
+    """Change the last value of one member, or of the last one."""
+
     def change(values):
-        values.reshape(-1)[-1] = value
+        values[member or (-1,) * (values.ndim - 1)][..., -1] = value
         return values
 
     return change
 
 
 FLOW_BREAKS = {
-    "bound": ("clock_fixed", "excess", last(0.01), "d_y = 1 (Figure 1): ln of"),
-    "left the set": ("fixed", "in_set", last(0.0), "W(t) stays in N_{alpha,beta}"),
-    "turned back": ("fixed", "alignment", last(0.0), "u^T Z_1 v never falls"),
+    "bound": ("clock", "excess", at_end(0.01), "d_y = 1 (Figure 1): ln of"),
+    "left the set": ("time", "in_set", at_end(0.0), "W(t) stays in N_{alpha,beta}"),
+    "turned back": ("time", "alignment", at_end(0.0), "u^T Z_1 v never falls"),
     "no collapse": (
-        "clock_fixed",
+        "clock",
         "distance",
         lambda x: x + 1e-4 * (np.arange(len(x)) == 0)[:, None, None, None],
         "d_y = 1: the distance depends",
     ),
-    "nearby": ("clock_fixed", "rate", lambda x: 1.05 * x, "d_y = 1: rate of ||Z_1 - W||"),
+    "nearby": ("clock", "rate", lambda x: 1.05 * x, "d_y = 1: rate of ||Z_1 - W||"),
 }
 
 
@@ -112,16 +124,17 @@ def test_a_smoke_run_of_figure_1_and_what_breaks_its_claims(smoke):
         assert any(statement.startswith(start) for statement in new), start
 
 
+# The first member of a seed starts in N_alpha, the second against Z_1.
+INSIDE = (1, 0)
 LANDSCAPE_BREAKS = {
-    "not there": ("inside_N3", "distance", last(1e-7), "balanced starts in N_alpha converge"),
-    "near zero": ("inside_N3", "value", last(0.01), "they stay away from 0"),
-    "two flows": ("inside_N3", "induced", last(1e-7), "from balanced factors gradient flow induces"),
-    "imbalance": ("inside_N3", "drift", last(1e-8), "the imbalance is kept"),
-    "operator": ("states_N2", "operator", last(1e-11), "definition, SVD form and closed form"),
-    "lemma": ("states_N2", "rate_slack", last(-1e-8), "Lemma 18: its slack"),
-    "gradient": ("stationary_N3", "gradient", last(1e-9), "stationary points: ||grad"),
-    "a spurious point": ("stationary_N3", "smallest", lambda x: 0 * x, "those that are not global"),
-    "a curved minimum": ("stationary_N3", "smallest", lambda x: x - 0.1, "those that are global"),
+    "not there": ("flow_N2", "distance", at_end(1e-7, *INSIDE), "balanced starts in N_alpha converge"),
+    "near zero": ("flow_N2", "value", at_end(0.01, *INSIDE), "they stay away from 0"),
+    "control": ("flow_N2", "distance", at_end(1e-7), "N_alpha is not necessary"),
+    "two flows": ("flow_N2", "induced", at_end(1e-7), "from balanced factors gradient flow induces"),
+    "imbalance": ("flow_N2", "drift", at_end(1e-8), "the imbalance is kept"),
+    "gradient": ("stationary_N2", "gradient", at_end(1e-9), "stationary points: ||grad"),
+    "a spurious point": ("stationary_N2", "smallest", lambda x: 0 * x, "those that are not global"),
+    "a curved minimum": ("stationary_N2", "smallest", lambda x: x - 0.1, "those that are global"),
 }
 
 
@@ -129,7 +142,44 @@ LANDSCAPE_BREAKS = {
 def test_a_smoke_run_of_the_landscape_and_what_breaks_its_claims(smoke):
     folder, claims, results = smoke_results(smoke, "induced_flow_landscape")
     assert {c["status"] for c in claims} <= {"holds", "not_run"}
-    assert {path.stem for path in (folder / "figures").glob("*.png")} == {"convergence", "lemmas", "stationary"}
+    assert {path.stem for path in (folder / "figures").glob("*.png")} == {"convergence", "stationary"}
     for group, name, change, start in LANDSCAPE_BREAKS.values():
         new = failing(flow_landscape.claims(broken(results, group, name, change)))
         assert any(statement.startswith(start) for statement in new), start
+
+
+LAWFUL_STATES = {
+    "operator": 1e-15,
+    "loss_slack": 0.1,
+    "rate_slack": 0.0,
+    "turning": 0.1,
+    "from_below": 0.1,
+    "from_above": -0.1,
+}
+STATE_BREAKS = {
+    "operator": (1e-11, "definition, SVD form and closed form"),
+    "loss_slack": (-1e-8, "(33)"),
+    "rate_slack": (-1e-8, "Lemma 18: its slack"),
+    "turning": (0.0, "in N_alpha u^T Z_1 v rises"),
+    "from_below": (0.0, "the flow enters where s = (alpha"),
+    "from_above": (0.0, "the flow enters where s = beta"),
+}
+
+
+@pytest.mark.parametrize("broken_name", [None, *STATE_BREAKS])
+def test_one_state_against_a_lemma_fails_it(broken_name):
+    config = config_of("induced_flow_landscape", "variants=({'study': 'states', 'name': 'states'},)")
+
+    def lawful(own):
+        shape = (own.num_seeds, own.observe.num_times)
+        marks = {name: np.full(own.num_seeds, -1) for name in ("first_done", "first_bad_step")}
+        return {name: np.full(shape, value) for name, value in LAWFUL_STATES.items()} | marks
+
+    def change(_, seen):
+        if broken_name:
+            seen[broken_name][1, 2] = STATE_BREAKS[broken_name][0]
+
+    found = failing(flow_landscape.claims(results_of(lawful, flow_landscape.VARIABLES, config, change)))
+    expected = [STATE_BREAKS[broken_name][1]] if broken_name else []
+    assert len(found) == len(expected)
+    assert all(statement.startswith(start) for statement, start in zip(found, expected, strict=True))

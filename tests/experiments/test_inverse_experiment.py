@@ -15,7 +15,6 @@ from experiments.checks import collect
 from experiments.run import observation_times
 from experiments.settings import expand, knobs, load
 from lawlib.sweep import grid
-from lawlib.theory import inverse_problems as theory
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EXPERIMENTS = {
@@ -160,6 +159,14 @@ def test_the_theorems_state_follows_every_step():
 # Claims ---------------------------------------------------------------------------------------------------
 
 
+def at_rest(rho, decay, depth):
+    """(1 - q) = lambda rho^(-2/L) q^(2/L-1) by fixed-point iteration; the root mean square of 1 - q."""
+    q = np.ones_like(rho)
+    for _ in range(30):
+        q = 1 - decay * rho ** (-2 / depth) * q ** (2 / depth - 1)
+    return np.sqrt(np.mean((1 - q) ** 2, axis=1))
+
+
 def lawful_decay(config):
     """Observations of members that obey every law, members first and times second."""
     times, members = observation_times(config), grid(config.num_seeds, knobs(config), "float64")
@@ -175,8 +182,8 @@ def lawful_decay(config):
         * horizon
         * np.where(config.opt.clock_decay > 0, decay / (config.opt.clock_decay or 1), 1)[:, None]
     )
-    rho = jnp.linspace(0.8, 1.2, s)
-    plateaus = np.asarray([float(theory.plateau(rho, weight_decay=float(x), depth=depth)) for x in decay])
+    rho = np.linspace(0.8, 1.2, s)
+    plateaus = at_rest(rho[None, :], decay[:, None], depth)
     rise = 1 - 0.5 * np.exp(-ahead)
     fit = np.where(decay[:, None] > 0, plateaus[:, None] * rise / rise[:, -1:], np.where(times > 0, 1e-14, 1.0))
     series = np.ones((n, len(times)))
@@ -191,7 +198,7 @@ def lawful_decay(config):
         "step_size": 0.05 * series,
         "stability": (12.0 if config.study == "printed" else 1.5) * series,
         "isometry": 0.4 * series,
-        "measured_values": np.broadcast_to(np.asarray(rho), (n, len(times), s)),
+        "measured_values": np.broadcast_to(rho, (n, len(times), s)),
         "signal_values": np.ones((n, len(times), s)),
     }
 
@@ -271,7 +278,7 @@ def verdict(name, *arguments, **options):
 COUNTS = {
     "inverse_dimension": (4, 1, 2),
     "inverse_depth": (4, 3, 5),
-    "inverse_decay": (7, 3, 5),
+    "inverse_decay": (8, 3, 5),
     "inverse_theorem": (5, 0, 11),
     "inverse_robustness": (5, 1, 4),
     "inverse_union": (1, 0, 4),
@@ -307,6 +314,14 @@ def replaced(variant, field, value):
     return change
 
 
+def after(variant, clock, field, value):
+    def change(name, seen):
+        if name == variant:
+            seen[field] = np.where(seen["clock"] > clock, value, seen[field])
+
+    return change
+
+
 LAW = "||W_1(t) P_perp - (1 - eta_1 lambda)^t W_1(0) P_perp||_F over that of the law"
 BREAKS = {
     "plateau": (
@@ -314,7 +329,8 @@ BREAKS = {
         scaled("rest", "regression_error", 1.02),
         ["regression error over that of the scalar"],
     ),
-    "first layer": ("inverse_decay", replaced("common", "law_deviation", 2e-10), [LAW]),
+    "first layer": ("inverse_decay", replaced("common", "law_deviation", 2e-10), [LAW, "the same at every t"]),
+    "rounding": ("inverse_decay", after("common", 12.0, "law_deviation", 1e-6), ["the same at every t"]),
     "more decay, no less": (
         "inverse_decay",
         scaled("common", "off_subspace_error", 1e9),
@@ -418,7 +434,7 @@ def test_every_figure_has_named_axes(name):
 # From end to end ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["inverse_decay", "inverse_robustness", "inverse_theorem"])
+@pytest.mark.parametrize("name", ["inverse_decay", "inverse_robustness"])
 def test_the_smoke_runs_keep_their_laws(smoke, name):
     folder, (code, _, err) = smoke(name)
     assert (code, err) == (0, "")

@@ -15,7 +15,7 @@ from experiments import smooth_layers
 from experiments.run import observation_times
 from experiments.settings import expand, knobs
 from experiments.smooth_layers_figures import runs, slopes
-from lawlib.networks.mlp import ACTIVATIONS
+from lawlib.activations import ACTIVATIONS
 from lawlib.sweep import grid
 
 NAMES = ("mlp_theorem", "mlp_gradient_decay", "mlp_gradient_tail")

@@ -17,8 +17,9 @@ from experiments import smooth_networks
 from experiments.checks import collect
 from experiments.run import observation_times
 from experiments.settings import expand, knobs
+from lawlib.activations import ACTIVATIONS
 from lawlib.descent import epoch_batches
-from lawlib.networks.mlp import ACTIVATIONS, apply
+from lawlib.networks.mlp import apply
 from lawlib.sweep import grid
 
 NAMES = ("mlp_spectra", "mlp_deep", "mlp_optimizers")

@@ -11,9 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jax import lax
 
+from lawlib.activations import LINEAR
 from lawlib.descent import gradient_descent, mean_squared_error, sum_squared_error
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.networks.mlp import LINEAR, hidden_features
+from lawlib.networks.mlp import hidden_features
 from lawlib.theory import collapse
 
 SEEDS = st.integers(0, 2**32 - 1)

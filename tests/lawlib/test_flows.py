@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lawlib.dynamics import Dynamics, simulate, until
 from lawlib.flows import adaptive_step, euler_step
+from lawlib.theory import induced_flow
 
 
 @jax.jit
@@ -69,6 +71,35 @@ def test_eulers_step_is_of_first_order(dtype, tol):
             x = euler_step(lambda x: -x, x, 1 / num_steps)
         errors.append(abs(float(x) - np.exp(-1)))
     assert errors[0] / errors[1] == pytest.approx(2, abs=0.02)
+
+
+def test_a_step_of_eulers_method_that_is_too_long_ends_at_the_step_that_diverges():
+    """At N layers and s = s_Z the error of s goes by the factor 1 - h m N s_Z^{2-2/N}: it grows below -1."""
+    Z = jnp.asarray([[0.0, 2.0]])
+
+    def init(key, knobs, shared):
+        return knobs["duration"], jnp.asarray([[1.0, 1.0]])
+
+    def step(W, duration, shared):
+        return euler_step(lambda W: induced_flow.field(W, Z, 50.0, 4.0), W, duration)
+
+    system = until(Dynamics(init, step, lambda W, duration, shared: {"W": W}))
+    largest = 2 / (50 * 4 * 2**1.5)
+
+    @jax.jit
+    def run(duration):
+        return simulate(system, jax.random.key(0), {"duration": duration}, (), (0, 400))
+
+    stable, unstable = run(0.5 * largest), run(20 * largest)
+    assert int(stable.state.first_bad_step) == -1
+    np.testing.assert_allclose(stable.observations["W"][-1], Z, atol=1e-9)
+    first = int(unstable.state.first_bad_step)
+    assert 1 < first < 400
+    W = jnp.asarray([[1.0, 1.0]])
+    for _ in range(first - 1):
+        W = step(W, 20 * largest, ())
+    assert np.isfinite(W).all()
+    assert not np.isfinite(step(W, 20 * largest, ())).all()
 
 
 @pytest.mark.parametrize("bad", [{"rtol": 0.0}, {"atol": -1.0}, {"max_steps": 0}])

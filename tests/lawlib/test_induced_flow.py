@@ -136,6 +136,18 @@ def test_a_depth_or_rank_that_cannot_be_is_refused(depth, rank):
             operator(jnp.ones(SHAPE), jnp.ones(SHAPE), depth, rank)
 
 
+def test_a_depth_below_two_is_refused_by_the_rank_one_forms_too():
+    part, D = state(np.random.default_rng(0)), jnp.ones(SHAPE)
+    calls = (
+        lambda: flow.operator_of_rank_one(part, D, 1),
+        lambda: flow.rank_one_field(part, D, 5, 1.5),
+        lambda: flow.field(D, D, 5, 1),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match="needs a network of depth 2 or more, got depth=1"):
+            call()
+
+
 # Factors ---------------------------------------------------------------------------------------------------
 
 
@@ -279,7 +291,7 @@ def test_the_nearby_rate_is_the_slowest_of_the_linearized_flow(gap):
     assert np.min(np.abs(-values.real - 4 * expected / (1 - gap))) < 1e-9
 
 
-@pytest.mark.parametrize(("alpha", "gap"), [(1.0, 0.1), (0.1, 0.1), (0.05, 0.1)])
+@pytest.mark.parametrize(("alpha", "gap"), [(1.0, 0.1), (1, 0.1), (0.1, 0.1), (0.05, 0.1)])
 def test_an_alpha_outside_its_interval_is_refused(alpha, gap):
     with pytest.raises(ValueError, match=rf"alpha must lie in \(gamma_Z, 1\) = \(0.1, 1\), got {alpha}"):
         bounds.in_stable_set(1.0, 1.0, bounds.Target(1.0, gap), alpha)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from lawlib.activations import LINEAR, Activation
 from lawlib.initializers import orthogonal_weights
+from lawlib.low_rank_start import low_rank_start, padded_basis, random_start, turned
 from lawlib.networks import mlp
 from lawlib.networks.low_rank import (
     LowRankMLP,
@@ -16,7 +18,6 @@ from lawlib.networks.low_rank import (
     to_low_rank_params,
     to_low_rank_weights,
 )
-from lawlib.theory.low_rank_start import low_rank_start, padded_basis, random_start, turned
 
 D, M, K, R, N, EPS = 9, 11, 3, 4, 7, 0.3
 
@@ -33,7 +34,7 @@ def inputs(dtype):
 
 
 @pytest.mark.parametrize("depth", [2, 4])
-@pytest.mark.parametrize("phi", ["gelu", mlp.Activation("cosine", jnp.cos, slope_at_zero=0.0, beta=1.0, mu=1.0)])
+@pytest.mark.parametrize("phi", ["gelu", Activation("cosine", jnp.cos, slope_at_zero=0.0, beta=1.0, mu=1.0)])
 def test_the_dense_network_is_the_same_function(depth, phi, dtype, tol):
     # The cosine is 1 at 0: the units that were added speak, and nobody listens.
     weights, X = drawn(dtype, depth), inputs(dtype)
@@ -68,7 +69,7 @@ def test_transported_layers_are_the_full_ones_on_their_bases(dtype, tol):
     weights, B = square(dtype), basis(dtype)
     low = low_rank_start(jax.random.key(0), weights, B, EPS, inner="transported")
     X = B @ jnp.asarray(np.random.default_rng(5).standard_normal((R, N)), dtype)
-    np.testing.assert_allclose(apply(low, X, mlp.LINEAR), mlp.apply(weights, X, mlp.LINEAR), atol=tol(X))
+    np.testing.assert_allclose(apply(low, X, LINEAR), mlp.apply(weights, X, LINEAR), atol=tol(X))
     assert low.last is weights[-1]
 
 

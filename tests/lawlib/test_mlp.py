@@ -13,9 +13,10 @@ import scipy.special
 import scipy.stats
 
 from lawlib import descent
+from lawlib.activations import ACTIVATIONS, Activation, activation
 from lawlib.networks import mlp
 from lawlib.networks.deep_linear import DeepLinear, to_params, to_weights
-from lawlib.networks.mlp import ACTIVATIONS, MLP, Activation
+from lawlib.networks.mlp import MLP
 
 SMOOTH, KINKED = ("elu", "gelu", "silu", "tanh"), ("relu", "leaky_relu", "rrelu")
 NUM_INPUTS, NUM_SAMPLES, WIDTHS = 4, 6, (5, 5, 3)
@@ -179,7 +180,7 @@ def test_the_forward_pass_is_the_same_under_vmap(tol):
 
 def test_an_activation_of_ones_own_brings_its_constants():
     own = Activation("sine", jnp.sin, slope_at_zero=1.0, beta=1.0, mu=1.0)
-    assert mlp.activation(own) is own
+    assert activation(own) is own
     assert own.is_smooth
     weights, X = draw_weights(7, jnp.float64), draw_inputs(8, jnp.float64)
     outputs = MLP(WIDTHS, own, param_dtype=jnp.float64).apply(to_params(weights), X.T)
@@ -187,11 +188,11 @@ def test_an_activation_of_ones_own_brings_its_constants():
 
 
 def test_names_are_looked_up_and_others_refused():
-    assert mlp.activation("silu") is ACTIVATIONS["silu"]
+    assert activation("silu") is ACTIVATIONS["silu"]
     with pytest.raises(ValueError, match=r"one of elu, gelu, silu, tanh, relu, leaky_relu, rrelu, .* got 'swish'"):
-        mlp.activation("swish")
+        activation("swish")
     with pytest.raises(ValueError, match=r"comes with its constants, as Activation\(name, .* got .*sin"):
-        mlp.activation(jnp.sin)
+        activation(jnp.sin)
     with pytest.raises(TypeError, match="mu"):
         Activation("sine", jnp.sin, slope_at_zero=1.0, beta=1.0)
 
@@ -226,13 +227,13 @@ def test_a_layer_is_frozen_by_a_rate_of_zero_or_by_optaxs_mask(method, rates):
 @pytest.mark.parametrize("constants", [(0.5, -1.0, 1.0), (0.5, 1.0, math.nan), (2.0, 1.0, 1.0), (0.5, math.inf, 1.0)])
 def test_constants_that_no_activation_has_are_refused(constants):
     with pytest.raises(ValueError, match="odd needs 0 < beta"):
-        mlp.Activation("odd", jnp.sin, *constants)
+        Activation("odd", jnp.sin, *constants)
 
 
 def test_the_forward_pass_takes_a_name():
     W = (jnp.ones((3, 2)), jnp.ones((1, 3)))
     np.testing.assert_array_equal(
-        mlp.apply(W, jnp.ones((2, 4)), "silu"), mlp.apply(W, jnp.ones((2, 4)), mlp.ACTIVATIONS["silu"])
+        mlp.apply(W, jnp.ones((2, 4)), "silu"), mlp.apply(W, jnp.ones((2, 4)), ACTIVATIONS["silu"])
     )
     with pytest.raises(ValueError, match="activation must be one of"):
         mlp.apply(W, jnp.ones((2, 4)), "softplus")

@@ -9,8 +9,8 @@ import pytest
 import scipy.linalg
 
 from lawlib import problems
+from lawlib.activations import ACTIVATIONS
 from lawlib.networks import mlp
-from lawlib.networks.mlp import ACTIVATIONS
 from lawlib.theory import smooth_mlp as theory
 from lawlib.theory import smooth_mlp_bounds as bounds
 

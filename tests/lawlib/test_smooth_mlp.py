@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lawlib import problems, subspaces
+from lawlib.activations import ACTIVATIONS
 from lawlib.descent import sum_squared_error
 from lawlib.initializers import orthogonal
 from lawlib.networks import mlp
-from lawlib.networks.mlp import ACTIVATIONS
 from lawlib.theory import smooth_mlp as theory
 from lawlib.theory import smooth_mlp_bounds as bounds
 
