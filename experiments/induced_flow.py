@@ -5,7 +5,7 @@ run beside an adaptive solver, and Figure 1 is drawn. In ``clock`` an interval i
 adaptive solver runs alone, and every scale of the target reaches the same x. Depth is a number like any other here.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -177,7 +177,8 @@ def _beside(config: ConfigDict, system: Dynamics) -> Dynamics:
 
     def observe(state: Beside, problem: Problem, shared: tuple) -> dict[str, Array]:
         W, Z_1, s_Z = flow.matrix(state.followed.part), flow.matrix(problem.leading), problem.target.value
-        return system.observe(state.followed, problem, shared) | {
+        return {
+            **system.observe(state.followed, problem, shared),
             "euler": jnp.linalg.norm(state.euler - W) / s_Z,
             "euler_halved": jnp.linalg.norm(state.halved - W) / s_Z,
             "euler_distance": jnp.linalg.norm(state.euler - Z_1) / s_Z,
@@ -227,7 +228,7 @@ def _look(state: Followed, problem: Problem) -> Followed:
     return state._replace(tau=jnp.where(arrived, elapsed, state.tau), at_tau=jnp.where(arrived, square, state.at_tau))
 
 
-def _observations(state: Followed, problem: Problem, m: int) -> dict[str, Array]:
+def _observations(state: Followed, problem: Problem, m: int) -> dict[str, Any]:
     target, depth, part = problem.target, problem.depth, state.part
     elapsed, loss = state.intervals * problem.interval, flow.loss(part, problem.leading)
     overlap = target.value * flow.alignment(part, problem.leading)

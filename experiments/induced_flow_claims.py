@@ -145,7 +145,7 @@ def _rate_ratios(g: Group) -> np.ndarray:
 
 def _off_law(g: Group) -> np.ndarray:
     at = g.data.isel(step=_step_at(g, "clock", LATE_X))
-    return np.abs(at["rate"] / at["rate_law"] - 1).values.ravel()
+    return np.abs((at["rate"] / at["rate_law"] - 1).values.ravel())
 
 
 def _off_first_order(g: Group) -> np.ndarray:

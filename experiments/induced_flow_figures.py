@@ -53,7 +53,7 @@ def _distances(timed: list[Group]) -> Figure:
         axes.set_visible(False)
     depths = [(colour, "-", f"N = {depth:g}") for colour, depth in _coloured(panels[0])]
     others = [("black", "--", "bound of Theorem 20, as proved"), ("0.4", ":", f"explicit Euler, step {step:g} s")]
-    handles = [Line2D([], [], color=c, linestyle=style, label=label) for c, style, label in depths + others]
+    handles = [Line2D([], [], color=c, ls=style, label=label) for c, style, label in depths + others]
     handles.append(Line2D([], [], color="black", marker="o", linestyle="", markersize=4, label="τ: s = √6 $s_Z$"))
     drawn.legend(handles=handles, loc="outside upper center", ncols=4)
     return drawn
@@ -91,7 +91,7 @@ def _clock(single: list[Group], timed: list[Group]) -> Figure:
     left.set_ylabel("‖Z − W‖ / $s_Z$")
     left.legend()
     _rates(middle, panels)
-    colours = dict(zip((panel.name for panel in panels), plots.COLOURS, strict=False))
+    colours: dict[str, str] = dict(zip((panel.name for panel in panels), plots.COLOURS, strict=False))
     _euler(right, timed, colours)
     return drawn
 

@@ -212,8 +212,10 @@ def _avoid(group: Group) -> Iterator[Claim]:
     smallest = np.where(settled.any(-1), np.where(settled, largest, np.inf).min(-1), 0)
     decays = group.data.weight_decay.values
     small = decays <= 0.1
+    # With half of the squared error gone ||P A|| >= (1 - 1/sqrt 2) ||P A*|| on what is observed; s_1 >= ||A||/sqrt 2.
+    least = (1 - 0.5**0.5) * ((2 + eps**2) / 2) ** 0.5
     statement = f"L = {depth}, lambda = {', '.join(f'{d:g}' for d in decays[small])}: s_1 of A from t_0 on"
-    yield judge(kind="law", statement=statement, values=smallest[:, small], relation=">", bound=0.5, **about)
+    yield judge(kind="law", statement=statement, values=smallest[:, small], relation=">", bound=least, **about)
     last = 4 * last_ridge(eps, depth, 1)
     large = decays > last
     if large.any():
@@ -265,7 +267,7 @@ def _region(group: Group) -> Iterator[Claim]:
     ):
         leaving = values.reshape(-1, 3)
         if times < 1:
-            named = about | {"id": "D.4", "figure": "Theorem D.4", "kind": "printed"}
+            named: dict[str, Any] = about | {"id": "D.4", "figure": "Theorem D.4", "kind": "printed"}
             statement = f"L = {depth}, 'C <= 1/(2 lambda)': at C = {times:g}/(2 lambda)"
             statement += " the smallest eta that leaves, over the admissible"
             yield judge(statement=statement, values=leaving[:, 0].min(), relation="<=", bound=0.0, **named)

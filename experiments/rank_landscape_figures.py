@@ -2,6 +2,7 @@
 
 import functools as ft
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,7 +21,7 @@ RANK_ONE_COLOUR, RANK_TWO_COLOUR = plots.COLOURS[:2]
 
 def singular_values(products: np.ndarray) -> np.ndarray:
     """s_1 >= s_2 on the last axis; NaN where a product is not finite."""
-    finite = np.isfinite(products).all((-2, -1))
+    finite: np.ndarray = np.all(np.isfinite(products), axis=(-2, -1))
     s = np.linalg.svd(np.where(finite[..., None, None], products, 0), compute_uv=False)
     return np.where(finite[..., None], s, np.nan)
 
@@ -60,7 +61,7 @@ def _solved(depth: int, rank: int, fill_sign: int) -> Callable[[float, float], l
     return jax.jit(ft.partial(landscape.local_minimum, depth=depth, rank=rank, fill_sign=fill_sign))
 
 
-def known_minima(eps: float, ridge: float, depth: int) -> dict[str, np.ndarray]:
+def known_minima(eps: float, ridge: float, depth: int) -> dict[str, Any]:
     """Every local minimum of C_lambda, by name."""
     kinds = {"rank 1": (1, 1), "rank 1, wrong sign": (1, -1), "rank 2": (2, 1)}
     found = {name: minimum(eps, ridge, depth, rank, sign).matrix for name, (rank, sign) in kinds.items()}
