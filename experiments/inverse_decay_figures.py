@@ -54,9 +54,11 @@ def _errors(family: Sequence[Run], label: Any) -> Figure:
     drawn = plots.figure(9.0, 3.3 * len(decays) + 0.6)
     drawn.suptitle(_title(family[0]))
     rows = drawn.subplots(len(decays), 2, squeeze=False)
+    colours = dict(zip(dict.fromkeys(label(run) for run in family), plots.COLOURS, strict=False))
     for row, decay in zip(rows, decays, strict=True):
         members = [run for run in family if decay in (None, run.decay)]
-        for colour, run in zip(plots.COLOURS, members, strict=False):
+        for run in members:
+            colour = colours[label(run)]
             for axes, name in zip(row, ("regression_error", "off_subspace_error"), strict=True):
                 _band(axes, run, name, by_step, color=colour, label=label(run))
             _plateau(row[0], run, by_step, colour)
