@@ -4,8 +4,9 @@
 
 d = 64, m = 32, s = 4, n = 1000 samples, kappa = 1, L = 2, 3, 4, 5. The paper prints eta = .1 and d_w = 1000 for every
 depth: for L = 3, 4, 5 that diverges within 10 steps, and for L = 2 eta lambda_max(P(0)) lies around 4, which not every
-draw survives (the variants `printed` show it). So eta = 1.5 / lambda_max(P(0)) here, by Lanczos, and time is x = eta lambda t. lambda = 1e-4 up to x = .5, where depth helps, and a lambda that reaches x = 8,
-where the regression error is at rest: 1e-3, and in cpu 1e-2 for the two deepest, for their cost. cpu has d_w = 128.
+draw survives (the variants `printed` show it). So eta = 1.5 / lambda_max(P(0)) here, by Lanczos, and time is
+x = eta lambda t. lambda = 1e-4 up to x = .5, where depth helps, and a lambda that reaches x = 8, where the regression
+error is at rest: 1e-3, and in cpu 1e-2 for the two deepest, for their cost. cpu has d_w = 128.
 
 Time: smoke a quarter of a minute, cpu about 8 minutes of one core, paper (d_w = 1000, lambda = 1e-4 to x = 8)
 thousands of hours: 1e7 steps of 6 ms for each of 40 members.
