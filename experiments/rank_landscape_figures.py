@@ -139,12 +139,11 @@ def _minima(searches: list[Group]) -> Figure:
         "matrix": ("x", 5.0, RANK_TWO_COLOUR, r"proximal on $C_\lambda$"),
     }
     for axes, depth in zip(row, depths, strict=True):
-        for group in (g for g in searches if g.config.net.depth == depth):
-            ends = group.data["product"].isel(step=-1).values.reshape(-1, 2, 2)
-            marker, size, colour, label = looks[group.config.study]
-            axes.plot(
-                ends[:, 0, 1], ends[:, 1, 0], marker, color=colour, markersize=size, fillstyle="none", label=label
-            )
+        for study, (marker, size, colour, label) in looks.items():
+            family = [g for g in searches if (g.config.study, g.config.net.depth) == (study, depth)]
+            ends = np.concatenate([g.data["product"].isel(step=-1).values.reshape(-1, 2, 2) for g in family])
+            x, y = ends[:, 0, 1], ends[:, 1, 0]
+            axes.plot(x, y, marker, color=colour, markersize=size, fillstyle="none", label=label)
         _name_minima(axes, next(g for g in searches if g.config.net.depth == depth))
         axes.set_xlabel("$A_{01}$ (missing)")
         axes.margins(0.2)
