@@ -54,9 +54,8 @@ def _convergence(found: Sequence[Group]) -> Iterator[Claim]:
     about = {"id": "T16.control", "figure": "Theorem 16"}
     statement = "starts exactly against Z (d_y = 1) go to 0: s / s_Z at the end"
     yield _judged(opposite, _at_end("value"), statement=statement, relation="<", bound=VANISHED, **about)
-    statement = (
-        "N_alpha is not necessary: starts mildly against Z_1 converge all the same, ||Z_1 - W|| / s_Z at the end"
-    )
+    mildly = "N_alpha is not necessary: starts with u^T Z_1 v mildly negative"
+    statement = f"{mildly} converge all the same, ||Z_1 - W|| / s_Z at the end"
     yield _judged(negative, _at_end("distance"), statement=statement, relation="<", bound=ARRIVED, **about)
 
 

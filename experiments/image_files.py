@@ -172,7 +172,7 @@ def _jpegs(path: Path) -> tuple[Images, Images]:
             names.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
             train, test = ([name for name in names if name.startswith(f"{split}/")] for split in ("train", "test"))
             return _decoded(archive, train, Image), _decoded(archive, test, Image)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError) as error:
         raise Refused([f"{path}: cannot be read ({error})"]) from error
 
 

@@ -120,6 +120,12 @@ def validate(checks: Checks) -> None:
     checks.require("bound.alpha", bound.alpha < cosine, rule)
     wide = data.gap_unit == "one" and any(gap >= bound.alpha for gap in checks.values("data.gap"))
     checks.require("bound.alpha", not wide, "must lie in (gamma_Z, 1), above every data.gap")
+    beyond = all(ratio * bound.margin > 1 for ratio in checks.values("start.ratio"))
+    checks.require(
+        "bound.margin", beyond, "must make beta = bound.margin * start.ratio exceed 1, or Z_1 is not in the set"
+    )
+    drawn = data.num_outputs > 1 and 0.0 in checks.values("data.scale")
+    checks.require("data.scale", not drawn, "must be positive for several outputs, whose gap a drawn Y would decide")
     inside = all(ratio > bound.alpha for ratio in checks.values("start.ratio"))
     checks.require("start.ratio", inside, f"must exceed bound.alpha = {bound.alpha}, so that W_0 is in N_alpha")
 

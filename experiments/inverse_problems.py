@@ -110,6 +110,8 @@ def check_linear(checks: Checks) -> None:
     checks.choice("net.parametrization", tuple(PARAMETRIZATIONS))
     checks.number("opt.step_size", above=0.0)
     checks.choice("opt.step_unit", STEP_UNITS)
+    stable = checks.config.opt.step_unit != "curvature" or checks.config.opt.step_size < 2
+    checks.require("opt.step_size", stable, "must be below 2 in units of 1 / lambda_max(P(0)), or descent diverges")
     checks.number("opt.weight_decay", at_least=0.0)
     checks.integer("data.dimension", at_least=2)
     checks.integer("data.num_measurements", at_least=2)
@@ -276,6 +278,10 @@ class Run(NamedTuple):
     def diverged(self) -> int:
         """How many members met a value that is not finite."""
         return int((self.data.first_bad_step >= 0).sum())
+
+    def is_there(self, reached: np.ndarray) -> bool:
+        """Whether every member has reached what is asked, or diverged: a run that is only too short has not."""
+        return bool((reached | (self.data.first_bad_step.values >= 0)).all())
 
     def last(self, name: str) -> np.ndarray:
         """A variable at the end of every member."""

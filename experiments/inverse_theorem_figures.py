@@ -42,8 +42,11 @@ def _phases(family: Sequence[Run]) -> Figure:
     ends.set_xticks(sizes, [f"{size:g}" for size in sizes])
     ends.set_xticks([], minor=True)
     ends.set(xlabel="width $d_w$", ylabel="off-subspace error at T")
-    for axes in (first, second, ends):
-        axes.legend()
+    # The curves of the first panel are those of the second, where their names stand.
+    lines = [line for line in first.get_lines() if not str(line.get_label()).startswith("$d_w$")]
+    first.legend(handles=lines, loc="lower left")
+    second.legend()
+    ends.legend()
     return drawn
 
 
@@ -54,7 +57,7 @@ def _first_phase(axes: Axes, run: Run) -> None:
     about = {"depth": config.net.depth, "num_measurements": config.data.num_measurements, "smallest": 1.0}
     rate = theory.rate_bound(step_size=float(np.median(run.last("step_size"))), **about)
     t, start = np.geomspace(1, 200, 50), float(np.median(run.all("regression_error")[:, 0]))
-    axes.axhline(float(level), color="black", linestyle=":", linewidth=1.0, label="80γ/L: ends phase 1 (30a)")
+    axes.axhline(float(level), color="black", linestyle=":", linewidth=1.0, label="80γ/L (30a)")
     axes.plot(t, start * rate**t, "k--", linewidth=1.0, label="rate bound (31)")
     axes.axhline(gamma, color="grey", linestyle="-.", linewidth=1.0, label="γ")
     axes.set(xlabel="step t", ylabel=REGRESSION, yscale="log")

@@ -37,7 +37,6 @@ JUMPED, ENTERED, LEFT, RETURNED = 1e-2, 1e-3, 1e-4, 0.05
 # step or two. A network on its way down takes some forty steps from JUMPED to ENTERED.
 LASTING = 20
 SIDE = 2
-PAPER = "Wang and Jacot 2024"
 
 VARIABLES = {
     "product": Variable(("row", "column"), "1", "A = W_L ... W_1"),

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from experiments.checks import Checks
@@ -35,6 +37,8 @@ MASK = np.asarray([[1, 0], [1, 1]])
 OBSERVED = np.asarray([[0, 0], [1, 0], [1, 1]])
 # Just inside of the ridge at which the rank-1 minimum ceases to exist: where a member beyond it begins.
 INSIDE = 0.999
+# How far from it, in weights of N(0, ASIDE^2 / fan_in).
+ASIDE = 0.01
 # Around a minimum of C_lambda, where it is seen to rise: one fixed set of directions serves every member.
 NEAR = np.concatenate([radius * np.random.default_rng(0).normal(size=(64, 2, 2)) for radius in (1e-5, 1e-4)])
 # Steps at which a point is tried for leaving by its soft rank, and the rounding of that rank.
@@ -178,12 +182,17 @@ def _start(config: ConfigDict, knobs: Knobs, key: Array, problem: Problem) -> We
         eps = problem.target[1, 0]
         last = landscape.last_ridge(eps, depth=depth, rank=1).ridge
         ridge = jnp.minimum(problem.weight_decay / 4, INSIDE * last)
-        return balanced_factorization(landscape.local_minimum(eps, ridge, depth=depth, rank=1).matrix, widths, rank=1)
+        there = landscape.local_minimum(eps, ridge, depth=depth, rank=1).matrix
+        # Beside the minimum, so that it has to be found: one that is not stable would be left.
+        aside = _drawn(key, widths, fan_in_normal(ASIDE * scale), scale.dtype)
+        return jax.tree.map(jnp.add, balanced_factorization(there, widths, rank=1), aside)
     init = fan_in_uniform(3**-0.5 * scale) if config.net.init == "uniform" else fan_in_normal(scale)
-    keys = jax.random.split(key, depth)
-    return tuple(
-        init(k, (out, into), scale.dtype) for k, (into, out) in zip(keys, itertools.pairwise(widths), strict=True)
-    )
+    return _drawn(key, widths, init, scale.dtype)
+
+
+def _drawn(key: Array, widths: tuple[int, ...], init: Initializer, dtype: DTypeLike) -> Weights:
+    keys = jax.random.split(key, len(widths) - 1)
+    return tuple(init(k, (out, into), dtype) for k, (into, out) in zip(keys, itertools.pairwise(widths), strict=True))
 
 
 def _widths(config: ConfigDict) -> tuple[int, ...]:

@@ -195,7 +195,7 @@ def _end(group: Group) -> Iterator[Claim]:
     below = decays < last
     predicted = np.array([minimum(eps, decay / 4, depth, 1).singular_values[0] for decay in decays[below]])
     setting = f"L = {depth}, eps = {eps:g}"
-    statement = f"{setting}: lambda < {last:.4g}: GD stays at the exact rank-1 minimum, s_1 off by"
+    statement = f"{setting}: lambda < {last:.4g}: GD from beside the rank-1 minimum ends at it, s_1 off by"
     off = np.abs(ended[:, below, 0] / predicted - 1)
     yield judge(kind="law", statement=statement, values=off, relation="<", bound=1e-4, **about)
     statement = f"{setting}: 'for all lambda': beyond {last:.4g} GD from the rank-1 minimum ends at 0, s_1"
@@ -278,7 +278,7 @@ def _region(group: Group) -> Iterator[Claim]:
     statement = f"L = {depth}: 'eta ~ lambda^{printed:g}' is not that of Theorem B.1's constants, whose power is"
     about |= {"kind": "printed", "figure": "Section 3.2"}
     yield judge(statement=statement, values=[slope], relation=">", bound=printed + 1, **about)
-    statement = f"L = {depth}: 'for any lambda >= 0': log10 of the admissible eta at lambda = 1e-6 (none at 0)"
+    statement = f"L = {depth}: 'for any lambda >= 0': the admissible eta vanishes with lambda: log10 at lambda = 1e-6"
     (_, tiny) = constants_of(config, 1e-6, 1.0)
     value = float(tiny.log_step_sizes.min()) / math.log(10)
     yield judge(statement=statement, values=[value], relation="<", bound=-50.0, **about)
@@ -325,7 +325,7 @@ def _jumps(group: Group) -> Iterator[Claim]:
     else:
         jumped = ratio(group.data["product"].isel(step=int(at)).values) < JUMPED
         yield report(statement=statement, values=jumped, statistic="fraction", **about)
-    statement = f"{setting}: log10 of -log10 of the least P at the largest admissible step"
+    statement = f"{setting}: log10 of -log10 of the least P at Theorem B.1's largest step"
     value = float(jnp.log(-admissible.log_probability * log10)) * log10
     yield report(statement=statement, values=[value], **about)
 

@@ -1,6 +1,7 @@
 """Schedules as data: step size and weight decay by the step number, in phases whose lengths and rates may be traced."""
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -94,6 +95,6 @@ def _steps(length: Number) -> Int[Array, ""]:
 
 
 def _check_steps(name: str, length: Number) -> None:
-    if isinstance(length, (int, float)) and not 0 <= length < math.inf:
+    if isinstance(length, numbers.Real) and not 0 <= length < math.inf:
         msg = f"{name} must be a number of steps >= 0, got {length}"
         raise ValueError(msg)

@@ -174,7 +174,9 @@ def isometry_constant(operator: Float[Array, "m d"], basis: Float[Array, "d s"])
     et al. 2025, Assumption 2.1, eq. 6, squares being lost in print).
     """
     values = jnp.linalg.svd(_matmul(operator, basis), compute_uv=False)
-    return jnp.maximum(jnp.square(values[0]) - 1, 1 - jnp.square(values[-1]))
+    # With fewer measurements than dimensions some signal is not measured at all.
+    smallest = values[-1] if operator.shape[0] >= basis.shape[1] else jnp.zeros((), values.dtype)
+    return jnp.maximum(jnp.square(values[0]) - 1, 1 - jnp.square(smallest))
 
 
 def oracle_map(signals: Float[Array, "d n"], measurements: Float[Array, "m n"], rank: int) -> Float[Array, "d m"]:

@@ -1,0 +1,172 @@
+"""Low-rank MLPs on images: the rules, the starts, the steps, and the verdict on made-up results."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+import synthetic
+from synthetic import failing
+
+from experiments import low_rank_images
+from experiments.checks import collect
+from experiments.datasets import DATA_SETS, ImageData
+from experiments.image_files import Images
+from experiments.run import observation_times
+from experiments.settings import expand, knobs, load
+from lawlib.networks import low_rank, mlp
+from lawlib.sweep import grid
+from lawlib.theory.smooth_mlp import big_and_small
+
+SIDE, K, TRAIN, TEST = 7, 10, 40, 20
+D = SIDE**2
+TINY = {"data.num_train": TRAIN, "data.num_test": TEST, "data.batch_size": 10, "data.gradient_batch": 10}
+
+
+def drawn(size, seed):
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (size, SIDE, SIDE, 1), np.uint8)
+    return Images(pixels, np.tile(np.arange(K, dtype=np.uint8), size // K))
+
+
+@pytest.fixture(autouse=True)
+def tiny_images(monkeypatch):
+    data = ImageData(drawn(TRAIN, 0), drawn(TEST, 1), "made up")
+    monkeypatch.setitem(
+        DATA_SETS, "fashion_mnist", DATA_SETS["fashion_mnist"]._replace(shape=(SIDE, SIDE, 1), sizes=(TRAIN, TEST))
+    )
+    monkeypatch.setattr(low_rank_images, "image_data", lambda *_: data)
+
+
+def config_of(*words, profile="smoke"):
+    fields = [f"{name}={value}" for name, value in TINY.items()] if profile == "smoke" else []
+    path = synthetic.CONFIGS / "fashion_mnist_low_rank"
+    return load(f"{path}.py:{profile}", [f"--config.{word}" for word in (*fields, *words)])
+
+
+def variants(*words):
+    return dict(expand(config_of("precision=float64", *words)))
+
+
+# Rules ----------------------------------------------------------------------------------------------------
+
+RULES = {
+    "rank": ("net.rank=19", "net.rank = 19: must be in 20..24, from 2K to d/2"),
+    "angle": ("net.angle=91.0", "net.angle = 91.0: must be a finite number >= 0.0 and <= 90.0"),
+    "train": ("data.num_train=45", "data.num_train = 45: must be at most 40"),
+    "cut": ("data.num_train=35", "data.num_train = 35: must be a multiple of data.batch_size = 10"),
+    "gradient": ("data.gradient_batch=11", "data.gradient_batch = 11: must be at most data.batch_size = 10"),
+}
+
+
+@pytest.mark.parametrize(("word", "line"), RULES.values(), ids=RULES)
+def test_every_rule_has_its_line(word, line):
+    assert line in collect(config_of(word), low_rank_images.validate)
+
+
+def test_our_own_config_passes():
+    assert collect(config_of(), low_rank_images.validate) == []
+
+
+# Starts and steps -----------------------------------------------------------------------------------------
+
+
+def begun(config):
+    data = low_rank_images.shared(config)
+    system = low_rank_images.dynamics(config)
+    step_size, watched = jax.jit(lambda key: system.init(key, {}, data))(jax.random.key(3))
+    return data, system, step_size, watched
+
+
+def whole(part):
+    return tuple(jnp.concatenate(list(x), axis=1) for x in part)
+
+
+def gradient(weights, apply, data, phi="silu"):
+    X, Y = whole(data.train)
+    return jax.grad(lambda weights: jnp.sum((apply(weights, X, phi) - Y) ** 2) / 2)(weights)
+
+
+@pytest.mark.parametrize("name", ["silu_full", "silu_s_big", "silu_random"])
+def test_a_step_descends_on_all_images_with_the_rate_of_the_cosine(name):
+    config = variants("opt.num_steps=4", "opt.step_size=0.01")[name]
+    data, system, step_size, watched = begun(config)
+    apply = mlp.apply if name == "silu_full" else low_rank.apply
+    weights = watched.state.weights
+    for t in range(2):
+        rate = 0.01 * (1 + np.cos(np.pi * t / 4)) / 2
+        weights = jax.tree.map(lambda W, G, rate=rate: W - rate * G, weights, gradient(weights, apply, data))
+        watched = system.step(watched, step_size, data)
+    jax.tree.map(
+        lambda found, wanted: np.testing.assert_allclose(found, wanted, atol=1e-12), watched.state.weights, weights
+    )
+    X, Y = whole(data.test)
+    seen = system.observe(watched, step_size, data)
+    outputs, Y = np.asarray(apply(weights, X, "silu")), np.asarray(Y)
+    np.testing.assert_allclose(seen["test_loss"], np.sum((outputs - Y) ** 2) / 2 / TEST, rtol=1e-12)
+    assert seen["test_accuracy"] == np.mean(np.argmax(outputs, 0) == np.argmax(Y, 0))
+
+
+@pytest.mark.parametrize(("name", "angle"), [("silu_s_big", 0.0), ("silu_s_big", 40.0), ("silu_s_big_batch", 0.0)])
+def test_low_rank_networks_begin_at_an_angle_from_the_big_subspace_of_the_full_one(name, angle):
+    config = variants(f"net.angle={angle}")[name]
+    data, _, _, watched = begun(config)
+    full = begun(variants()["silu_full"])[3].state.weights
+    if name.endswith("batch"):
+        data = data._replace(train=jax.tree.map(lambda x: x[:1], data.train))
+    big = big_and_small(full[0], gradient(full, mlp.apply, data)[0], K).big
+    start = watched.state.weights
+    found = np.rad2deg(scipy.linalg.subspace_angles(np.asarray(start.right), np.asarray(big)))
+    np.testing.assert_allclose(found, angle, atol=1e-5)
+    np.testing.assert_array_equal(start.last, full[-1])
+
+
+# Claims ---------------------------------------------------------------------------------------------------
+
+
+def lawful(config):
+    """The full network and S_big end alike, a random subspace stays where it began."""
+    times, members = observation_times(config), grid(config.num_seeds, knobs(config), "float64")
+    end = {"full": 0.84, "s_big": 0.83, "random": 0.1}[config.net.form]
+    rise = np.linspace(0, 1, len(times))
+    shape = (len(members.seeds), len(times))
+    loss = np.broadcast_to(0.5 - 0.4 * rise * (config.net.form != "random"), shape)
+    accuracy = np.broadcast_to(0.1 + (end - 0.1) * rise, shape)
+    never = np.full(shape[0], -1)
+    seen = {"train_loss": loss, "test_loss": loss, "test_accuracy": accuracy}
+    return {name: x.copy() for name, x in seen.items()} | {"first_done": never, "first_bad_step": never}
+
+
+def verdict(change=lambda name, seen: None):
+    config = config_of("num_seeds=2", profile="cpu")
+    return low_rank_images.claims(synthetic.results_of(lawful, low_rank_images.VARIABLES, config, change))
+
+
+def lowered(variant, field, amount):
+    def change(name, seen):
+        if name == variant:
+            seen[field][1, -1] += amount
+
+    return change
+
+
+BREAKS = {
+    "s_big falls behind": (lowered("silu_s_big", "test_accuracy", -0.05), "S_big less full"),
+    "random learns": (lowered("silu_random", "test_loss", -0.39), "random subspace over the larger"),
+}
+
+
+def test_the_lawful_pass_all():
+    assert failing(verdict()) == []
+
+
+@pytest.mark.parametrize(("change", "words"), BREAKS.values(), ids=BREAKS)
+def test_one_member_is_enough_to_fail(change, words):
+    (found,) = failing(verdict(change))
+    assert words in found
+
+
+def test_every_figure_has_named_axes():
+    results = synthetic.results_of(lawful, low_rank_images.VARIABLES, config_of("num_seeds=2", profile="cpu"))
+    (drawn,) = low_rank_images.figures(results).values()
+    assert all(axes.get_ylabel() or axes.get_xlabel() for axes in drawn.axes)
