@@ -19,7 +19,7 @@ RULES = {
     ),
     "gap": (
         "induced_flow",
-        {"data.gap_unit": "one", "data.gap": 0.9, "data.num_outputs": 3, "study": "clock", "data.scale": 1.0},
+        {"data.gap_unit": "one", "data.gap": 0.9, "data.num_outputs": 3, "study": "clock", "sweep.data.scale": (1.0,)},
         "bound.alpha = 0.85: must lie in (gamma_Z, 1), above every data.gap",
     ),
     "no start": ("induced_flow", {"start.ratio": 0.0}, "start.ratio = 0.0: must be a finite number > 0.0"),
@@ -35,7 +35,7 @@ RULES = {
     ),
     "rows": (
         "induced_flow",
-        {"data.num_outputs": 3, "data.scale": 1.0},
+        {"data.num_outputs": 3, "sweep.data.scale": (1.0,)},
         "data.num_outputs = 3: must be 1 for the study time: Euler's steps keep rank one for a row only",
     ),
     "layers": (
