@@ -8,7 +8,7 @@ draw survives (the variants `printed` show it). So eta = 1.5 / lambda_max(P(0)) 
 x = eta lambda t. lambda = 1e-4 up to x = .5, where depth helps, and a lambda that reaches x = 8, where the regression
 error is at rest: 1e-3, and in cpu 1e-2 for the two deepest, for their cost. cpu has d_w = 128.
 
-Time: smoke a quarter of a minute, cpu about 8 minutes of one core, paper (d_w = 1000, lambda = 1e-4 to x = 8)
+Time: smoke a quarter of a minute, cpu about 12 minutes of one core, paper (d_w = 1000, lambda = 1e-4 to x = 8)
 thousands of hours: 1e7 steps of 6 ms for each of 40 members.
 Expect: plateaus of 1.0 to 1.2 lambda, within 1e-4 of the scalar minimizers; off-subspace errors ordered L = 5, 3, 2.
 """
