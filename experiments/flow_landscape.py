@@ -26,7 +26,7 @@ from lawlib.curvature import extreme_eigenvalues, hessian_product
 from lawlib.dynamics import Dynamics, Knobs
 from lawlib.flows import adaptive_step
 from lawlib.initializers import balanced_factorization
-from lawlib.networks.deep_linear import end_to_end
+from lawlib.networks.deep_linear import end_to_end, imbalances
 from lawlib.theory import induced_flow as flow
 from lawlib.theory import induced_flow_bounds as bounds
 from lawlib.types import Array, Matrix, PRNGKey, Scalar, Vector, Weights
@@ -157,7 +157,7 @@ def _convergence(config: ConfigDict) -> Dynamics:
         # With one layer too large and the next too small by it the product is the same, and no longer balanced.
         skew = number(config, knobs, "start.skew")
         factors = (skew * first, others[0] / skew, *others[1:])
-        return target, Moving(factors, flow.imbalances(factors), W, jnp.zeros((), W.dtype))
+        return target, Moving(factors, imbalances(factors), W, jnp.zeros((), W.dtype))
 
     def step(state: Moving, target: Target, shared: tuple) -> Moving:
         seconds = config.opt.interval / (m * target.numbers.value ** (2 - 2 / N))
@@ -178,7 +178,7 @@ def _convergence(config: ConfigDict) -> Dynamics:
         part, values = flow.rank_one(W, target.leading.left), jnp.linalg.svd(W, compute_uv=False)
         alignment = flow.alignment(part, target.leading)
         overlap = numbers.value * alignment
-        now = zip(flow.imbalances(state.factors), state.imbalances, strict=True)
+        now = zip(imbalances(state.factors), state.imbalances, strict=True)
         return {
             "clock": state.clock,
             "distance": jnp.linalg.norm(W - flow.matrix(target.leading)) / numbers.value,

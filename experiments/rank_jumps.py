@@ -24,6 +24,7 @@ from lawlib.entry_descent import FORMS, Entry, Tracked, draw_entries, form, trac
 from lawlib.initializers import fan_in_uniform
 from lawlib.problems import PartlyObserved, completion_2x2
 from lawlib.schedules import Schedule, branched, phased, rates_at
+from lawlib.theory.collapse import imbalance
 from lawlib.types import Array, Scalar, Weights
 
 __all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
@@ -139,7 +140,7 @@ def dynamics(config: ConfigDict) -> Dynamics:
         seen = {name: value for name, value in watch._asdict().items() if name != "saved"}
         seen |= {"product": network.product, "ratio": _ratio(network.product)}
         seen["first_sigma_2"] = _second_value(network.weights[0])
-        return seen | ({"imbalance": _imbalance(network.weights)} if config.watch.imbalance else {})
+        return seen | ({"imbalance": imbalance(network.weights)} if config.watch.imbalance else {})
 
     return Dynamics(init, step, observe)
 
@@ -224,7 +225,3 @@ def _second_value(W: Array) -> Scalar:
     R = jnp.stack([jnp.stack([size, across]), jnp.stack([jnp.zeros_like(size), rest])])
     square, det = jnp.sum(jnp.square(R)), size * rest
     return det / jnp.sqrt((square + jnp.sqrt(jnp.maximum(jnp.square(square) - 4 * jnp.square(det), 0))) / 2)
-
-
-def _imbalance(weights: Weights) -> Array:
-    return jnp.stack([jnp.linalg.norm(V.T @ V - W @ W.T) for W, V in itertools.pairwise(weights)])

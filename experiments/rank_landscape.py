@@ -24,7 +24,7 @@ from lawlib.descent import Iterate, evaluated
 from lawlib.dynamics import Dynamics, Knobs, until
 from lawlib.entry_descent import Entry, draw_entries, entry_step, form
 from lawlib.initializers import balanced_factorization, fan_in_normal, fan_in_uniform
-from lawlib.networks.deep_linear import end_to_end
+from lawlib.networks.deep_linear import end_to_end, imbalances
 from lawlib.theory import rank_jumps as theory
 from lawlib.theory import rank_jumps_landscape as landscape
 from lawlib.theory import rank_jumps_region as region
@@ -110,8 +110,8 @@ def shared(_: ConfigDict) -> tuple:
 
 def dynamics(config: ConfigDict) -> Dynamics:
     """What the study of this variant runs."""
-    build = {"matrix": _proximal, "region": _region, "jumps": _noisy}
-    return build.get(str(config.study), _descent)(config)
+    build = dict.fromkeys(STUDIES, _descent) | {"matrix": _proximal, "region": _region, "jumps": _noisy}
+    return build[str(config.study)](config)
 
 
 # Gradient descent on the mean over the observed entries. --------------------------------------------------------------
@@ -153,11 +153,10 @@ def _squared_gradient(iterate: Iterate, problem: Problem) -> Scalar:
 
 
 def _seen(weights: Weights, problem: Problem) -> dict[str, Array]:
-    joints = [up.T @ up - W @ W.T for W, up in itertools.pairwise(weights)]
     return {
         "product": end_to_end(weights),
         "value": theory.factored_loss(weights, problem.target, jnp.asarray(MASK, float), problem.weight_decay / 4),
-        "imbalance": jnp.stack([jnp.linalg.norm(D) for D in joints]),
+        "imbalance": jnp.stack([jnp.linalg.norm(D) for D in imbalances(weights)]),
     }
 
 

@@ -9,10 +9,9 @@ with Sigma_W the scatter within classes and Sigma_B that between their means (eq
 In a linear network trained from an eps-orthogonal start on orthogonal inputs, D_l falls by one factor in each layer.
 """
 
-import itertools
-
 import jax.numpy as jnp
 
+from lawlib.networks.deep_linear import imbalances
 from lawlib.types import Array, Float, Scalar, Weights
 
 __all__ = [
@@ -93,4 +92,4 @@ def imbalance(weights: Weights) -> Float[Array, " joints"]:
     Gradient flow keeps these matrices as they are at the start. Theorem 2 asks for 0 at l < L-1 and for at most
     eps^2 sqrt(d - K) at l = L-1; an eps-orthogonal start has just that.
     """
-    return jnp.stack([jnp.linalg.norm(after.T @ after - W @ W.T) for W, after in itertools.pairwise(weights)])
+    return jnp.stack([jnp.linalg.norm(D) for D in imbalances(weights)])

@@ -10,7 +10,6 @@ For W = s u v^T of rank one A_W has no power but that of s, and the depth N is a
 """
 
 import functools as ft
-import itertools
 from typing import NamedTuple
 
 import jax
@@ -25,7 +24,6 @@ __all__ = [
     "factor_field",
     "factor_loss",
     "field",
-    "imbalances",
     "loss",
     "matrix",
     "operator",
@@ -146,11 +144,6 @@ def factor_loss(weights: Weights, Z: Matrix, num_samples: Number) -> Scalar:
 def factor_field(weights: Weights, Z: Matrix, num_samples: Number) -> Weights:
     """Gradient flow dW_j/dt = -grad_{W_j} of ``factor_loss`` (Eftekhari 2020, eq. 13)."""
     return jax.tree.map(jnp.negative, jax.grad(factor_loss)(weights, Z, num_samples))
-
-
-def imbalances(weights: Weights) -> tuple[Matrix, ...]:
-    """W_{j+1}^T W_{j+1} - W_j W_j^T for j = 1, ..., N-1, which gradient flow keeps (Eftekhari 2020, eqs. 14, 15)."""
-    return tuple(_matmul(after.T, after) - _matmul(W, W.T) for W, after in itertools.pairwise(weights))
 
 
 def alignment(part: RankOne, leading: RankOne) -> Scalar:

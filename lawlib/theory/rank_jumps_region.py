@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lawlib.networks.deep_linear import end_to_end
+from lawlib.networks.deep_linear import end_to_end, imbalances
 from lawlib.types import Array, Bool, Float, Matrix, PyTree, Scalar, Weights
 
 __all__ = [
@@ -81,11 +81,11 @@ def soft_rank(W: Matrix, cutoff: Number) -> Scalar:
 
 def region_quantities(weights: Weights, cutoff: Number) -> RegionQuantities:
     """What decides on membership in B_r, alpha = cutoff. Imbalances below rounding, eps ||W_l||^2, are noise."""
-    imbalances = [_matmul(after.T, after) - _matmul(W, W.T) for W, after in itertools.pairwise(weights)]
+    between = imbalances(weights)
     return RegionQuantities(
         jnp.stack([jnp.sum(jnp.square(W)) for W in weights]),
-        jnp.stack([jnp.sum(jnp.square(D)) for D in imbalances]),
-        jnp.stack([jnp.linalg.norm(D, ord=2) for D in imbalances]),
+        jnp.stack([jnp.sum(jnp.square(D)) for D in between]),
+        jnp.stack([jnp.linalg.norm(D, ord=2) for D in between]),
         jnp.stack([soft_rank(W, cutoff) for W in weights]),
     )
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from lawlib.activations import Activation, activation
-from lawlib.subspaces import block_energies, complement, orthonormal_sum, wedin
+from lawlib.subspaces import SubspaceSum, block_energies, complement, orthonormal_sum, wedin
 from lawlib.types import Array, Float, Matrix, Scalar, Weights
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "UpdateSubspaces",
     "alignment",
     "big_and_small",
+    "big_subspace",
     "first_layer_gradient",
     "step_bound",
     "step_rate",
@@ -94,10 +95,17 @@ def big_and_small(start: Float[Array, "m d"], gradient: Float[Array, "m d"], num
     """
     _num_small(start.shape[1], num_classes)
     L, s, Rt = jnp.linalg.svd(gradient, full_matrices=False)
-    pulled_back = _matmul(start.T, L[:, :num_classes])
-    big = orthonormal_sum(Rt[:num_classes].T, pulled_back, dimension=2 * num_classes)
+    big = big_subspace(start, L[:, :num_classes], Rt[:num_classes].T)
     gap = (s[num_classes - 1] - _next_value(s, num_classes)) / jnp.where(s[0] > 0, s[0], 1)
     return UpdateSubspaces(big.basis, complement(big.basis), big.kept, gap)
+
+
+def big_subspace(start: Float[Array, "m d"], left: Float[Array, "m K"], right: Float[Array, "d K"]) -> SubspaceSum:
+    """S_big (d, 2K) alone, from the K leading left and right singular vectors of the first layer's gradient (eq. 5).
+
+    start is W_1(0). The vectors may come from products (``spectra.krylov_triplets``), without the gradient.
+    """
+    return orthonormal_sum(right, _matmul(start.T, left), dimension=2 * right.shape[1])
 
 
 def transported(weights: Weights, basis: Float[Array, "d k"], scale: Scalar | float) -> tuple[Matrix, ...]:
