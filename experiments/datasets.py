@@ -19,7 +19,7 @@ from experiments.image_files import Images, Reader, cifar_readers, idx_files
 from experiments.prepared import read_prepared, write_prepared
 from experiments.store import Refused
 
-__all__ = ["DATA_SETS", "ImageData", "Labelled", "digits", "image_data"]
+__all__ = ["DATA_SETS", "ImageData", "Labelled", "digits", "flattened", "image_data"]
 
 
 class Labelled(NamedTuple):
@@ -107,6 +107,17 @@ def digits(dtype: np.dtype) -> Labelled:
     """
     pixels, classes = load_digits(return_X_y=True)
     return Labelled((np.asarray(pixels).T / 16).astype(dtype), np.eye(10, dtype=dtype)[:, np.asarray(classes)])
+
+
+def flattened(part: Images, count: int, pool: int, dtype: np.dtype) -> Labelled:
+    """The first images as columns of pixels in [0, 1], not centred, and their ten classes.
+
+    ``pool`` 1 leaves the pixels as they are; otherwise each is the mean of a square of ``pool`` x ``pool`` of them.
+    """
+    images = part.images[:count]
+    squares = images.reshape(count, images.shape[1] // pool, pool, images.shape[2] // pool, pool, -1)
+    pixels = squares.mean(axis=(2, 4)) / 255
+    return Labelled(pixels.reshape(count, -1).T.astype(dtype), np.eye(10, dtype=dtype)[:, part.labels[:count]])
 
 
 @ft.lru_cache(maxsize=2)

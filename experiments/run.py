@@ -61,7 +61,7 @@ def run(config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool
     experiment = importlib.import_module(f"experiments.{config.experiment}")
     with open_run(workdir, settings.to_plain(config)) as folder:
         if not (folder.path / "results.nc").exists():
-            with _stopwatch(folder), _signals() as stop:
+            with _stopwatch(folder, sources_of(config, experiment)), _signals() as stop:
                 finished = _simulate(config, experiment, folder, console, stop)
             if not finished:
                 console.print(f"stopped after a checkpoint; the same command goes on from there ({workdir})")
@@ -96,6 +96,13 @@ def work_of(config: ConfigDict, experiment: ModuleType) -> list[Work]:
         system = experiment.dynamics(own), jax.random.key(own.seed), members, experiment.shared(own)
         work.append(Work(name, own, observation_times(own), members, system))
     return work
+
+
+def sources_of(config: ConfigDict, experiment: ModuleType) -> dict[str, str]:
+    """Where the data of all variants are from, name by name; nothing for an experiment that has no ``sources``."""
+    if not hasattr(experiment, "sources"):
+        return {}
+    return {name: origin for _, own in settings.expand(config) for name, origin in experiment.sources(own).items()}
 
 
 def _simulate(
@@ -219,9 +226,9 @@ def _conclude(experiment: ModuleType, folder: RunFolder) -> None:
 
 
 @contextmanager
-def _stopwatch(folder: RunFolder) -> Iterator[None]:
+def _stopwatch(folder: RunFolder, sources: dict[str, str]) -> Iterator[None]:
     """Record the start and the end of a run, its wall time split into compiling and running."""
-    folder.record_start()
+    folder.record_start(sources=sources)
     began, compiling = time.monotonic(), [0.0]
 
     def listen(event: str, duration_secs: float, **_: Any) -> None:

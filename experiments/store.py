@@ -233,9 +233,10 @@ class RunFolder:
         with (self.path / "log.jsonl").open("ab", buffering=0) as file:
             file.write(line.encode())
 
-    def record_start(self, command: Sequence[str] | None = None) -> None:
-        """Add a start of the run to provenance.json: the environment, the command line and the time."""
-        start = {**environment(), "command": _command(command or sys.orig_argv), "start": _now()}
+    def record_start(self, command: Sequence[str] | None = None, *, sources: Mapping[str, str] | None = None) -> None:
+        """Add a start of the run to provenance.json: environment, sources of the data, command line and time."""
+        about = {**environment(), "sources": dict(sources or {})}
+        start = {**about, "command": _command(command or sys.orig_argv), "start": _now()}
         self._write_provenance([*self._starts(), {**start, "end": None, "compile_s": None, "run_s": None}])
 
     def record_end(self, *, compile_s: float, run_s: float) -> None:

@@ -1,0 +1,119 @@
+"""A low-rank head of VGG-16 in S_big, beside the full one and a random one: Figure 7 of Xu et al. 2026, CIFAR-10.
+
+    python -m experiments.main --config=configs/vgg16_cifar10.py[:smoke|cpu|paper]
+
+The head 4608-4096-4096-10 on the convolutions' last maps, averaged to 3 x 3: SGD with momentum .9, weight decay 5e-4,
+batches of 128, a rate of 5e-3 that falls as a cosine, r = 2K = 20, S_big from the gradient of one batch of 128 images
+and of all. A step of this config is an epoch. `cpu` trains the head alone on what the frozen convolutions make of
+10,000 images at 96 x 96, and shows in 240 steps at 64 x 64 that the whole network can be trained; `paper` has 50,000
+images at 224 x 224, 250 epochs and both regimes, and asks for ImageNet weights and a GPU.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+PROFILES = {
+    "smoke": {
+        "num_seeds": 1,
+        "epochs": 1,
+        "width": 128,
+        "batch": 50,
+        "activations": ("silu",),
+        "whole": (),
+        "pretrained": "edges",
+        "data": {"num_train": 200, "num_test": 100, "num_probe": 100, "eval_batch": 50, "size": 32, "block": 4},
+    },
+    "cpu": {
+        "num_seeds": 3,
+        "epochs": 35,
+        "width": 4096,
+        "batch": 128,
+        "activations": ("silu", "gelu"),
+        "whole": ("silu_full", "silu_s_big_batch"),
+        "pretrained": "edges",
+        "data": {"num_train": 10_000, "num_test": 2000, "num_probe": 1000, "eval_batch": 500, "size": 96, "block": 4},
+    },
+    "paper": {
+        "num_seeds": 5,
+        "epochs": 250,
+        "width": 4096,
+        "batch": 128,
+        "activations": ("silu", "gelu"),
+        "whole": tuple(f"{name}_{form}" for name in ("silu", "gelu") for form in ("full", "s_big_batch", "random")),
+        "pretrained": "imagenet",
+        "data": {
+            "num_train": 50_000,
+            "num_test": 10_000,
+            "num_probe": 5000,
+            "eval_batch": 500,
+            "size": 224,
+            "block": 5,
+        },
+    },
+}
+# The whole network on a CPU: small enough to be shown to run and to learn, no more.
+SMALL = {
+    "num_seeds": 1,
+    "opt.num_steps": 8,
+    "opt.batch_size": 16,
+    "data.num_train": 480,
+    "data.num_test": 100,
+    "data.num_probe": 100,
+    "data.eval_batch": 20,
+    "data.size": 64,
+    "data.block": 5,
+}
+
+
+def get_config(profile: str = "cpu") -> ConfigDict:
+    size = PROFILES[profile]
+    forms = {
+        "full": {"net.form": "full"},
+        "s_big": {"net.form": "s_big"},
+        "s_big_batch": {"net.form": "s_big", "data.gradient_images": size["batch"]},
+        "random": {"net.form": "random"},
+    }
+    heads = {
+        f"{name}_{form}": {"net.activation": name, **fields}
+        for name in size["activations"]
+        for form, fields in forms.items()
+    }
+    small = SMALL if profile == "cpu" else {}
+    whole = {f"{name}_whole": heads[name] | {"opt.trains": "all"} | small for name in size["whole"]}
+    return config_dict.create(
+        experiment="vgg_heads",
+        name="",
+        study="forms",
+        seed=0,
+        num_seeds=size["num_seeds"],
+        precision="float32",
+        net={
+            "form": "full",
+            "inner": "drawn",
+            "activation": "silu",
+            "depth": 3,
+            "width": size["width"],
+            "rank": 20,
+            "scale": 0.1,
+        },
+        opt={
+            "trains": "head",
+            "step_size": 5e-3,
+            "momentum": 0.9,
+            "weight_decay": 5e-4,
+            "batch_size": size["batch"],
+            "num_steps": size["epochs"],
+        },
+        data={
+            "name": "cifar10",
+            "folder": "",
+            "weights": "",
+            "pretrained": size["pretrained"],
+            "pool": 3,
+            "gradient_images": 0,
+            **size["data"],
+        },
+        observe={"num_times": size["epochs"] + 1, "spacing": "even"},
+        sweep={},
+        variants=tuple({"name": name, **fields} for name, fields in (heads | whole).items()),
+        run={"chunk": 0, "batch": 0, "segment": 0, "checkpoint_seconds": 60.0},
+    )

@@ -1,0 +1,131 @@
+"""The figures of VGG-16 with full and low-rank heads: Figures 7 and 15 of Xu et al. 2026."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments import plots
+from experiments.low_rank_images_claims import TITLES
+from experiments.results import Group, groups
+from experiments.vgg_heads_claims import label
+
+__all__ = ["figures"]
+
+CURVES = (("train_loss", "training loss"), ("test_accuracy", "test accuracy"))
+WEIGHTS = {"edges": "VGG-16 tuned for edges", "imagenet": "VGG-16 of ImageNet"}
+CHANCE = {"train_loss": float(np.log(10)), "test_accuracy": 0.1}
+SOURCES = {"batch": ("one batch", plots.COLOURS[4]), "all": ("all images", plots.COLOURS[1])}
+
+
+def figures(results: xr.DataTree) -> dict[str, Figure]:
+    """The figure that the config names as its study; one more for the networks that are trained as a whole."""
+    found = groups(results)
+    heads = [group for group in found if group.config.opt.trains == "head"]
+    whole = [group for group in found if group.config.opt.trains == "all"]
+    if heads and heads[0].config.study == "rank":
+        return {"rank": _rank(heads)}
+    drawn = {"classifier_only": _forms(heads, "classifier only")} if heads else {}
+    return drawn | ({"all_layers": _forms(whole, "all layers")} if whole else {})
+
+
+def _forms(found: Sequence[Group], regime: str) -> Figure:
+    """A column for each activation, training loss above and test accuracy below, over the epochs."""
+    names = list(dict.fromkeys(group.config.net.activation for group in found))
+    drawn = plots.figure(4.2 * len(names) + 0.6, 6.0)
+    rows = drawn.subplots(2, len(names), sharex=True, sharey="row", squeeze=False)
+    for column, name in zip(rows.T, names, strict=True):
+        column[0].set_title(f"{TITLES[name]}, {regime}")
+        for group in (group for group in found if group.config.net.activation == name):
+            for axes, (field, _) in zip(column, CURVES, strict=True):
+                _band(axes, group, field, *_look(group))
+    _finish(rows, [name for _, name in CURVES])
+    for row, (field, _) in zip(rows, CURVES, strict=True):
+        for axes in row:
+            axes.axhline(CHANCE[field], color="black", linewidth=0.8, linestyle=(0, (1, 3)))
+    drawn.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    drawn.supxlabel(_about(found[0]), fontsize=8)
+    return drawn
+
+
+def _look(group: Group) -> tuple[str, str, str]:
+    """Label, colour and line of a form."""
+    if group.config.net.form == "full":
+        return "full", plots.COLOURS[0], "-"
+    if group.config.net.form == "random":
+        return "low rank, random subspace", plots.COLOURS[2], ":"
+    words, colour = SOURCES[_source(group)]
+    return f"low rank, $S_{{big}}$ of {words}", colour, "--"
+
+
+def _rank(found: Sequence[Group]) -> Figure:
+    """Above: test accuracy over the epochs for each r. Below: where it ends, over r, beside the full head."""
+    names = list(dict.fromkeys(group.config.net.activation for group in found))
+    drawn = plots.figure(4.2 * len(names) + 1.6, 6.4)
+    rows = drawn.subplots(2, len(names), sharey="row", squeeze=False)
+    for column, name in zip(rows.T, names, strict=True):
+        family = [group for group in found if group.config.net.activation == name]
+        column[0].set_title(f"{TITLES[name]}, classifier only")
+        _over_epochs(column[0], family)
+        _over_ranks(column[1], family)
+        column[0].set_xlabel("epoch")
+        column[1].set_xlabel("r")
+    plots.label_rows(rows, ["test accuracy", "final test accuracy"])
+    for row in rows:
+        row[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    drawn.supxlabel(_about(found[0]), fontsize=8)
+    return drawn
+
+
+def _over_epochs(axes: Axes, family: Sequence[Group]) -> None:
+    ranks = sorted({group.config.net.rank for group in family if group.config.net.form == "s_big"})
+    shades = dict(zip(ranks, np.linspace(0.1, 0.85, len(ranks)), strict=True))
+    for group in family:
+        if group.config.net.form == "full":
+            _band(axes, group, "test_accuracy", "full", "black", "-")
+        elif group.config.net.form == "s_big" and _source(group) == "batch":
+            r = group.config.net.rank
+            _band(axes, group, "test_accuracy", f"r = {r}, one batch", mpl.colormaps["viridis"](shades[r]), "-")
+
+
+def _over_ranks(axes: Axes, family: Sequence[Group]) -> None:
+    for source, (words, colour) in SOURCES.items():
+        chosen = [g for g in family if g.config.net.form == "s_big" and _source(g) == source]
+        ends = [group.data.test_accuracy.isel(step=-1).values.ravel() for group in chosen]
+        ranks = [group.config.net.rank for group in chosen]
+        axes.plot(ranks, [end.mean() for end in ends], "o-", color=colour, label=f"$S_{{big}}$ of {words}")
+        for r, end in zip(ranks, ends, strict=True):
+            axes.plot([r] * len(end), end, ".", color=colour, alpha=0.5)
+    for group in (group for group in family if group.config.net.form == "full"):
+        axes.axhline(float(group.data.test_accuracy.isel(step=-1).mean()), color="black", label="full")
+    axes.set_xscale("log", base=2)
+    ticks = sorted({group.config.net.rank for group in family if group.config.net.form == "s_big"})
+    axes.set_xticks(ticks, [str(r) for r in ticks])
+
+
+def _source(group: Group) -> str:
+    return label(group).split("_")[2]
+
+
+def _band(axes: Axes, group: Group, field: str, name: str, colour: object, style: str) -> None:
+    """The mean over the seeds, and all of them between their extremes."""
+    values = group.data[field].transpose("seed", "step")
+    axes.plot(values.step, values.mean("seed"), style, color=colour, label=name)
+    axes.fill_between(values.step, values.min("seed"), values.max("seed"), color=colour, alpha=0.2, linewidth=0)
+
+
+def _finish(rows: np.ndarray, names: Sequence[str]) -> None:
+    plots.label_rows(rows, names)
+    for axes in rows[-1]:
+        axes.set_xlabel("epoch")
+
+
+def _about(group: Group) -> str:
+    data = group.config.data
+    return (
+        f"{WEIGHTS[data.pretrained]}, block {data.block} averaged to {data.pool} x {data.pool}, "
+        f"CIFAR-10 at {data.size} x {data.size}, {data.num_train} training images, {group.data.sizes['seed']} seeds"
+    )

@@ -1,0 +1,302 @@
+"""VGG-16 with full and low-rank heads: rules, data, starts, epochs, and the verdict on made-up results."""
+
+import functools as ft
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+import synthetic
+from synthetic import failing
+
+from experiments import vgg_heads
+from experiments.checks import collect
+from experiments.datasets import DATA_SETS, ImageData
+from experiments.features import CHUNK, cached_features
+from experiments.image_files import Images
+from experiments.pretrained import RGB_TORCH, Pretrained
+from experiments.run import observation_times
+from experiments.settings import expand, knobs, load
+from lawlib.networks import low_rank, mlp
+from lawlib.networks.vgg import VGGFeatures
+from lawlib.sweep import grid
+
+SIDE, K, TRAIN, TEST = 8, 10, 60, 40
+CHANNELS = ((3,), (10,))
+TINY = {
+    "net.width": 48,
+    "opt.batch_size": 20,
+    "data.num_train": TRAIN,
+    "data.num_test": TEST,
+    "data.num_probe": 40,
+    "data.eval_batch": 10,
+    "data.size": 8,
+    "data.block": 2,
+    "data.pretrained": "imagenet",
+    "precision": "float64",
+}
+D = 9 * CHANNELS[-1][-1]
+
+
+def drawn(size, seed):
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (size, SIDE, SIDE, 3), np.uint8)
+    return Images(pixels, np.sort(np.tile(np.arange(K, dtype=np.uint8), size // K)))
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch, tmp_path):
+    data = ImageData(drawn(TRAIN, 0), drawn(TEST, 1), "made up")
+    variables = VGGFeatures(blocks=2, channels=CHANNELS).init(
+        jax.random.key(9), jnp.zeros((1, SIDE, SIDE, 3), jnp.float32)
+    )
+    pretrained = Pretrained(variables, RGB_TORCH._replace(scale=0.1), "made up")
+    known = DATA_SETS["cifar10"]._replace(shape=(SIDE, SIDE, 3), sizes=(TRAIN, TEST))
+    monkeypatch.setitem(DATA_SETS, "cifar10", known)
+    monkeypatch.setattr(vgg_heads, "CONFIGURATION_D", CHANNELS)
+    monkeypatch.setattr(vgg_heads, "image_data", lambda *_: data)
+    monkeypatch.setattr(vgg_heads, "_pretrained", lambda _: pretrained)
+    monkeypatch.setenv("LAWLIB_CACHE", str(tmp_path))
+    vgg_heads._loaded.cache_clear()
+
+
+def config_of(*words, name="vgg16_cifar10", profile="smoke"):
+    fields = [f"{field}={value}" for field, value in TINY.items()] if profile == "smoke" else []
+    return load(f"{synthetic.CONFIGS / name}.py:{profile}", [f"--config.{word}" for word in (*fields, *words)])
+
+
+def variant(name, *words):
+    return dict(expand(config_of(*words)))[name]
+
+
+# Rules ----------------------------------------------------------------------------------------------------
+
+RULES = {
+    "rank": ("net.rank=19", "net.rank = 19: must be in 20..45, from 2K up"),
+    "size": ("data.size=3", "data.size = 3: must be at least 4 for 2 poolings"),
+    "classes": ("data.num_train=45", "data.num_train = 45: must be a multiple of 10, at most 60"),
+    "cut": ("data.num_probe=35", "data.num_probe = 35: must be a multiple of data.eval_batch = 10"),
+    "batch": ("opt.batch_size=61", "opt.batch_size = 61: must be at most data.num_train = 60"),
+    "gradient": (
+        "data.gradient_images=55",
+        "data.gradient_images = 55: must be 0 for all, or at most data.num_train = 60, and a multiple of 10",
+    ),
+    "kind": ("data.pretrained=edges", "data.pretrained = 'edges': the weights at hand are 'imagenet': made up"),
+}
+
+
+@pytest.mark.parametrize(("word", "line"), RULES.values(), ids=RULES)
+def test_every_rule_has_its_line(word, line):
+    assert any(told.endswith(line) for told in collect(config_of(word), vgg_heads.validate))
+
+
+@pytest.mark.parametrize("name", ["vgg16_cifar10", "vgg16_rank"])
+def test_our_own_configs_pass(name):
+    assert collect(config_of(name=name), vgg_heads.validate) == []
+
+
+# Data -----------------------------------------------------------------------------------------------------
+
+
+def test_the_classes_take_turns_whatever_their_order():
+    train = vgg_heads.shared(variant("silu_full")).train
+    np.testing.assert_array_equal(np.argmax(train.labels, 1), np.tile(np.arange(K), TRAIN // K))
+
+
+def test_features_are_those_of_the_resized_images():
+    config = variant("silu_full", "data.size=9")
+    whole = vgg_heads.shared(variant("silu_full", "data.size=9", "opt.trains=all"))
+    found = vgg_heads.shared(config).train.inputs[:3]
+    pretrained, images = vgg_heads._pretrained(""), np.asarray(whole.train.inputs[:3])
+    resized = jax.image.resize(images.astype(np.float32), (3, 9, 9, 3), "bilinear")
+    maps = VGGFeatures(blocks=2, channels=CHANNELS).apply(pretrained.variables, pretrained.preprocessing.apply(resized))
+    # 2 x 2 maps: the windows of 3 are rows 0, both, and 1.
+    rows = np.stack([maps[:, 0], maps.mean(1), maps[:, 1]], axis=1)
+    wanted = np.stack([rows[:, :, 0], rows.mean(2), rows[:, :, 1]], axis=2).reshape(3, -1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    assert np.abs(wanted).max() > 0.1
+
+
+def test_features_are_computed_once_and_survive_an_interruption(tmp_path):
+    images, calls = np.arange(2 * CHUNK, dtype=np.float32)[:, None], []
+
+    def extract(chunk):
+        calls.append(len(chunk))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return 2 * chunk
+
+    with pytest.raises(KeyboardInterrupt):
+        cached_features(extract, images, "double", tmp_path)
+    np.testing.assert_array_equal(cached_features(extract, images, "double", tmp_path), 2 * images)
+    assert len(calls) == 3
+    cached_features(extract, images, "double", tmp_path)
+    assert len(calls) == 3
+    cached_features(extract, images, "another", tmp_path)
+    assert len(calls) == 5
+
+
+# Starts and epochs ----------------------------------------------------------------------------------------
+
+
+@ft.cache
+def begun(name, *words):
+    config = variant(name, *words)
+    data = vgg_heads.shared(config)
+    system = vgg_heads.dynamics(config)
+    problem, watched = jax.jit(lambda key: system.init(key, {}, data))(jax.random.key(3))
+    return data, system, problem, watched
+
+
+def cross_entropy(weights, apply, X, Y):
+    outputs = apply(weights, X.T, "silu").T
+    return -jnp.mean(jnp.sum(Y * (outputs - jax.scipy.special.logsumexp(outputs, axis=1, keepdims=True)), axis=1))
+
+
+RATES = "opt.step_size=0.1", "opt.weight_decay=0.01", "opt.num_steps=2"
+
+
+def test_an_epoch_is_sgd_with_momentum_as_pytorch_has_it():
+    data, system, problem, watched = begun("silu_s_big_batch", *RATES)
+    apply = low_rank.apply
+    weights = watched.state.iterate.weights.head
+    velocity = jax.tree.map(jnp.zeros_like, weights)
+    order = jax.random.permutation(jax.random.fold_in(watched.state.key, 0), TRAIN)
+    for t, batch in enumerate(order.reshape(-1, 20)):
+        rate = 0.1 * (1 + np.cos(np.pi * t / 6)) / 2
+        gradients = jax.grad(cross_entropy)(weights, apply, data.train.inputs[batch], data.train.labels[batch])
+        velocity = jax.tree.map(lambda v, G, W: 0.9 * v + G + 0.01 * W, velocity, gradients, weights)
+        weights = jax.tree.map(lambda W, v, rate=rate: W - rate * v, weights, velocity)
+    moved = jax.jit(system.step)(watched, problem, data)
+    found = moved.state.iterate.weights.head
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10), found, weights)
+    seen = system.observe(moved, problem, data)
+    X, Y = data.test
+    np.testing.assert_allclose(seen["test_loss"], cross_entropy(weights, apply, X, Y), rtol=1e-9)
+    right = np.argmax(apply(weights, X.T, "silu"), 0) == np.argmax(Y, 1)
+    np.testing.assert_allclose(seen["test_accuracy"], right.mean())
+
+
+def test_the_head_of_a_whole_network_takes_the_same_first_step():
+    """Trained with the convolutions or without: at the first step they have not moved yet."""
+    heads = []
+    for trains in ("head", "all"):
+        words = f"opt.trains={trains}", "opt.batch_size=60"
+        data, system, problem, watched = begun("silu_full", *RATES, *words)
+        moved = jax.jit(system.step)(watched, problem, data).state.iterate.weights
+        heads.append(moved.head)
+        before = watched.state.iterate.weights.convolutions
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), *heads)
+    change = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), moved.convolutions, before)
+    assert min(jax.tree.leaves(change)) > 0
+
+
+def test_a_low_rank_head_begins_in_s_big_of_the_gradient_of_its_images():
+    data, _, problem, watched = begun("silu_s_big_batch", *RATES)
+    full = begun("silu_full", *RATES, "opt.trains=head", "opt.batch_size=60")[3].state.iterate.weights.head
+    start = watched.state.iterate.weights.head
+    key_images = jax.random.split(jax.random.split(jax.random.key(3))[0], 5)[3]
+    chosen = np.asarray(jax.random.permutation(key_images, TRAIN))[:50]
+    X, Y = (x[chosen] for x in data.train)
+    G = np.asarray(jax.grad(lambda W: cross_entropy((W, *full[1:]), mlp.apply, X, Y))(full[0]))
+    L, s, Rt = np.linalg.svd(G)
+    big = scipy.linalg.orth(np.hstack([Rt[:K].T, np.asarray(full[0]).T @ L[:, :K] / 0.1]))
+    angles = scipy.linalg.subspace_angles(np.asarray(start.right), big)
+    # The K-th direction of ten classes is hardly there: it may be any.
+    assert np.sort(angles)[: 2 * K - 2].max() < 1e-3
+    np.testing.assert_allclose(problem.start_gradient[0], s[K - 2] / s[0], rtol=1e-3)
+    np.testing.assert_array_equal(start.last, full[-1])
+
+
+# Claims ---------------------------------------------------------------------------------------------------
+
+ENDS = {"full": 0.7, "s_big": 0.65, "random": 0.2}
+
+
+def lawful(config):
+    """S_big ends near the full head, all images nearer than one batch, more columns nearer; random stays at first."""
+    times, members = observation_times(config), grid(config.num_seeds, knobs(config), "float64")
+    net, data = config.net, config.data
+    end = ENDS[net.form] + (net.form == "s_big") * 0.005 * np.log2(net.rank / 20)
+    if net.form == "s_big" and data.gradient_images:
+        end -= 0.05
+    rise, shape = np.linspace(0, 1, len(times)), (len(members.seeds), len(times))
+    accuracy = np.broadcast_to(0.1 + (end - 0.1) * np.minimum(1, 3 * rise), shape)
+    stuck = net.form == "random"
+    loss = np.broadcast_to(np.log(10) * np.where(rise > 0, 0.998 if stuck else 0.5, 1.0), shape)
+    never = np.full(shape[0], -1)
+    seen = {"train_loss": loss, "test_loss": loss, "test_accuracy": accuracy, "input_norm": np.ones(shape)}
+    seen["start_gradient"] = np.broadcast_to([0.1, 0.01, 0.005], (*shape, 3))
+    return {name: x.copy() for name, x in seen.items()} | {"first_done": never, "first_bad_step": never}
+
+
+def verdict(name, change=lambda name, seen: None):
+    config = config_of("num_seeds=2", name=name, profile="cpu")
+    return vgg_heads.claims(synthetic.results_of(lawful, vgg_heads.VARIABLES, config, change))
+
+
+def shifted(name, field, amount, step=-1):
+    def change(variant, seen):
+        if variant == name:
+            seen[field][-1, step] += amount
+
+    return change
+
+
+BREAKS = {
+    "one batch falls behind": (
+        "vgg16_cifar10",
+        shifted("gelu_s_big_batch", "test_accuracy", -0.06),
+        ["GELU: final test accuracy, S_big of 128 images, r = 2K, less the full"],
+    ),
+    "all images no better": (
+        "vgg16_cifar10",
+        shifted("silu_s_big", "test_accuracy", -0.04),
+        ["SiLU: final test accuracy, S_big of all images less"],
+    ),
+    "random learns early": (
+        "vgg16_cifar10",
+        shifted("silu_random", "train_loss", -0.1, step=12),
+        ["SiLU, random: training loss at the last epoch within a number of steps of 1000"],
+    ),
+    "S_big does not": (
+        "vgg16_cifar10",
+        shifted("silu_s_big", "train_loss", 0.5, step=7),
+        ["SiLU, s_big_all_r20: training loss at the last epoch within a sum of step sizes of 2.7"],
+    ),
+    "the whole network does not learn": (
+        "vgg16_cifar10",
+        shifted("silu_full_whole", "train_loss", 1.2),
+        ["SiLU, full, 64 x 64 pixels, 480 images: training loss after 240 steps"],
+    ),
+    "more columns are worse": (
+        "vgg16_rank",
+        shifted("silu_all_r40", "test_accuracy", -0.04),
+        ["SiLU, S_big of all images: final test accuracy, r = 4K less r = 2K"],
+    ),
+    "the gap is closed": (
+        "vgg16_rank",
+        lambda name, seen: seen["test_accuracy"].__iadd__(0.08 * (name == "gelu_batch_r40")),
+        ["GELU, S_big of 128 images: 'r = 4K noticeably closes the gap'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["vgg16_cifar10", "vgg16_rank"])
+def test_the_lawful_pass_all(name):
+    assert failing(verdict(name)) == []
+
+
+@pytest.mark.parametrize(("name", "change", "words"), BREAKS.values(), ids=BREAKS)
+def test_what_breaks_is_told(name, change, words):
+    found = failing(verdict(name, change))
+    assert len(found) == len(words)
+    assert all(line.startswith(begin) for line, begin in zip(found, words, strict=True))
+
+
+@pytest.mark.parametrize("name", ["vgg16_cifar10", "vgg16_rank"])
+def test_every_figure_has_named_axes(name):
+    results = synthetic.results_of(lawful, vgg_heads.VARIABLES, config_of("num_seeds=2", name=name, profile="cpu"))
+    for drawn in vgg_heads.figures(results).values():
+        assert all(axes.get_ylabel() or axes.get_xlabel() or axes.get_title() for axes in drawn.axes)
