@@ -6,14 +6,26 @@ from pathlib import Path
 
 import jax
 
-from benchmarks import completion, equivalent, figure_3, flows, jumps, memory, overhead, samples, scale, spectra
+from benchmarks import (
+    completion,
+    equivalent,
+    figure_3,
+    flows,
+    jumps,
+    low_rank,
+    memory,
+    overhead,
+    samples,
+    scale,
+    spectra,
+)
 from benchmarks.timing import limits
 from experiments.run import prepare
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
     module.__name__.split(".")[-1]: module
-    for module in (overhead, figure_3, memory, equivalent, completion, scale, spectra, jumps, flows, samples)
+    for module in (overhead, figure_3, memory, equivalent, completion, scale, spectra, jumps, flows, samples, low_rank)
 }
 
 

@@ -5,18 +5,29 @@
 Four layers of width 784, r = 2K = 20, eps = .1, full-batch gradient descent on the squared error summed over the
 images, a step size that falls to 0 along a cosine, eta N = .6. Beside the paper's curves: S_big from the gradient of
 one batch of 128 images. `once` is the paper's size for one activation and one seed.
+
+The cpu profile has 10,000 images and goes eta N T = 630 of the paper's 750 in fewer, larger steps, eta N = .9: a step
+of the full network takes .7 s on two cores, the whole about 10 minutes.
 """
 
 from ml_collections import ConfigDict, config_dict
 
 PAPER = {"num_seeds": 5, "num_steps": 1500, "num_times": 151, "activations": ("silu", "gelu"), "num_train": 60_000}
+PAPER |= {"heat": 0.6}
+# "heat" is eta N, the step size times the images.
 PROFILES = {
-    "smoke": {"num_seeds": 1, "num_steps": 3, "num_times": 3, "activations": ("silu",), "num_train": 2000},
-    "cpu": {"num_seeds": 1, "num_steps": 300, "num_times": 61, "activations": ("silu",), "num_train": 10_000},
+    "smoke": PAPER | {"num_seeds": 1, "num_steps": 3, "num_times": 3, "activations": ("silu",), "num_train": 2000},
+    "cpu": {
+        "num_seeds": 1,
+        "num_steps": 700,
+        "num_times": 71,
+        "activations": ("silu",),
+        "num_train": 10_000,
+        "heat": 0.9,
+    },
     "once": PAPER | {"num_seeds": 1, "activations": ("silu",)},
     "paper": PAPER,
 }
-HEAT = 0.6
 FORMS = {
     "s_big": {"net.form": "s_big"},
     "s_big_batch": {"net.form": "s_big", "net.gradient": "batch"},
@@ -44,7 +55,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
             "scale": 0.1,
             "angle": 0.0,
         },
-        opt={"step_size": HEAT / size["num_train"], "num_steps": size["num_steps"]},
+        opt={"step_size": size["heat"] / size["num_train"], "num_steps": size["num_steps"]},
         data={
             "name": "fashion_mnist",
             "folder": "",

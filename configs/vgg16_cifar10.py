@@ -56,9 +56,9 @@ SMALL = {
     "opt.num_steps": 8,
     "opt.batch_size": 16,
     "data.num_train": 480,
-    "data.num_test": 100,
-    "data.num_probe": 100,
-    "data.eval_batch": 20,
+    "data.num_test": 160,
+    "data.num_probe": 160,
+    "data.eval_batch": 32,
     "data.size": 64,
     "data.block": 5,
 }

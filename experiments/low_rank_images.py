@@ -29,7 +29,7 @@ from lawlib.networks import low_rank, mlp
 from lawlib.theory.smooth_mlp import big_and_small
 from lawlib.types import Array, Scalar, Weights
 
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
+__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "sources", "validate"]
 
 PAPER = "Xu et al. 2026"
 STUDIES = ("low_rank", "angle")
@@ -110,6 +110,11 @@ def _batches(config: ConfigDict, images: Images, count: int) -> Batches:
     inputs = ((pixels / 255 - mean) / deviation).astype(dtype).transpose(0, 2, 1)
     labels = np.eye(DATA_SETS[config.data.name].num_classes, dtype=dtype)[images.labels[:count].reshape(-1, n)]
     return Batches(jnp.asarray(np.ascontiguousarray(inputs)), jnp.asarray(labels.transpose(0, 2, 1)))
+
+
+def sources(config: ConfigDict) -> dict[str, str]:
+    """Where the images come from, in words."""
+    return {config.data.name: image_data(config.data.name, config.data.folder).origin}
 
 
 def dynamics(config: ConfigDict) -> Dynamics:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import plots
-from experiments.low_rank_images_claims import TITLES, form
+from experiments.low_rank_images_claims import SHARES, TITLES, first_step, form, goal, last
 from experiments.results import Group, groups
 
 __all__ = ["figures"]
@@ -20,11 +20,20 @@ FORMS = {
     "random": ("low rank, random subspace", plots.COLOURS[2], ":"),
 }
 
+# What begins in S_big, of all images and of one batch, and the full network whose accuracy they try to reach.
+COMPARED = {"full": "full network", "s_big": "$S_{big}$ of all images", "s_big_batch": "$S_{big}$ of one batch"}
+DATA = {"fashion_mnist": "Fashion-MNIST"}
+
 
 def figures(results: xr.DataTree) -> dict[str, Figure]:
     """The figure that the config names as its study."""
     found = groups(results)
-    return {"angle": _angle(found[0])} if found[0].config.study == "angle" else {"low_rank": _low_rank(found)}
+    if found[0].config.study == "angle":
+        return {"angle": _angle(found[0])}
+    names = dict.fromkeys(group.config.net.activation for group in found)
+    families = {name: {form(g): g for g in found if g.config.net.activation == name} for name in names}
+    compared = {name: family for name, family in families.items() if COMPARED.keys() <= family.keys()}
+    return {"low_rank": _low_rank(found)} | ({"batch": _batch(compared)} if compared else {})
 
 
 def _low_rank(found: list[Group]) -> Figure:
@@ -41,6 +50,40 @@ def _low_rank(found: list[Group]) -> Figure:
     _finish(rows)
     drawn.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return drawn
+
+
+def _batch(families: dict[str, dict[str, Group]]) -> Figure:
+    """A row for each activation: the accuracy at the end, and the steps to shares of the full network's."""
+    drawn = plots.figure(10.0, 1.9 * len(families) + 1.3)
+    rows = drawn.subplots(len(families), 3, sharey=True, squeeze=False, width_ratios=(1, 1, 1))
+    for row, (name, family) in zip(rows, families.items(), strict=True):
+        groups = [family[which] for which in COMPARED]
+        _bars(row[0], [last(group, "test_accuracy") for group in groups], "{:.3f}")
+        for axes, share in zip(row[1:], SHARES, strict=True):
+            _bars(axes, [first_step(group, goal(family["full"], share)) for group in groups], "{:.0f}")
+        row[0].set_yticks(range(len(COMPARED)), COMPARED.values())
+        row[0].set_ylabel(TITLES[name])
+    rows[0, 0].invert_yaxis()
+    labels = ["final test accuracy", *(f"steps to {share:.0%} of full's accuracy" for share in SHARES)]
+    for axes, label in zip(rows[-1], labels, strict=True):
+        axes.set_xlabel(label)
+    some = next(iter(families.values()))["s_big_batch"]
+    drawn.suptitle(f"{_data(some)}, a batch of {some.config.data.gradient_batch}: mean over the seeds, dots are seeds")
+    return drawn
+
+
+def _bars(axes: Axes, rows: list[np.ndarray], form: str) -> None:
+    """A bar up to the mean of each row with its number beside it; one that never gets there says so."""
+    colours = [FORMS[which][1] for which in COMPARED]
+    most = max([row.max() for row in rows if np.isfinite(row).all()], default=1.0)
+    for place, (row, colour) in enumerate(zip(rows, colours, strict=True)):
+        reached = bool(np.isfinite(row).all())
+        mean = row.mean() if reached else 0.0
+        axes.barh(place, mean, color=colour, height=0.6)
+        axes.plot(row[np.isfinite(row)], np.full(np.isfinite(row).sum(), place), "o", color="black", markersize=3)
+        told = form.format(mean) if reached else f"not reached by {np.isinf(row).sum()} of {row.size}"
+        axes.text(max(mean, row[np.isfinite(row)].max(initial=0.0)) + 0.03 * most, place, told, va="center")
+    axes.set_xlim(0, 1.3 * most)
 
 
 def _angle(group: Group) -> Figure:
@@ -72,4 +115,4 @@ def _finish(rows: np.ndarray) -> None:
 
 def _data(group: Group) -> str:
     data = group.config.data
-    return f"{data.name.replace('_', '-').title()}, N = {data.num_train}"
+    return f"{DATA[data.name]}, N = {data.num_train}"

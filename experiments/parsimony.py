@@ -17,11 +17,12 @@ from ml_collections import ConfigDict
 
 from experiments.checks import Checks
 from experiments.claims import Claim, judge, not_run, report
-from experiments.datasets import digits
+from experiments.datasets import DATA_SETS, digits, flattened, image_data
 from experiments.fields import leaves
 from experiments.members import number
 from experiments.parsimony_figures import deviation, figures
 from experiments.results import Group, Variable, groups
+from experiments.store import Refused
 from lawlib.descent import Iterate, heavy_ball, sum_squared_error
 from lawlib.dynamics import Dynamics, Knobs, Pair, pair
 from lawlib.initializers import orthogonal_weights
@@ -31,9 +32,13 @@ from lawlib.subspaces import principal_angles
 from lawlib.theory import parsimony as theory
 from lawlib.types import Array, PyTree, Weights
 
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
+__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "sources", "validate"]
 
 DIGITS_CLASSES, DIGITS_PIXELS, DIGITS_RANK = 10, 64, 61
+# From how many images on the pixels of Fashion-MNIST, as they are or averaged over squares of 2 x 2, have full row rank
+# and can be whitened: one pixel is empty in the first 4879 images.
+LEAST_IMAGES = {1: 5000, 2: 1000}
+REAL = ("digits", "fashion_mnist")
 # A singular value counts as moved when it differs from rho by more than this, relative to rho.
 MOVED = 1e-9
 PAPER = "Yaras et al. 2023"
@@ -89,7 +94,7 @@ def validate(checks: Checks) -> None:
     checks.number("opt.step_size", above=0.0)
     checks.number("opt.weight_decay", at_least=0.0)
     checks.number("opt.momentum", at_least=0.0, below=1.0)
-    checks.choice("data.source", ("low_rank", "gaussian", "digits"))
+    checks.choice("data.source", ("low_rank", "gaussian", "digits", "fashion_mnist"))
     checks.choice("data.whiten", (True, False))
     checks.integer("data.rank", at_least=1)
     checks.integer("data.num_samples", at_least=1)
@@ -104,15 +109,44 @@ def validate(checks: Checks) -> None:
         inputs = DIGITS_RANK if data.whiten else DIGITS_PIXELS
         checks.require("net.width", width == inputs, f"must be {inputs}, the digits' dimension for this data.whiten")
         checks.require("data.rank", data.rank == DIGITS_CLASSES, f"must be {DIGITS_CLASSES}, one output per digit")
+    elif data.source == "fashion_mnist":
+        _check_images(checks)
+
+
+def _check_images(checks: Checks) -> None:
+    checks.choice("data.pool", tuple(LEAST_IMAGES))
+    width, data = checks.config.net.width, checks.config.data
+    known = DATA_SETS[data.source]
+    pixels = known.shape[0] // data.pool * (known.shape[1] // data.pool)
+    checks.require("net.width", width == pixels, f"must be {pixels}, the pixels of an image at this data.pool")
+    checks.require("data.rank", data.rank == known.num_classes, f"must be {known.num_classes}, one output per class")
+    least, most = LEAST_IMAGES[data.pool] if data.whiten else 1, known.sizes[0]
+    rule = f"must be in {least}..{most}, the images that can be whitened at this data.pool"
+    checks.require("data.num_samples", least <= data.num_samples <= most, rule)
+    try:
+        image_data(data.source, data.folder)
+    except Refused as missing:
+        checks.problems += missing.problems
 
 
 def shared(config: ConfigDict) -> tuple:
-    """The digits (X, Y), whitened or not, for all members; nothing for data that each member draws."""
-    if config.data.source != "digits":
+    """Real data (X, Y), whitened or not, for all members; nothing for data that each member draws."""
+    data, dtype = config.data, np.dtype(config.precision)
+    if data.source not in REAL:
         return ()
-    data = digits(jnp.dtype(config.precision))
-    inputs = whiten(jnp.asarray(data.inputs), DIGITS_RANK).inputs if config.data.whiten else jnp.asarray(data.inputs)
-    return inputs, jnp.asarray(data.labels)
+    if data.source == "digits":
+        found, dimension = digits(dtype), DIGITS_RANK
+    else:
+        train = image_data(data.source, data.folder).train
+        found, dimension = flattened(train, data.num_samples, data.pool, dtype), config.net.width
+    inputs = jnp.asarray(found.inputs)
+    return whiten(inputs, dimension).inputs if data.whiten else inputs, jnp.asarray(found.labels)
+
+
+def sources(config: ConfigDict) -> dict[str, str]:
+    """Where the images come from, in words."""
+    name = config.data.source
+    return {name: image_data(name, config.data.folder).origin} if name in DATA_SETS else {}
 
 
 def dynamics(config: ConfigDict) -> Dynamics:
@@ -214,7 +248,7 @@ def _rates(config: ConfigDict, knobs: Knobs) -> dict[str, Array]:
 
 
 # Whose claims are judged together, in float64 (T1.a, T1.b) and in float32 (T1.c), and the bounds on the deviations.
-FAMILIES = {"Case 1": "low_rank", "Case 2": "gaussian", "digits": "digits"}
+FAMILIES = {"Case 1": "low_rank", "Case 2": "gaussian", "digits": "digits", "Fashion-MNIST": "fashion_mnist"}
 BOUNDS = {"float64": 1e-12, "float32": 2e-4}
 # What Figure 10's statements were made for, after this many steps or more.
 FIGURE_10 = {"net.depth": 3, "net.width": 30, "net.scale": 1.0, "data.rank": 3, "data.num_samples": 300}
@@ -237,7 +271,7 @@ def claims(results: xr.DataTree) -> list[Claim]:
 
 def _deviations(id: str, family: list[Group], bound: float) -> Iterator[Claim]:
     """T1.a and T1.c: every distance from the law, relative to the largest singular value on real data."""
-    relative = " / sigma_1(W)" if family[0].config.data.source == "digits" else ""
+    relative = " / sigma_1(W)" if family[0].config.data.source in REAL else ""
     layers = "" if family[0].config.data.source == "low_rank" else " l < L"
     for name, statement in DEVIATIONS.items():
         if name in family[0].data:
@@ -284,7 +318,7 @@ def _without_whitening(group: Group) -> list[Claim]:
     count = f"idle-subspace angles (of {width - 2 * rank}) below 1e-3 rad; {shared} are 0 by dimension alone"
     tilt = "largest angle (rad) of an idle subspace, end to start"
     counted = report(statement=count, values=small, statistic="min", **about)
-    if group.config.data.source == "digits":
+    if group.config.data.source in REAL:
         still_too = report(statement=unchanged, values=still, statistic="min", **about)
         return [still_too, counted, report(statement=tilt, values=largest, **about)]
     little = f"'the subspaces evolve very little' is false: {tilt}"

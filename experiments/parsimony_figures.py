@@ -11,6 +11,7 @@ from experiments.results import Group, groups
 
 __all__ = ["deviation", "figures"]
 
+REAL = {"digits": "handwritten digits", "fashion_mnist": "Fashion-MNIST"}
 LETTERS = {"weight_decay": "λ", "momentum": "μ", "scale": "ε", "step_size": "η"}
 LABELS = {
     "idle_deviation": "|repeated value − ρ(t)|",
@@ -27,7 +28,7 @@ def deviation(group: Group, name: str) -> np.ndarray:
 
 def _judged(data: xr.Dataset, name: str, config: ConfigDict) -> xr.DataArray:
     """A distance from the law; on real data relative to sigma_1 of the layer at that step."""
-    return data[name] / data.singular_values.isel(index=0) if config.data.source == "digits" else data[name]
+    return data[name] / data.singular_values.isel(index=0) if config.data.source in REAL else data[name]
 
 
 def figures(results: xr.DataTree) -> dict[str, Figure]:
@@ -59,7 +60,8 @@ def _layers(group: Group) -> Figure:
         layered = {name: label for name, label in LABELS.items() if name != "readout_leak"}
         curves = {label: _judged(one, name, config).values for name, label in layered.items()}
         plots.series(rows[4, layer], steps, curves, bound=1e-12 if config.data.whiten else None)
-    plots.legends_beside(rows[3:])
+    # Beside a single column there is less room to share.
+    plots.legends_beside(rows[3:], 1.0 if num_layers > 1 else 1.4)
     plots.label_rows(
         rows,
         (
@@ -67,7 +69,7 @@ def _layers(group: Group) -> Figure:
             "index i",
             "index i",
             "idle singular value",
-            "deviation / σ₁" if config.data.source == "digits" else "deviation",
+            "deviation / σ₁" if config.data.source in REAL else "deviation",
         ),
     )
     plots.time_axis(rows, config.observe.spacing)
@@ -75,7 +77,7 @@ def _layers(group: Group) -> Figure:
 
 
 def _title(config: ConfigDict, member: xr.Dataset, knobs: list[str]) -> str:
-    kinds = {"low_rank": f"rank-{config.data.rank} target (Case 1)", "digits": "handwritten digits"}
+    kinds = {"low_rank": f"rank-{config.data.rank} target (Case 1)", **REAL}
     whitened = {"low_rank": ""}.get(
         config.data.source, ", whitened (Case 2)" if config.data.whiten else ", not whitened"
     )
@@ -108,6 +110,6 @@ def _deviations(found: list[Group]) -> Figure:
     axes.axvline(2e-4, color="black", linestyle=":", linewidth=1.0, label="bound, float32")
     axes.set_yticks(range(len(found)), [f"{group.name} ({group.data.first_bad_step.size} members)" for group in found])
     axes.invert_yaxis()
-    axes.set_xlabel("a member's worst deviation from the law over layers and steps (digits: relative to σ₁)")
+    axes.set_xlabel("a member's worst deviation from the law over layers and steps (real data: relative to σ₁)")
     drawn.legend(loc="outside upper center", ncols=3)
     return drawn
