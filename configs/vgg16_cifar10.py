@@ -43,8 +43,8 @@ PROFILES = {
         "data": {
             "num_train": 50_000,
             "num_test": 10_000,
-            "num_probe": 5000,
-            "eval_batch": 500,
+            "num_probe": 2000,
+            "eval_batch": 400,
             "size": 224,
             "block": 5,
         },
@@ -77,7 +77,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         for name in size["activations"]
         for form, fields in forms.items()
     }
-    small = SMALL if profile == "cpu" else {}
+    small = SMALL if profile == "cpu" else {"data.eval_batch": 16}
     whole = {f"{name}_whole": heads[name] | {"opt.trains": "all"} | small for name in size["whole"]}
     return config_dict.create(
         experiment="vgg_heads",

@@ -34,8 +34,8 @@ PROFILES = {
         "data": {
             "num_train": 50_000,
             "num_test": 10_000,
-            "num_probe": 5000,
-            "eval_batch": 500,
+            "num_probe": 2000,
+            "eval_batch": 400,
             "size": 224,
             "block": 5,
         },

@@ -10,7 +10,7 @@ from experiments import plots
 from experiments.low_rank_images_claims import SHARES, TITLES, first_step, form, goal, last
 from experiments.results import Group, groups
 
-__all__ = ["figures"]
+__all__ = ["COMPARED", "FORMS", "band", "figures", "one_batch_or_all"]
 
 CURVES = (("test_loss", "test loss an image"), ("test_accuracy", "test accuracy"))
 FORMS = {
@@ -33,7 +33,9 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     names = dict.fromkeys(group.config.net.activation for group in found)
     families = {name: {form(g): g for g in found if g.config.net.activation == name} for name in names}
     compared = {name: family for name, family in families.items() if COMPARED.keys() <= family.keys()}
-    return {"low_rank": _low_rank(found)} | ({"batch": _batch(compared)} if compared else {})
+    return {"low_rank": _low_rank(found)} | (
+        {"batch": one_batch_or_all(compared, "steps", _batch_of(found[0]))} if compared else {}
+    )
 
 
 def _low_rank(found: list[Group]) -> Figure:
@@ -46,13 +48,13 @@ def _low_rank(found: list[Group]) -> Figure:
         for group in (group for group in found if group.config.net.activation == name):
             label, colour, style = FORMS[form(group)]
             for axes, (field, _) in zip(column, CURVES, strict=True):
-                _band(axes, group.data[field], colour, style, label)
+                band(axes, group.data[field], colour, style, label)
     _finish(rows)
     drawn.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return drawn
 
 
-def _batch(families: dict[str, dict[str, Group]]) -> Figure:
+def one_batch_or_all(families: dict[str, dict[str, Group]], unit: str, about: str) -> Figure:
     """A row for each activation: the accuracy at the end, and the steps to shares of the full network's."""
     drawn = plots.figure(10.0, 1.9 * len(families) + 1.3)
     rows = drawn.subplots(len(families), 3, sharey=True, squeeze=False, width_ratios=(1, 1, 1))
@@ -64,11 +66,10 @@ def _batch(families: dict[str, dict[str, Group]]) -> Figure:
         row[0].set_yticks(range(len(COMPARED)), COMPARED.values())
         row[0].set_ylabel(TITLES[name])
     rows[0, 0].invert_yaxis()
-    labels = ["final test accuracy", *(f"steps to {share:.0%} of full's accuracy" for share in SHARES)]
+    labels = ["final test accuracy", *(f"{unit} to {share:.0%} of full's accuracy" for share in SHARES)]
     for axes, label in zip(rows[-1], labels, strict=True):
         axes.set_xlabel(label)
-    some = next(iter(families.values()))["s_big_batch"]
-    drawn.suptitle(f"{_data(some)}, a batch of {some.config.data.gradient_batch}: mean over the seeds, dots are seeds")
+    drawn.suptitle(f"{about}: mean over the seeds, dots are seeds")
     return drawn
 
 
@@ -95,14 +96,14 @@ def _angle(group: Group) -> Figure:
     for place, angle in zip(np.linspace(0, 0.92, len(angles)), angles, strict=True):
         for axes, (field, _) in zip(rows[:, 0], CURVES, strict=True):
             colour = mpl.colormaps["viridis"](place)
-            _band(axes, group.data[field].sel(angle=angle), colour, "-", f"$\\psi$ = {angle:g}°")
+            band(axes, group.data[field].sel(angle=angle), colour, "-", f"$\\psi$ = {angle:g}°")
     _finish(rows)
     drawn.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside right center")
     return drawn
 
 
-def _band(axes: Axes, values: xr.DataArray, colour: object, style: str, label: str) -> None:
-    """The mean over the seeds, and all of them between their extremes."""
+def band(axes: Axes, values: xr.DataArray, colour: object, style: str, label: str) -> None:
+    """The mean over the seeds (seed, step), and all of them between their extremes."""
     lines = values.transpose("seed", "step").values
     axes.plot(values.step, lines.mean(0), style, color=colour, label=label)
     axes.fill_between(values.step, lines.min(0), lines.max(0), color=colour, alpha=0.2, linewidth=0)
@@ -111,6 +112,10 @@ def _band(axes: Axes, values: xr.DataArray, colour: object, style: str, label: s
 def _finish(rows: np.ndarray) -> None:
     plots.label_rows(rows, [name for _, name in CURVES])
     plots.time_axis(rows, "even")
+
+
+def _batch_of(group: Group) -> str:
+    return f"{_data(group)}, a batch of {group.config.data.gradient_batch}"
 
 
 def _data(group: Group) -> str:

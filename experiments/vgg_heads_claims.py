@@ -8,10 +8,10 @@ import xarray as xr
 
 from experiments.claims import Claim, judge, not_run, report
 from experiments.datasets import DATA_SETS
-from experiments.low_rank_images_claims import TITLES
+from experiments.low_rank_images_claims import TITLES, last, speeds
 from experiments.results import Group, groups
 
-__all__ = ["claims", "label"]
+__all__ = ["claims"]
 
 PAPER = "Xu et al. 2026"
 # What the bounds were stated for: epochs, training images.
@@ -20,8 +20,6 @@ LEAST_EPOCHS, LEAST_IMAGES = 35, 4000
 # of 35 epochs of 4000 images, eta = .005.
 EARLY_STEPS, EARLY_SUM = 1000, 2.7
 K = DATA_SETS["cifar10"].num_classes
-# Of the full head's final accuracy: where the epochs of two starts are compared.
-SHARES = (0.8, 0.9)
 NOT_OURS = f"stated from {LEAST_EPOCHS} epochs of {LEAST_IMAGES} images on"
 
 
@@ -68,7 +66,9 @@ def _forms(name: str, family: Mapping[str, Group]) -> Iterator[Claim]:
     yield from _early(title, family, (batch, whole), **about)
     for which, group in family.items():
         yield from _ends(group, f"{title}, {which}", **about)
-    yield from _speeds(title, family, ("full", batch, whole), **beyond)
+    if {"full", batch, whole} <= family.keys():
+        compared = {"full": family["full"], "s_big": family[whole], "s_big_batch": family[batch]}
+        yield from speeds(compared, title, "epochs", **beyond)
 
 
 def _early(title: str, family: Mapping[str, Group], ours: Sequence[str], **about: Any) -> Iterator[Claim]:
@@ -92,23 +92,6 @@ def _sums(group: Group) -> np.ndarray:
     cosine = (1 + np.cos(np.pi * np.arange(_total_steps(group)) / _total_steps(group))) / 2
     sums = np.concatenate([[0.0], np.cumsum(group.config.opt.step_size * cosine)])
     return sums[_steps_an_epoch(group) * group.data.step.values]
-
-
-def _speeds(title: str, family: Mapping[str, Group], forms: Sequence[str], **about: Any) -> Iterator[Claim]:
-    """Epochs to a share of what the full head ends with."""
-    if not set(forms) <= family.keys():
-        return
-    for share in SHARES:
-        goal = share * float(np.mean(_last(family["full"])))
-        for which in forms:
-            epochs = _first_epoch(family[which], goal)
-            statement = f"{title}, {which}: epochs to {share:.0%} of the full head's final test accuracy"
-            missing = int((~np.isfinite(epochs)).sum())
-            if missing:
-                reason = f"{missing} of {epochs.size} members do not get there"
-                yield not_run(kind="report", statement=statement, reason=reason, **about)
-            else:
-                yield report(statement=statement, values=epochs, **about)
 
 
 # Figure 15 ------------------------------------------------------------------------------------------------------------
@@ -200,7 +183,7 @@ def _ends(group: Group, at: str, **about: Any) -> Iterator[Claim]:
     epochs, steps = group.config.opt.num_steps, _total_steps(group)
     at = f"{at}, {epochs} epochs, {steps} steps"
     about |= {"diverged": group.diverged}
-    yield report(statement=f"{at}: final test accuracy", values=_last(group), **about)
+    yield report(statement=f"{at}: final test accuracy", values=last(group, "test_accuracy"), **about)
     yield report(statement=f"{at}: norm of the head's inputs", values=group.worst("input_norm"), **about)
     if group.config.net.form == "s_big":
         values = group.data.start_gradient.isel(step=0, near_K=2) / group.data.start_gradient.isel(step=0, near_K=1)
@@ -225,18 +208,7 @@ def _total_steps(group: Group) -> int:
     return group.config.opt.num_steps * _steps_an_epoch(group)
 
 
-def _last(group: Group) -> np.ndarray:
-    return group.data.test_accuracy.isel(step=-1).values.ravel()
-
-
 def _of_seeds(family: Mapping[str, Group], one: str, other: str) -> np.ndarray:
     """The difference of final test accuracies in the seeds that both have."""
     both = min(len(family[one].data.seed), len(family[other].data.seed))
-    return _last(family[one])[:both] - _last(family[other])[:both]
-
-
-def _first_epoch(group: Group, goal: float) -> np.ndarray:
-    """The first epoch seen with this test accuracy, infinite where there is none."""
-    there = group.data.test_accuracy >= goal
-    epochs = xr.where(there.any("step"), group.data.step.isel(step=there.argmax("step")), np.inf)
-    return np.asarray(epochs, float).ravel()
+    return last(family[one], "test_accuracy")[:both] - last(family[other], "test_accuracy")[:both]

@@ -9,16 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import plots
-from experiments.low_rank_images_claims import TITLES
+from experiments.low_rank_images_claims import TITLES, last
+from experiments.low_rank_images_figures import COMPARED, FORMS, band, one_batch_or_all
 from experiments.results import Group, groups
-from experiments.vgg_heads_claims import label
 
 __all__ = ["figures"]
 
 CURVES = (("train_loss", "training loss"), ("test_accuracy", "test accuracy"))
 WEIGHTS = {"edges": "VGG-16 tuned for edges", "imagenet": "VGG-16 of ImageNet"}
 CHANCE = {"train_loss": float(np.log(10)), "test_accuracy": 0.1}
-SOURCES = {"batch": ("one batch", plots.COLOURS[4]), "all": ("all images", plots.COLOURS[1])}
 
 
 def figures(results: xr.DataTree) -> dict[str, Figure]:
@@ -29,7 +28,11 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     if heads and heads[0].config.study == "rank":
         return {"rank": _rank(heads)}
     drawn = {"classifier_only": _forms(heads, "classifier only")} if heads else {}
-    return drawn | ({"all_layers": _forms(whole, "all layers")} if whole else {})
+    drawn |= {"all_layers": _forms(whole, "all layers")} if whole else {}
+    names = dict.fromkeys(group.config.net.activation for group in heads)
+    families = {name: {_form(g): g for g in heads if g.config.net.activation == name} for name in names}
+    compared = {name: family for name, family in families.items() if COMPARED.keys() <= family.keys()}
+    return drawn | ({"batch": one_batch_or_all(compared, "epochs", _batch_of(heads))} if compared else {})
 
 
 def _forms(found: Sequence[Group], regime: str) -> Figure:
@@ -41,7 +44,7 @@ def _forms(found: Sequence[Group], regime: str) -> Figure:
         column[0].set_title(f"{TITLES[name]}, {regime}")
         for group in (group for group in found if group.config.net.activation == name):
             for axes, (field, _) in zip(column, CURVES, strict=True):
-                _band(axes, group, field, *_look(group))
+                band(axes, group.data[field], *_look(group))
     _finish(rows, [name for _, name in CURVES])
     for row, (field, _) in zip(rows, CURVES, strict=True):
         for axes in row:
@@ -52,13 +55,15 @@ def _forms(found: Sequence[Group], regime: str) -> Figure:
 
 
 def _look(group: Group) -> tuple[str, str, str]:
-    """Label, colour and line of a form."""
-    if group.config.net.form == "full":
-        return "full", plots.COLOURS[0], "-"
-    if group.config.net.form == "random":
-        return "low rank, random subspace", plots.COLOURS[2], ":"
-    words, colour = SOURCES[_source(group)]
-    return f"low rank, $S_{{big}}$ of {words}", colour, "--"
+    """Colour, line and label of a form, those of the same forms on other images."""
+    name, colour, style = FORMS[_form(group)]
+    return colour, style, name
+
+
+def _form(group: Group) -> str:
+    """What a variant is, whatever its rank."""
+    net = group.config.net
+    return "s_big_batch" if net.form == "s_big" and group.config.data.gradient_images else net.form
 
 
 def _rank(found: Sequence[Group]) -> Figure:
@@ -84,19 +89,19 @@ def _over_epochs(axes: Axes, family: Sequence[Group]) -> None:
     ranks = sorted({group.config.net.rank for group in family if group.config.net.form == "s_big"})
     shades = dict(zip(ranks, np.linspace(0.1, 0.85, len(ranks)), strict=True))
     for group in family:
-        if group.config.net.form == "full":
-            _band(axes, group, "test_accuracy", "full", "black", "-")
-        elif group.config.net.form == "s_big" and _source(group) == "batch":
-            r = group.config.net.rank
-            _band(axes, group, "test_accuracy", f"r = {r}, one batch", mpl.colormaps["viridis"](shades[r]), "-")
+        r, accuracy = group.config.net.rank, group.data.test_accuracy
+        if _form(group) == "full":
+            band(axes, accuracy, "black", "-", "full")
+        elif _form(group) == "s_big_batch":
+            band(axes, accuracy, mpl.colormaps["viridis"](shades[r]), "-", f"r = {r}, one batch")
 
 
 def _over_ranks(axes: Axes, family: Sequence[Group]) -> None:
-    for source, (words, colour) in SOURCES.items():
-        chosen = [g for g in family if g.config.net.form == "s_big" and _source(g) == source]
-        ends = [group.data.test_accuracy.isel(step=-1).values.ravel() for group in chosen]
-        ranks = [group.config.net.rank for group in chosen]
-        axes.plot(ranks, [end.mean() for end in ends], "o-", color=colour, label=f"$S_{{big}}$ of {words}")
+    for which in ("s_big", "s_big_batch"):
+        chosen = [group for group in family if _form(group) == which]
+        ends, ranks = [last(group, "test_accuracy") for group in chosen], [group.config.net.rank for group in chosen]
+        label, colour, _ = FORMS[which]
+        axes.plot(ranks, [end.mean() for end in ends], "o-", color=colour, label=label)
         for r, end in zip(ranks, ends, strict=True):
             axes.plot([r] * len(end), end, ".", color=colour, alpha=0.5)
     for group in (group for group in family if group.config.net.form == "full"):
@@ -106,21 +111,15 @@ def _over_ranks(axes: Axes, family: Sequence[Group]) -> None:
     axes.set_xticks(ticks, [str(r) for r in ticks])
 
 
-def _source(group: Group) -> str:
-    return label(group).split("_")[2]
-
-
-def _band(axes: Axes, group: Group, field: str, name: str, colour: object, style: str) -> None:
-    """The mean over the seeds, and all of them between their extremes."""
-    values = group.data[field].transpose("seed", "step")
-    axes.plot(values.step, values.mean("seed"), style, color=colour, label=name)
-    axes.fill_between(values.step, values.min("seed"), values.max("seed"), color=colour, alpha=0.2, linewidth=0)
-
-
 def _finish(rows: np.ndarray, names: Sequence[str]) -> None:
     plots.label_rows(rows, names)
     for axes in rows[-1]:
         axes.set_xlabel("epoch")
+
+
+def _batch_of(heads: Sequence[Group]) -> str:
+    data = next(group.config.data for group in heads if _form(group) == "s_big_batch")
+    return f"CIFAR-10, N = {data.num_train}, a batch of {data.gradient_images}"
 
 
 def _about(group: Group) -> str:

@@ -1,0 +1,44 @@
+"""A network in, its low-rank equivalent out, and back: exactly for deep linear networks, to be trained for MLP heads.
+
+``deep_linear`` (``reduce``, ``step``, ``expand`` and what belongs to them) is Section 4.1 of Yaras et al. 2023; ``mlp``
+(``low_rank_mlp``) is Section 5 of Xu et al. 2026, for any Flax network and loss.
+"""
+
+from lawlib.compress.deep_linear import (
+    FUSED_SIZE,
+    Bases,
+    LowRank,
+    Reduced,
+    Reduction,
+    bases_of,
+    draw_bases,
+    draw_reduction,
+    expand,
+    factors,
+    init,
+    reduce,
+    reduced_loss,
+    step,
+)
+from lawlib.compress.mlp import LowRankNetwork, Savings, Size, low_rank_mlp
+
+__all__ = [
+    "FUSED_SIZE",
+    "Bases",
+    "LowRank",
+    "LowRankNetwork",
+    "Reduced",
+    "Reduction",
+    "Savings",
+    "Size",
+    "bases_of",
+    "draw_bases",
+    "draw_reduction",
+    "expand",
+    "factors",
+    "init",
+    "low_rank_mlp",
+    "reduce",
+    "reduced_loss",
+    "step",
+]

@@ -1,0 +1,282 @@
+"""The product: a deep linear network in, its small equivalent out, and back (Yaras et al. 2023, Section 4.1).
+
+By Theorem 1 gradient descent from an eps-orthogonal start moves every layer inside 2r directions known at
+initialization. On them the layers are 2r x 2r matrices W~_l, which follow gradient descent of their own from eps I
+against Phi~ = U_{L,1}^T Phi V_{1,1}; everywhere else they are one number rho. Both together are the whole network, to
+rounding, under weight decay and momentum too:
+
+    W_{L:1} = U_{L,1} W~_{L:1} V_{1,1}^T + rho^L (Q - U_{L,1} V_{1,1}^T),   Q = W_{L:1}(0) / eps^L    (Case 1),
+    W_{L:1} = W~_{L:1} V_{1,1}^T, with W~_L of shape r x 2r                                           (Case 2).
+
+The paper calls this "almost equivalent", since it drops the term of rho. A step costs O(L r^3), whatever the width d,
+and the bases of Case 1 can be drawn without any d x d matrix.
+"""
+
+import functools as ft
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lawlib.descent import Iterate, heavy_ball
+from lawlib.initializers import orthogonal
+from lawlib.theory.parsimony import Rate, bases_through, invariant_bases, layer_scale, rho_square, rho_wide
+from lawlib.types import Array, Float, PRNGKey, Scalar, Weights
+
+__all__ = [
+    "Bases",
+    "LowRank",
+    "Reduced",
+    "Reduction",
+    "bases_of",
+    "draw_bases",
+    "draw_reduction",
+    "expand",
+    "factors",
+    "init",
+    "reduce",
+    "reduced_loss",
+    "step",
+]
+
+_matmul, _norm = ft.partial(jnp.matmul, precision="highest"), jnp.linalg.norm
+# Up to this size a product written as broadcast, multiply and sum is compiled into the step around it, and costs half
+# of a dot's call on a CPU (k = 10: 2.4 us a step of three layers against 9.6); beyond 12 it is many times slower.
+FUSED_SIZE = 12
+
+
+class Bases(NamedTuple):
+    """Bases of the active subspaces of the end-to-end matrix: ``left`` is U_{L,1}, ``right`` V_{1,1}.
+
+    Orthonormal for a square matrix; of a rectangle's two, the one of the longer side is.
+    """
+
+    left: Float[Array, "m k"]
+    right: Float[Array, "n k"]
+
+
+class LowRank(NamedTuple):
+    """A target as Phi = left diag(values) right^T, never formed: orthonormal (d, r), singular values, (d, r)."""
+
+    left: Float[Array, "d r"]
+    values: Float[Array, " r"]
+    right: Float[Array, "d r"]
+
+
+class Reduced(NamedTuple):
+    """The small network: ``weights`` (W~_1, ..., W~_L), each 2r x 2r (Case 2: the last r x 2r), and rho beside them."""
+
+    weights: Weights
+    rho: Scalar
+
+
+class Reduction(NamedTuple):
+    """What the target and W(0) fix once: the bases, the small network's own target, and where it starts.
+
+    ``bases`` are V_{1,1}, U_{1,1}, ..., U_{L,1} (Case 2: without the last, which is I); a reduction drawn without
+    matrices has the outer two alone. ``target`` is Phi~, 2r x 2r or r x 2r (Case 2). ``floor`` is the part of the loss
+    that no weights remove: 1/2 (||Y||^2 - ||Phi||^2) with whitened data, 0 without. ``defect`` is 0 to rounding where
+    the hypotheses hold, and else how far they fail: the larger of the part of Phi outside the bases, relative to Phi,
+    and of ||W_l(0)^T W_l(0)/eps^2 - I||_F with one eps for all layers (Case 2: W_L W_L^T in the last).
+    """
+
+    bases: tuple[Float[Array, "d k"], ...]
+    target: Float[Array, "k_y k"]
+    start: Reduced
+    floor: Scalar
+    defect: Scalar
+
+
+def reduce(weights: Weights, target: Float[Array, "d_y d"], rank: int, *, floor: Rate = 0.0) -> Reduction:
+    """The small equivalent of a network with the eps-orthogonal weights W(0) that is trained on ``target``.
+
+    Minimizing 1/2 ||W_{L:1} X - Y||_F^2 (a sum over entries) over whitened X is minimizing 1/2 ||W_{L:1} - Phi||_F^2
+    with Phi = Y X^T, up to ``floor`` (``problems.regression`` gives both). Case 1: a target (d, d) of rank r = rank;
+    Case 2: d_y = r outputs. All layers have one eps. ``defect`` of the result tells whether that, and the rank, are
+    true: the small network is the whole one only where it is at rounding. Raises ValueError unless 0 < 2 rank < d and
+    d_y is d or ``rank``.
+    """
+    bases = invariant_bases(weights, target, rank)
+    is_square = target.shape[0] == target.shape[1]
+    scale = layer_scale(weights[0])
+    core = _matmul(target, bases[0])
+    readout = () if is_square else (_matmul(weights[-1], bases[-1]),)
+    core = _matmul(bases[-1].T, core) if is_square else core
+    captured = _matmul(bases[-1], core) if is_square else core
+    outside = _norm(target - _matmul(captured, bases[0].T)) / _norm(target)
+    skew = jnp.max(jnp.stack([_skew(W, scale) for W in weights]))
+    return _reduction(bases, core, scale, len(weights), readout, floor, jnp.maximum(outside, skew))
+
+
+def draw_bases(key: PRNGKey, left: Float[Array, "m r"], right: Float[Array, "n r"]) -> Bases:
+    """Draw U_{L,1} and V_{1,1} as a Haar orthogonal W_{L:1}(0)/eps^L = Q would give them, without any d x d matrix.
+
+    Only P = Q^T U_Phi, a Haar frame, and Q V_Phi enter. With V_Phi = P C_0 + F_0 C, F_0 orthonormal and orthogonal to
+    P, orthogonality of Q fixes Q P = U_Phi and leaves Q F_0 = F free: a Haar frame orthogonal to U_Phi. So
+    V_{1,1} = [P, F_0] and U_{L,1} = [U_Phi, F], orthonormal to rounding, at O(d r^2). ``left`` and ``right`` are
+    orthonormal bases U_Phi, V_Phi. A rectangle m x n is part of a square network of width d = max(m, n): its bases
+    are the first m and n rows of the square's.
+
+    Raises:
+        ValueError: r is 0, or 2 r exceeds max(m, n).
+    """
+    (m, rank), n = left.shape, right.shape[0]
+    width = max(m, n)
+    if not 0 < 2 * rank <= width:
+        msg = f"the active bases of a {m} x {n} matrix need a rank r with 0 < 2 r <= {width}, got {rank}"
+        raise ValueError(msg)
+    left, right = (jnp.pad(block, ((0, width - len(block)), (0, 0))) for block in (left, right))
+    key_pulled, key_free = jax.random.split(key)
+    pulled_back = orthogonal(1.0)(key_pulled, (width, rank), left.dtype)
+    completed = jnp.linalg.qr(_outside(pulled_back, right))[0]
+    # Gaussian columns, projected, are isotropic in the complement, and so is the Q of their QR up to the signs of R.
+    Q, R = jnp.linalg.qr(_outside(left, jax.random.normal(key_free, (width, rank), left.dtype)))
+    free = Q * jnp.sign(jnp.diagonal(R))[None]
+    return Bases(
+        left=jnp.concatenate([left, free], axis=1)[:m],
+        right=jnp.concatenate([pulled_back, completed], axis=1)[:n],
+    )
+
+
+def bases_of(weights: Weights, left: Float[Array, "d r"], right: Float[Array, "d r"]) -> Bases:
+    """The same bases for square weights W(0) at hand: V_{1,1} = orth[V_Phi, W_{L:1}(0)^T U_Phi], U_{L,1} = Q V_{1,1}.
+
+    ``left`` and ``right`` are orthonormal bases of the target's singular subspaces, or of a guess at them
+    (Yaras et al. 2023, eqs. 9 to 11). Raises ValueError unless 0 < 2 r < d.
+    """
+    (rank, width) = left.shape[1], right.shape[0]
+    if not 0 < 2 * rank < width:
+        msg = f"the invariant subspace needs 0 < 2 rank < width, got rank={rank} and width={width}"
+        raise ValueError(msg)
+    bases = bases_through(weights, left, right)
+    return Bases(bases[-1], bases[0])
+
+
+def draw_reduction(key: PRNGKey, target: LowRank, *, depth: int, scale: Rate) -> Reduction:
+    """The reduction of a square network of this depth and scale eps whose W(0) is drawn but never formed (Case 1).
+
+    It has exactly the distribution of ``reduce`` with independent Haar layers, at O(d r^2). Its ``bases`` are the outer
+    two, so that it has products on the active subspace (``factors``) and no way back to d x d weights. Raises
+    ValueError unless 0 < 2 r <= d and depth is 2 or more.
+    """
+    if depth < 2:
+        msg = f"a deep network has 2 layers or more, got depth={depth}"
+        raise ValueError(msg)
+    left, right = draw_bases(key, target.left, target.right)
+    core = _matmul(left.T, target.left) * target.values[None]
+    core = _matmul(core, _matmul(target.right.T, right))
+    return _reduction((right, left), core, jnp.asarray(scale, left.dtype), depth, (), 0.0, 0.0)
+
+
+def init(reduction: Reduction) -> Iterate:
+    """The small network at the start, W(-1) = W(0) for the momentum: what ``step`` carries on from."""
+    return Iterate(reduction.start, reduction.start)
+
+
+def step(iterate: Iterate, reduction: Reduction, *, step_size: Rate, weight_decay: Rate, momentum: Rate) -> Iterate:
+    """One step of gradient descent with weight decay and momentum of the whole network, in its small equivalent.
+
+    W~_l follow eqs. (4) and (16) of Yaras et al. 2023 on 1/2 ||W~_{L:1} - Phi~||_F^2, a sum over entries; rho follows
+    its recursion (``rho_square`` in Case 1, ``rho_wide`` in Case 2). ``iterate`` holds the network now and a step ago.
+    """
+    now, before = iterate
+    rates = {"step_size": step_size, "weight_decay": weight_decay, "momentum": momentum}
+    moved = _descent.step(Iterate(now.weights, before.weights), reduction.target, **rates)
+    if _is_square(reduction):
+        rho = rho_square(now.rho, before.rho, depth=len(now.weights), **rates)
+    else:
+        rho = rho_wide(now.rho, before.rho, **rates)
+    return Iterate(Reduced(moved.weights, jnp.asarray(rho)), now)
+
+
+def reduced_loss(reduction: Reduction, reduced: Reduced) -> Scalar:
+    """The whole network's loss, half a sum of squares: 1/2 ||W~_{L:1} - Phi~||_F^2 + 1/2 m rho^{2L} + floor.
+
+    m = d - 2r; the term of rho stands in Case 1 alone; the weight decay's penalty is not part of it.
+    """
+    width, active = reduction.bases[0].shape
+    idle = (width - active) * reduced.rho ** (2 * len(reduced.weights)) / 2 if _is_square(reduction) else 0.0
+    return _loss(reduced.weights, reduction.target) + idle + reduction.floor
+
+
+def factors(reduction: Reduction, reduced: Reduced) -> Bases:
+    """The end-to-end matrix on the active subspace as left right^T: left = U_{L,1} W~_{L:1} (d_y, 2r), right = V_{1,1}.
+
+    That is W_{L:1} without its idle part rho^L (Q - U_{L,1} V_{1,1}^T), of norm rho^L sqrt(d - 2r); in Case 2 it is all
+    of W_{L:1}. Products with vectors and entries cost O(d r); nothing d x d is formed.
+    """
+    core = _product(reduced.weights)
+    left = _matmul(reduction.bases[-1], core) if _is_square(reduction) else core
+    return Bases(left, reduction.bases[0])
+
+
+def expand(reduction: Reduction, reduced: Reduced, weights: Weights) -> Weights:
+    """The d x d weights that the small network stands for, exact to rounding; ``weights`` are W(0), of this reduction.
+
+    W_l = (rho/eps) W_l(0) + U_{l,1} (W~_l - rho I) V_{l,1}^T; in Case 2 W_L = W~_L U_{L-1,1}^T.
+
+    Raises:
+        ValueError: the reduction was drawn without matrices and has no bases of the hidden layers, or W(0) has
+            another number of layers than the small network.
+    """
+    depth, square = len(reduced.weights), len(reduced.weights) - (not _is_square(reduction))
+    if len(weights) != depth:
+        msg = f"W(0) must have the small network's {depth} layers, got {len(weights)}"
+        raise ValueError(msg)
+    if len(reduction.bases) != square + 1:
+        msg = "a reduction drawn without matrices gives products on the active subspace (factors), not d x d weights"
+        raise ValueError(msg)
+    rho, bases = reduced.rho, reduction.bases
+    idle = rho * jnp.eye(bases[0].shape[1], dtype=bases[0].dtype)
+    shrunk = rho / reduction.start.rho
+    layers = zip(weights[:square], reduced.weights, bases[1:], bases, strict=False)
+    expanded = [shrunk * W + _matmul(U, _matmul(core - idle, V.T)) for W, core, U, V in layers]
+    readout = () if square == depth else (_matmul(reduced.weights[-1], bases[-1].T),)
+    return (*expanded, *readout)
+
+
+def _reduction(
+    bases: tuple[Array, ...],
+    target: Array,
+    scale: Scalar,
+    depth: int,
+    readout: tuple[Array, ...],
+    floor: Rate,
+    defect: Rate,
+) -> Reduction:
+    eye = scale * jnp.eye(bases[0].shape[1], dtype=target.dtype)
+    start = Reduced((*[eye] * (depth - len(readout)), *readout), scale)
+    return Reduction(bases, target, start, jnp.asarray(floor, target.dtype), jnp.asarray(defect, target.dtype))
+
+
+def _skew(W: Array, scale: Scalar) -> Scalar:
+    gram = _matmul(W, W.T) if W.shape[0] < W.shape[1] else _matmul(W.T, W)
+    return _norm(gram / scale**2 - jnp.eye(len(gram), dtype=W.dtype))
+
+
+def _outside(basis: Array, block: Array) -> Array:
+    """The part of a block outside the span of a basis, orthogonal to it to rounding: projected twice."""
+    for _ in range(2):
+        block = block - _matmul(basis, _matmul(basis.T, block))
+    return block
+
+
+def _is_square(reduction: Reduction) -> bool:
+    return reduction.target.shape[0] == reduction.target.shape[1]
+
+
+def _product(weights: Weights) -> Array:
+    return ft.reduce(lambda product, W: _small_matmul(W, product), weights)
+
+
+def _small_matmul(A: Array, B: Array) -> Array:
+    if max(*A.shape, *B.shape) <= FUSED_SIZE:
+        return jnp.sum(A[:, :, None] * B[None], axis=1)
+    return _matmul(A, B)
+
+
+def _loss(weights: Weights, target: Array) -> Scalar:
+    return jnp.sum(jnp.square(_product(weights) - target)) / 2
+
+
+_descent = heavy_ball(_loss)
