@@ -23,7 +23,7 @@ from experiments.progress import Reporter, reporting
 from experiments.results import assemble
 from experiments.store import Refused, RunFolder, environment, open_run, write_atomic
 from lawlib.dynamics import Dynamics
-from lawlib.sweep import Members, Plan, Position, Segment, grid, outline, plan, sweep
+from lawlib.sweep import Members, Plan, Position, Segment, grid, outline, plan, spread, sweep
 
 DONE, CLAIM_FAILED, STOPPED = 0, 1, 75
 # Where there is no terminal to ask, tables and progress are printed this wide.
@@ -38,12 +38,7 @@ class Work(NamedTuple):
     times: np.ndarray
     members: Members
     system: tuple[Dynamics, jax.Array, Members, Any]
-
-    @property
-    def mesh(self) -> jax.sharding.Mesh:
-        """The devices that share the members: all of them, or one a member where these are fewer."""
-        devices = jax.devices()[: len(self.members.seeds)]
-        return jax.sharding.Mesh(np.asarray(devices), ("members",))
+    mesh: jax.sharding.Mesh
 
 
 def run(config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool = False) -> int:
@@ -94,8 +89,14 @@ def work_of(config: ConfigDict, experiment: ModuleType) -> list[Work]:
     for name, own in settings.expand(config):
         members = grid(own.num_seeds, settings.knobs(own), own.precision)
         system = experiment.dynamics(own), jax.random.key(own.seed), members, experiment.shared(own)
-        work.append(Work(name, own, observation_times(own), members, system))
+        work.append(Work(name, own, observation_times(own), members, system, _mesh(system)))
     return work
+
+
+def _mesh(system: tuple[Dynamics, jax.Array, Members, Any]) -> jax.sharding.Mesh:
+    """The devices that share the members."""
+    count = spread(*system, jax.device_count(), on_cpu=jax.default_backend() == "cpu")
+    return jax.sharding.Mesh(np.asarray(jax.devices()[:count]), ("members",))
 
 
 def sources_of(config: ConfigDict, experiment: ModuleType) -> dict[str, str]:

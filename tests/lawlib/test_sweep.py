@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sweep_devices import DEVICES, TIMES, mesh_of, shared_by_all, walk
 
 from lawlib.dynamics import Dynamics, Watched, simulate, until
-from lawlib.sweep import Members, Plan, Position, grid, outline, plan, sweep
+from lawlib.sweep import Members, Plan, Position, grid, outline, plan, spread, sweep
 
 ROOT = Path(__file__).parents[2]
 KEY = jax.random.key(11)
@@ -312,6 +312,15 @@ def test_a_cpu_steps_small_states_together_and_large_ones_in_turn():
     assert planned(1 << 20, 64).batch == 1
     assert planned(1 << 17, 64).batch == 4
     assert planned(1 << 20, 64, on_cpu=False).batch == 64
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "num_members", "on_cpu", "num_devices"),
+    [(1 << 20, 5, True, 4), (1 << 20, 3, True, 3), (1 << 26, 5, True, 1), (1 << 26, 5, False, 4)],
+)
+def test_members_are_spread_unless_one_fills_the_cpu(num_bytes, num_members, on_cpu, num_devices):
+    members = grid(num_members, {}, np.float64)
+    assert spread(sized(num_bytes, 1), KEY, members, (), 4, on_cpu=on_cpu) == num_devices
 
 
 @pytest.fixture(scope="module")
