@@ -8,7 +8,7 @@ nothing holds of no members.
 
 import json
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,19 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Claim", "failing", "from_json", "judge", "markdown", "not_run", "report", "table", "to_json"]
+__all__ = [
+    "Claim",
+    "each",
+    "failing",
+    "from_json",
+    "judge",
+    "markdown",
+    "not_run",
+    "over",
+    "report",
+    "table",
+    "to_json",
+]
 
 KINDS = ("law", "printed", "report")
 STATUSES = ("holds", "fails", "not_run")
@@ -180,6 +192,32 @@ def not_run(id: str, *, kind: str, paper: str, figure: str, statement: str, reas
         diverged=0,
         status="not_run",
     )
+
+
+def over(
+    family: Sequence[Any],
+    measure: Callable[[Sequence[Any]], ArrayLike],
+    *,
+    kind: str = "law",
+    missing: str = "no variant of this profile has such members",
+    reason: str = "",
+    **about: Any,
+) -> Claim:
+    """Judge or report (by kind) what is measured over a family of runs, each with its ``diverged``; or say why not.
+
+    ``measure(family)`` gives the numbers of all members. It is not run where the family is empty (``missing``) or where
+    a ``reason`` is given. ``about`` are the other arguments of ``judge`` or ``report``.
+    """
+    if reason or not family:
+        source = {name: about[name] for name in ("id", "paper", "figure", "statement")}
+        return not_run(kind=kind, reason=reason or missing, **source)
+    about |= {"values": measure(family), "diverged": sum(run.diverged for run in family)}
+    return report(**about) if kind == "report" else judge(kind=kind, **about)
+
+
+def each(measure: Callable[[Any], ArrayLike]) -> Callable[[Sequence[Any]], np.ndarray]:
+    """What is measured of every run, in one row: a measure for ``over``."""
+    return lambda family: np.concatenate([np.ravel(measure(run)) for run in family])
 
 
 def failing(claims: Iterable[Claim]) -> tuple[Claim, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, judge, not_run, report
+from experiments.claims import Claim, judge, over, report
 from experiments.collapse_figures import Curves, curves, fit
 from experiments.fields import leaves
 from lawlib.theory import collapse as theory
@@ -198,26 +198,16 @@ def _reached(relu: Family, at: str, **about: Any) -> Claim:
     return report(statement=statement, paper=PAPER, values=[c.ended for c in relu], statistic="fraction", **about)
 
 
-def _judged(
-    family: Family, measure: Measure, *, kind: str = "law", everywhere: bool = False, least: int = 1, **about: Any
-) -> Claim:
-    """Judge one number per member, unless there is nothing to judge or the bound was stated for other data."""
-    source = {name: about[name] for name in ("id", "figure", "statement")} | {"kind": kind, "paper": PAPER}
+def _judged(family: Family, measure: Measure, *, everywhere: bool = False, least: int = 1, **about: Any) -> Claim:
+    """One number per member, unless there is nothing to judge or the bound was stated for other data."""
     ours = all(leaves(c.config)[field] == value for c in family for field, value in SETTING.items())
-    if not (ours or everywhere):
-        return not_run(reason="stated for K = 5 classes of n = 10 orthogonal inputs", **source)
-    if not any(c.ended.any() for c in family):
-        return not_run(reason=UNREACHED, **source)
-    if len(family) < least:
-        return not_run(reason="it compares two settings or more", **source)
-    diverged = sum(c.diverged for c in family)
-    return judge(values=measure(family), diverged=diverged, kind=kind, paper=PAPER, **about)
+    reason = "it compares two settings or more" if len(family) < least else ""
+    reason = reason if any(c.ended.any() for c in family) else UNREACHED
+    reason = reason if ours or everywhere else "stated for K = 5 classes of n = 10 orthogonal inputs"
+    return over(family, measure, reason=reason, paper=PAPER, **about)
 
 
 def _reported(family: Family, measure: Measure, **about: Any) -> Claim:
-    """Report one number per member that reached its tolerance, unless none did."""
-    if not any(c.ended.any() for c in family):
-        source = {name: about[name] for name in ("id", "figure", "statement")}
-        return not_run(reason=UNREACHED, kind="report", paper=PAPER, **source)
-    values = measure(_reaching(family))
-    return report(values=values, diverged=sum(c.diverged for c in family), paper=PAPER, **about)
+    """One number per member that reached its tolerance, unless none did."""
+    reason = "" if any(c.ended.any() for c in family) else UNREACHED
+    return over(family, lambda those: measure(_reaching(those)), kind="report", reason=reason, paper=PAPER, **about)

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from ml_collections import ConfigDict
 
-from experiments.claims import Claim, judge, not_run, report
+from experiments.claims import Claim, each, over
 from experiments.results import Group, groups
 
 __all__ = ["claims", "started"]
@@ -86,7 +86,7 @@ def _states(found: Sequence[Group]) -> Iterator[Claim]:
         statement = f"{what}, at random states of rank one"
         yield _judged(found, _each(name), statement=statement, relation=">=", bound=-ROUNDING, **about)
     statement = "Lemma 18 is tight: smallest slack over the largest term"
-    yield _reported(found, _each("rate_slack"), statement=statement, statistic="min", **about)
+    yield _judged(found, _each("rate_slack"), kind="report", statement=statement, statistic="min", **about)
     about = {"id": "L19", "figure": "Lemmas 19, 22, 23"}
     statement = "in N_alpha u^T Z_1 v rises: its rate on the clock, in s_Z"
     yield _judged(found, _each("turning"), statement=statement, relation=">", bound=0.0, **about)
@@ -102,7 +102,7 @@ def _stationary(found: Sequence[Group]) -> Iterator[Claim]:
     statement = "stationary points: ||grad L_N|| / (m s_Z)"
     yield _judged(found, _each("gradient"), statement=statement, relation="<", bound=STATIONARY, **about)
     statement = "stationary points of full rank r that were tried"
-    yield _judged(found, _count, together=True, statement=statement, relation=">=", bound=30, **about)
+    yield over(found, _count, paper=PAPER, statement=statement, relation=">=", bound=30, **about)
     statement = "those that are not global are strict saddles: smallest eigenvalue over the largest"
     yield _judged(found, _of_full_rank(is_global=False), statement=statement, relation="<", bound=-1e-3, **about)
     statement = "those that are global have no negative curvature: smallest eigenvalue over the largest"
@@ -171,8 +171,8 @@ def _full_rank(g: Group) -> np.ndarray:
     return g.data["rank"].values == min(g.config.net.widths)
 
 
-def _count(g: Group) -> np.ndarray:
-    return np.asarray([_full_rank(g).sum()])
+def _count(family: Sequence[Group]) -> int:
+    return sum(int(_full_rank(g).sum()) for g in family)
 
 
 def _of_full_rank(*, is_global: bool) -> Measure:
@@ -185,21 +185,5 @@ def _of_full_rank(*, is_global: bool) -> Measure:
     return measure
 
 
-def _judged(
-    family: Sequence[Group], measure: Measure, *, kind: str = "law", together: bool = False, **about: Any
-) -> Claim:
-    """Judge what is measured over a family (its sum, where ``together``), unless this profile has no such members."""
-    if not family:
-        source = {name: about[name] for name in ("id", "figure", "statement")} | {"kind": kind, "paper": PAPER}
-        return not_run(reason="no variant of this profile has such members", **source)
-    values = np.concatenate([measure(g).ravel() for g in family])
-    values = values.sum(keepdims=True) if together else values
-    return judge(values=values, diverged=sum(g.diverged for g in family), kind=kind, paper=PAPER, **about)
-
-
-def _reported(family: Sequence[Group], measure: Measure, **about: Any) -> Claim:
-    if not family:
-        source = {name: about[name] for name in ("id", "figure", "statement")} | {"kind": "report", "paper": PAPER}
-        return not_run(reason="no variant of this profile has such members", **source)
-    values = np.concatenate([measure(g).ravel() for g in family])
-    return report(values=values, diverged=sum(g.diverged for g in family), paper=PAPER, **about)
+def _judged(family: Sequence[Group], measure: Measure, **about: Any) -> Claim:
+    return over(family, each(measure), paper=PAPER, **about)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, judge, not_run, report
+from experiments.claims import Claim, each, over
 from experiments.results import Group, groups
 
 __all__ = ["claims"]
@@ -37,13 +37,13 @@ def _theorem(found: Sequence[Group]) -> Iterator[Claim]:
     several = [g for g in within if g.config.data.num_outputs > 1]
     for those, name in ((single, "d_y = 1 (Figure 1)"), (several, "d_y = 3, gamma_Z up to half of the largest")):
         bound = f"{name}: ln of ||Z_1 - W(t)||^2 over the bound with s_Z^(2-2/N), at every recorded time"
-        yield _judged(those, lambda g: g.worst("excess"), statement=bound, relation="<=", bound=ROUNDING, **about)
+        yield _judged(those, _worst("excess"), statement=bound, relation="<=", bound=ROUNDING, **about)
         loose = f"{name}: exponents by which the bound is loose at the end, ln(bound / ||Z_1 - W||^2)"
-        yield _reported(those, lambda g: -_at_end(g, "excess").ravel(), statement=loose, **about)
+        yield _judged(those, lambda g: -_at_end(g, "excess").ravel(), kind="report", statement=loose, **about)
     printed = [_scaled(g, SMALL_SCALE) for g in single if SMALL_SCALE in _scales(g)]
     statement = f"the bound as printed in (38), s_Z^(-2/N), fails at s_Z = {SMALL_SCALE}: ln of ||Z_1 - W||^2 over it"
     about |= {"figure": "Eq. (38)", "kind": "printed"}
-    yield _judged(printed, lambda g: g.worst("excess_printed"), statement=statement, relation=">", bound=0.1, **about)
+    yield _judged(printed, _worst("excess_printed"), statement=statement, relation=">", bound=0.1, **about)
     about = {"id": "L19", "figure": "Lemmas 19, 22, 23"}
     statement = "W(t) stays in N_{alpha,beta}(Z_1), 1 where it does, at every recorded time"
     yield _judged(
@@ -80,7 +80,7 @@ def _nearby(clocked: Sequence[Group]) -> Iterator[Claim]:
         yield _judged(those, _off_law, statement=f"{name}: {law}", relation="<", bound=0.03, **about)
     narrow = [g for g in late if g.config.data.num_outputs > 1 and g.config.data.gap_unit == "largest"]
     mixed = f"d_y = 3, small gamma_Z, where x (1 - gamma_Z) and x (1 + gamma_Z) are not yet apart: {law}"
-    yield _reported(narrow, _off_law, statement=mixed, statistic="max", **about)
+    yield _judged(narrow, _off_law, kind="report", statement=mixed, statistic="max", **about)
     cases = (
         ("s_Z < 1: deeper is slower nearby", lambda s: s < 1, "<", 1.0),
         ("s_Z > 1: deeper is faster nearby", lambda s: s > 1, ">", 1.0),
@@ -97,10 +97,10 @@ def _nearby(clocked: Sequence[Group]) -> Iterator[Claim]:
 def _euler(timed: Sequence[Group]) -> Iterator[Claim]:
     """The paper's own integrator, as a quantity of its own."""
     about: dict[str, Any] = {"id": "F1.euler", "figure": "Fig. 1"}
-    statement = "Euler's steps of 1e-6 s: largest ||W_Euler - W|| / s_Z"
-    yield _reported(timed, lambda g: g.worst("euler"), statement=statement, statistic="max", **about)
-    statement = "half of these steps: largest ||W_Euler - W|| / s_Z"
-    yield _reported(timed, lambda g: g.worst("euler_halved"), statement=statement, statistic="max", **about)
+    told = {"kind": "report", "statistic": "max", **about}
+    for name, steps in (("euler", "Euler's steps of 1e-6 s"), ("euler_halved", "half of these steps")):
+        statement = f"{steps}: largest ||W_Euler - W|| / s_Z"
+        yield _judged(timed, _worst(name), statement=statement, **told)
     statement = "Euler's error is of first order: |its largest value over that of half the step, over 2, less 1|"
     yield _judged(timed, _off_first_order, statement=statement, relation="<", bound=0.1, **about)
 
@@ -172,18 +172,10 @@ def _scaled(g: Group, scale: float) -> Group:
     return g._replace(data=g.data.sel(scale=scale)) if "scale" in g.knobs else g
 
 
-def _judged(family: Sequence[Group], measure: Measure, *, kind: str = "law", **about: Any) -> Claim:
-    """Judge what is measured over a family, unless this profile has no such members."""
-    if not family:
-        source = {name: about[name] for name in ("id", "figure", "statement")} | {"kind": kind, "paper": PAPER}
-        return not_run(reason="no variant of this profile has such members or runs that far", **source)
-    values = np.concatenate([measure(g).ravel() for g in family])
-    return judge(values=values, diverged=sum(g.diverged for g in family), kind=kind, paper=PAPER, **about)
+def _worst(name: str) -> Measure:
+    return lambda g: g.worst(name)
 
 
-def _reported(family: Sequence[Group], measure: Measure, **about: Any) -> Claim:
-    if not family:
-        source = {name: about[name] for name in ("id", "figure", "statement")} | {"kind": "report", "paper": PAPER}
-        return not_run(reason="no variant of this profile has such members", **source)
-    values = np.concatenate([measure(g).ravel() for g in family])
-    return report(values=values, diverged=sum(g.diverged for g in family), paper=PAPER, **about)
+def _judged(family: Sequence[Group], measure: Measure, **about: Any) -> Claim:
+    missing = "no variant of this profile has such members or runs that far"
+    return over(family, each(measure), missing=missing, paper=PAPER, **about)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, judge, not_run, report
+from experiments.claims import Claim, each, judge, over, report
 from experiments.inverse_problems import PAPER, Run, runs
 from lawlib.theory import inverse_problems as theory
 
@@ -104,11 +104,11 @@ def _decay(family: Sequence[Run]) -> Iterator[Claim]:
     yield _judged(common if whole else [], falling, statement=statement, relation="<", bound=1.0, least=2, **about)
     still = [run for run in common if run.decay == 0 and whole and _is_wide(run)]
     statement = "lambda = 0: change of the off-subspace error from its start to that t, relative"
-    moved = _each(lambda run: np.abs(run.last("off_subspace_error") / run.all("off_subspace_error")[:, 0] - 1))
+    moved = each(lambda run: np.abs(run.last("off_subspace_error") / run.all("off_subspace_error")[:, 0] - 1))
     yield _judged(still, moved, statement=statement, relation="<", bound=0.05, **about)
     yield _judged(
         still,
-        _each(lambda run: run.last("regression_error")),
+        each(lambda run: run.last("regression_error")),
         statement="lambda = 0: regression error at that t",
         relation="<",
         bound=1e-12,
@@ -150,7 +150,7 @@ def _samples(family: Sequence[Run]) -> Iterator[Claim]:
         f"{data.num_samples} samples or {data.subspace_dimension}: largest difference of a weight in {steps} steps"
     )
     about = {"id": "C1", "figure": "Claim 1", "relation": "<", "bound": 1e-10}
-    yield _judged(family, _each(lambda run: run.all("weight_gap").max(1)), statement=statement, **about)
+    yield _judged(family, each(lambda run: run.all("weight_gap").max(1)), statement=statement, **about)
 
 
 def _plateaus(family: Sequence[Run], factor: int, **about: Any) -> Iterator[Claim]:
@@ -163,11 +163,11 @@ def _plateaus(family: Sequence[Run], factor: int, **about: Any) -> Iterator[Clai
         and run.config.data.condition_number == 1
     ]
     at = f"x >= {AT_REST:g}, {_settings(rested)}"
-    off = _each(lambda run: np.abs(run.last("regression_error") / predicted(run, theory.plateau) - 1))
+    off = each(lambda run: np.abs(run.last("regression_error") / predicted(run, theory.plateau) - 1))
     statement = f"regression error over that of the scalar minimizers, less 1: {at}"
     yield _judged(rested, off, statement=statement, relation="<", bound=0.01, **about)
     wide = [run for run in rested if _is_wide(run)]
-    rise = _each(lambda run: run.last("regression_error") / run.all("regression_error").min(1))
+    rise = each(lambda run: run.last("regression_error") / run.all("regression_error").min(1))
     yield _judged(
         wide,
         rise,
@@ -176,12 +176,12 @@ def _plateaus(family: Sequence[Run], factor: int, **about: Any) -> Iterator[Clai
         bound=1.5,
         **about,
     )
-    in_units = _each(lambda run: run.last("regression_error") / run.decay)
+    in_units = each(lambda run: run.last("regression_error") / run.decay)
     statement = f"the plateau is 'about {factor} lambda': it is far below, plateau / ({factor} lambda)"
-    share = _each(lambda run: run.last("regression_error") / run.decay / factor)
+    share = each(lambda run: run.last("regression_error") / run.decay / factor)
     yield _judged(rested, share, kind="printed", statement=statement, relation="<", bound=4 / factor, **about)
     yield _reported(rested, in_units, statement=f"plateau / lambda, {at}", **about)
-    estimate = _each(lambda run: predicted(run, theory.plateau_estimate) / predicted(run, theory.plateau) - 1)
+    estimate = each(lambda run: predicted(run, theory.plateau_estimate) / predicted(run, theory.plateau) - 1)
     yield _reported(
         rested, estimate, statement="lambda sqrt(mean rho^(-4/L)) over the plateau's formula, less 1", **about
     )
@@ -191,7 +191,7 @@ def exact_laws(family: Sequence[Run], **about: Any) -> Iterator[Claim]:
     """The first layer across the inputs, at every observation of every member."""
     law = "(1 - eta_1 lambda)^t W_1(0) P_perp"
     statement = f"||W_1(t) P_perp - {law}||_F over that of the law, x <= {EXACT_UNTIL:g}"
-    worst = _each(lambda run: np.where(run.all("clock") <= EXACT_UNTIL, run.all("law_deviation"), 0).max(1))
+    worst = each(lambda run: np.where(run.all("clock") <= EXACT_UNTIL, run.all("law_deviation"), 0).max(1))
     yield _judged(family, worst, statement=statement, relation="<", bound=EXACT, **about)
     # A step rounds W_1, not what is left of it across the inputs: the error does not decay as the law does.
     if beyond := [run for run in family if run.last("clock").max() > 1.01 * EXACT_UNTIL]:
@@ -199,9 +199,9 @@ def exact_laws(family: Sequence[Run], **about: Any) -> Iterator[Claim]:
             f"the same at every t, over the larger of {EXACT:g} and eps e^x sqrt(t): t roundings of W_1, a random "
             "walk, against a law that falls as e^-x"
         )
-        excess = _each(lambda run: (run.all("law_deviation") / _rounding(run)).max(1))
+        excess = each(lambda run: (run.all("law_deviation") / _rounding(run)).max(1))
         yield _judged(beyond, excess, statement=statement, relation="<", bound=1.0, **about)
-    stable = _each(lambda run: run.last("stability"))
+    stable = each(lambda run: run.last("stability"))
     yield _reported(family, stable, statement="eta lambda_max(P(0)), stable below 2", statistic="max", **about)
 
 
@@ -211,12 +211,12 @@ def _hypotheses(family: Sequence[Run], figure: str) -> Iterator[Claim]:
         return
     about: dict[str, Any] = {"id": "A2", "figure": figure}
     statement = "the figures are 'covered by our theory': RIP fails, delta over the theorem's 1/10"
-    isometry = _each(lambda run: run.last("isometry") / theory.LARGEST_ISOMETRY)
+    isometry = each(lambda run: run.last("isometry") / theory.LARGEST_ISOMETRY)
     yield _judged(
         family, isometry, kind="printed", statement=statement, relation=">", bound=1.0, counts_divergence=True, **about
     )
     regularized = [run for run in family if run.decay > 0]
-    share = _each(lambda run: run.hypotheses["decay"])
+    share = each(lambda run: run.hypotheses["decay"])
     inside = sum(int(np.all(run.hypotheses["decay"] <= 1)) for run in regularized)
     statement = (
         f"lambda over the theorem's cap L sigma_min^2 / 14000, which {inside} of {len(regularized)} settings keep"
@@ -230,10 +230,6 @@ def _is_wide(run: Run) -> bool:
 
 
 # Measures: one number per member. -------------------------------------------------------------------------------------
-
-
-def _each(measure: Measure) -> Callable[[Sequence[Run]], np.ndarray]:
-    return lambda family: np.concatenate([np.atleast_1d(measure(run)) for run in family])
 
 
 def _across(combine: Callable[[np.ndarray], Any], measure: Measure) -> Callable[[Sequence[Run]], np.ndarray]:
@@ -287,23 +283,10 @@ def _depths(family: Sequence[Run]) -> str:
 
 
 def _judged(
-    family: Sequence[Run],
-    measure: Callable[[Sequence[Run]], np.ndarray],
-    *,
-    kind: str = "law",
-    least: int = 1,
-    counts_divergence: bool = False,
-    **about: Any,
+    family: Sequence[Run], measure: Callable[[Sequence[Run]], np.ndarray], *, least: int = 1, **about: Any
 ) -> Claim:
-    if len(family) < least:
-        source = {name: about[name] for name in ("id", "figure", "statement")}
-        return not_run(reason=ONE if family else SHORT, kind=kind, paper=PAPER, **source)
-    about |= {"diverged": sum(run.diverged for run in family), "counts_divergence": counts_divergence}
-    return judge(values=measure(family), kind=kind, paper=PAPER, **about)
+    reason = ONE if 0 < len(family) < least else ""
+    return over(family, measure, missing=SHORT, reason=reason, paper=PAPER, **about)
 
 
-def _reported(family: Sequence[Run], measure: Callable[[Sequence[Run]], np.ndarray], **about: Any) -> Claim:
-    if not family:
-        source = {name: about[name] for name in ("id", "figure", "statement")}
-        return not_run(reason=SHORT, kind="report", paper=PAPER, **source)
-    return report(values=measure(family), diverged=sum(run.diverged for run in family), paper=PAPER, **about)
+_reported = ft.partial(_judged, kind="report")

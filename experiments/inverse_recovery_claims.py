@@ -1,12 +1,13 @@
 """The claims on noise robustness: Figures 1a and 1b of Laus et al. 2025, and the digits."""
 
+import functools as ft
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, judge, not_run, report
+from experiments.claims import Claim, over
 from experiments.inverse_decay_claims import exact_laws, warn_of_divergence
 from experiments.inverse_problems import PAPER, Run, runs
 from lawlib.theory import inverse_problems as theory
@@ -158,19 +159,8 @@ def _gains(plain: Sequence[Run], decayed: Sequence[Run], least: float, *, only: 
     return [before.last("test_error")[:, chosen] / after.last("test_error")[:, chosen] for before, after in pairs]
 
 
-def _judged(family: Sequence[Run], values: Sequence[Any], *, kind: str = "law", **about: Any) -> Claim:
-    if not family:
-        source = {name: about[name] for name in ("id", "figure", "statement")}
-        return not_run(kind=kind, reason=MISSING, paper=PAPER, **source)
-    diverged = sum(run.diverged for run in family)
-    return judge(
-        kind=kind, values=np.concatenate([np.ravel(v) for v in values]), diverged=diverged, paper=PAPER, **about
-    )
+def _judged(family: Sequence[Run], values: Sequence[Any], **about: Any) -> Claim:
+    return over(family, lambda _: np.concatenate([np.ravel(v) for v in values]), missing=MISSING, paper=PAPER, **about)
 
 
-def _reported(family: Sequence[Run], values: Sequence[Any], **about: Any) -> Claim:
-    if not family:
-        source = {name: about[name] for name in ("id", "figure", "statement")}
-        return not_run(kind="report", reason=MISSING, paper=PAPER, **source)
-    diverged = sum(run.diverged for run in family)
-    return report(values=np.concatenate([np.ravel(v) for v in values]), diverged=diverged, paper=PAPER, **about)
+_reported = ft.partial(_judged, kind="report")

@@ -1,5 +1,6 @@
 """The claims of Theorem A.2 and Corollary 2.6 of Laus et al. 2025."""
 
+import functools as ft
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, judge, not_run, report
+from experiments.claims import Claim, not_run, over
 from experiments.inverse_decay_claims import exact_laws, warn_of_divergence
 from experiments.inverse_problems import PAPER, Run, runs
 from lawlib.theory import inverse_problems as theory
@@ -131,18 +132,7 @@ def _sizes(family: Sequence[Run]) -> str:
 
 
 def _judged(family: Sequence[Run], values: Sequence[Any], **about: Any) -> Claim:
-    if not family:
-        source = {name: about[name] for name in ("id", "figure", "statement")}
-        return not_run(kind="law", reason=SHORT, paper=PAPER, **source)
-    diverged = sum(run.diverged for run in family)
-    return judge(
-        kind="law", values=np.concatenate([np.atleast_1d(v) for v in values]), diverged=diverged, paper=PAPER, **about
-    )
+    return over(family, lambda _: np.concatenate([np.ravel(v) for v in values]), missing=SHORT, paper=PAPER, **about)
 
 
-def _reported(family: Sequence[Run], values: Sequence[Any], **about: Any) -> Claim:
-    if not family:
-        source = {name: about[name] for name in ("id", "figure", "statement")}
-        return not_run(kind="report", reason=SHORT, paper=PAPER, **source)
-    diverged = sum(run.diverged for run in family)
-    return report(values=np.concatenate([np.atleast_1d(v) for v in values]), diverged=diverged, paper=PAPER, **about)
+_reported = ft.partial(_judged, kind="report")

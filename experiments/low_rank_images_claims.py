@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, judge, not_run, report
+from experiments.claims import Claim, not_run, over, report
 from experiments.results import Group, groups
 
 __all__ = ["SHARES", "TITLES", "claims", "first_step", "form", "goal", "last", "speeds"]
@@ -137,19 +137,15 @@ def _printed(group: Group, accuracy: xr.DataArray, **about: Any) -> Iterator[Cla
 # Verdicts -------------------------------------------------------------------------------------------------------------
 
 
-def _of(family: dict[str, Group], forms: Sequence[str], measure: Callable[..., np.ndarray], **verdict: Any) -> Claim:
-    about = {field: verdict[field] for field in ("id", "paper", "figure", "statement")}
-    if not set(forms) <= family.keys():
-        return not_run(kind="law", reason="this profile has no such variant", **about)
-    chosen = [family[which] for which in forms]
-    if not all(map(_is_ours, chosen)):
-        return not_run(kind="law", reason=STATED, **about)
-    return judge(kind="law", values=measure(*chosen), diverged=sum(group.diverged for group in chosen), **verdict)
+def _of(family: dict[str, Group], forms: Sequence[str], measure: Callable[..., np.ndarray], **about: Any) -> Claim:
+    chosen = [family[which] for which in forms if which in family]
+    missing = "" if len(chosen) == len(forms) else "this profile has no such variant"
+    reason = missing or ("" if all(map(_is_ours, chosen)) else STATED)
+    return over(chosen, lambda those: measure(*those), reason=reason, **about)
 
 
-def _law(group: Group, *, kind: str = "law", **verdict: Any) -> Claim:
-    about = {field: verdict[field] for field in ("id", "paper", "figure", "statement")}
-    return judge(kind=kind, **verdict) if _is_ours(group) else not_run(kind=kind, reason=STATED, **about)
+def _law(group: Group, *, values: np.ndarray, **about: Any) -> Claim:
+    return over([group], lambda _: values, reason="" if _is_ours(group) else STATED, **about)
 
 
 def _is_ours(group: Group) -> bool:

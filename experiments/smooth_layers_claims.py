@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, judge, not_run, report
+from experiments.claims import Claim, each, judge, not_run, over
 from experiments.fields import leaves
 from experiments.smooth_layers_figures import SCALE, Runs, runs, slopes
 
@@ -356,24 +356,13 @@ def _bound_share(r: Runs) -> np.ndarray:
 # What is said of a family of runs. ------------------------------------------------------------------------------------
 
 
-def _judged(
-    family: Family, measure: Measure, *, kind: str = "law", as_stated: bool = False, lasting: int = 0, **about: Any
-) -> Claim:
-    """Judge one number per member, unless the runs are too short or the bound was stated for another setting."""
-    if reason := _unjudged(family, as_stated=as_stated, lasting=lasting):
-        source = {name: about[name] for name in ("id", "figure", "statement")}
-        return not_run(kind=kind, paper=PAPER, reason=reason, **source)
-    values = np.concatenate([measure(r) for r in family])
-    return judge(kind=kind, paper=PAPER, values=values, diverged=sum(r.diverged for r in family), **about)
+def _judged(family: Family, measure: Measure, *, as_stated: bool = False, lasting: int = 0, **about: Any) -> Claim:
+    """One number per member, unless the runs are too short or the bound was stated for another setting."""
+    reason = _unjudged(family, as_stated=as_stated, lasting=lasting)
+    return over(family, each(measure), reason=reason, paper=PAPER, **about)
 
 
-def _reported(family: Family, measure: Measure, *, lasting: int = 0, **about: Any) -> Claim:
-    """Report one number per member, unless the runs are too short."""
-    if reason := _unjudged(family, lasting=lasting):
-        source = {name: about[name] for name in ("id", "figure", "statement")}
-        return not_run(kind="report", paper=PAPER, reason=reason, **source)
-    values = np.concatenate([measure(r) for r in family])
-    return report(paper=PAPER, values=values, diverged=sum(r.diverged for r in family), **about)
+_reported = ft.partial(_judged, kind="report")
 
 
 def _unjudged(family: Family, *, as_stated: bool = False, lasting: int = 0) -> str:

@@ -1,12 +1,13 @@
 """The claims of VGG-16 with full and low-rank heads: Figures 7 and 15 of Xu et al. 2026, and what lies beyond them."""
 
+import functools as ft
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, judge, not_run, report
+from experiments.claims import Claim, judge, not_run, over, report
 from experiments.datasets import DATA_SETS
 from experiments.low_rank_images_claims import TITLES, last, speeds
 from experiments.results import Group, groups
@@ -76,15 +77,16 @@ def _early(title: str, family: Mapping[str, Group], ours: Sequence[str], **about
     for within, number in (("a sum of step sizes of", EARLY_SUM), ("a number of steps of", EARLY_STEPS)):
         for which, relation, bound in (("random", ">=", 2.29), *((which, "<", 1.3) for which in ours)):
             at = f"training loss at the last epoch within {within} {number}"
-            verdict = {"statement": f"{title}, {which}: {at}", "kind": "law"}
-            if which not in family or not _is_ours(group := family[which]):
-                reason = NOT_OURS if which in family else "this profile has no such variant"
-                yield not_run(reason=reason, **verdict, **about)
-                continue
-            reached = _sums(group) if number == EARLY_SUM else _steps_an_epoch(group) * group.data.step.values
-            values = group.data.train_loss.isel(step=np.flatnonzero(reached <= number)[-1]).values
-            verdict |= {"relation": relation, "bound": bound, "diverged": group.diverged}
-            yield judge(values=values, **verdict, **about)
+            about |= {"statement": f"{title}, {which}: {at}", "relation": relation, "bound": bound}
+            those = [family[which]] if which in family else []
+            reason = "" if all(map(_is_ours, those)) else NOT_OURS
+            yield over(those, ft.partial(_loss_within, number=number), reason=reason, **about)
+
+
+def _loss_within(those: Sequence[Group], number: float) -> np.ndarray:
+    (group,) = those
+    reached = _sums(group) if number == EARLY_SUM else _steps_an_epoch(group) * group.data.step.values
+    return group.data.train_loss.isel(step=np.flatnonzero(reached <= number)[-1]).values
 
 
 def _sums(group: Group) -> np.ndarray:
@@ -168,15 +170,12 @@ def _as_printed(title: str, family: Mapping[str, Group], **about: Any) -> Iterat
 # Verdicts -------------------------------------------------------------------------------------------------------------
 
 
-def _difference(family: Mapping[str, Group], one: str, other: str, **verdict: Any) -> Claim:
+def _difference(family: Mapping[str, Group], one: str, other: str, **about: Any) -> Claim:
     """Of final test accuracies, seed by seed."""
-    about = {field: verdict[field] for field in ("id", "paper", "figure", "statement")}
-    if not {one, other} <= family.keys():
-        return not_run(kind="law", reason="this profile has no such variant", **about)
-    if not (_is_ours(family[one]) and _is_ours(family[other])):
-        return not_run(kind="law", reason=NOT_OURS, **about)
-    diverged = family[one].diverged + family[other].diverged
-    return judge(kind="law", values=_of_seeds(family, one, other), diverged=diverged, **verdict)
+    both = [family[which] for which in (one, other) if which in family]
+    missing = "" if len(both) == 2 else "this profile has no such variant"
+    reason = missing or ("" if all(map(_is_ours, both)) else NOT_OURS)
+    return over(both, lambda _: _of_seeds(family, one, other), reason=reason, **about)
 
 
 def _ends(group: Group, at: str, **about: Any) -> Iterator[Claim]:

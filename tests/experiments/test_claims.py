@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from experiments.claims import failing, from_json, judge, markdown, not_run, report, table, to_json
+from experiments.claims import each, failing, from_json, judge, markdown, not_run, over, report, table, to_json
 
 SOURCE = {
     "paper": "Yaras et al. 2023",
@@ -188,3 +189,29 @@ def test_markdown_has_one_row_of_seven_cells_for_each_claim():
     assert lines[2].startswith("| T1.a | law | Yaras et al. 2023, Fig. 3 | the gap \\|s - rho\\| [L = 3]")
     assert lines[2].endswith("| 0.5 < 1 | 1 | holds |")
     assert lines[3].endswith("| median 2 | 1 | holds |")
+
+
+class Member(NamedTuple):
+    values: list
+    diverged: int = 0
+
+
+def test_a_family_is_judged_by_all_its_members_and_their_divergence():
+    family, about = [Member([1.0, 2.0]), Member([5.0])], {"id": "F1", **SOURCE, "relation": "<", "bound": 4.0}
+    found = over(family, each(lambda run: run.values), **about)
+    assert (found.measured, found.members, found.status) == (5.0, 3, "fails")
+    assert over(family[:1], each(lambda run: run.values), **about).status == "holds"
+    assert over([Member([1.0], diverged=1)], each(lambda run: run.values), **about).status == "fails"
+    told = over(family, each(lambda run: run.values), id="F1", kind="report", statistic="max", **SOURCE)
+    assert (told.kind, told.measured) == ("report", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("family", "reason", "told"),
+    [([], "", "no variant of this profile has such members"), ([Member([1.0])], "too short", "too short")],
+)
+def test_a_family_that_cannot_be_judged_says_why(family, reason, told):
+    about = {"id": "F1", "kind": "printed", "relation": "<", "bound": 4.0, **SOURCE}
+    found = over(family, lambda _: 1 / 0, reason=reason, **about)
+    assert (found.kind, found.status) == ("printed", "not_run")
+    assert found.statement.endswith(f"(not run: {told})")
