@@ -3,10 +3,10 @@
     python -m experiments.main --config=configs/vgg16_cifar10.py[:smoke|cpu|paper]
 
 The head 4608-4096-4096-10 on the convolutions' last maps, averaged to 3 x 3: SGD with momentum .9, weight decay 5e-4,
-batches of 128, a rate of 5e-3 that falls as a cosine, r = 2K = 20, S_big from the gradient of one batch of 128 images
-and of all. A step of this config is an epoch. `cpu` trains the head alone on what the frozen convolutions make of
-10,000 images at 96 x 96, and shows in 240 steps at 64 x 64 that the whole network can be trained; `paper` has 50,000
-images at 224 x 224, 250 epochs and both regimes, and asks for ImageNet weights and a GPU.
+batches of 128, a rate of 5e-3 that falls as a cosine, r = 2K = 20, S_big from the gradient of one batch of 128 images,
+of a thousand and of all. A step of this config is an epoch. `cpu` trains the head alone on what the frozen convolutions
+make of 10,000 images at 96 x 96, and shows in 240 steps at 64 x 64 that the whole network can be trained; `paper` has
+50,000 images at 224 x 224, 250 epochs and both regimes, and asks for ImageNet weights and a GPU.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -16,17 +16,19 @@ PROFILES = {
         "num_seeds": 1,
         "epochs": 1,
         "width": 128,
-        "batch": 50,
+        "batch": 40,
+        "many": 60,
         "activations": ("silu",),
-        "whole": (),
+        "whole": ("silu_full",),
         "pretrained": "edges",
-        "data": {"num_train": 200, "num_test": 100, "num_probe": 100, "eval_batch": 50, "size": 32, "block": 4},
+        "data": {"num_train": 200, "num_test": 100, "num_probe": 100, "eval_batch": 20, "size": 32, "block": 4},
     },
     "cpu": {
         "num_seeds": 3,
         "epochs": 35,
         "width": 4096,
         "batch": 128,
+        "many": 1000,
         "activations": ("silu", "gelu"),
         "whole": ("silu_full", "silu_s_big_batch"),
         "pretrained": "edges",
@@ -37,6 +39,7 @@ PROFILES = {
         "epochs": 250,
         "width": 4096,
         "batch": 128,
+        "many": 2000,
         "activations": ("silu", "gelu"),
         "whole": tuple(f"{name}_{form}" for name in ("silu", "gelu") for form in ("full", "s_big_batch", "random")),
         "pretrained": "imagenet",
@@ -55,6 +58,7 @@ SMALL = {
     "num_seeds": 1,
     "opt.num_steps": 8,
     "opt.batch_size": 16,
+    "data.gradient_images": 16,
     "data.num_train": 480,
     "data.num_test": 160,
     "data.num_probe": 160,
@@ -69,6 +73,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
     forms = {
         "full": {"net.form": "full"},
         "s_big": {"net.form": "s_big"},
+        "s_big_many": {"net.form": "s_big", "data.gradient_images": size["many"]},
         "s_big_batch": {"net.form": "s_big", "data.gradient_images": size["batch"]},
         "random": {"net.form": "random"},
     }
@@ -77,7 +82,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         for name in size["activations"]
         for form, fields in forms.items()
     }
-    small = SMALL if profile == "cpu" else {"data.eval_batch": 16}
+    small = {"cpu": SMALL, "smoke": {}, "paper": {"data.eval_batch": 16}}[profile]
     whole = {f"{name}_whole": heads[name] | {"opt.trains": "all"} | small for name in size["whole"]}
     return config_dict.create(
         experiment="vgg_heads",

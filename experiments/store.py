@@ -55,7 +55,8 @@ class Refused(Exception):
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place, durably, if the block ends well."""
-    partial = path.with_name(PARTIAL + path.name)
+    # Two processes may write the same file, of the same content: neither is to take the other's half.
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     try:
         yield partial
         _fsync(partial)

@@ -5,26 +5,22 @@ system is an epoch. Where the convolutions are frozen, what they make of the ima
 images stay on the device as they are, and a step resizes the batch that it draws.
 """
 
-import functools as ft
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import lax
 from ml_collections import ConfigDict
 
 from experiments.checks import Checks
 from experiments.datasets import DATA_SETS, image_data
-from experiments.features import cached_features, features_folder
-from experiments.image_files import Images
-from experiments.members import number
-from experiments.pretrained import BGR_HED, Pretrained, vgg16_features
+from experiments.pretrained import TRAINED_ON
 from experiments.results import Variable
 from experiments.store import Refused
 from experiments.vgg_heads_claims import claims
 from experiments.vgg_heads_figures import figures
+from experiments.vgg_inputs import Chosen, Data, Extraction, Part, features, loaded, num_features, pretrained
 from lawlib.activations import ACTIVATIONS, Activation, activation
 from lawlib.descent import Descent, Iterate, epoch_batches, mean_cross_entropy, transformed
 from lawlib.dynamics import Dynamics, Knobs, until
@@ -32,7 +28,7 @@ from lawlib.gradient_spectra import Shift, gradient_products
 from lawlib.initializers import orthogonal_weights
 from lawlib.low_rank_start import INNER, low_rank_start, padded_basis, random_start
 from lawlib.networks import low_rank, mlp
-from lawlib.networks.vgg import CONFIGURATION_D, VGGFeatures, flat_averages
+from lawlib.networks.vgg import CONFIGURATION_D
 from lawlib.spectra import krylov_triplets
 from lawlib.theory.smooth_mlp import big_subspace
 from lawlib.types import Array, PyTree, Scalar, Weights
@@ -41,8 +37,6 @@ __all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "sources", "v
 
 PAPER = "Xu et al. 2026"
 STUDIES = ("forms", "rank")
-# Images that go through the convolutions at once.
-EXTRACTED = 100
 # Two pairs of passes over the data: the leading directions of this gradient stand well apart but for the last.
 PASSES = 4
 
@@ -57,26 +51,17 @@ VARIABLES = {
     "start_gradient": Variable(
         ("near_K",),
         "1",
-        "sigma_i / sigma_1 of the head's first-layer gradient at the start, i = K-1, K, K+1; S_big rests on the first "
-        "K. Not a number where no S_big is used",
+        "sigma_i / sigma_1 of the head's first-layer gradient at the start, i = K-1, K, and an upper estimate of "
+        "K+1; S_big rests on the first K. Not a number where no S_big is used",
+    ),
+    "basis_bound": Variable(
+        (),
+        "1",
+        "bound on ||sin Theta||_F of its K leading singular subspaces as found, +inf where sigma_K is not told from "
+        "sigma_{K+1}. Not a number where no S_big is used",
     ),
     "input_norm": Variable((), "1", "root mean square norm of the head's inputs, first data.num_probe training images"),
 }
-
-
-class Part(NamedTuple):
-    """Features (N, d) of frozen convolutions, or images (N, height, width, 3) as uint8; one-hot classes (N, K)."""
-
-    inputs: Array
-    labels: Array
-
-
-class Data(NamedTuple):
-    """What all members share; ``convolutions`` are the pretrained ones where they are trained on, else ()."""
-
-    train: Part
-    test: Part
-    convolutions: PyTree
 
 
 class Network(NamedTuple):
@@ -86,11 +71,11 @@ class Network(NamedTuple):
     head: Any
 
 
-class Problem(NamedTuple):
-    """What a member draws once, and what is known of its start."""
+class Start(NamedTuple):
+    """What is known of a member's start: constants that are observed as they are."""
 
-    step_size: Array
     start_gradient: Array
+    basis_bound: Array
     input_norm: Array
 
 
@@ -121,9 +106,9 @@ def validate(checks: Checks) -> None:
         checks.integer(f"data.{field}", at_least=1)
     checks.integer("data.gradient_images", at_least=0)
     checks.choice("data.name", ("cifar10",))
-    checks.choice("data.pretrained", ("edges", "imagenet"))
+    checks.choice("data.pretrained", TRAINED_ON)
     checks.choice("data.block", tuple(range(1, len(CONFIGURATION_D) + 1)))
-    checks.sweeps("net.scale", "opt.step_size")
+    checks.sweeps()
     _check_sizes(checks)
     _check_files(checks)
 
@@ -131,7 +116,7 @@ def validate(checks: Checks) -> None:
 def _check_sizes(checks: Checks) -> None:
     config = checks.config
     net, data, wanted = config.net, config.data, DATA_SETS[config.data.name]
-    K, most = wanted.num_classes, min(net.width, _num_inputs(config) // 2)
+    K, most = wanted.num_classes, min(net.width, num_features(_extraction(config)) // 2)
     checks.require("net.rank", 2 * K <= net.rank <= most, f"must be in {2 * K}..{most}, from 2K up")
     checks.require("net.width", net.width >= 2 * K, f"must be at least 2K = {2 * K}")
     least = 2**data.block
@@ -157,9 +142,9 @@ def _check_files(checks: Checks) -> None:
     except Refused as missing:
         checks.problems += missing.problems
     try:
-        found = _pretrained(data.weights)
-        kind = "edges" if found.preprocessing == BGR_HED else "imagenet"
-        checks.require("data.pretrained", kind == data.pretrained, f"the weights at hand are {kind!r}: {found.origin}")
+        found = pretrained(data.weights)
+        fits = found.trained_on == data.pretrained
+        checks.require("data.pretrained", fits, f"the weights at hand are {found.trained_on!r}: {found.origin}")
     except Refused as missing:
         checks.problems += missing.problems
 
@@ -167,81 +152,19 @@ def _check_files(checks: Checks) -> None:
 def sources(config: ConfigDict) -> dict[str, str]:
     """Where the images and the pretrained weights come from, in words."""
     data = config.data
-    return {"images": image_data(data.name, data.folder).origin, "weights": _pretrained(data.weights).origin}
-
-
-@ft.lru_cache(maxsize=1)
-def _pretrained(path: str) -> Pretrained:
-    return vgg16_features(path or None)
-
-
-# Data -----------------------------------------------------------------------------------------------------------------
+    return {"images": image_data(data.name, data.folder).origin, "weights": pretrained(data.weights).origin}
 
 
 def shared(config: ConfigDict) -> Data:
     """The images, or what the frozen convolutions make of them; the same number of each class, the first ones."""
     data = config.data
-    fields = ("name", "folder", "weights", "num_train", "num_test", "size", "block", "pool")
-    return _loaded(config.opt.trains, config.precision, **{field: data[field] for field in fields})
+    chosen = Chosen(data.name, data.folder, data.num_train, data.num_test)
+    return loaded(chosen, _extraction(config), frozen=config.opt.trains == "head", precision=config.precision)
 
 
-@ft.lru_cache(maxsize=2)
-def _loaded(
-    trains: str,
-    precision: str,
-    *,
-    name: str,
-    folder: str,
-    weights: str,
-    num_train: int,
-    num_test: int,
-    size: int,
-    block: int,
-    pool: int,
-) -> Data:
-    found, dtype = image_data(name, folder), np.dtype(precision)
-    parts = [_first_of_each(*part) for part in ((found.train, num_train), (found.test, num_test))]
-    labels = [np.eye(DATA_SETS[name].num_classes, dtype=dtype)[part.labels] for part in parts]
-    variables = _pretrained(weights).variables
-    if trains == "all":
-        inputs, convolutions = [part.images for part in parts], variables
-    else:
-        extract = jax.jit(lambda images: _features(variables, images, weights, size, block, pool))
-        identity = f"{_pretrained(weights).origin} size {size} block {block} pool {pool}"
-        inputs = [
-            cached_features(ft.partial(_in_batches, extract), part.images, identity, features_folder()).astype(dtype)
-            for part in parts
-        ]
-        convolutions = ()
-    train, test = (Part(jnp.asarray(x), jnp.asarray(y)) for x, y in zip(inputs, labels, strict=True))
-    return Data(train, test, jax.tree.map(lambda x: jnp.asarray(x, dtype), convolutions))
-
-
-def _first_of_each(part: Images, count: int) -> Images:
-    """The first images of each class, equally many, the classes in turn: a smaller count takes a prefix."""
-    num_classes = int(part.labels.max()) + 1
-    by_class = np.argsort(part.labels, kind="stable").reshape(num_classes, -1)
-    chosen = by_class[:, : count // num_classes].T.ravel()
-    return Images(part.images[chosen], part.labels[chosen])
-
-
-def _in_batches(extract: Any, images: np.ndarray) -> np.ndarray:
-    return np.concatenate([extract(images[i : i + EXTRACTED]) for i in range(0, len(images), EXTRACTED)])
-
-
-def _features(variables: PyTree, images: Array, weights: str, size: int, block: int, pool: int) -> Array:
-    """Images (n, height, width, 3) as uint8 to the head's inputs (n, d)."""
-    dtype = jax.tree.leaves(variables)[0].dtype
-    shape = (images.shape[0], size, size, images.shape[3])
-    resized = jax.image.resize(images.astype(dtype), shape, "bilinear")
-    maps = VGGFeatures(blocks=block, channels=CONFIGURATION_D).apply(
-        variables, _pretrained(weights).preprocessing.apply(resized)
-    )
-    return flat_averages(jnp.asarray(maps), (pool, pool))
-
-
-def _num_inputs(config: ConfigDict) -> int:
-    return config.data.pool**2 * CONFIGURATION_D[config.data.block - 1][-1]
+def _extraction(config: ConfigDict) -> Extraction:
+    data = config.data
+    return Extraction(data.weights, data.size, data.block, data.pool)
 
 
 # The system -----------------------------------------------------------------------------------------------------------
@@ -256,35 +179,34 @@ def dynamics(config: ConfigDict) -> Dynamics:
         X = _head_inputs(config, weights.convolutions, inputs)
         return mean_cross_entropy(predict(weights.head, X.T, phi), labels.T)
 
-    def init(key: Array, knobs: Knobs, data: Data) -> tuple[Problem, State]:
-        key_start, key_steps = jax.random.split(key)
-        scale, step_size = (number(config, knobs, field) for field in ("net.scale", "opt.step_size"))
-        head, start_gradient = _start(config, key_start, scale, data)
-        iterate = transformed(loss, _method(config, step_size)).init(Network(data.convolutions, head))
-        inputs = _head_inputs(config, data.convolutions, data.train.inputs[: config.data.eval_batch])
-        norm = jnp.sqrt(jnp.mean(jnp.sum(jnp.square(inputs), axis=1)))
-        return Problem(step_size, start_gradient, norm), State(iterate, key_steps, jnp.asarray(0, jnp.int32))
+    descent = transformed(loss, _method(config))
 
-    def step(state: State, problem: Problem, data: Data) -> State:
-        descent = transformed(loss, _method(config, problem.step_size))
+    def init(key: Array, knobs: Knobs, data: Data) -> tuple[Start, State]:
+        del knobs
+        key_start, key_steps = jax.random.split(key)
+        head, start = _start(config, key_start, data)
+        iterate = descent.init(Network(data.convolutions, head))
+        return start, State(iterate, key_steps, jnp.asarray(0, jnp.int32))
+
+    def step(state: State, start: Start, data: Data) -> State:
+        del start
         return _epoch(config, descent, state, data.train)
 
-    def observe(state: State, problem: Problem, data: Data) -> dict[str, Array]:
-        probe = Part(*(x[: config.data.num_probe] for x in data.train))
-        train, test = (_seen(config, predict, phi, state.iterate.weights, part) for part in (probe, data.test))
-        about = {"start_gradient": problem.start_gradient, "input_norm": problem.input_norm}
-        return {"train_loss": train[0], "test_loss": test[0], "test_accuracy": test[1], **about}
+    def observe(state: State, start: Start, data: Data) -> dict[str, Array]:
+        parts = _probe(config, data.train), data.test
+        train, test = (_seen(config, predict, phi, state.iterate.weights, part) for part in parts)
+        return {"train_loss": train[0], "test_loss": test[0], "test_accuracy": test[1], **start._asdict()}
 
     return until(Dynamics(init, step, observe))
 
 
-def _method(config: ConfigDict, step_size: Array) -> optax.GradientTransformation:
+def _method(config: ConfigDict) -> optax.GradientTransformation:
     """SGD with momentum as PyTorch has it: the weight decay is part of the gradient, and the rate falls as a cosine."""
     opt = config.opt
     num_steps = opt.num_steps * (config.data.num_train // opt.batch_size)
     return optax.chain(
         optax.add_decayed_weights(opt.weight_decay),
-        optax.sgd(step_size, opt.momentum or None),
+        optax.sgd(opt.step_size, opt.momentum or None),
         optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, num_steps)),
     )
 
@@ -300,10 +222,7 @@ def _epoch(config: ConfigDict, descent: Descent, state: State, train: Part) -> S
 
 
 def _head_inputs(config: ConfigDict, convolutions: PyTree, inputs: Array) -> Array:
-    data = config.data
-    if config.opt.trains == "head":
-        return inputs
-    return _features(convolutions, inputs, data.weights, data.size, data.block, data.pool)
+    return inputs if config.opt.trains == "head" else features(convolutions, inputs, _extraction(config))
 
 
 def _seen(config: ConfigDict, predict: Any, phi: Activation, weights: Network, part: Part) -> tuple[Array, Array]:
@@ -319,6 +238,10 @@ def _seen(config: ConfigDict, predict: Any, phi: Activation, weights: Network, p
     return jnp.mean(losses), jnp.mean(rights)
 
 
+def _probe(config: ConfigDict, train: Part) -> Part:
+    return Part(*(x[: config.data.num_probe] for x in train))
+
+
 def _cut(part: Part, size: int) -> Part:
     return jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), part)
 
@@ -326,25 +249,40 @@ def _cut(part: Part, size: int) -> Part:
 # The start ------------------------------------------------------------------------------------------------------------
 
 
-def _start(config: ConfigDict, key: Array, scale: Array, data: Data) -> tuple[Any, Array]:
-    """The head, and the singular values near the K-th of the gradient that it rests on."""
+def _start(config: ConfigDict, key: Array, data: Data) -> tuple[Any, Start]:
+    """The head, and what is known of it."""
     net, K, dtype = config.net, data.train.labels.shape[1], data.train.labels.dtype
     key_weights, key_inner, key_pad, key_images, key_block = jax.random.split(key, 5)
-    widths = (_num_inputs(config), *[net.width] * (net.depth - 1), K)
-    weights = orthogonal_weights(key_weights, widths, scale, dtype)
-    unknown = jnp.full(3, jnp.nan, dtype)
+    widths = (num_features(_extraction(config)), *[net.width] * (net.depth - 1), K)
+    weights = orthogonal_weights(key_weights, widths, net.scale, dtype)
+    about = Start(jnp.full(3, jnp.nan, dtype), jnp.full((), jnp.nan, dtype), _input_norm(config, data))
     if net.form == "full":
-        return weights, unknown
+        return weights, about
     if net.form == "random":
-        return random_start(key_inner, weights, net.rank, scale, inner=net.inner), unknown
-    chosen = jax.random.permutation(key_images, len(data.train.labels))[: _gradient_images(config)]
-    images = _cut(Part(*(x[chosen] for x in data.train)), _gradient_batch(config))
-    features = lax.map(lambda part: _head_inputs(config, data.convolutions, part.inputs), images)
-    products = _first_gradient(weights, activation(net.activation), Part(features, images.labels))
-    left, values, right = krylov_triplets(key_block, products, K + 1, max_passes=PASSES).triplets
-    big = big_subspace(weights[0], left[:, :K], right[:, :K]).basis
-    basis = padded_basis(key_pad, big, net.rank)
-    return low_rank_start(key_inner, weights, basis, scale, inner=net.inner), values[K - 2 :] / values[0]
+        return random_start(key_inner, weights, net.rank, net.scale, inner=net.inner), about
+    products = _first_gradient(weights, activation(net.activation), _chosen(config, key_images, data))
+    found = krylov_triplets(key_block, products, K, max_passes=PASSES)
+    left, values, right = found.triplets
+    basis = padded_basis(key_pad, big_subspace(weights[0], left, right).basis, net.rank)
+    near_K = jnp.stack([values[K - 2], values[K - 1], found.next_value]) / values[0]
+    start = low_rank_start(key_inner, weights, basis, net.scale, inner=net.inner)
+    return start, about._replace(start_gradient=near_K, basis_bound=found.bound)
+
+
+def _chosen(config: ConfigDict, key: Array, data: Data) -> Part:
+    """Some of the training images, or all, as batches of the head's inputs (B, n, d)."""
+    chosen = jax.random.permutation(key, len(data.train.labels))[: _gradient_images(config)]
+    batches = _cut(Part(*(x[chosen] for x in data.train)), _gradient_batch(config))
+    inputs = lax.map(lambda part: _head_inputs(config, data.convolutions, part.inputs), batches)
+    return Part(inputs, batches.labels)
+
+
+def _input_norm(config: ConfigDict, data: Data) -> Array:
+    def squares(part: Part) -> Array:
+        X = _head_inputs(config, data.convolutions, part.inputs)
+        return jnp.mean(jnp.sum(jnp.square(X), axis=1))
+
+    return jnp.sqrt(jnp.mean(lax.map(squares, _cut(_probe(config, data.train), config.data.eval_batch))))
 
 
 def _first_gradient(weights: Weights, phi: Activation, batches: Part) -> Any:
