@@ -12,10 +12,11 @@ from experiments import plots
 from experiments.low_rank_images_claims import TITLES, last
 from experiments.low_rank_images_figures import COMPARED, FORMS, band, one_batch_or_all
 from experiments.results import Group, groups
+from experiments.vgg_heads_claims import form
 
 __all__ = ["figures"]
 
-CURVES = (("train_loss", "training loss"), ("test_accuracy", "test accuracy"))
+CURVES = (("train_loss", "training loss, first images"), ("test_accuracy", "test accuracy"))
 WEIGHTS = {"edges": "VGG-16 tuned for edges", "imagenet": "VGG-16 of ImageNet"}
 CHANCE = {"train_loss": float(np.log(10)), "test_accuracy": 0.1}
 
@@ -30,7 +31,7 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     drawn = {"classifier_only": _forms(heads, "classifier only")} if heads else {}
     drawn |= {"all_layers": _forms(whole, "all layers")} if whole else {}
     names = dict.fromkeys(group.config.net.activation for group in heads)
-    families = {name: {_form(g): g for g in heads if g.config.net.activation == name} for name in names}
+    families = {name: {form(g): g for g in heads if g.config.net.activation == name} for name in names}
     compared = {name: family for name, family in families.items() if COMPARED.keys() <= family.keys()}
     return drawn | ({"batch": one_batch_or_all(compared, "epochs", _batch_of(heads))} if compared else {})
 
@@ -56,14 +57,10 @@ def _forms(found: Sequence[Group], regime: str) -> Figure:
 
 def _look(group: Group) -> tuple[str, str, str]:
     """Colour, line and label of a form, those of the same forms on other images."""
-    name, colour, style = FORMS[_form(group)]
+    count = group.config.data.gradient_images
+    other = (f"low rank, $S_{{big}}$ of {count} images", plots.COLOURS[3], "-.")
+    name, colour, style = FORMS.get(form(group), other)
     return colour, style, name
-
-
-def _form(group: Group) -> str:
-    """What a variant is, whatever its rank."""
-    net = group.config.net
-    return "s_big_batch" if net.form == "s_big" and group.config.data.gradient_images else net.form
 
 
 def _rank(found: Sequence[Group]) -> Figure:
@@ -90,22 +87,22 @@ def _over_epochs(axes: Axes, family: Sequence[Group]) -> None:
     shades = dict(zip(ranks, np.linspace(0.1, 0.85, len(ranks)), strict=True))
     for group in family:
         r, accuracy = group.config.net.rank, group.data.test_accuracy
-        if _form(group) == "full":
-            band(axes, accuracy, "black", "-", "full")
-        elif _form(group) == "s_big_batch":
+        if form(group) == "full":
+            band(axes, accuracy, "black", "-", _of_seeds(group))
+        elif form(group) == "s_big_batch":
             band(axes, accuracy, mpl.colormaps["viridis"](shades[r]), "-", f"r = {r}, one batch")
 
 
 def _over_ranks(axes: Axes, family: Sequence[Group]) -> None:
     for which in ("s_big", "s_big_batch"):
-        chosen = [group for group in family if _form(group) == which]
+        chosen = [group for group in family if form(group) == which]
         ends, ranks = [last(group, "test_accuracy") for group in chosen], [group.config.net.rank for group in chosen]
         label, colour, _ = FORMS[which]
         axes.plot(ranks, [end.mean() for end in ends], "o-", color=colour, label=label)
         for r, end in zip(ranks, ends, strict=True):
             axes.plot([r] * len(end), end, ".", color=colour, alpha=0.5)
     for group in (group for group in family if group.config.net.form == "full"):
-        axes.axhline(float(group.data.test_accuracy.isel(step=-1).mean()), color="black", label="full")
+        axes.axhline(float(group.data.test_accuracy.isel(step=-1).mean()), color="black", label=_of_seeds(group))
     axes.set_xscale("log", base=2)
     ticks = sorted({group.config.net.rank for group in family if group.config.net.form == "s_big"})
     axes.set_xticks(ticks, [str(r) for r in ticks])
@@ -117,8 +114,12 @@ def _finish(rows: np.ndarray, names: Sequence[str]) -> None:
         axes.set_xlabel("epoch")
 
 
+def _of_seeds(full: Group) -> str:
+    return f"full ({full.data.sizes['seed']} seed{'s' * (full.data.sizes['seed'] > 1)})"
+
+
 def _batch_of(heads: Sequence[Group]) -> str:
-    data = next(group.config.data for group in heads if _form(group) == "s_big_batch")
+    data = next(group.config.data for group in heads if form(group) == "s_big_batch")
     return f"CIFAR-10, N = {data.num_train}, a batch of {data.gradient_images}"
 
 

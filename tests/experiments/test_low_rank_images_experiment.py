@@ -205,7 +205,7 @@ def late_batch(name, seen):
 
 def test_one_batch_is_compared_with_all_images_in_accuracy_and_in_steps():
     claims = verdict(late_batch)
-    assert measured(claims, "all images less S_big from one batch") == pytest.approx(0.83 - 0.74)
+    assert measured(claims, "all images less S_big of one batch") == pytest.approx(0.83 - 0.74)
     for which, end in (("full", 0.84), ("s_big", 0.83)):
         reached = 700 * (0.9 * 0.84 - 0.1) / (end - 0.1)
         steps = measured(claims, f"SiLU, {which}: steps to 90%")
@@ -260,17 +260,16 @@ def test_one_member_at_an_angle_is_enough_to_fail(change, words):
 
 
 def agreeing(name, seen):
-    """What the paper prints: up to 45 degrees within 3 points, 60 well below."""
+    """What the paper prints: up to 45 degrees within 3 points."""
     seen["test_accuracy"][[3, 10], -1] = 0.81
-    seen["test_accuracy"][[4, 11], -1] = 0.7
 
 
-def test_the_printed_statements_hold_where_one_seed_refutes_them():
-    printed = [claim for claim in low_rank_images.claims(angle_results()) if claim.kind == "printed"]
-    np.testing.assert_allclose([claim.measured for claim in printed], [0.1, 0.02], atol=1e-12)
-    assert [claim.status for claim in printed] == ["holds", "holds"]
-    found = failing(low_rank_images.claims(angle_results(agreeing)))
-    assert [words in line for words, line in zip(("'nearly", "'noticeably"), found, strict=True)] == [True, True]
+def test_the_printed_statement_holds_where_one_seed_refutes_it():
+    (printed,) = [claim for claim in low_rank_images.claims(angle_results()) if claim.kind == "printed"]
+    assert (printed.status, pytest.approx(printed.measured)) == ("holds", 0.1)
+    (found,) = failing(low_rank_images.claims(angle_results(agreeing)))
+    assert "'nearly" in found
+
 
 
 def assert_named(drawn):
