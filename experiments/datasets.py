@@ -157,7 +157,9 @@ def _folders(wanted: DataSet, folder: str) -> list[Path]:
 def _prepare(name: str, place: Path, reader: Reader, prepared: Path) -> ImageData:
     """Read the published files, verify them, and leave a copy."""
     train, test = reader.read(place)
-    kind = "as published" if reader.published else "not the published pixels"
+    unverified = "in the published layout, its contents not verified"
+    published = "as published" if DATA_SETS[name].hashes else unverified
+    kind = published if reader.published else "not the published pixels"
     origin = f"{name} from {reader.name}, {kind}"
     data = _verified(name, ImageData(train, test, origin), str(place), {})
     notes = {"origin": origin, "train": _digest(train), "test": _digest(test)}

@@ -79,7 +79,7 @@ def speeds(family: Mapping[str, Group], title: str, unit: str, **about: Any) -> 
                 reason = f"{missing} of {steps.size} members do not get there"
                 yield not_run(kind="report", statement=statement, reason=reason, **about)
             else:
-                yield report(statement=statement, values=steps, **about)
+                yield report(statement=statement, values=steps, statistic="mean", **about)
 
 
 def _kept(full: Group, s_big: Group) -> np.ndarray:

@@ -76,7 +76,7 @@ def one_batch_or_all(families: dict[str, dict[str, Group]], unit: str, about: st
 def _bars(axes: Axes, rows: list[np.ndarray], form: str) -> None:
     """A bar up to the mean of each row with its number beside it; one that never gets there says so."""
     colours = [FORMS[which][1] for which in COMPARED]
-    most = max([row.max() for row in rows if np.isfinite(row).all()], default=1.0)
+    most = max([row[np.isfinite(row)].max() for row in rows if np.isfinite(row).any()], default=1.0)
     for place, (row, colour) in enumerate(zip(rows, colours, strict=True)):
         reached = bool(np.isfinite(row).all())
         mean = row.mean() if reached else 0.0

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from ml_collections import ConfigDict
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check everything first, then run; return the exit code."""
     options, overrides = command_line().parse_known_args(arguments)
     try:
-        config = _checked(options.config, overrides)
+        config = _checked(options.config, overrides, replot=options.replot)
         from experiments.run import run
 
         workdir = Path(options.workdir or default_workdir(options.config))
@@ -36,20 +37,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OUR_ERROR
 
 
-def _checked(spec: str, overrides: Sequence[str]) -> ConfigDict:
-    """The config, or every problem of it and of the command line at once."""
+def _checked(spec: str, overrides: Sequence[str], *, replot: bool) -> ConfigDict:
+    """The config, or every problem of it and of the command line at once.
+
+    What is drawn again was checked when it was run, and needs none of the files that the run read.
+    """
     config = settings.read(spec)
-    if problems := settings.override(config, overrides) + checks.collect(config, _validate):
+    problems = settings.override(config, overrides)
+    if problems := problems + checks.collect(config, _experiment if replot else _validate):
         raise settings.ConfigError(problems)
     return config
 
 
-def _validate(config_checks: checks.Checks) -> None:
+def _experiment(config_checks: checks.Checks) -> ModuleType | None:
     # Imported late, with JAX behind it: --help and most bad input need neither.
     experiment = importlib.import_module(f"experiments.{config_checks.config.experiment}")
-    if not hasattr(experiment, "dynamics"):
-        config_checks.require("experiment", False, "is a module of the runner, not an experiment")
-    else:
+    if hasattr(experiment, "dynamics"):
+        return experiment
+    config_checks.require("experiment", False, "is a module of the runner, not an experiment")
+    return None
+
+
+def _validate(config_checks: checks.Checks) -> None:
+    if experiment := _experiment(config_checks):
         experiment.validate(config_checks)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.image_files import Images
+from experiments.store import Refused
 
 __all__ = ["read_prepared", "write_prepared"]
 
@@ -14,15 +15,23 @@ VERSION = "1.0.0"
 
 
 def read_prepared(name: str, data_dir: Path) -> tuple[tuple[Images, Images], Mapping[str, str]] | None:
-    """(train, test) and the notes left with them, or None where ``data_dir`` holds no prepared copy of this name."""
+    """(train, test) and the notes left with them, or None where ``data_dir`` holds no prepared copy of this name.
+
+    Raises:
+        Refused: the copy is damaged.
+    """
     folder = data_dir / name / VERSION
     if not (folder / "dataset_info.json").exists():
         return None
     import tensorflow_datasets as tfds
 
-    builder: Any = tfds.builder_from_directory(folder)
-    train, test = (_stacked(builder.as_data_source(split=split)) for split in ("train", "test"))
-    return (train, test), {key: str(note) for key, note in (builder.info.metadata or {}).items()}
+    try:
+        builder: Any = tfds.builder_from_directory(folder)
+        train, test = (_stacked(builder.as_data_source(split=split)) for split in ("train", "test"))
+        return (train, test), {key: str(note) for key, note in (builder.info.metadata or {}).items()}
+    except Exception as error:  # whatever tensorflow-datasets and its readers raise of a damaged copy
+        problem = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise Refused([f"{folder}: cannot be read ({problem}); delete it to prepare it anew"]) from error
 
 
 def write_prepared(name: str, data_dir: Path, splits: Mapping[str, Images], notes: Mapping[str, str]) -> None:

@@ -56,8 +56,11 @@ def run(config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool
     experiment = importlib.import_module(f"experiments.{config.experiment}")
     with open_run(workdir, settings.to_plain(config)) as folder:
         if not (folder.path / "results.nc").exists():
-            with _stopwatch(folder, sources_of(config, experiment)), _signals() as stop:
-                finished = _simulate(config, experiment, folder, console, stop)
+            with _stopwatch(folder, sources_of(config, experiment)):
+                # Before signals wait for a checkpoint: data may take minutes to prepare, and are kept by themselves.
+                work = work_of(config, experiment)
+                with _signals() as stop:
+                    finished = _simulate(work, config, experiment, folder, console, stop)
             if not finished:
                 console.print(f"stopped after a checkpoint; the same command goes on from there ({workdir})")
                 return STOPPED
@@ -107,6 +110,7 @@ def sources_of(config: ConfigDict, experiment: ModuleType) -> dict[str, str]:
 
 
 def _simulate(
+    work: list[Work],
     config: ConfigDict,
     experiment: ModuleType,
     folder: RunFolder,
@@ -114,7 +118,7 @@ def _simulate(
     stop: list,
 ) -> bool:
     """Compute what is missing and write results.nc; False when stopped by a signal after a checkpoint."""
-    work, checkpoints = work_of(config, experiment), Checkpoints(folder.path)
+    checkpoints = Checkpoints(folder.path)
     plans = _plans(work, checkpoints)
     restored = checkpoints.restore(lambda at: None if at["last"] else _outline(work, plans, at["variant"]))
     total = sum(len(variant.members.seeds) for variant in work)

@@ -235,8 +235,17 @@ class RunFolder:
             file.write(line.encode())
 
     def record_start(self, command: Sequence[str] | None = None, *, sources: Mapping[str, str] | None = None) -> None:
-        """Add a start of the run to provenance.json: environment, sources of the data, command line and time."""
+        """Add a start of the run to provenance.json: environment, sources of the data, command line and time.
+
+        Raises:
+            Refused: an earlier start took its data from elsewhere: one run would be made of two.
+        """
         about = {**environment(), "sources": dict(sources or {})}
+        before = next((start["sources"] for start in self._starts() if "sources" in start), about["sources"])
+        if before != about["sources"]:
+            here = {name: origin for name, origin in about["sources"].items() if before.get(name) != origin}
+            told = "; ".join(f"{name}: was {before.get(name)}, is now {origin}" for name, origin in here.items())
+            raise Refused([f"{self.path}: was begun with other data ({told}); choose another --workdir"])
         start = {**about, "command": _command(command or sys.orig_argv), "start": _now()}
         self._write_provenance([*self._starts(), {**start, "end": None, "compile_s": None, "run_s": None}])
 

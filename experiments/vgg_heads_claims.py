@@ -87,7 +87,7 @@ def form(group: Group) -> str:
 Family = Mapping[tuple[str, int], Group]
 
 
-def _families(found: Sequence[Group]) -> dict[str, Family]:
+def _families(found: Sequence[Group]) -> Mapping[str, Family]:
     """The variants of each activation by their form and rank; those without a rank by 0."""
     families: dict[str, dict[tuple[str, int], Group]] = {}
     for group in found:

@@ -43,8 +43,20 @@ STORAGES = {
     **{"ByteStorage": "U8", "BoolStorage": "BOOL"},
 }
 # What reading a file that is damaged, or made to do harm, can raise.
-DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError)
-DAMAGE = (*DAMAGE, TypeError, ValueError, pickle.PickleError, struct.error, zipfile.BadZipFile)
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.PickleError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
 class WeightFile(NamedTuple):
@@ -77,7 +89,7 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
 
         def read(name: str) -> np.ndarray:
             with _named(path, f"{form}, {name}"):
-                return np.ascontiguousarray(found.read(name), np.float32)
+                return _weights(found.read(name))
 
         yield found._replace(format=form, read=read)
 
@@ -112,11 +124,13 @@ def _hdf5(file: BinaryIO) -> Iterator[WeightFile]:
     with h5py.File(file.name, "r") as opened:
         shapes, labels = {}, {}
 
-        # Links are not followed: neither out of the file nor in circles.
+        # Links are not followed, neither out of the file nor in circles.
         def visit(name: str | bytes, item: Any) -> None:
             if isinstance(name, bytes):  # so h5py gives what it cannot decode
                 _damaged(f"the name {name!r:.80} in it is no text")
             if isinstance(item, h5py.Dataset):
+                if item.external or item.is_virtual:
+                    _damaged(f"{name} lies in another file")
                 shapes[name] = tuple(item.shape or ())
             elif isinstance(label := item.attrs.get("name"), str):
                 labels[name] = label
@@ -139,9 +153,13 @@ def _safetensors(file: BinaryIO) -> Iterator[WeightFile]:
     header = json.loads(_exactly(file, length))
     header.pop("__metadata__", None)
     shapes = {name: tuple(map(int, entry["shape"])) for name, entry in header.items()}
-    needed = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    if needed != size - 8 - length:
-        _damaged(f"its header promises {needed} bytes of arrays, and {size - 8 - length} are there")
+    end = 0
+    for begin, after in sorted(tuple(map(int, entry["data_offsets"])) for entry in header.values()):
+        if begin != end or after < begin:
+            _damaged(f"its arrays overlap or leave room between them, at byte {begin}")
+        end = after
+    if end != size - 8 - length:
+        _damaged(f"its header promises {end} bytes of arrays, and {size - 8 - length} are there")
 
     def read(name: str) -> np.ndarray:
         begin, end = header[name]["data_offsets"]
@@ -283,6 +301,16 @@ def _itemsize(storage: _Storage) -> int:
 
 
 # Common ---------------------------------------------------------------------------------------------------
+
+
+def _weights(found: Any) -> np.ndarray:
+    """In float32. Integers are refused: they are the codes of a network that was quantized."""
+    found = np.asarray(found)
+    if not jnp.issubdtype(found.dtype, jnp.floating):
+        _damaged(f"its numbers are {found.dtype}, weights are floats")
+    if not np.all(np.isfinite(weights := np.ascontiguousarray(found, np.float32))):
+        _damaged("some of its numbers are not finite in float32")
+    return weights
 
 
 def _exactly(file: BinaryIO, count: int) -> bytes:

@@ -167,7 +167,7 @@ def _head(
         raise ValueError(msg)
     calls = _calls(loss, variables, batches)
     dense = [call.path for call in calls if call.is_dense]
-    head = tuple(dense if layers is None else layers)
+    head = tuple(dict.fromkeys(dense) if layers is None else layers)
     if len(head) < 2 or [path for path in dense if path in head] != list(head):
         msg = (
             f"a head is two or more nn.Dense layers, each run once and named in the order in which they run, got "

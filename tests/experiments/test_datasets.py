@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import pickle
 import struct
 import tarfile
@@ -144,7 +145,18 @@ def test_a_copy_that_rotted_is_refused(tmp_path, small_fashion):
     at = raw.find(SMALL["train"].images[0].tobytes()[:64])
     raw[max(at, 2000)] ^= 1
     record.write_bytes(raw)
-    with pytest.raises(Exception, match=r"SHA-256|[Cc]orrupt|invalid"):
+    with pytest.raises(Refused, match=r"SHA-256|cannot be read .* delete it to prepare it anew"):
+        image_data("fashion_mnist", data_dir=str(copy))
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: os.truncate(path, path.stat().st_size // 2)])
+def test_a_copy_that_is_not_whole_is_refused(tmp_path, small_fashion, harm):
+    copy = tmp_path / "copy"
+    image_data("fashion_mnist", write_idx(tmp_path / "raw"), str(copy))
+    image_data.cache_clear()
+    (record,) = copy.rglob("*train.array_record*")
+    harm(record)
+    with pytest.raises(Refused, match=r"cannot be read .* delete it to prepare it anew"):
         image_data("fashion_mnist", data_dir=str(copy))
 
 

@@ -16,6 +16,7 @@ from experiments.datasets import DATA_SETS, ImageData
 from experiments.image_files import Images
 from experiments.run import observation_times, sources_of
 from experiments.settings import expand, knobs, load
+from experiments.store import Refused
 from lawlib.networks import low_rank, mlp
 from lawlib.sweep import grid
 from lawlib.theory.smooth_mlp import big_and_small
@@ -76,16 +77,20 @@ def test_where_the_images_come_from_is_told_once_for_all_variants():
     assert sources_of(config_of(), object()) == {}
 
 
-def test_every_start_is_recorded_with_its_sources_and_a_resumed_run_does_not_ask_for_the_same(monkeypatch, tmp_path):
+def test_every_start_is_recorded_with_its_sources_and_a_run_is_not_made_of_two(monkeypatch, tmp_path):
     monkeypatch.setattr(run, "_simulate", lambda *_: False)  # as if stopped by a signal
-    for origin in ("as published", "not the published pixels"):
+
+    def start(origin):
         data = ImageData(drawn(TRAIN, 0), drawn(TEST, 1), origin)
-        monkeypatch.setattr(low_rank_images, "image_data", lambda *_, data=data: data)
-        assert run.run(config_of(), tmp_path / "run") == run.STOPPED
+        monkeypatch.setattr(low_rank_images, "image_data", lambda *_: data)
+        return run.run(config_of(), tmp_path / "run")
+
+    assert [start("as published"), start("as published")] == [run.STOPPED] * 2
+    with pytest.raises(Refused, match=r"other data .fashion_mnist: was as published, is now compressed"):
+        start("compressed")
     record = json.loads((tmp_path / "run" / "provenance.json").read_text())
-    told = [start["sources"] for start in record["starts"]]
-    assert told == [{"fashion_mnist": "as published"}, {"fashion_mnist": "not the published pixels"}]
-    assert record["sources"] == told[-1]
+    assert [each["sources"] for each in record["starts"]] == [{"fashion_mnist": "as published"}] * 2
+    assert record["sources"] == {"fashion_mnist": "as published"}
 
 
 # Starts and steps -----------------------------------------------------------------------------------------
@@ -269,7 +274,6 @@ def test_the_printed_statement_holds_where_one_seed_refutes_it():
     assert (printed.status, pytest.approx(printed.measured)) == ("holds", 0.1)
     (found,) = failing(low_rank_images.claims(angle_results(agreeing)))
     assert "'nearly" in found
-
 
 
 def assert_named(drawn):

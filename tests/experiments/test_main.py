@@ -87,7 +87,10 @@ def test_a_bad_field_has_one_line_and_nothing_is_made(refused, words, lines):
         ({"net.width": 6}, "net.width = 6: must exceed 2 * data.rank = 6"),
         ({"data.rank": 15}, "data.rank = 15: must exceed"),
         ({"opt.step_size": -1.0}, "opt.step_size = -1.0: must be a finite number > 0.0"),
-        ({"data.source": "images"}, "data.source = 'images': must be one of 'low_rank', 'gaussian', 'digits'"),
+        (
+            {"data.source": "images"},
+            "data.source = 'images': must be one of 'low_rank', 'gaussian', 'digits', 'fashion_mnist'",
+        ),
         (
             {"data.whiten": False},
             "data.whiten = False: must be True for data.source = 'low_rank', whose inputs are I",

@@ -13,7 +13,7 @@ import h5py
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import pretrained
@@ -243,6 +243,7 @@ def test_every_layout_is_read(layout, tmp_path):
     sha = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     assert found.origin.startswith(f"weights, {layout.name}, SHA-256 {sha}...: ")
     assert ("stand-in for ImageNet weights" in found.origin) == (layout.preprocessing == BGR_HED)
+    assert found.trained_on == ("edges" if layout.preprocessing == BGR_HED else "unknown")
     assert "torch" not in sys.modules
 
 
@@ -271,7 +272,9 @@ def test_published_files_are_known(tmp_path, monkeypatch, digest):
     safetensors_file(path, torch_arrays(layers()))
     known = {hashlib.new(digest, path.read_bytes()).hexdigest()[:12]: "the published ones"}
     monkeypatch.setattr(pretrained, "KNOWN", known)
-    assert read(path).origin.endswith(": the published ones")
+    found = read(path)
+    assert found.origin.endswith(": the published ones")
+    assert found.trained_on == "imagenet"
 
 
 def test_the_real_shapes_are_read_from_a_path(tmp_path):
@@ -378,6 +381,7 @@ def test_a_damaged_file_is_refused_or_read(name, tmp_path_factory):
     raw = (folder / "whole").read_bytes()
     start = 8 if name == "safetensors" else raw.index(b"OrderedDict") - 20
 
+    @settings(max_examples=30)
     @given(st.lists(st.tuples(st.integers(start, start + 3000), st.integers(0, 255)), min_size=1, max_size=4))
     def check(changes):
         damaged = bytearray(raw)
@@ -404,6 +408,43 @@ def test_a_missing_file_a_folder_and_another_archive_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "weights", "w") as archive:
         archive.writestr("config.json", "{}")
     assert "without torch's data.pkl" in problems(tmp_path / "weights")[0]
+
+
+def test_arrays_that_lie_in_another_file_are_refused(tmp_path):
+    arrays = keras_arrays(layers(), keras_1)
+    h5_file(tmp_path / "weights", arrays)
+    (tmp_path / "other").write_bytes(bytes(8))
+    with h5py.File(tmp_path / "weights", "a") as file:
+        file.create_dataset("secret", (8,), "u1", external=[(str(tmp_path / "other"), 0, 8)])
+    assert "secret lies in another file" in problems(tmp_path / "weights")[0]
+    virtual = h5py.VirtualLayout((8,), "u1")
+    virtual[:] = h5py.VirtualSource(tmp_path / "other", "secret", (8,))
+    with h5py.File(tmp_path / "weights", "a") as file:
+        del file["secret"]
+        file.create_virtual_dataset("virtual", virtual)
+    assert "virtual lies in another file" in problems(tmp_path / "weights")[0]
+
+
+@pytest.mark.parametrize("shift", [-8, 4])
+def test_safetensors_whose_arrays_overlap_or_leave_room_are_refused(tmp_path, shift):
+    safetensors_file(tmp_path / "weights", torch_arrays(layers()))
+    raw = (tmp_path / "weights").read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length])
+    header["features.0.bias"]["data_offsets"][0] += shift
+    encoded = json.dumps(header).encode()
+    (tmp_path / "weights").write_bytes(len(encoded).to_bytes(8, "little") + encoded + raw[8 + length :])
+    assert "overlap or leave room" in problems(tmp_path / "weights")[0]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "words"), [(1, "int64", "are int64, weights are floats"), (np.nan, "float32", "not finite")]
+)
+def test_numbers_that_are_no_weights_are_refused(tmp_path, number, kind, words):
+    arrays = torch_arrays(layers())
+    arrays["features.0.bias"] = np.full_like(arrays["features.0.bias"], number, dtype=kind)
+    safetensors_file(tmp_path / "weights", arrays)
+    assert words in problems(tmp_path / "weights")[0]
 
 
 def test_a_name_that_is_no_text_is_refused(tmp_path):

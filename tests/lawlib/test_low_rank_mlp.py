@@ -297,6 +297,20 @@ def test_what_does_not_fit_is_refused(options, message):
         built(Net(), *problem(Net()), **options)
 
 
+class Twice(nn.Module):
+    """One square layer run two times, and a last one."""
+
+    @nn.compact
+    def __call__(self, x):
+        shared = nn.Dense(D)
+        return nn.Dense(K)(nn.gelu(shared(nn.gelu(shared(x)))))
+
+
+def test_a_layer_that_runs_twice_is_refused():
+    with pytest.raises(ValueError, match="each run once"):
+        built(Twice(), *problem(Twice()))
+
+
 @pytest.mark.parametrize("between", [nn.LayerNorm(), nn.RMSNorm(use_scale=False)])
 def test_a_normalization_between_the_layers_is_refused(between):
     network = After(between)
