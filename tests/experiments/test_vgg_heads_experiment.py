@@ -1,6 +1,7 @@
 """VGG-16 with full and low-rank heads: rules, data, starts, epochs, and the verdict on made-up results."""
 
 import functools as ft
+import json
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import scipy.linalg
 import synthetic
+import xarray as xr
 from synthetic import failing
 
-from experiments import vgg_heads, vgg_inputs
+from experiments import run, vgg_heads, vgg_inputs
 from experiments.checks import collect
+from experiments.claims import from_json
 from experiments.datasets import DATA_SETS, ImageData
 from experiments.features import CHUNK, cached_features
 from experiments.image_files import Images
@@ -233,6 +236,25 @@ def test_a_low_rank_head_begins_in_s_big_of_the_gradient_of_its_images():
     norms = np.linalg.norm(np.asarray(data.train.inputs[:40]), axis=1)
     np.testing.assert_allclose(problem.input_norm, np.sqrt(np.mean(norms**2)))
     np.testing.assert_array_equal(start.last, full[-1])
+
+
+def test_a_run_ends_with_its_figures_its_claims_and_where_its_data_are_from(tmp_path):
+    chosen = (
+        {"name": "head", "net.form": "random"},
+        {"name": "whole", "net.form": "s_big", "net.rank": 40, "opt.trains": "all"},
+    )
+    assert run.run(config_of("precision=float32", f"variants={chosen!r}"), tmp_path / "run") == run.DONE
+    folder = tmp_path / "run"
+    assert {path.stem for path in (folder / "figures").iterdir()} == {"classifier_only", "all_layers"}
+    found = from_json((folder / "claims.json").read_text())
+    assert not failing(found)
+    assert len(found) > 10
+    record = json.loads((folder / "provenance.json").read_text())
+    assert record["sources"] == {"images": "made up", "weights": "made up"}
+    with xr.open_datatree(folder / "results.nc", engine="h5netcdf") as results:
+        assert np.isnan(results["head/basis_bound"]).all()
+        assert (results["whole/basis_bound"] > 0).all()
+        assert (results["whole/train_loss"].diff("step") != 0).all()
 
 
 # Claims ---------------------------------------------------------------------------------------------------
