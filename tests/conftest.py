@@ -1,6 +1,16 @@
 """One strict environment and one tolerance rule for the whole suite."""
 
+import atexit
 import os
+import shutil
+import tempfile
+
+# What one worker of a run has compiled the others need not compile again: a tenth of the time. The first process to
+# come here, which starts the workers, makes the folder, and removes it.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="lawlib-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import hypothesis
 import jax

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments import datasets
+from experiments.store import Refused
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -55,6 +58,17 @@ def smoke(shell, tmp_path_factory):
         return runs[name]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist(tmp_path_factory):
+    """The published data set, read from its files; none is prepared."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "write_prepared", lambda *_: None)
+        try:
+            return datasets.image_data("fashion_mnist", data_dir=str(tmp_path_factory.mktemp("none")))
+        except Refused as missing:
+            pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")

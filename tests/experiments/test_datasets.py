@@ -165,14 +165,11 @@ def test_what_is_wanted_is_listed_where_nothing_is_at_hand(tmp_path, small_fashi
         image_data("fashion_mnist", str(tmp_path), str(tmp_path))
 
 
-def test_the_published_fashion_mnist(tmp_path):
-    try:
-        data = image_data("fashion_mnist", data_dir=str(tmp_path))
-    except Refused as missing:
-        pytest.skip(str(missing))
-    assert data.train.images.shape == (60_000, 28, 28, 1)
+def test_the_published_fashion_mnist(fashion_mnist):
+    assert fashion_mnist.train.images.shape == (60_000, 28, 28, 1)
+    assert fashion_mnist.origin.endswith("as published")
     # The mean and spread of its pixels, to which the paper's networks are scaled.
-    pixels = data.train.images / 255
+    pixels = fashion_mnist.train.images / 255
     np.testing.assert_allclose([pixels.mean(), pixels.std()], [0.28604, 0.35302], atol=1e-5)
 
 

@@ -151,14 +151,9 @@ def test_sources_are_told_of_images_alone(images):
     assert parsimony.sources(expand(config_of("dln_parsimony"))[0].config) == {}
 
 
-def test_the_published_images_can_be_whitened_from_the_stated_count_on():
-    config = fashion()
-    missing = [line for line in collect(config, parsimony.validate) if " at hand" in line]
-    if missing:
-        pytest.skip(missing[0])
-    train = parsimony.image_data("fashion_mnist", "").train
+def test_the_published_images_can_be_whitened_from_the_stated_count_on(fashion_mnist):
     for pool, count in parsimony.LEAST_IMAGES.items():
-        pixels = flattened(train, count, pool, np.dtype("float64")).inputs
+        pixels = flattened(fashion_mnist.train, count, pool, np.dtype("float64")).inputs
         values = np.sqrt(np.linalg.eigvalsh(pixels @ pixels.T))
         assert values[0] > 1e-5 * values[-1]
 

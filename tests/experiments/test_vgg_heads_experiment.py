@@ -180,6 +180,7 @@ def cross_entropy(weights, apply, X, Y):
     return -jnp.mean(jnp.sum(Y * (outputs - jax.scipy.special.logsumexp(outputs, axis=1, keepdims=True)), axis=1))
 
 
+gradient = jax.jit(jax.grad(cross_entropy), static_argnums=1)
 RATES = "opt.step_size=0.1", "opt.weight_decay=0.01", "opt.num_steps=2"
 
 
@@ -191,13 +192,13 @@ def test_an_epoch_is_sgd_with_momentum_as_pytorch_has_it():
     order = jax.random.permutation(jax.random.fold_in(watched.state.key, 0), TRAIN)
     for t, batch in enumerate(order.reshape(-1, 20)):
         rate = 0.1 * (1 + np.cos(np.pi * t / 6)) / 2
-        gradients = jax.grad(cross_entropy)(weights, apply, data.train.inputs[batch], data.train.labels[batch])
+        gradients = gradient(weights, apply, data.train.inputs[batch], data.train.labels[batch])
         velocity = jax.tree.map(lambda v, G, W: 0.9 * v + G + 0.01 * W, velocity, gradients, weights)
         weights = jax.tree.map(lambda W, v, rate=rate: W - rate * v, weights, velocity)
     moved = jax.jit(system.step)(watched, problem, data)
     found = moved.state.iterate.weights.head
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10), found, weights)
-    seen = system.observe(moved, problem, data)
+    seen = jax.jit(system.observe)(moved, problem, data)
     X, Y = data.test
     np.testing.assert_allclose(seen["test_loss"], cross_entropy(weights, apply, X, Y), rtol=1e-9)
     right = np.argmax(apply(weights, X.T, "silu"), 0) == np.argmax(Y, 1)

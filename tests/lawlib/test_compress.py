@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lawlib import compress
-from lawlib.descent import heavy_ball, sum_squared_error
+from lawlib.descent import Iterate, heavy_ball, sum_squared_error
 from lawlib.initializers import orthogonal, orthogonal_weights
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.problems import gaussian_data, low_rank_target, regression, whiten
@@ -208,7 +208,7 @@ def test_a_drawn_reduction_learns_its_target_and_refuses_to_unfold():
     small, rates = compress.init(reduction), {name: jnp.asarray(value) for name, value in RATES[0].items()}
     for _ in range(80):
         state = trained_small(reduction._replace(start=small.weights), rates | {"step_size": jnp.asarray(0.1)})
-        small = compress.Iterate(state, state)
+        small = Iterate(state, state)
     left, right = compress.factors(reduction, small.weights)
     # What the r directions beyond the target keep of the start is its scale^L.
     learned = np.abs(left @ right.T - (target.left * target.values[None]) @ target.right.T)
