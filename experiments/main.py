@@ -44,23 +44,26 @@ def _checked(spec: str, overrides: Sequence[str], *, replot: bool) -> ConfigDict
     """
     config = settings.read(spec)
     problems = settings.override(config, overrides)
-    if problems := problems + checks.collect(config, _experiment if replot else _validate):
+    if problems := problems + checks.collect(config, _is_experiment if replot else _validate):
         raise settings.ConfigError(problems)
     return config
 
 
-def _experiment(config_checks: checks.Checks) -> ModuleType | None:
-    # Imported late, with JAX behind it: --help and most bad input need neither.
-    experiment = importlib.import_module(f"experiments.{config_checks.config.experiment}")
-    if hasattr(experiment, "dynamics"):
-        return experiment
-    config_checks.require("experiment", False, "is a module of the runner, not an experiment")
-    return None
+def _is_experiment(config_checks: checks.Checks) -> None:
+    experiment = _experiment(config_checks.config)
+    config_checks.require("experiment", hasattr(experiment, "dynamics"), "is a module of the runner, not an experiment")
 
 
 def _validate(config_checks: checks.Checks) -> None:
-    if experiment := _experiment(config_checks):
+    _is_experiment(config_checks)
+    experiment = _experiment(config_checks.config)
+    if hasattr(experiment, "dynamics"):
         experiment.validate(config_checks)
+
+
+def _experiment(config: ConfigDict) -> ModuleType:
+    # Imported late, with JAX behind it: --help and most bad input need neither.
+    return importlib.import_module(f"experiments.{config.experiment}")
 
 
 if __name__ == "__main__":
