@@ -1,5 +1,6 @@
 """Runs shared by the tests of the experiments: a process takes seconds to start and longer to compile."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -15,14 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 
 class Shell:
-    """Starts ``python -m experiments.main`` in processes that share their compiled programs."""
+    """Starts ``python -m experiments.main`` in processes that share what the tests have compiled."""
 
-    def __init__(self, compiled: Path):
-        cache = {
-            "JAX_COMPILATION_CACHE_DIR": str(compiled),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
-        self.env = {**os.environ, **cache}
+    env = os.environ.copy()
 
     def start(self, *arguments, python=()):
         command = [sys.executable, *python, "-m", "experiments.main", *map(str, arguments)]
@@ -40,24 +36,37 @@ class Shell:
 
 
 @pytest.fixture(scope="session")
-def shell(tmp_path_factory):
+def common(tmp_path_factory):
+    """A folder of all workers of this session."""
     own = tmp_path_factory.getbasetemp()
-    return Shell((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "compiled")
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
-def smoke(shell, tmp_path_factory):
-    """The folder of a config's finished smoke run and what its process said, by name; each runs once."""
-    runs = {}
+def shell():
+    return Shell()
 
-    def run(name):
-        if name not in runs:
-            folder = tmp_path_factory.mktemp(name) / "run"
-            config = f"--config={ROOT / 'configs' / name}.py:smoke"
-            runs[name] = folder, shell.finish(config, f"--workdir={folder}")
-        return runs[name]
+
+@pytest.fixture(scope="session")
+def once(shell, common):
+    """The folder of a finished run and what its process said, by name; each runs once, whichever worker asks first."""
+
+    def run(name, *arguments):
+        folder, outcome = common / name / "run", common / name / "outcome.json"
+        outcome.parent.mkdir(exist_ok=True)
+        with (common / name / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not outcome.exists():
+                outcome.write_text(json.dumps(shell.finish(*arguments, f"--workdir={folder}")))
+        return folder, json.loads(outcome.read_text())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def smoke(once):
+    """The finished smoke run of a config, by its name; not to be changed."""
+    return lambda name: once(name, f"--config={ROOT / 'configs' / name}.py:smoke")
 
 
 @pytest.fixture(scope="session")
