@@ -14,7 +14,7 @@ import pytest
 from experiments import DEVICES, REDUCTIONS, SCHEDULER
 
 ROOT = Path(__file__).parents[1]
-NUM_RUNS = 4
+NUM_RUNS = 3
 TIME_LIMIT = 60.0  # seconds; a run takes about ten
 
 

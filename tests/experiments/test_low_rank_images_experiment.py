@@ -112,7 +112,7 @@ def gradient(weights, apply, data, phi="silu"):
     return jax.grad(lambda weights: jnp.sum((apply(weights, X, phi) - Y) ** 2) / 2)(weights)
 
 
-@pytest.mark.parametrize("name", ["silu_full", "silu_s_big", "silu_random"])
+@pytest.mark.parametrize("name", ["silu_full", "silu_s_big"])
 def test_a_step_descends_on_all_images_with_the_rate_of_the_cosine(name):
     config = variants("opt.num_steps=4", "opt.step_size=0.01")[name]
     data, system, step_size, watched = begun(config)

@@ -20,7 +20,7 @@ from experiments.settings import expand, knobs, load, to_plain
 from experiments.store import digest
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = {name: f"{ROOT / 'configs' / name}.py:smoke" for name in ("dln_parsimony", "dln_unwhitened")}
+CONFIGS = {name: f"{ROOT / 'configs' / name}.py:smoke" for name in ("dln_parsimony",)}
 # Two programs, two chunks each, a checkpoint after every second of 21 observations.
 SMALL = [
     f"--config={CONFIGS['dln_parsimony']}",
