@@ -8,6 +8,7 @@ over the images, a step size that falls to 0 along a cosine.
 
 The cpu profile has 10,000 images and one seed, and the paper's 1500 steps, whose length shows: after 700 of them at
 eta N = .9 the network at 30 degrees is still 8 points behind. .054 s a step on two cores, 10 minutes in all.
+Expect test accuracies of .80 up to 30 degrees (.79), .74 at 45, .73 at 60, .10 at 75, and no step from the start at 90.
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -8,6 +8,9 @@ one batch of 128 images. `once` is the paper's size for one activation and one s
 
 The cpu profile has 10,000 images and goes eta N T = 630 of the paper's 750 in fewer, larger steps, eta N = .9: a step
 of the full network takes .7 s on two cores, the whole about 10 minutes.
+
+Expect of `cpu` test accuracies of .75 (S_big), .74 (of one batch), .63 (full, which is slower) and .35 (random, whose
+loss stays where it began). 12 minutes on two cores.
 """
 
 from ml_collections import ConfigDict, config_dict
