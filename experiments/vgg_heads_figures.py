@@ -17,7 +17,7 @@ from experiments.vgg_heads_claims import form
 __all__ = ["figures"]
 
 CURVES = (("train_loss", "training loss, first images"), ("test_accuracy", "test accuracy"))
-WEIGHTS = {"edges": "VGG-16 tuned for edges", "imagenet": "VGG-16 of ImageNet"}
+WEIGHTS = {"edges": "VGG-16 tuned for edges", "imagenet": "VGG-16 of ImageNet", "unknown": "VGG-16 of unknown training"}
 CHANCE = {"train_loss": float(np.log(10)), "test_accuracy": 0.1}
 
 

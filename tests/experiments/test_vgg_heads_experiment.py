@@ -12,13 +12,13 @@ import synthetic
 import xarray as xr
 from synthetic import failing
 
-from experiments import run, vgg_heads, vgg_inputs
+from experiments import run, vgg_heads, vgg_heads_figures, vgg_inputs
 from experiments.checks import collect
 from experiments.claims import from_json
 from experiments.datasets import DATA_SETS, ImageData
 from experiments.features import CHUNK, cached_features
 from experiments.image_files import Images
-from experiments.pretrained import RGB_TORCH, Pretrained
+from experiments.pretrained import RGB_TORCH, TRAINED_ON, Pretrained
 from experiments.run import observation_times
 from experiments.settings import expand, knobs, load
 from lawlib.networks import low_rank, mlp
@@ -373,6 +373,10 @@ def test_the_paper_is_judged_with_its_own_weights_alone():
 def test_another_setting_is_not_judged(word):
     found = verdict("vgg16_rank", words=(word,))
     assert {claim.status for claim in found if claim.kind != "report"} == {"not_run"}
+
+
+def test_weights_of_every_kind_have_a_name_in_the_figures():
+    assert vgg_heads_figures.WEIGHTS.keys() == set(TRAINED_ON)
 
 
 @pytest.mark.parametrize("name", ["vgg16_cifar10", "vgg16_rank"])
