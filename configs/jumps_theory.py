@@ -133,18 +133,23 @@ def at_depth(depth: int, size: dict) -> tuple:
             "opt.num_steps": size["end_steps"],
             "sweep.opt.weight_decay": tuple(round(times * last, 7) for times in (0.5, 0.9, 0.99, 1.01, 1.1)),
         },
-        {
-            "name": f"region_L{depth}",
-            "study": "region",
-            "net.depth": depth,
-            "net.width": 4,
-            "num_seeds": 1,
-            "opt.num_steps": size["points"],
-            "observe.num_times": size["points"] + 1,
-            "observe.spacing": "even",
-            "sweep.region.norm_times": (0.4, 1.0),
-        },
+        region(depth, size["points"]),
     )
+
+
+def region(depth: int, points: int) -> dict:
+    """Points of the closed set B_r, one an observation."""
+    return {
+        "name": f"region_L{depth}",
+        "study": "region",
+        "net.depth": depth,
+        "net.width": 4,
+        "num_seeds": 1,
+        "opt.num_steps": points,
+        "observe.num_times": points + 1,
+        "observe.spacing": "even",
+        "sweep.region.norm_times": (0.4, 1.0),
+    }
 
 
 def alone(size: dict) -> tuple:
