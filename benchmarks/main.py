@@ -15,6 +15,7 @@ from benchmarks import (
     low_rank,
     memory,
     overhead,
+    paper_sizes,
     samples,
     scale,
     spectra,
@@ -25,7 +26,20 @@ from experiments.run import prepare
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
     module.__name__.split(".")[-1]: module
-    for module in (overhead, figure_3, memory, equivalent, completion, scale, spectra, jumps, flows, samples, low_rank)
+    for module in (
+        overhead,
+        figure_3,
+        memory,
+        equivalent,
+        completion,
+        scale,
+        spectra,
+        jumps,
+        flows,
+        samples,
+        low_rank,
+        paper_sizes,
+    )
 }
 
 
