@@ -116,9 +116,13 @@ def length_without_docstring(function):
     return function.end_lineno - function.lineno + 1 - docstring
 
 
-def size_faults(source):
+def file_faults(source):
     num_lines = len(source.splitlines())
-    faults = [f"{num_lines} lines, at most {MAX_FILE_LINES}"] if num_lines > MAX_FILE_LINES else []
+    return [f"{num_lines} lines, at most {MAX_FILE_LINES}"] if num_lines > MAX_FILE_LINES else []
+
+
+def size_faults(source):
+    faults = file_faults(source)
     for function in functions(source):
         length = length_without_docstring(function)
         if length > MAX_FUNCTION_LINES:
@@ -151,6 +155,11 @@ def test_every_module_of_lawlib_has_its_place():
 @pytest.mark.parametrize("path", sources("lawlib", "experiments"), ids=relative)
 def test_files_and_functions_stay_small(path):
     assert not size_faults(path.read_text())
+
+
+@pytest.mark.parametrize("path", sources("tests"), ids=relative)
+def test_files_of_tests_stay_small(path):
+    assert not file_faults(path.read_text())
 
 
 @pytest.mark.parametrize("path", sources("lawlib"), ids=relative)

@@ -1,5 +1,6 @@
 """Results as a run would write them, of observations that a test makes up: what the claims are tried on."""
 
+import importlib
 from pathlib import Path
 
 import xarray as xr
@@ -11,9 +12,15 @@ from experiments.settings import expand, load
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def config_of(name, *words, profile="cpu"):
-    """A config with three seeds and overrides."""
-    return load(f"{CONFIGS / name}.py:{profile}", [f"--config.{word}" for word in ("num_seeds=3", *words)])
+def config_of(name, *words, profile="cpu", **fields):
+    """A config with ``fields`` set to other values, then overridden by ``words``, FIELD=VALUE each."""
+    given = [f"{field}={value}" for field, value in fields.items()]
+    return load(f"{CONFIGS / name}.py:{profile}", [f"--config.{word}" for word in (*given, *words)])
+
+
+def experiment_of(config):
+    """The module of the experiment that a config names."""
+    return importlib.import_module(f"experiments.{config.experiment}")
 
 
 def results_of(lawful, variables, config, change=lambda name, seen: None):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import synthetic
-from synthetic import config_of, failing
+from synthetic import failing
 
 from experiments import collapse
 from experiments.checks import collect
@@ -19,6 +19,8 @@ from lawlib.sweep import grid
 from lawlib.theory.collapse import largest_scale
 
 NAMES = sorted(path.stem for path in synthetic.CONFIGS.glob("collapse_*.py"))
+
+config_of = ft.partial(synthetic.config_of, num_seeds=3)
 
 
 # Rules ----------------------------------------------------------------------------------------------------

@@ -2,13 +2,13 @@
 
 import functools as ft
 import json
-from pathlib import Path
 
 import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import synthetic
 import xarray as xr
 from ml_collections import ConfigDict
 from scipy.linalg import subspace_angles
@@ -18,15 +18,12 @@ from experiments.checks import collect
 from experiments.completion_figures import final_recovery, operations_per_step, steps_to_tolerance
 from experiments.results import assemble, groups
 from experiments.run import observation_times
-from experiments.settings import expand, knobs, load, to_plain
+from experiments.settings import expand, knobs, to_plain
 from lawlib.dynamics import simulate
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = ("completion_depth_width", "completion_compressed", "completion_gamma")
 
-
-def config_of(name, *words, profile="smoke"):
-    return load(f"{CONFIGS / name}.py:{profile}", [f"--config.{word}" for word in words])
+config_of = ft.partial(synthetic.config_of, profile="smoke")
 
 
 # Rules ----------------------------------------------------------------------------------------------------

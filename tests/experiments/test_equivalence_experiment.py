@@ -1,21 +1,18 @@
 """The experiment of the small equivalent network: its rules, its verdict on made-up results, one run to the end."""
 
+import functools as ft
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+import synthetic
 import xarray as xr
 
 from experiments import equivalence
 from experiments.checks import collect
-from experiments.settings import expand, load, to_plain
+from experiments.settings import expand, to_plain
 
-CONFIG = Path(__file__).parents[2] / "configs" / "dln_factorization.py"
-
-
-def config_of(*words):
-    return load(f"{CONFIG}:smoke", [f"--config.{word}" for word in words])
+config_of = ft.partial(synthetic.config_of, "dln_factorization", profile="smoke")
 
 
 def test_a_smoke_run_holds_every_claim_and_draws_every_figure(smoke):

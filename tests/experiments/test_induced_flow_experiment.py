@@ -1,14 +1,18 @@
 """The experiments of the induced flow and its landscape: their rules, and their verdicts on runs and on broken runs."""
 
+import functools as ft
 import json
 
 import numpy as np
 import pytest
+import synthetic
 import xarray as xr
-from synthetic import config_of, failing, results_of
+from synthetic import failing, results_of
 
 from experiments import flow_landscape, induced_flow
 from experiments.checks import collect
+
+config_of = ft.partial(synthetic.config_of, num_seeds=3)
 
 RULES = {
     "depth": ("induced_flow", {"sweep.net.depth": (1.0,)}, "sweep.net.depth = 1.0: must be a finite number >= 2.0"),

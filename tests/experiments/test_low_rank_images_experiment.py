@@ -15,7 +15,7 @@ from experiments.checks import collect
 from experiments.datasets import DATA_SETS, ImageData
 from experiments.image_files import Images
 from experiments.run import observation_times, sources_of
-from experiments.settings import expand, knobs, load
+from experiments.settings import expand, knobs
 from experiments.store import Refused
 from lawlib.networks import low_rank, mlp
 from lawlib.sweep import grid
@@ -42,9 +42,7 @@ def tiny_images(monkeypatch):
 
 
 def config_of(*words, profile="smoke", name="fashion_mnist_low_rank"):
-    fields = [f"{name}={value}" for name, value in TINY.items()] if profile == "smoke" else []
-    path = synthetic.CONFIGS / name
-    return load(f"{path}.py:{profile}", [f"--config.{word}" for word in (*fields, *words)])
+    return synthetic.config_of(name, *words, profile=profile, **(TINY if profile == "smoke" else {}))
 
 
 def variants(*words):

@@ -2,7 +2,6 @@
 
 import functools as ft
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,19 +14,15 @@ from experiments.checks import collect
 from experiments.rank_landscape_claims import constants_of
 from experiments.rank_landscape_figures import known_minima, minimum
 from experiments.run import observation_times
-from experiments.settings import expand, knobs, load
+from experiments.settings import expand, knobs
 from lawlib.sweep import grid
 
-CONFIG = Path(__file__).parents[2] / "configs" / "jumps_theory.py"
+config_of = ft.partial(synthetic.config_of, "jumps_theory")
 
 
 @ft.cache
 def expanded(profile="cpu"):
-    return dict(expand(config_of(profile)))
-
-
-def config_of(profile="cpu", *words):
-    return load(f"{CONFIG}:{profile}", [f"--config.{word}" for word in words])
+    return dict(expand(config_of(profile=profile)))
 
 
 # Rules ----------------------------------------------------------------------------------------------------
@@ -45,13 +40,13 @@ RULES = {
 
 @pytest.mark.parametrize(("fields", "line"), RULES.values(), ids=RULES)
 def test_every_rule_has_its_line(fields, line):
-    (found,) = collect(config_of("smoke", f"variants=({fields!r},)"), rank_landscape.validate)
+    (found,) = collect(config_of(f"variants=({fields!r},)", profile="smoke"), rank_landscape.validate)
     assert found.startswith(line)
 
 
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
 def test_our_own_config_passes(profile):
-    assert collect(config_of(profile), rank_landscape.validate) == []
+    assert collect(config_of(profile=profile), rank_landscape.validate) == []
 
 
 # Dynamics -------------------------------------------------------------------------------------------------
@@ -59,7 +54,7 @@ def test_our_own_config_passes(profile):
 
 def small(study, **fields):
     fields = {"study": study, "net.width": 4} | {name.replace("__", "."): value for name, value in fields.items()}
-    ((_, config),) = expand(config_of("smoke", f"variants=({fields!r},)"))
+    ((_, config),) = expand(config_of(f"variants=({fields!r},)", profile="smoke"))
     return config, rank_landscape.dynamics(config)
 
 
@@ -131,7 +126,7 @@ def made_up(change=lambda name, seen: None, prefixes=("",)):
     """Results of the variants whose names begin so, with few seeds and points."""
     chosen = tuple(v.to_dict() if hasattr(v, "to_dict") else dict(v) for v in config_of().variants)
     chosen = tuple(v | SMALL.get(v["study"], {}) for v in chosen if v["name"].startswith(tuple(prefixes)))
-    config = config_of("cpu", f"variants={chosen!r}")
+    config = config_of(f"variants={chosen!r}")
     return synthetic.results_of(lawful, rank_landscape.VARIABLES, config, change)
 
 

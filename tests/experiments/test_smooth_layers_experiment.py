@@ -9,7 +9,7 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import synthetic
-from synthetic import config_of, failing
+from synthetic import failing
 
 from experiments import smooth_layers
 from experiments.run import observation_times
@@ -19,6 +19,8 @@ from lawlib.activations import ACTIVATIONS
 from lawlib.sweep import grid
 
 NAMES = ("mlp_theorem", "mlp_gradient_decay", "mlp_gradient_tail")
+
+config_of = ft.partial(synthetic.config_of, num_seeds=3)
 
 
 # Networks -------------------------------------------------------------------------------------------------

@@ -1,13 +1,17 @@
 """The rules of the configs of two-layer smooth MLPs."""
 
+import functools as ft
+
 import pytest
-from synthetic import config_of
+import synthetic
 
 from experiments import smooth_layers
 from experiments.checks import collect
 from experiments.run import observation_times
 
 NAMES = ("mlp_theorem", "mlp_gradient_decay", "mlp_gradient_tail")
+
+config_of = ft.partial(synthetic.config_of, num_seeds=3)
 
 RULES = {
     "precision": ({"precision": "float32"}, "precision = 'float32': must be one of 'float64'"),

@@ -11,7 +11,7 @@ import optax.contrib
 import pytest
 import scipy.linalg
 import synthetic
-from synthetic import config_of, failing
+from synthetic import failing
 
 from experiments import smooth_networks
 from experiments.checks import collect
@@ -23,6 +23,8 @@ from lawlib.networks.mlp import apply
 from lawlib.sweep import grid
 
 NAMES = ("mlp_spectra", "mlp_deep", "mlp_optimizers")
+
+config_of = ft.partial(synthetic.config_of, num_seeds=3)
 
 
 # Rules ----------------------------------------------------------------------------------------------------

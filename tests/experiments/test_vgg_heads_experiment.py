@@ -20,7 +20,7 @@ from experiments.features import CHUNK, cached_features
 from experiments.image_files import Images
 from experiments.pretrained import RGB_TORCH, TRAINED_ON, Pretrained
 from experiments.run import observation_times
-from experiments.settings import expand, knobs, load
+from experiments.settings import expand, knobs
 from lawlib.networks import low_rank, mlp
 from lawlib.networks.vgg import CONFIGURATION_D, VGGFeatures, kernel_shapes
 from lawlib.sweep import grid
@@ -73,8 +73,7 @@ def tiny(monkeypatch, tmp_path):
 
 
 def config_of(*words, name="vgg16_cifar10", profile="smoke"):
-    fields = [f"{field}={value}" for field, value in TINY.items()] if profile == "smoke" else []
-    return load(f"{synthetic.CONFIGS / name}.py:{profile}", [f"--config.{word}" for word in (*fields, *words)])
+    return synthetic.config_of(name, *words, profile=profile, **(TINY if profile == "smoke" else {}))
 
 
 def variant(name, *words):
