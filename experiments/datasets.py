@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from experiments.image_files import Images, Reader, cifar_readers, idx_files
 from experiments.prepared import read_prepared, write_prepared
@@ -105,6 +104,8 @@ def digits(dtype: np.dtype) -> Labelled:
 
     Three pixels are empty in every image, so the inputs have rank 61.
     """
+    from sklearn.datasets import load_digits  # a second and more, which a run without digits need not wait for
+
     pixels, classes = load_digits(return_X_y=True)
     return Labelled((np.asarray(pixels).T / 16).astype(dtype), np.eye(10, dtype=dtype)[:, np.asarray(classes)])
 
