@@ -15,6 +15,7 @@ LEVELS = (
     {"types"},
     {
         "activations",
+        "convolution",
         "curvature",
         "entries",
         "flows",

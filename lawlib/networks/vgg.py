@@ -12,6 +12,7 @@ import numpy as np
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
+from lawlib.convolution import same_convolution
 from lawlib.types import Array, Float
 
 __all__ = ["CONFIGURATION_D", "VGG16", "VGGFeatures", "adaptive_average_pool", "flat_averages", "kernel_shapes"]
@@ -55,7 +56,14 @@ class VGGFeatures(nn.Module):
         for block, outputs in enumerate(self.channels[: self.blocks], start=1):
             for layer, width in enumerate(outputs, start=1):
                 name = f"block{block}_conv{layer}"
-                conv = nn.Conv(width, (3, 3), kernel_init=self.kernel_init, param_dtype=self.param_dtype, name=name)
+                conv = nn.Conv(
+                    width,
+                    (3, 3),
+                    kernel_init=self.kernel_init,
+                    param_dtype=self.param_dtype,
+                    conv_general_dilated=_convolution,
+                    name=name,
+                )
                 x = nn.relu(conv(x))
             x = nn.max_pool(x, (2, 2), strides=(2, 2))
         return x
@@ -68,6 +76,12 @@ class VGGFeatures(nn.Module):
         if min(images.shape[1:3]) < size:
             msg = f"{self.blocks} blocks need images of {size} x {size} pixels or more, got {images.shape[1:3]}"
             raise ValueError(msg)
+
+
+def _convolution(images: Array, kernel: Array, *_: object, **fields: object) -> Array:
+    """As ``nn.Conv`` calls it; of what else it hands over, all is as this convolution has it."""
+    del fields
+    return same_convolution(images, kernel)
 
 
 class VGG16(nn.Module):
