@@ -124,8 +124,8 @@ def _batch_of(heads: Sequence[Group]) -> str:
 
 
 def _about(group: Group) -> str:
-    data = group.config.data
+    data, seeds = group.config.data, group.data.sizes["seed"]
     return (
-        f"{WEIGHTS[data.pretrained]}, block {data.block} averaged to {data.pool} x {data.pool}, "
-        f"CIFAR-10 at {data.size} x {data.size}, {data.num_train} training images, {group.data.sizes['seed']} seeds"
+        f"{WEIGHTS[data.pretrained]}, block {data.block} averaged to {data.pool} x {data.pool}\n"
+        f"CIFAR-10 at {data.size} x {data.size}, {data.num_train} training images, {seeds} seed{'s' * (seeds > 1)}"
     )
