@@ -6,8 +6,8 @@ The head 4608-4096-4096-10 on the convolutions' last maps, averaged to 3 x 3: SG
 batches of 128, a rate of 5e-3 that falls as a cosine, r = 2K = 20, S_big from the gradient of one batch of 128 images,
 of a thousand and of all. A step of this config is an epoch. `cpu` trains the head alone on what the frozen convolutions
 make of 10,000 images at 96 x 96, and shows in 240 steps at 64 x 64 that the whole network can be trained; `paper` has
-50,000 images at 224 x 224, 250 epochs and both regimes, and asks for ImageNet weights and a GPU with 24 GiB or more:
-ten hours at 30 TFLOP/s for a seed of the whole network, minutes for one of the head alone (benchmarks/paper_sizes.py).
+50,000 images at 224 x 224, 250 epochs and both regimes, and asks for ImageNet weights and a GPU: some 20 GiB and, at 30
+TFLOP/s, eleven hours for a seed of the whole network (benchmarks/paper_sizes.py: estimated, not run).
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -83,7 +83,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         for name in size["activations"]
         for form, fields in forms.items()
     }
-    small = {"cpu": SMALL, "smoke": {}, "paper": {"data.eval_batch": 16}}[profile]
+    small = {"cpu": SMALL, "smoke": {}, "paper": {"data.eval_batch": 16, "run.batch": 1}}[profile]
     whole = {f"{name}_whole": heads[name] | {"opt.trains": "all"} | small for name in size["whole"]}
     return config_dict.create(
         experiment="vgg_heads",

@@ -1,9 +1,9 @@
-"""A convolution whose derivatives stay fast inside loops on a CPU.
+"""A convolution whose gradients stay fast inside loops on a CPU.
 
 XLA's CPU library takes convolutions in one form: batch first, channels last, kernels (h, w, in, out). Outside of loops
 its compiler brings others into it; inside, and the body of ``lax.scan`` is one, it leaves them as they are
 (https://github.com/jax-ml/jax/issues/12868), and they run ten times as long. The derivatives that JAX knows have other
-forms. These are written so that their transposes, which are what a gradient runs, have the form that is fast.
+forms. Those here are written so that their transposes, which are what a gradient runs, have the form that is fast.
 """
 
 import jax
@@ -23,7 +23,9 @@ def same_convolution(images: Float[Array, "N H W C"], kernel: Float[Array, "h w 
 
         out[n, i, j, o] = sum_{a, b, c} images[n, i + a - (h-1)//2, j + b - (w-1)//2, c] kernel[a, b, c, o]
 
-    Derivatives of every order, forward and backward. On other devices than a CPU it is JAX's own convolution.
+    It has derivatives of every order, forward and backward; the first, backward, is the one that is made fast.
+    Tangents, and what is differentiated through them, are slower in a loop on a CPU than those of
+    ``lax.conv_general_dilated``. Other devices run JAX's own convolutions.
     """
     return _plain(images, kernel)
 

@@ -78,9 +78,13 @@ class VGGFeatures(nn.Module):
             raise ValueError(msg)
 
 
-def _convolution(images: Array, kernel: Array, *_: object, **fields: object) -> Array:
-    """As ``nn.Conv`` calls it; of what else it hands over, all is as this convolution has it."""
-    del fields
+def _convolution(
+    images: Array, kernel: Array, strides: Sequence[int], padding: object, *, feature_group_count: int, **_: object
+) -> Array:
+    """As ``nn.Conv`` calls it, of which this network asks the simplest."""
+    if any(step != 1 for step in strides) or padding != "SAME" or feature_group_count != 1:
+        msg = f"need steps of one, SAME padding and one group, got {strides}, {padding} and {feature_group_count}"
+        raise ValueError(msg)
     return same_convolution(images, kernel)
 
 

@@ -64,14 +64,14 @@ def test_gradients_are_adjoints(images, kernel, dtype, tol):
 
 
 def test_members_are_convolved_each_with_its_own(dtype, tol):
-    pairs = [drawn(dtype, (2, 4 + 0 * i, 5, 2), (3, 3, 2)) for i in range(2)]
-    x, k = (jnp.stack([(i + 1) * pair[part] for i, pair in enumerate(pairs)]) for part in (0, 1))
+    rng = np.random.default_rng(0)
+    x, k = (jnp.asarray(rng.standard_normal(shape), dtype) for shape in ((2, 2, 4, 5, 2), (2, 3, 3, 2, 2)))
 
     def gradient(x, k):
         return jax.grad(lambda k: jnp.sum(jnp.square(same_convolution(x, k))))(k)
 
     alone = jnp.stack([gradient(*member) for member in zip(x, k, strict=True)])
-    np.testing.assert_allclose(jax.vmap(gradient)(x, k), alone, rtol=tol(x, 1000))
+    np.testing.assert_allclose(jax.vmap(gradient)(x, k), alone, atol=tol(x) * float(jnp.abs(alone).max()))
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the form that is fast is that of the CPU's library")
