@@ -8,6 +8,7 @@ import jax
 
 from benchmarks import (
     completion,
+    convolution,
     equivalent,
     figure_3,
     flows,
@@ -39,6 +40,7 @@ BENCHMARKS = {
         samples,
         low_rank,
         paper_sizes,
+        convolution,
     )
 }
 
