@@ -1,6 +1,6 @@
 """Gradients of convolutions inside a loop, float32: ``same_convolution`` beside JAX's own, and beside no loop.
 
-The first three blocks of VGG-16 on a batch of four images, 32 x 32; one step is the gradient in all kernels, taken alone
+The first three blocks of VGG-16 on a batch of four images, 32 x 32; a step is the gradient in all kernels, taken alone
 or four times in ``lax.scan``. Each pair runs in turn in one process; "over" is the median over the turns.
 """
 
