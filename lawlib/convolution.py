@@ -2,8 +2,9 @@
 
 XLA's CPU library takes convolutions in one form: batch first, channels last, kernels (h, w, in, out). Outside of loops
 its compiler brings others into it; inside, and the body of ``lax.scan`` is one, it leaves them as they are
-(https://github.com/jax-ml/jax/issues/12868), and they run ten times as long. The derivatives that JAX knows have other
-forms. Those here are written so that their transposes, which are what a gradient runs, have the form that is fast.
+(https://github.com/jax-ml/jax/issues/12868), and they run more than ten times as long. The derivatives that JAX knows
+have other forms. Those here are written so that their transposes, which are what a gradient runs, have the form that is
+fast.
 """
 
 import jax

@@ -33,6 +33,11 @@ def results_of(lawful, variables, config, change=lambda name, seen: None):
     return xr.DataTree.from_dict(tree)
 
 
+def kinds(claims):
+    """How many claims are laws, printed statements and reports."""
+    return tuple(sum(claim.kind == kind for claim in claims) for kind in ("law", "printed", "report"))
+
+
 def failing(claims):
     """The statements that fail."""
     return [claim.statement for claim in claims if claim.status == "fails"]

@@ -182,7 +182,7 @@ COUNTS = {"mlp_theorem": (27, 1, 21), "mlp_gradient_decay": (18, 3, 12), "mlp_gr
 def test_the_lawful_pass_all(name):
     claims = verdict(name)
     assert [(claim.statement, claim.measured) for claim in claims if claim.status != "holds"] == []
-    assert tuple(sum(claim.kind == kind for claim in claims) for kind in ("law", "printed", "report")) == COUNTS[name]
+    assert synthetic.kinds(claims) == COUNTS[name]
 
 
 def scaled(variant, field, factor, place=(), member=-1):
