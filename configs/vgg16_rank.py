@@ -3,8 +3,7 @@
     python -m experiments.main --config=configs/vgg16_rank.py[:smoke|cpu|paper]
 
 The head alone, as in vgg16_cifar10, with r = 2K, 4K, 8K, 16K: the first 2K columns of V~ are S_big, the others lie in
-its complement. S_big from the gradient of one batch of 128 images, as in the paper, and of all. The full head is run
-in one seed, which is the first of the others too.
+its complement. S_big from the gradient of one batch of 128 images, as in the paper, and of all.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -47,7 +46,7 @@ SIZE = {"width": 4096, "batch": 128, "ranks": (2 * K, 4 * K, 8 * K, 16 * K), "ac
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = SIZE | PROFILES[profile]
     images = {"all": 0, "batch": size["batch"]}
-    full = [{"name": f"{name}_full", "net.activation": name, "num_seeds": 1} for name in size["activations"]]
+    full = [{"name": f"{name}_full", "net.activation": name} for name in size["activations"]]
     s_big = [
         {
             "name": f"{name}_{source}_r{r}",

@@ -1,21 +1,23 @@
 """Real data as plain arrays; reading them is the only I/O that an experiment needs.
 
-Fashion-MNIST and CIFAR-10 come from the first of these that is there: a prepared tensorflow-datasets copy; the
-published files in a folder, which are then prepared; a download by tensorflow-datasets, where TensorFlow is installed.
+Fashion-MNIST and CIFAR-10 come from the first of these that is there: a copy of ours, as tensorflow-datasets keeps it;
+the published files in a folder, of which that copy is then prepared; a copy of tensorflow-datasets' own; a download by
+it, where TensorFlow is installed.
 """
 
 import functools as ft
 import hashlib
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.image_files import Images, Reader, cifar_readers, idx_files
-from experiments.prepared import read_prepared, write_prepared
+from experiments.cifar_files import cifar_readers
+from experiments.image_files import Images, Reader, at_hand, check_md5, idx_images, in_bytes
+from experiments.prepared import ORIGIN, SPLITS, read_prepared, read_stock, write_prepared
 from experiments.store import Refused
 
 __all__ = ["DATA_SETS", "ImageData", "Labelled", "digits", "flattened", "image_data"]
@@ -39,26 +41,30 @@ class ImageData(NamedTuple):
 class DataSet(NamedTuple):
     """What is known of a data set before it is read.
 
-    ``hashes`` are SHA-256 of the published images and labels (train, test), where they are known; ``wanted`` lists
-    what the folder may hold, for the reader of an error.
+    ``hashes`` are SHA-256 of the published images and labels (train, test), where they are known, and ``any_order``
+    those of the same images in whatever order; ``wanted`` lists what the folder may hold, for the reader of an error;
+    ``stock`` is the name that tensorflow-datasets has for it.
     """
 
     shape: tuple[int, int, int]
     sizes: tuple[int, int]
     num_classes: int
     hashes: tuple[str, str] | None
+    any_order: tuple[str, str] | None
     readers: tuple[Reader, ...]
     wanted: tuple[str, ...]
     folders: tuple[str, ...]
     stock: str
 
 
+UNVERIFIED = "in the published layout, its contents not verified"
 FASHION_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 
 
-def _fashion_files(zipped: str) -> Reader:
-    files = tuple(f"{name}{zipped}" for name in FASHION_FILES)
-    return Reader(f"idx files{zipped}", files, lambda f: (idx_files(f, "train"), idx_files(f, "t10k")), published=True)
+def _idx_reader(names: Sequence[str]) -> Reader:
+    """Images and labels of the training part, then of the other, each file gzipped or not."""
+    files = tuple((f"{name}.gz", name) for name in names)
+    return Reader("idx files", files, lambda paths: (idx_images(*paths[:2]), idx_images(*paths[2:])))
 
 
 DATA_SETS = {
@@ -70,7 +76,11 @@ DATA_SETS = {
             "16d82e2b505296aa2b78bd5ea0992634f30419a4c97def7c907d154a35ac6157",
             "9f1ec356a747bfe4ebab3cfb722d3694c9ca737e2570f6f90cf31d7b6fd689d4",
         ),
-        readers=(_fashion_files(".gz"), _fashion_files("")),
+        any_order=(
+            "fb88a2f5c1b590c907f860b47803d006e4fa7b276cdb551799af9d443accdff7",
+            "0b381379398a0943a88bf3864ff3f5177903dcf178030b4b74c495294b38fa7c",
+        ),
+        readers=(_idx_reader(FASHION_FILES),),
         wanted=(
             "train-images-idx3-ubyte.gz (26,421,880 bytes as published, 47,040,016 unzipped)",
             "train-labels-idx1-ubyte.gz (29,515; 60,008)",
@@ -86,6 +96,7 @@ DATA_SETS = {
         sizes=(50_000, 10_000),
         num_classes=10,
         hashes=None,
+        any_order=None,
         readers=cifar_readers(),
         wanted=(
             "cifar-10-binary.tar.gz (170,052,171 bytes, MD5 c32a1d4ab5d03f1284b67883e8d87530)",
@@ -135,14 +146,18 @@ def image_data(name: str, folder: str = "", data_dir: str = "") -> ImageData:
     prepared = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
     # A folder that is named stands before any copy made earlier, of whatever was named then.
     if not folder and (found := read_prepared(_our_name(name), prepared)):
-        (train, test), notes = found
-        return _verified(name, ImageData(train, test, notes["origin"]), str(prepared), notes)
+        images, notes = found
+        known = wanted.hashes or tuple(notes[split] for split in SPLITS)
+        return _verified(name, images, notes[ORIGIN], str(prepared), known)
     for place in _folders(wanted, folder):
         for reader in wanted.readers:
-            if all((place / file).exists() for file in reader.files):
-                return _prepare(name, place, reader, prepared)
-    if not folder and importlib.util.find_spec("tensorflow"):
-        return _downloaded(name, prepared)
+            paths = [path for path in at_hand(reader, place) if path]
+            if len(paths) == len(reader.files):
+                return _prepare(name, reader, paths, prepared)
+    if not folder and (images := read_stock(wanted.stock, prepared) or _downloaded(name, prepared)):
+        known = "as published but for their order" if wanted.any_order else UNVERIFIED
+        origin = f"{name} of tensorflow-datasets, {known}"
+        return _verified(name, images, origin, str(prepared), wanted.any_order, _unordered)
     raise Refused(_missing(name, wanted, folder, prepared))
 
 
@@ -155,43 +170,61 @@ def _folders(wanted: DataSet, folder: str) -> list[Path]:
     return [Path(place).expanduser() for place in ((given,) if folder else (given, *wanted.folders)) if place]
 
 
-def _prepare(name: str, place: Path, reader: Reader, prepared: Path) -> ImageData:
+def _prepare(name: str, reader: Reader, paths: Sequence[Path], prepared: Path) -> ImageData:
     """Read the published files, verify them, and leave a copy."""
-    train, test = reader.read(place)
-    unverified = "in the published layout, its contents not verified"
-    published = "as published" if DATA_SETS[name].hashes else unverified
-    kind = published if reader.published else "not the published pixels"
-    origin = f"{name} from {reader.name}, {kind}"
-    data = _verified(name, ImageData(train, test, origin), str(place), {})
-    notes = {"origin": origin, "train": _digest(train), "test": _digest(test)}
-    if read_prepared(_our_name(name), prepared) is None:
-        write_prepared(_our_name(name), prepared, {"train": train, "test": test}, notes)
+    hashes = DATA_SETS[name].hashes if reader.published else None
+    is_known = check_md5(reader, paths) or bool(hashes)
+    kind = "not the published pixels" if not reader.published else "as published" if is_known else UNVERIFIED
+    images, origin = reader.read(paths), f"{name} from {reader.name}, {kind}"
+    data = _verified(name, images, origin, str(paths[0].parent), hashes)
+    notes = {ORIGIN: origin} | dict(zip(SPLITS, map(_digest, images), strict=True))
+    write_prepared(_our_name(name), prepared, dict(zip(SPLITS, images, strict=True)), notes)
     return data
 
 
-def _downloaded(name: str, prepared: Path) -> ImageData:
+def _downloaded(name: str, prepared: Path) -> tuple[Images, Images] | None:
+    """What tensorflow-datasets downloads; None where there is no TensorFlow, which its own builders need."""
+    if not importlib.util.find_spec("tensorflow"):
+        return None
     import tensorflow_datasets as tfds
 
-    loaded: Any = tfds.load(DATA_SETS[name].stock, data_dir=prepared, split=["train", "test"], batch_size=-1)
-    train, test = (Images(np.asarray(x["image"]), np.asarray(x["label"]).astype(np.uint8)) for x in loaded)
-    data = ImageData(train, test, f"{name} downloaded by tensorflow-datasets, as published")
-    return _verified(name, data, str(prepared), {})
+    try:
+        loaded: Any = tfds.load(DATA_SETS[name].stock, data_dir=prepared, split=list(SPLITS), batch_size=-1)
+        train, test = (in_bytes(np.asarray(x["image"]), np.asarray(x["label"])) for x in loaded)
+    except Exception as error:  # whatever a network, a disk or a builder has to say
+        problem = f"tensorflow-datasets cannot download {name} ({str(error).strip() or type(error).__name__})"
+        raise Refused([problem.splitlines()[0], *_missing(name, DATA_SETS[name], "", prepared)]) from error
+    return train, test
 
 
-def _verified(name: str, data: ImageData, where: str, notes: Mapping[str, str]) -> ImageData:
-    """The data, if shapes, labels and contents are what they must be."""
+def _digest(part: Images) -> str:
+    return hashlib.sha256(part.images.tobytes() + part.labels.tobytes()).hexdigest()
+
+
+def _unordered(part: Images) -> str:
+    """Of the images with their labels in whatever order: tensorflow-datasets' own copies are shuffled."""
+    each = (image.tobytes() + label.tobytes() for image, label in zip(*part, strict=True))
+    return hashlib.sha256(b"".join(sorted(hashlib.sha256(one).digest() for one in each))).hexdigest()
+
+
+def _verified(
+    name: str,
+    images: tuple[Images, Images],
+    origin: str,
+    where: str,
+    known: Sequence[str] | None,
+    digest: Callable[[Images], str] = _digest,
+) -> ImageData:
+    """The data, if shapes, labels and, where they are ``known``, contents are what they must be."""
     wanted, problems = DATA_SETS[name], []
-    known = dict(zip(("train", "test"), wanted.hashes or (), strict=False))
-    if "not the published" in data.origin or not known:
-        known = {split: notes[split] for split in ("train", "test") if split in notes}
-    for split, part, size in zip(("train", "test"), (data.train, data.test), wanted.sizes, strict=True):
+    for split, part, size, published in zip(SPLITS, images, wanted.sizes, known or ("", ""), strict=True):
         own = _shape_problems(part, (size, *wanted.shape), wanted.num_classes)
-        if not own and split in known and _digest(part) != known[split]:
-            own = [f"contents have SHA-256 {_digest(part)}, not {known[split]}"]
+        if not own and published and digest(part) != published:
+            own = [f"contents have SHA-256 {digest(part)}, not {published}"]
         problems += [f"{where}: {name}, {split}: {problem}" for problem in own]
     if problems:
         raise Refused(problems)
-    return data
+    return ImageData(*images, origin)
 
 
 def _shape_problems(part: Images, shape: tuple[int, ...], num_classes: int) -> list[str]:
@@ -207,21 +240,17 @@ def _shape_problems(part: Images, shape: tuple[int, ...], num_classes: int) -> l
     return problems
 
 
-def _digest(part: Images) -> str:
-    return hashlib.sha256(part.images.tobytes() + part.labels.tobytes()).hexdigest()
-
-
 def _missing(name: str, wanted: DataSet, folder: str, prepared: Path) -> list[str]:
-    looked = [str(place) for place in _folders(wanted, folder)] or ["no folder (set LAWLIB_DATA, or data.folder)"]
-    begun = [
-        f"{place}: has {', '.join(there)}, lacks {', '.join(lacking)}"
-        for place in _folders(wanted, folder)
-        for reader in wanted.readers
-        if (there := [file for file in reader.files if (place / file).exists()])
-        and (lacking := [file for file in reader.files if file not in there])
-    ]
+    folders = _folders(wanted, folder)
+    looked = ", ".join(map(str, folders)) or "no folder (set LAWLIB_DATA, or data.folder)"
+    begun = [line for place in folders for reader in wanted.readers for line in _begun(reader, place)]
     files = "; ".join(wanted.wanted)
-    return [
-        *begun,
-        f"{name} is not at hand: looked for a copy in {prepared} and for files in {', '.join(looked)}: {files}",
-    ]
+    return [*begun, f"{name} is not at hand: looked for a copy in {prepared} and for files in {looked}: {files}"]
+
+
+def _begun(reader: Reader, place: Path) -> list[str]:
+    """What is missing of files of which some are there."""
+    paths = at_hand(reader, place)
+    there = [path.name for path in paths if path]
+    lacking = [" or ".join(names) for names, path in zip(reader.files, paths, strict=True) if path is None]
+    return [f"{place}: has {', '.join(there)}, lacks {', '.join(lacking)}"] if there and lacking else []

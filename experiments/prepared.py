@@ -1,50 +1,98 @@
 """Images as tensorflow-datasets keeps them: prepared once in array_record files, read without TensorFlow."""
 
+import json
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.image_files import Images
+from experiments.image_files import Images, in_bytes
 from experiments.store import Refused
 
-__all__ = ["read_prepared", "write_prepared"]
+__all__ = ["ORIGIN", "SPLITS", "read_prepared", "read_stock", "write_prepared"]
 
 VERSION = "1.0.0"
+SPLITS = ("train", "test")
+# What is noted with a copy of ours: in words where it is from, and under the names of its splits their digests.
+ORIGIN = "origin"
 
 
 def read_prepared(name: str, data_dir: Path) -> tuple[tuple[Images, Images], Mapping[str, str]] | None:
-    """(train, test) and the notes left with them, or None where ``data_dir`` holds no prepared copy of this name.
+    """(train, test) and the notes left with them, or None where ``data_dir`` holds no copy of ours of this name.
+
+    Raises:
+        Refused: the copy is damaged, or prepared by half.
+    """
+    folder = data_dir / name / VERSION
+    if not folder.exists():
+        return None
+    if not (folder / "dataset_info.json").exists():
+        raise _unusable(folder, "it is prepared by half, without a dataset_info.json")
+    images, notes = _read(folder)
+    if missing := [note for note in (ORIGIN, *SPLITS) if note not in notes]:
+        raise _unusable(folder, f"it is prepared by half, without notes of its {', '.join(missing)}")
+    return images, notes
+
+
+def read_stock(name: str, data_dir: Path) -> tuple[Images, Images] | None:
+    """(train, test) of the newest copy that a builder of tensorflow-datasets left in array_record files, or None.
 
     Raises:
         Refused: the copy is damaged.
     """
-    folder = data_dir / name / VERSION
-    if not (folder / "dataset_info.json").exists():
-        return None
+    infos = [info for info in (data_dir / name).glob("*/dataset_info.json") if _readable(info)]
+    newest = max(infos, key=lambda info: [int(n) for n in re.findall(r"\d+", info.parent.name)], default=None)
+    return _read(newest.parent)[0] if newest else None
+
+
+def _readable(info: Path) -> bool:
+    """Whether a copy is in files that can be read without TensorFlow."""
+    try:
+        return json.loads(info.read_text()).get("fileFormat") == "array_record"
+    except ValueError:
+        return False
+
+
+def _read(folder: Path) -> tuple[tuple[Images, Images], Mapping[str, str]]:
     import tensorflow_datasets as tfds
 
     try:
         builder: Any = tfds.builder_from_directory(folder)
-        train, test = (_stacked(builder.as_data_source(split=split)) for split in ("train", "test"))
+        train, test = (_stacked(builder.as_data_source(split=split)) for split in SPLITS)
         return (train, test), {key: str(note) for key, note in (builder.info.metadata or {}).items()}
     except Exception as error:  # whatever tensorflow-datasets and its readers raise of a damaged copy
         problem = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise Refused([f"{folder}: cannot be read ({problem}); delete it to prepare it anew"]) from error
+        raise _unusable(folder, problem) from error
 
 
-def write_prepared(name: str, data_dir: Path, splits: Mapping[str, Images], notes: Mapping[str, str]) -> None:
-    """Prepare a copy under ``data_dir``; it appears whole, by a rename."""
-    import tensorflow_datasets as tfds
-
-    tfds.disable_progress_bar()
-    _builder_class(tfds, name)(splits, notes, data_dir=data_dir, file_format="array_record").download_and_prepare()
+def _unusable(folder: Path, problem: str) -> Refused:
+    return Refused([f"{folder}: cannot be read ({problem}); delete it to prepare it anew"])
 
 
 def _stacked(source: Any) -> Images:
     records = source.__getitems__(range(len(source)))
-    return Images(*(np.stack([record[field] for record in records]).astype(np.uint8) for field in ("image", "label")))
+    return in_bytes(*(np.stack([record[field] for record in records]) for field in ("image", "label")))
+
+
+def write_prepared(name: str, data_dir: Path, splits: Mapping[str, Images], notes: Mapping[str, str]) -> None:
+    """Prepare a copy under ``data_dir``, where there is none; it appears whole, by a rename.
+
+    A copy is for the next time: where it cannot be written, this time goes on with a warning.
+    """
+    if (data_dir / name / VERSION).exists():
+        return
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    try:
+        _builder_class(tfds, name)(splits, notes, data_dir=data_dir, file_format="array_record").download_and_prepare()
+    except OSError as error:
+        # Of two processes that prepare it at the same time the slower one finds it there.
+        if not (data_dir / name / VERSION).exists():
+            warnings.warn(f"no copy of {name} could be left in {data_dir}: {error}", stacklevel=2)
 
 
 def _builder_class(tfds: Any, of_name: str) -> Any:

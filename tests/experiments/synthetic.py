@@ -1,10 +1,12 @@
-"""Results as a run would write them, of observations that a test makes up: what the claims are tried on."""
+"""Images and results that tests make up: results as a run would write them, what the claims are tried on."""
 
 import importlib
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
+from experiments.image_files import Images
 from experiments.results import assemble
 from experiments.run import observation_times
 from experiments.settings import expand, load
@@ -41,3 +43,16 @@ def kinds(claims):
 def failing(claims):
     """The statements that fail."""
     return [claim.statement for claim in claims if claim.status == "fails"]
+
+
+def images_of(size, shape, seed):
+    """Random images, ten classes in turn."""
+    rng = np.random.default_rng(seed)
+    return Images(rng.integers(0, 256, (size, *shape), np.uint8), np.tile(np.arange(10, dtype=np.uint8), size // 10))
+
+
+def assert_same(found, train, test):
+    """Image data that are these, bit for bit."""
+    for part, wanted in ((found.train, train), (found.test, test)):
+        np.testing.assert_array_equal(part.images, wanted.images)
+        np.testing.assert_array_equal(part.labels, wanted.labels)

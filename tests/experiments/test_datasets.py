@@ -1,20 +1,23 @@
 """Data sets of images: every published form gives the same arrays, damage is named, and a copy is left once."""
 
 import gzip
+import importlib.util
 import io
 import os
-import pickle
+import shutil
 import struct
-import tarfile
-import zipfile
+import tempfile
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
+from synthetic import assert_same
+from synthetic import images_of as drawn
 
-from experiments import datasets
+from experiments import datasets, prepared
 from experiments.datasets import DATA_SETS, image_data
-from experiments.image_files import CIFAR_CLASSES, Images
+from experiments.image_files import Images
 from experiments.store import Refused
 
 FASHION = DATA_SETS["fashion_mnist"]
@@ -29,11 +32,6 @@ def nothing_at_hand(monkeypatch):
     image_data.cache_clear()
 
 
-def drawn(size, shape, seed=0):
-    rng = np.random.default_rng(seed)
-    return Images(rng.integers(0, 256, (size, *shape), np.uint8), np.tile(np.arange(10, dtype=np.uint8), size // 10))
-
-
 # Fashion-MNIST --------------------------------------------------------------------------------------------
 
 SMALL = {"train": drawn(40, (28, 28, 1), 1), "t10k": drawn(20, (28, 28, 1), 2)}
@@ -42,7 +40,8 @@ SMALL = {"train": drawn(40, (28, 28, 1), 1), "t10k": drawn(20, (28, 28, 1), 2)}
 @pytest.fixture
 def small_fashion(monkeypatch):
     hashes = tuple(datasets._digest(part) for part in SMALL.values())
-    small = FASHION._replace(sizes=(40, 20), hashes=hashes, folders=())
+    any_order = tuple(datasets._unordered(part) for part in SMALL.values())
+    small = FASHION._replace(sizes=(40, 20), hashes=hashes, any_order=any_order, folders=())
     monkeypatch.setitem(DATA_SETS, "fashion_mnist", small)
 
 
@@ -58,22 +57,27 @@ def write_idx(folder, parts=SMALL, pack=gzip.compress, suffix=".gz"):
     return str(folder)
 
 
-def assert_same(found, train, test):
-    for part, wanted in ((found.train, train), (found.test, test)):
-        np.testing.assert_array_equal(part.images, wanted.images)
-        np.testing.assert_array_equal(part.labels, wanted.labels)
-
-
 @pytest.mark.parametrize(("pack", "suffix"), [(gzip.compress, ".gz"), (bytes, "")])
 def test_idx_files_are_read_and_a_copy_serves_the_next_time(tmp_path, small_fashion, pack, suffix):
     folder, copy = write_idx(tmp_path / "raw", pack=pack, suffix=suffix), str(tmp_path / "copy")
     first = image_data("fashion_mnist", folder, copy)
     assert_same(first, SMALL["train"], SMALL["t10k"])
-    assert first.origin == f"fashion_mnist from idx files{suffix}, as published"
+    assert first.origin == "fashion_mnist from idx files, as published"
     image_data.cache_clear()
     again = image_data("fashion_mnist", data_dir=copy)
     assert_same(again, SMALL["train"], SMALL["t10k"])
     assert again.origin == first.origin
+
+
+def test_files_may_be_gzipped_or_not_one_by_one(tmp_path, small_fashion):
+    folder = tmp_path / "raw"
+    write_idx(folder)
+    packed = folder / "train-labels-idx1-ubyte.gz"
+    (folder / "train-labels-idx1-ubyte").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+    # Of a file that is there in both forms the one as published is read.
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(b"no idx file at all")
+    assert_same(image_data("fashion_mnist", str(folder), str(tmp_path / "copy")), SMALL["train"], SMALL["t10k"])
 
 
 def truncated(folder):
@@ -123,7 +127,7 @@ DAMAGE = {
     swapped: "not equally many",
     shortened: r"images have shape \(30, 28, 28, 1\), not \(40, 28, 28, 1\)",
     another: "is no idx file of unsigned bytes in 1 dimensions",
-    half: "lacks t10k-labels-idx1-ubyte.gz",
+    half: "lacks t10k-labels-idx1-ubyte.gz or t10k-labels-idx1-ubyte",
 }
 
 
@@ -149,15 +153,167 @@ def test_a_copy_that_rotted_is_refused(tmp_path, small_fashion):
         image_data("fashion_mnist", data_dir=str(copy))
 
 
-@pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: os.truncate(path, path.stat().st_size // 2)])
-def test_a_copy_that_is_not_whole_is_refused(tmp_path, small_fashion, harm):
+def halved(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(
+    ("file", "harm"),
+    [
+        ("*train.array_record*", lambda path: path.unlink()),
+        ("*train.array_record*", halved),
+        ("dataset_info.json", lambda path: path.unlink()),
+        ("dataset_info.json", halved),
+        ("metadata.json", lambda path: path.unlink()),
+        ("metadata.json", lambda path: path.write_text("{}")),
+        ("metadata.json", lambda path: path.write_text('{"origin": "me"}')),
+    ],
+)
+def test_a_copy_that_is_not_whole_is_refused(tmp_path, small_fashion, file, harm):
     copy = tmp_path / "copy"
     image_data("fashion_mnist", write_idx(tmp_path / "raw"), str(copy))
     image_data.cache_clear()
-    (record,) = copy.rglob("*train.array_record*")
-    harm(record)
+    (damaged,) = copy.rglob(file)
+    harm(damaged)
     with pytest.raises(Refused, match=r"cannot be read .* delete it to prepare it anew"):
         image_data("fashion_mnist", data_dir=str(copy))
+
+
+def test_an_array_as_tensorflow_datasets_shuffles_it_is_known_by_its_contents(tmp_path, small_fashion):
+    shuffled_copy(tmp_path / "fashion_mnist" / "2.0.0", {split: drawn(20, (28, 28, 1), 7) for split in SPLITS})
+    shuffled_copy(tmp_path / "fashion_mnist" / "10.0.0", dict(zip(SPLITS, SMALL.values(), strict=True)))
+    found = image_data("fashion_mnist", data_dir=str(tmp_path))
+    assert found.origin == "fashion_mnist of tensorflow-datasets, as published but for their order"
+    for part, wanted in zip((found.train, found.test), SMALL.values(), strict=True):
+        assert not np.array_equal(part.images, wanted.images)
+        assert by_pixels(part) == by_pixels(wanted)
+    image_data.cache_clear()
+    swap = SMALL["train"]._replace(labels=SMALL["train"].labels[::-1])
+    shuffled_copy(tmp_path / "fashion_mnist" / "11.0.0", {"train": swap, "test": SMALL["t10k"]})
+    with pytest.raises(Refused, match="fashion_mnist, train: contents have SHA-256"):
+        image_data("fashion_mnist", data_dir=str(tmp_path))
+
+
+SPLITS = ("train", "test")
+
+
+def by_pixels(part):
+    return sorted((image.tobytes(), int(label)) for image, label in zip(*part, strict=True))
+
+
+def shuffled_copy(folder, splits):
+    """A copy as a stock builder leaves it: images as PNG files, in the order of the hashes of their keys."""
+
+    class Stock(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name = "fashion_mnist"
+        VERSION = tfds.core.Version("3.0.1")
+
+        def _info(self):
+            fields = {
+                "image": tfds.features.Image(shape=(28, 28, 1)),
+                "label": tfds.features.ClassLabel(num_classes=10),
+            }
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(fields))
+
+        def _split_generators(self, _):
+            return {split: self._generate_examples(part) for split, part in splits.items()}
+
+        def _generate_examples(self, part):
+            for key, (image, label) in enumerate(zip(*part, strict=True)):
+                png = io.BytesIO()
+                Image.fromarray(image[..., 0]).save(png, "PNG")
+                png.seek(0)
+                yield key, {"image": png, "label": int(label)}
+
+    with tempfile.TemporaryDirectory() as scratch:
+        builder = Stock(data_dir=scratch, file_format="array_record")
+        builder.download_and_prepare()
+        shutil.copytree(builder.data_dir, folder)
+
+
+def as_downloaded(parts):
+    return [{"image": part.images, "label": part.labels.astype(np.int64)} for part in parts]
+
+
+@pytest.fixture
+def tensorflow(monkeypatch):
+    """As if TensorFlow were installed; gives what the download is to do."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name == "tensorflow" else found(name))
+    return lambda load: monkeypatch.setattr(tfds, "load", load)
+
+
+def test_a_download_is_verified(tmp_path, small_fashion, tensorflow):
+    asked = {}
+    tensorflow(lambda name, **how: asked.update(name=name, **how) or as_downloaded(SMALL.values()))
+    found = image_data("fashion_mnist", data_dir=str(tmp_path))
+    assert_same(found, SMALL["train"], SMALL["t10k"])
+    assert asked == {"name": "fashion_mnist", "data_dir": tmp_path, "split": ["train", "test"], "batch_size": -1}
+    image_data.cache_clear()
+    tensorflow(lambda *_, **__: as_downloaded([drawn(40, (28, 28, 1), 8), SMALL["t10k"]]))
+    with pytest.raises(Refused, match="fashion_mnist, train: contents have SHA-256"):
+        image_data("fashion_mnist", data_dir=str(tmp_path))
+
+
+def no_network(*_, **__):
+    msg = "no route\nto the host"
+    raise ConnectionError(msg)
+
+
+def wrong_numbers(*_, **__):
+    train, test = as_downloaded(SMALL.values())
+    return train | {"label": train["label"] + 256}, test
+
+
+@pytest.mark.parametrize(("load", "words"), [(no_network, "no route"), (wrong_numbers, "whole numbers from 0 to 255")])
+def test_a_download_that_fails_says_what_else_is_wanted(tmp_path, small_fashion, tensorflow, load, words):
+    tensorflow(load)
+    with pytest.raises(Refused) as refused:
+        image_data("fashion_mnist", data_dir=str(tmp_path))
+    first, last = refused.value.problems
+    assert first.startswith("tensorflow-datasets cannot download fashion_mnist (")
+    assert words in first
+    assert "train-images-idx3-ubyte.gz (26,421,880" in last
+
+
+def test_a_copy_stands_before_files_and_files_before_what_tensorflow_datasets_has(
+    tmp_path, small_fashion, monkeypatch, tensorflow
+):
+    tensorflow(lambda *_, **__: pytest.fail("downloaded"))
+    monkeypatch.setenv("LAWLIB_DATA", write_idx(tmp_path / "raw"))
+    shuffled_copy(tmp_path / "copy" / "fashion_mnist" / "3.0.1", dict(zip(SPLITS, SMALL.values(), strict=True)))
+    origin = "fashion_mnist from idx files, as published"
+    assert image_data("fashion_mnist", data_dir=str(tmp_path / "copy")).origin == origin
+    image_data.cache_clear()
+    altered(tmp_path / "raw")  # which is not looked at any more
+    found = image_data("fashion_mnist", data_dir=str(tmp_path / "copy"))
+    assert found.origin == origin
+    assert image_data("fashion_mnist", data_dir=str(tmp_path / "copy")) is found
+    with pytest.raises(Refused, match="contents have SHA-256"):
+        image_data("fashion_mnist", str(tmp_path / "raw"), str(tmp_path / "copy"))
+
+
+def test_where_no_copy_can_be_left_the_data_are_read_all_the_same(tmp_path, small_fashion):
+    (tmp_path / "full").write_text("no folder")
+    with pytest.warns(UserWarning, match="no copy of lawlib_fashion_mnist could be left"):
+        found = image_data("fashion_mnist", write_idx(tmp_path / "raw"), str(tmp_path / "full"))
+    assert_same(found, SMALL["train"], SMALL["t10k"])
+
+
+def test_the_slower_of_two_that_prepare_a_copy_finds_it_there(tmp_path, small_fashion, monkeypatch):
+    folder, copy, builder = write_idx(tmp_path / "raw"), tmp_path / "copy", prepared._builder_class
+
+    def overtaken(*of):
+        class Slow(builder(*of)):
+            def download_and_prepare(self):
+                (copy / "lawlib_fashion_mnist" / "1.0.0").mkdir(parents=True)  # the faster one's
+                super().download_and_prepare()
+                raise FileExistsError
+
+        return Slow
+
+    monkeypatch.setattr(prepared, "_builder_class", overtaken)
+    assert_same(image_data("fashion_mnist", folder, str(copy)), SMALL["train"], SMALL["t10k"])
 
 
 def test_what_is_wanted_is_listed_where_nothing_is_at_hand(tmp_path, small_fashion):
@@ -171,99 +327,3 @@ def test_the_published_fashion_mnist(fashion_mnist):
     # The mean and spread of its pixels, to which the paper's networks are scaled.
     pixels = fashion_mnist.train.images / 255
     np.testing.assert_allclose([pixels.mean(), pixels.std()], [0.28604, 0.35302], atol=1e-5)
-
-
-# CIFAR-10 -------------------------------------------------------------------------------------------------
-
-TRAIN, TEST = drawn(50, (32, 32, 3), 3), drawn(10, (32, 32, 3), 4)
-
-
-@pytest.fixture
-def small_cifar(monkeypatch):
-    monkeypatch.setitem(DATA_SETS, "cifar10", DATA_SETS["cifar10"]._replace(sizes=(50, 10)))
-
-
-def batches():
-    rows = [slice(10 * i, 10 * (i + 1)) for i in range(5)]
-    return [*(Images(TRAIN.images[r], TRAIN.labels[r]) for r in rows), TEST]
-
-
-def planes(part):
-    return part.images.transpose(0, 3, 1, 2).reshape(len(part.labels), -1)
-
-
-def binary_files():
-    names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
-    return {
-        name: np.concatenate([part.labels[:, None], planes(part)], axis=1).tobytes()
-        for name, part in zip(names, batches(), strict=True)
-    }
-
-
-def python_files():
-    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
-    return {
-        name: pickle.dumps({b"data": planes(part), b"labels": part.labels.tolist()}, protocol=2)
-        for name, part in zip(names, batches(), strict=True)
-    }
-
-
-def lay_down(folder, files, inside, archive):
-    """The files in a folder, or packed in an archive."""
-    if not archive:
-        (folder / inside).mkdir(parents=True, exist_ok=True)
-        for name, raw in files.items():
-            (folder / inside / name).write_bytes(raw)
-        return
-    folder.mkdir(exist_ok=True)
-    with tarfile.open(folder / archive, "w:gz") as packed:
-        for name, raw in files.items():
-            member = tarfile.TarInfo(f"{inside}/{name}")
-            member.size = len(raw)
-            packed.addfile(member, io.BytesIO(raw))
-
-
-@pytest.mark.parametrize(
-    ("files", "inside", "archive"),
-    [
-        (binary_files, "cifar-10-batches-bin", "cifar-10-binary.tar.gz"),
-        (binary_files, "cifar-10-batches-bin", ""),
-        (python_files, "cifar-10-batches-py", "cifar-10-python.tar.gz"),
-        (python_files, "", ""),
-    ],
-)
-def test_every_form_of_cifar_gives_the_same_arrays(tmp_path, small_cifar, files, inside, archive):
-    lay_down(tmp_path / "raw", files(), inside, archive)
-    found = image_data("cifar10", str(tmp_path / "raw"), str(tmp_path / "copy"))
-    assert_same(found, TRAIN, TEST)
-
-
-class Trap:
-    """What a pickle could run."""
-
-    def __reduce__(self):
-        return print, ("trapped",)
-
-
-def test_a_pickle_that_would_run_is_refused(tmp_path, small_cifar, capsys):
-    lay_down(tmp_path / "raw", python_files() | {"test_batch": pickle.dumps(Trap())}, "", "")
-    with pytest.raises(Refused, match=r"builtins\.print is not allowed in a data file"):
-        image_data("cifar10", str(tmp_path / "raw"), str(tmp_path / "copy"))
-    assert "trapped" not in capsys.readouterr().out
-
-
-def test_jpegs_are_read_and_say_that_they_are_not_the_published_pixels(tmp_path, small_cifar):
-    flat = {"train": np.repeat(np.arange(10), 5), "test": np.arange(10)}
-    with zipfile.ZipFile(tmp_path / "cifar10_jpeg.zip", "w") as packed:
-        for split, classes in flat.items():
-            for i, label in enumerate(classes):
-                raw = io.BytesIO()
-                Image.new("RGB", (32, 32), (20 * int(label), 10, 200)).save(raw, "JPEG", quality=95)
-                packed.writestr(f"{split}/{CIFAR_CLASSES[label]}/{i:04d}.jpg", raw.getvalue())
-    found = image_data("cifar10", str(tmp_path), str(tmp_path / "copy"))
-    assert found.origin.endswith("not the published pixels")
-    for part in (found.train, found.test):
-        red = part.images[..., 0].mean((1, 2))
-        np.testing.assert_allclose(red, 20.0 * part.labels, atol=3)
-    # The first images are of several classes, so that a first part of them can stand for all.
-    assert len(set(found.train.labels[:20])) >= 7
