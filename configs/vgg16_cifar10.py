@@ -95,6 +95,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         net={
             "form": "full",
             "inner": "drawn",
+            "orthonormal": False,
             "activation": "silu",
             "depth": 3,
             "width": size["width"],

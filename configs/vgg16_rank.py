@@ -3,7 +3,8 @@
     python -m experiments.main --config=configs/vgg16_rank.py[:smoke|cpu|paper]
 
 The head alone, as in vgg16_cifar10, with r = 2K, 4K, 8K, 16K: the first 2K columns of V~ are S_big, the others lie in
-its complement. S_big from the gradient of one batch of 128 images, as in the paper, and of all.
+its complement. S_big from the gradient of one batch of 128 images, as in the paper, and of all. The full head is run
+in one seed, which is the first of the others too.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -46,7 +47,7 @@ SIZE = {"width": 4096, "batch": 128, "ranks": (2 * K, 4 * K, 8 * K, 16 * K), "ac
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = SIZE | PROFILES[profile]
     images = {"all": 0, "batch": size["batch"]}
-    full = [{"name": f"{name}_full", "net.activation": name} for name in size["activations"]]
+    full = [{"name": f"{name}_full", "net.activation": name, "num_seeds": 1} for name in size["activations"]]
     s_big = [
         {
             "name": f"{name}_{source}_r{r}",
@@ -69,6 +70,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         net={
             "form": "full",
             "inner": "drawn",
+            "orthonormal": False,
             "activation": "silu",
             "depth": 3,
             "width": size["width"],

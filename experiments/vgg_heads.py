@@ -93,6 +93,7 @@ def validate(checks: Checks) -> None:
     checks.choice("study", STUDIES)
     checks.choice("net.form", ("full", "s_big", "random"))
     checks.choice("net.inner", INNER)
+    checks.choice("net.orthonormal", (False, True))
     checks.choice("net.activation", tuple(name for name, phi in ACTIVATIONS.items() if not phi.randomized))
     checks.integer("net.depth", at_least=2)
     checks.integer("net.width", at_least=2)
@@ -268,7 +269,7 @@ def _start(config: ConfigDict, key: Array, data: Data) -> tuple[Any, Start]:
     left, values, right = found.triplets
     basis = padded_basis(key_pad, big_subspace(weights[0], left, right).basis, net.rank)
     near_K = jnp.stack([values[K - 2], values[K - 1], found.next_value]) / values[0]
-    start = low_rank_start(key_inner, weights, basis, net.scale, inner=net.inner)
+    start = low_rank_start(key_inner, weights, basis, net.scale, inner=net.inner, orthonormal=net.orthonormal)
     return start, about._replace(start_gradient=near_K, basis_bound=found.bound)
 
 

@@ -79,9 +79,11 @@ def kernel_gradient_products(
 
     ``loss(variables, batch)`` calls the network's ``apply`` as it stands: the layer is found as it runs
     (``at_flax_layer``). ``path`` is "layer_1" or "block/Dense_0"; ``batches`` and sums as in ``gradient_products``.
+    G is the gradient through what the layer puts out: a term of the loss that takes the kernel itself, such as an L2
+    penalty, is no part of it.
 
     Raises:
-        ValueError: the variables hold no kernel at this path.
+        ValueError: the variables hold no kernel at this path; later, the network runs no ``nn.Dense`` there.
     """
     node = variables
     for name in ("params", *path.split("/")):
@@ -121,7 +123,7 @@ def at_flax_layer(loss: Callable[[Any], Scalar], path: str) -> Callable[[Shift, 
         with nn.intercept_methods(intercept):
             value = loss(batch)
         if path not in met:
-            msg = f"the network runs no nn.Dense at {path!r}; it runs {sorted(met)}"
+            msg = f"the network runs no nn.Dense at {path!r}; it runs {sorted(met)} (a loss inside jax.jit hides them)"
             raise ValueError(msg)
         return value
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from lawlib.initializers import orthogonal
 from lawlib.networks.low_rank import LowRankWeights
-from lawlib.subspaces import complement
 from lawlib.theory.smooth_mlp import transported
 from lawlib.types import Array, Float, Matrix, PRNGKey, Scalar, Weights
 
@@ -19,13 +18,21 @@ INNER = ("transported", "drawn")
 
 
 def low_rank_start(
-    key: PRNGKey, weights: Weights, basis: Float[Array, "d r"], scale: Scalar | float, *, inner: str = "drawn"
+    key: PRNGKey,
+    weights: Weights,
+    basis: Float[Array, "d r"],
+    scale: Scalar | float,
+    *,
+    inner: str = "drawn",
+    orthonormal: bool = False,
 ) -> LowRankWeights:
     """The S_big initialization of width r from a full network (W_1(0), ..., W_L(0)) with eps-orthogonal hidden layers.
 
     V~ = basis, U~ = W_{L-1}(0) ... W_1(0) V~ / eps^{L-1} (eq. 8), W_L the full network's, eps = scale. The bases that
     eq. 8 puts between the layers turn W_l(0) into eps I: that is ``inner`` "transported"; "drawn" are eps-orthogonal
-    W~_l of their own, as the paper's text says.
+    W~_l of their own, as the paper's text says. Where a layer has fewer units than inputs, U~ so made has singular
+    values below 1; ``orthonormal`` takes an orthonormal basis of its span, the factor Q of U~ = Q R with R's diagonal
+    not negative.
 
     Raises:
         ValueError: inner is neither, or there is no hidden layer.
@@ -37,6 +44,7 @@ def low_rank_start(
         raise ValueError(msg)
     *hidden, last = weights
     left = transported(tuple(hidden), basis, scale)[-1]
+    left = _q_factor(left) if orthonormal else left
     return LowRankWeights(basis, _inner(key, len(hidden), basis, scale, inner), left, last)
 
 
@@ -62,10 +70,7 @@ def padded_basis(key: PRNGKey, basis: Float[Array, "d k"], rank: int) -> Float[A
     if not k <= rank <= d:
         msg = f"rank must be in {k}..{d}, from the columns of the basis to the dimension, got {rank}"
         raise ValueError(msg)
-    drawn = (
-        orthogonal(1.0)(key, (d - k, rank - k), basis.dtype.type) if rank > k else jnp.zeros((d - k, 0), basis.dtype)
-    )
-    return jnp.concatenate([basis, _matmul(complement(basis), drawn)], axis=1)
+    return basis if rank == k else jnp.concatenate([basis, _beside(key, basis, rank - k)], axis=1)
 
 
 def turned(key: PRNGKey, basis: Float[Array, "d r"], angle: Scalar | float) -> Float[Array, "d r"]:
@@ -80,9 +85,22 @@ def turned(key: PRNGKey, basis: Float[Array, "d r"], angle: Scalar | float) -> F
     if d < 2 * r:
         msg = f"a basis of {r} columns can be turned out of itself in {2 * r} dimensions or more, got {d}"
         raise ValueError(msg)
-    away = _matmul(complement(basis), orthogonal(1.0)(key, (d - r, r), basis.dtype.type))
     angle = jnp.asarray(angle, basis.dtype)
-    return jnp.cos(angle) * basis + jnp.sin(angle) * away
+    return jnp.cos(angle) * basis + jnp.sin(angle) * _beside(key, basis, r)
+
+
+def _beside(key: PRNGKey, basis: Float[Array, "d k"], count: int) -> Float[Array, "d c"]:
+    """Random orthonormal columns of the basis' complement, uniform in it, without a basis of the complement."""
+    block = jax.random.normal(key, (basis.shape[0], count), basis.dtype)
+    for _ in range(2):  # the first time leaves of the basis what rounding makes of a block that is nearly singular
+        block = _q_factor(block - _matmul(basis, _matmul(basis.T, block)))
+    return block
+
+
+def _q_factor(block: Matrix) -> Matrix:
+    """Q of block = Q R with a diagonal of R that is not negative: of a Gaussian block a uniform one."""
+    Q, R = jnp.linalg.qr(block)
+    return Q * jnp.where(jnp.diagonal(R) < 0, -1, 1).astype(Q.dtype)[None]
 
 
 def _inner(key: PRNGKey, count: int, basis: Matrix, scale: Scalar | float, inner: str) -> Weights:

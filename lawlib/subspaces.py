@@ -22,6 +22,7 @@ __all__ = [
     "principal_angles",
     "projector_distance",
     "sin_theta",
+    "value_after",
     "wedin",
 ]
 
@@ -147,7 +148,7 @@ def orthonormal_sum(*blocks: Float[Array, "d _"], dimension: int) -> SubspaceSum
         )
         raise ValueError(msg)
     basis, s, _ = jnp.linalg.svd(stacked, full_matrices=False)
-    return SubspaceSum(basis[:, :dimension], s[dimension - 1], _value_after(s, dimension))
+    return SubspaceSum(basis[:, :dimension], s[dimension - 1], value_after(s, dimension))
 
 
 def wedin(A: Float[Array, "m n"], A_tilde: Float[Array, "m n"], rank: int) -> Wedin:
@@ -170,7 +171,7 @@ def wedin(A: Float[Array, "m n"], A_tilde: Float[Array, "m n"], rank: int) -> We
     P = A_tilde - A
     perturbation_left = jnp.linalg.norm(_matmul(P.T, L_tilde))
     perturbation_right = jnp.linalg.norm(_matmul(P, R_tilde))
-    gap = s_tilde[rank - 1] - _value_after(s, rank)
+    gap = s_tilde[rank - 1] - value_after(s, rank)
     bound = jnp.where(gap > 0, jnp.maximum(perturbation_left, perturbation_right) / gap, jnp.inf)
     return Wedin(sin_theta(L_tilde, L), sin_theta(R_tilde, R), perturbation_left, perturbation_right, gap, bound)
 
@@ -195,6 +196,6 @@ def _leading(A: Array, rank: int) -> tuple[Array, Array, Array]:
     return L[:, :rank], s, Rt[:rank].T
 
 
-def _value_after(s: Array, rank: int) -> Array:
-    """sigma_{rank+1}, which is 0 beyond the last singular value."""
+def value_after(s: Float[Array, " n"], rank: int) -> Scalar:
+    """sigma_{rank+1} of singular values s in falling order, which is 0 beyond the last."""
     return s[rank] if rank < s.size else jnp.zeros((), s.dtype)

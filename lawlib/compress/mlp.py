@@ -10,6 +10,7 @@ network itself is not rewritten: it runs as it stands, and its ``nn.Dense`` call
 """
 
 import functools as ft
+import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core import FrozenDict
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lawlib.gradient_spectra import kernel_gradient_products
@@ -98,10 +100,12 @@ def low_rank_mlp(
 ) -> LowRankNetwork:
     """The low-rank form of a network's MLP head, starting in S_big (Xu et al. 2026, Section 5, Appendix F).
 
-    ``loss(variables, batch)`` calls ``network.apply``, and not through ``jax.jit``. ``batches`` is a tree of arrays
-    whose leading axis runs over the batches; the gradient is that of the losses *summed* over them, and only its
-    products are formed. ``layers`` are the paths of the head's ``nn.Dense`` layers in order, "Dense_0" or
-    "head/Dense_0"; by default all that the network runs.
+    ``loss(variables, batch)`` calls ``network.apply``; a ``jax.jit`` around it is taken off, one inside it hides the
+    layers. ``batches`` is a tree of arrays whose leading axis runs over the batches; the gradient is that of the losses
+    *summed* over them, and only its products are formed. It is the gradient through the layer's outputs: an L2 penalty
+    on the kernels in the loss is no part of it, and acts on the factors of the low-rank network. ``layers`` are the
+    paths of the head's ``nn.Dense`` layers in order, "Dense_0" or "head/Dense_0"; by default all that run and have
+    their weights in ``variables``.
 
     V~ spans S_big = span[R, W_1^T L], from the K = ``num_classes`` leading singular vectors L, R of the gradient in
     W_1, by default as many as there are outputs, and random directions beside it up to r = ``rank`` >= 2K (default
@@ -111,6 +115,7 @@ def low_rank_mlp(
     eps-orthogonal ones (eq. 8). U~ = B_{L-1}, and W~_l = R_l ("transported": the whole network for linear units
     without biases and x in the span of V~) or eps-orthogonal with eps = ||W_l||_F / sqrt(its smaller side) ("drawn",
     as the paper's text has it). Biases are kept where they have as many entries as before, and B_l^T b_l elsewhere.
+    What is kept is not copied: to donate the low-rank variables to a step is to give up the original ones.
 
     What stands between the layers must act unit by unit, as activations and dropout do. Normalizations and layers with
     weights are refused; anything else that looks at several units at once (a softmax, a skip connection around some
@@ -120,8 +125,10 @@ def low_rank_mlp(
     Raises:
         ValueError: layers that the network does not run, or not once and in this order; something between them that
             does not act unit by unit; a rank outside 2K..the narrowest side; an unknown ``inner``; a basis that does
-            not fit.
+            not fit; variables in boxes (``nn.Partitioned``).
     """
+    # Traced under jit once, a loss is not seen to run again.
+    loss = inspect.unwrap(loss, stop=lambda outer: not isinstance(outer, jax.stages.Wrapped))
     head = _head(loss, variables, batches, layers)
     flat = _flat(variables)
     widths = _widths(flat, head)
@@ -162,12 +169,13 @@ def _head(
     loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batches: PyTree, layers: Sequence[str] | None
 ) -> tuple[str, ...]:
     """The paths of the head's layers, checked against what runs."""
-    if not isinstance(variables, Mapping) or "params" not in variables:
-        msg = "variables must hold the collection 'params', as network.init returns them"
-        raise ValueError(msg)
+    held = _held(variables)
     calls = _calls(loss, variables, batches)
     dense = [call.path for call in calls if call.is_dense]
-    head = tuple(dict.fromkeys(dense) if layers is None else layers)
+    head = tuple(dict.fromkeys(path for path in dense if path in held) if layers is None else layers)
+    if isinstance(layers, str) or not held.issuperset(head):
+        msg = f"layers must be paths of layers with a kernel in the variables, {sorted(held)}, got {layers!r}"
+        raise ValueError(msg)
     if len(head) < 2 or [path for path in dense if path in head] != list(head):
         msg = (
             f"a head is two or more nn.Dense layers, each run once and named in the order in which they run, got "
@@ -183,6 +191,18 @@ def _head(
         )
         raise ValueError(msg)
     return head
+
+
+def _held(variables: PyTree) -> set[str]:
+    """The paths of the layers whose kernels the variables hold."""
+    if not isinstance(variables, Mapping) or "params" not in variables:
+        msg = "variables must hold the collection 'params', as network.init returns them"
+        raise ValueError(msg)
+    flat = _flat(variables)
+    if boxed := [path for path, held in flat.items() if isinstance(held, nn.meta.AxisMetadata)]:
+        msg = f"variables must be arrays, and {boxed} are in boxes: give flax.linen.meta.unbox(variables)"
+        raise ValueError(msg)
+    return {path.rpartition("/")[0] for path in flat if path.rpartition("/")[2] == "kernel"}
 
 
 def _calls(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batches: PyTree) -> list[_Call]:
@@ -315,7 +335,8 @@ def _flat(variables: PyTree) -> dict[str, Any]:
 
 def _with_params(variables: PyTree, flat: dict[str, Any]) -> PyTree:
     held = {path: value for path, value in flat.items() if value is not None}
-    return {**variables, "params": unflatten_dict(held, sep="/")}
+    changed = {**variables, "params": unflatten_dict(held, sep="/")}
+    return FrozenDict(changed) if isinstance(variables, FrozenDict) else changed
 
 
 def _size(variables: PyTree, head: tuple[str, ...]) -> Size:

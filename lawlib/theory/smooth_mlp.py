@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from lawlib.activations import Activation, activation
-from lawlib.subspaces import SubspaceSum, block_energies, complement, orthonormal_sum, wedin
+from lawlib.subspaces import SubspaceSum, block_energies, complement, orthonormal_sum, value_after, wedin
 from lawlib.types import Array, Float, Matrix, Scalar, Weights
 
 __all__ = [
@@ -96,7 +96,7 @@ def big_and_small(start: Float[Array, "m d"], gradient: Float[Array, "m d"], num
     _num_small(start.shape[1], num_classes)
     L, s, Rt = jnp.linalg.svd(gradient, full_matrices=False)
     big = big_subspace(start, L[:, :num_classes], Rt[:num_classes].T)
-    gap = (s[num_classes - 1] - _next_value(s, num_classes)) / jnp.where(s[0] > 0, s[0], 1)
+    gap = (s[num_classes - 1] - value_after(s, num_classes)) / jnp.where(s[0] > 0, s[0], 1)
     return UpdateSubspaces(big.basis, complement(big.basis), big.kept, gap)
 
 
@@ -138,7 +138,7 @@ def step_rate(gradient: Float[Array, "m d"], aligned: Scalar, num_classes: int) 
     """
     p = _num_small(gradient.shape[1], num_classes)
     s = jnp.linalg.svd(gradient, compute_uv=False)
-    return jnp.sqrt(jnp.square(s[0] * aligned) / p + jnp.square(_next_value(s, num_classes)))
+    return jnp.sqrt(jnp.square(s[0] * aligned) / p + jnp.square(value_after(s, num_classes)))
 
 
 def step_bound(
@@ -169,7 +169,3 @@ def _num_small(d: int, num_classes: int) -> int:
         msg = f"S_small needs 0 < 2 num_classes < d={d}, got num_classes={num_classes}"
         raise ValueError(msg)
     return d - 2 * num_classes
-
-
-def _next_value(s: Array, num_classes: int) -> Scalar:
-    return s[num_classes] if num_classes < s.size else jnp.zeros((), s.dtype)

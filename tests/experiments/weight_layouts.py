@@ -1,6 +1,7 @@
 """A small VGG-16 written to files in the layouts of those who publish weights, and read back."""
 
 import contextlib
+import functools as ft
 import io
 import json
 import pickle
@@ -105,11 +106,14 @@ def torch_to_pickle():
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
     torch.FloatStorage = type("FloatStorage", (), {"__module__": "torch"})
 
-    def _rebuild_tensor_v2():
-        """Only its name is pickled."""
+    torch._utils = utils
+    for name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
 
-    _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
-    utils._rebuild_tensor_v2, torch._utils = _rebuild_tensor_v2, utils
+        def rebuild():
+            """Only its name is pickled."""
+
+        rebuild.__module__, rebuild.__qualname__ = "torch._utils", name
+        setattr(utils, name, rebuild)
     sys.modules |= {"torch": torch, "torch._utils": utils}
     try:
         yield torch
@@ -131,7 +135,7 @@ def stored(key, array):
     return Tensor(array, key, 0, array.shape, tuple(s // array.itemsize for s in array.strides))
 
 
-def torch_pickle(content, legacy):
+def torch_pickle(content, legacy, old=False):
     with torch_to_pickle() as torch:
 
         class Storage(NamedTuple):
@@ -147,8 +151,10 @@ def torch_pickle(content, legacy):
             def reducer_override(self, item):
                 if not isinstance(item, Tensor):
                     return NotImplemented
-                place = (item.offset, item.shape, item.strides, False, OrderedDict())
-                return torch._utils._rebuild_tensor_v2, (Storage(item), *place)
+                place = Storage(item), item.offset, item.shape, item.strides
+                if old:
+                    return torch._utils._rebuild_tensor, place
+                return torch._utils._rebuild_tensor_v2, (*place, False, OrderedDict())
 
         out = io.BytesIO()
         Pickler(out, protocol=2).dump(content)
@@ -168,11 +174,12 @@ def torch_zip_file(path, arrays, content=None):
             archive.writestr(f"vgg/data/{tensor.key}", tensor.array.tobytes())
 
 
-def torch_legacy_file(path, arrays, content=None):
+def torch_legacy_file(path, arrays, content=None, old=False):
+    """``old`` as in the file that torchvision wrote in 2017."""
     state = tensors(arrays)
     pickles = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True}]
     raw = b"".join(pickle.dumps(item, protocol=2) for item in pickles)
-    raw += torch_pickle(state if content is None else content, legacy=True)
+    raw += torch_pickle(state if content is None else content, legacy=True, old=old)
     raw += pickle.dumps([tensor.key for tensor in state.values()], protocol=2)
     for tensor in state.values():
         raw += tensor.array.size.to_bytes(8, "little") + tensor.array.tobytes()
@@ -192,6 +199,9 @@ LAYOUTS = {
     "safetensors": Layout("safetensors", torch_arrays, safetensors_file, RGB_TORCH, TORCH_30),
     "torch_zip": Layout("torch's zip archive", torch_arrays, torch_zip_file, RGB_TORCH, TORCH_30),
     "torch_legacy": Layout("torch's format before 1.6", torch_arrays, torch_legacy_file, RGB_TORCH, TORCH_30),
+    "torch_2017": Layout(
+        "torch's format before 1.6", torch_arrays, ft.partial(torch_legacy_file, old=True), RGB_TORCH, TORCH_30
+    ),
     "keras_1": Layout("HDF5 of a Keras application", lambda w: keras_arrays(w, keras_1), h5_file, BGR_KERAS, FOURTH),
     "keras_2": Layout("HDF5 of a Keras application", lambda w: keras_arrays(w, keras_2), h5_file, BGR_KERAS, FOURTH),
     "keras_3": Layout("HDF5 of Keras 3", lambda w: keras_arrays(w, keras_3), h5_file, BGR_KERAS, FOURTH),

@@ -108,6 +108,47 @@ def test_a_padded_basis_keeps_its_first_columns(rank, dtype, tol):
     np.testing.assert_allclose(padded.T @ padded, np.eye(rank), atol=tol(B))
 
 
+def test_directions_beside_a_basis_are_uniform_in_its_complement():
+    B = basis(jnp.float64)
+    extra = 3
+    draws = jax.vmap(lambda key: padded_basis(key, B, R + extra)[:, R:])(jax.random.split(jax.random.key(6), 4000))
+    complement = np.eye(M) - B @ B.T
+    # The mean projector is that onto the complement, times the share of it that is drawn; the mean frame is 0.
+    share = extra / (M - R)
+    np.testing.assert_allclose(jnp.mean(draws @ draws.transpose(0, 2, 1), 0), share * complement, atol=0.03)
+    np.testing.assert_allclose(jnp.mean(draws, 0), 0, atol=0.03)
+
+
+def sizes(program):
+    """The sizes of all arrays that a program makes, those inside its calls too."""
+    for equation in program.eqns:
+        yield from (made.aval.size for made in equation.outvars)
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "jaxpr")):
+            if hasattr(inner, "jaxpr"):
+                yield from sizes(inner.jaxpr)
+
+
+@pytest.mark.parametrize("rank", [20, 60])
+def test_beside_a_basis_nothing_large_is_formed(rank):
+    d, B = 3000, jax.ShapeDtypeStruct((3000, 20), jnp.float32)
+    made = [jax.make_jaxpr(lambda B: padded_basis(jax.random.key(0), B, rank))(B)]
+    made += [jax.make_jaxpr(lambda B: turned(jax.random.key(0), B, 0.3))(B)]
+    for program in made:
+        assert max(sizes(program.jaxpr), default=0) <= d * max(rank, 20)
+
+
+@pytest.mark.parametrize("width", [M, 6])
+def test_u_can_be_made_orthonormal(width, dtype, tol):
+    weights, B = orthogonal_weights(jax.random.key(3), (M, width, width, K), EPS, dtype), basis(dtype)
+    as_it_is, made = (low_rank_start(jax.random.key(1), weights, B, EPS, orthonormal=x) for x in (False, True))
+    np.testing.assert_allclose(made.left.T @ made.left, np.eye(R), atol=tol(B))
+    np.testing.assert_allclose(made.left @ (made.left.T @ as_it_is.left), as_it_is.left, atol=tol(B))
+    # Rows that are orthonormal shorten what is not in their span.
+    shortest = np.linalg.svd(as_it_is.left, compute_uv=False)[-1]
+    assert shortest < 0.999 if width < M else shortest > 1 - tol(B)
+    np.testing.assert_array_equal(made.right, as_it_is.right)
+
+
 def test_what_cannot_be_is_named(dtype):
     weights, B = square(dtype), basis(dtype)
     with pytest.raises(ValueError, match=r"rank must be in 4\.\.11"):

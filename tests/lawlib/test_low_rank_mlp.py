@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 import scipy.special
+from flax.core import FrozenDict, freeze
 
 from lawlib.compress import low_rank_mlp
 
@@ -286,7 +287,8 @@ def test_a_basis_from_elsewhere_takes_the_place_of_s_big():
         ({"inner": "zeros"}, "transported.*'zeros'"),
         ({"layers": ("Dense_1", "Dense_0")}, "in the order.*Dense_1.*Dense_0"),
         ({"layers": ("Dense_2",)}, "two or more nn.Dense"),
-        ({"layers": ("Dense_0", "Dense_7")}, "Dense_7.*seen to run are.*Dense_2"),
+        ({"layers": ("Dense_0", "Dense_7")}, "kernel in the variables.*Dense_2.*Dense_7"),
+        ({"layers": "Dense_0"}, "layers must be paths.*got 'Dense_0'"),
         ({"layers": ("Dense_0", "Dense_2")}, "unit by unit.*Dense at 'Dense_1'"),
         ({"basis": jnp.eye(D, 5), "rank": 4}, "stands for num_classes and rank.*rank=4"),
         ({"basis": jnp.eye(D + 1, 5)}, r"d=12.*\(13, 5\)"),
@@ -331,4 +333,55 @@ def test_dense_variables_and_a_hidden_loss_are_told_apart():
     hidden = jax.jit(loss)
     jax.eval_shape(hidden, variables, tuple(x[0] for x in batches))
     with pytest.raises(ValueError, match=r"seen to run are \[\] \(a loss inside jax\.jit hides"):
-        built(Net(), variables, hidden, batches)
+        built(Net(), variables, lambda v, batch: hidden(v, batch), batches)
+    boxed = jax.tree.map(lambda x: nn.Partitioned(x, (None,) * x.ndim), variables)
+    with pytest.raises(ValueError, match=r"Dense_0/kernel.* are in boxes"):
+        built(Net(), boxed, loss, batches)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_jit_around_the_loss_is_taken_off(traced):
+    variables, loss, batches = problem(Net())
+    compiled = jax.jit(loss)
+    if traced:
+        compiled(variables, tuple(x[0] for x in batches))
+    ours, wanted = (built(Net(), variables, each, batches) for each in (compiled, loss))
+    jax.tree.map(np.testing.assert_array_equal, ours.variables, wanted.variables)
+    batch = tuple(x[0] for x in batches)
+    assert ours.loss(ours.variables, batch) == wanted.loss(wanted.variables, batch)
+
+
+def test_another_network_in_the_loss_is_no_part_of_the_head():
+    variables, loss, batches = problem(Net())
+    teacher = nn.Sequential([nn.Dense(5), nn.gelu, nn.Dense(K)])
+    drawn = teacher.init(jax.random.key(2), jnp.ones((1, D), "float32"))
+    of_teacher = jax.tree.map(lambda x: x.astype("float64"), drawn)
+
+    def both(held, batch):
+        return loss(held, (batch[0], jax.lax.stop_gradient(teacher.apply(of_teacher, batch[0]))))
+
+    low = built(Net(), variables, both, batches)
+    assert set(low.variables["params"]["Dense_0"]) == {"right", "inner", "bias"}
+    assert low.savings.after.head_parameters < low.savings.before.head_parameters
+
+
+def test_a_penalty_on_the_kernels_is_no_part_of_the_gradient():
+    variables, loss, batches = problem(Net())
+
+    def penalized(held, batch):
+        return loss(held, batch) + 10 * sum(jnp.sum(x**2) for x in jax.tree.leaves(held))
+
+    with_penalty, without = (built(Net(), variables, each, batches) for each in (penalized, loss))
+    jax.tree.map(np.testing.assert_array_equal, with_penalty.variables, without.variables)
+    batch = tuple(x[0] for x in batches)
+    own = 10 * sum(jnp.sum(x**2) for x in jax.tree.leaves(without.variables))
+    apart = with_penalty.loss(without.variables, batch) - without.loss(without.variables, batch)
+    np.testing.assert_allclose(apart, own, rtol=1e-12)
+
+
+def test_frozen_variables_stay_frozen():
+    variables, loss, batches = problem(Net())
+    low = built(Net(), freeze(variables), loss, batches, basis=basis())
+    assert isinstance(low.variables, FrozenDict)
+    dense = low.to_dense(low.variables)
+    assert jax.tree.structure(dense) == jax.tree.structure(freeze(variables))
