@@ -74,12 +74,23 @@ def validate(checks: Checks) -> None:
     checks.choice("data.name", tuple(STANDARD))
     for field in ("num_train", "num_test", "batch_size", "gradient_batch"):
         checks.integer(f"data.{field}", at_least=1)
-    checks.sweeps("net.scale", "net.angle", "opt.step_size")
+    _check_study(checks)
     _check_sizes(checks)
     try:
         image_data(checks.config.data.name, checks.config.data.folder)
     except Refused as missing:
         checks.problems += missing.problems
+
+
+def _check_study(checks: Checks) -> None:
+    """The angle is swept, beside 0, in one variant, or nothing is."""
+    if checks.config.study != "angle":
+        checks.sweeps()
+        return
+    checks.sweeps("net.angle")
+    checks.require("sweep.net.angle", 0.0 in checks.values("net.angle"), "must hold 0.0, beside which others are seen")
+    checks.require("net.form", checks.values("net.form") == ("s_big",), "must be 's_big' where the angle is studied")
+    checks.require("variants", len(checks.config.variants) == 1, "must be one where the angle is studied")
 
 
 def _check_sizes(checks: Checks) -> None:

@@ -7,15 +7,20 @@ import numpy as np
 import xarray as xr
 
 from experiments.claims import Claim, not_run, over, report
+from experiments.fields import leaves
 from experiments.results import Group, groups
 
 __all__ = ["SHARES", "TITLES", "claims", "first_step", "form", "goal", "last", "speeds"]
 
 PAPER = "Xu et al. 2026"
 TITLES = {"gelu": "GELU", "silu": "SiLU", "elu": "ELU", "tanh": "tanh", "relu": "ReLU", "leaky_relu": "Leaky ReLU"}
-# From which on the bounds were stated: the step size times the images, the images, and the first of these times the
-# steps (750 in the paper). The loss stands on plateaus before, and a turned basis leaves them later.
+# The network that the bounds were stated for, and the least of the step size times the images, of the images, and of
+# the first of these times the steps (750 in the paper). The loss stands on plateaus before, and a turned basis leaves
+# them later.
+PRINTED = {"net.depth": 4, "net.scale": 0.1, "net.rank": 20, "net.inner": "drawn"}
 HEAT, LEAST_IMAGES, LEAST_TIMES = 0.5, 10_000, {"low_rank": 600.0, "angle": 750.0}
+# Low-rank networks were seen to diverge from this step size times the images on.
+MOST_HEAT = 1.0
 POINTS = 0.03
 WORSE = 1.3
 # 1/2 ||f - Y||^2 of one image where the network says nothing.
@@ -32,9 +37,10 @@ def claims(results: xr.DataTree) -> list[Claim]:
 
 
 def form(group: Group) -> str:
-    """What a variant is: full, random, s_big, or s_big_batch where its gradient is that of a few images."""
+    """What a variant is: full, random, s_big, s_big_batch (of a few images), s_big_transported (its small layers)."""
     net = group.config.net
-    return f"s_big_{net.gradient}" if net.form == "s_big" and net.gradient == "batch" else net.form
+    beside = [name for name, usual in ((net.gradient, "all"), (net.inner, "drawn")) if name != usual]
+    return "_".join([net.form, *beside]) if net.form == "s_big" else net.form
 
 
 # Figure 6 -------------------------------------------------------------------------------------------------------------
@@ -124,13 +130,17 @@ def _angle(found: Sequence[Group]) -> Iterator[Claim]:
 
 
 def _printed(group: Group, accuracy: xr.DataArray, **about: Any) -> Iterator[Claim]:
-    """What the text says of the angles up to 45 degrees; one seed is enough to refute it."""
-    lost, angles = accuracy.sel(angle=0.0) - accuracy, set(group.data.angle.values)
-    if {15.0, 30.0, 45.0} <= angles:
-        statement = "'nearly identical for psi in {0, 15, 30, 45}' is false: largest gap to psi = 0 in test accuracy"
-        apart = abs(lost.sel(angle=[15.0, 30.0, 45.0])).max("angle").values
-        verdict = {"values": apart, "relation": ">", "statistic": "max", "statement": statement}
-        yield _law(group, kind="printed", bound=POINTS, **verdict, **about)
+    """What the text says of the angles up to 45 degrees, of curves that are means over the seeds."""
+    lost, near = accuracy.sel(angle=0.0) - accuracy, [15.0, 30.0, 45.0]
+    if set(near) <= set(group.data.angle.values):
+        widest = max(near, key=lambda angle: abs(lost.sel(angle=angle).mean()))
+        statement = (
+            "'nearly identical for psi in {0, 15, 30, 45}' is false: the widest gap to psi = 0 in test accuracy, "
+            f"at {widest:g} degrees, mean over the seeds"
+        )
+        apart = lost.sel(angle=widest)
+        verdict = {"values": (apart * np.sign(apart.mean())).values, "relation": ">", "statistic": "mean"}
+        yield _law(group, kind="printed", bound=POINTS, statement=statement, **verdict, **about)
 
 
 # Verdicts -------------------------------------------------------------------------------------------------------------
@@ -149,13 +159,17 @@ def _law(group: Group, *, values: np.ndarray, **about: Any) -> Claim:
 
 def _not_ours(group: Group) -> str:
     """Why a bound does not apply; empty where it does."""
-    config, least = group.config, LEAST_TIMES[group.config.study]
-    heat = config.opt.step_size * config.data.num_train
-    as_stated = config.data.num_train >= LEAST_IMAGES and config.net.depth == 4 and config.net.scale == 0.1
+    config, heat = group.config, group.config.opt.step_size * group.config.data.num_train
+    as_printed = all(leaves(config)[field] == value for field, value in PRINTED.items()) and config.net.angle == 0
     # A step size is a quotient, and comes back a little off.
-    if as_stated and heat >= 0.99 * HEAT and heat * config.opt.num_steps >= 0.99 * least:
+    least = LEAST_TIMES[config.study]
+    is_long = heat * config.opt.num_steps >= 0.99 * least
+    if as_printed and config.data.num_train >= LEAST_IMAGES and 0.99 * HEAT <= heat < MOST_HEAT and is_long:
         return ""
-    return f"stated from {LEAST_IMAGES} images, eta N = {HEAT:g} and eta N T = {least:g} on"
+    return (
+        f"stated for the printed network from {LEAST_IMAGES} images and eta N T = {least:g} on, "
+        f"{HEAT:g} <= eta N < {MOST_HEAT:g}"
+    )
 
 
 def _ends(group: Group, at: str, id: str, **about: Any) -> Iterator[Claim]:
