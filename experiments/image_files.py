@@ -61,13 +61,17 @@ def check_md5(reader: Reader, paths: Sequence[Path]) -> bool:
     """Whether all these files are known by the publisher's sums.
 
     Raises:
-        Refused: some have another sum than their publisher gives; a line for each.
+        Refused: some cannot be read, or have another sum than their publisher gives; a line for each.
     """
     known = {path: reader.md5[path.name] for path in paths if path.name in reader.md5}
     problems = []
     for path, published in known.items():
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        except OSError as error:
+            problems.append(f"{path}: cannot be read ({error.strerror})")
+            continue
         if found != published:
             problems.append(f"{path}: is truncated or altered: its MD5 is {found}, {published} as published")
     if problems:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from experiments.checks import Checks
 from experiments.datasets import DATA_SETS, image_data
+from experiments.fields import swept
 from experiments.image_files import Images
 from experiments.low_rank_images_claims import claims
 from experiments.low_rank_images_figures import figures
@@ -88,7 +89,8 @@ def _check_study(checks: Checks) -> None:
         checks.sweeps()
         return
     checks.sweeps("net.angle")
-    checks.require("sweep.net.angle", 0.0 in checks.values("net.angle"), "must hold 0.0, beside which others are seen")
+    angles = swept(checks.config).get("net.angle", ())
+    checks.require("sweep.net.angle", 0.0 in angles, "must hold 0.0, beside which others are seen")
     checks.require("net.form", checks.values("net.form") == ("s_big",), "must be 's_big' where the angle is studied")
     checks.require("variants", len(checks.config.variants) == 1, "must be one where the angle is studied")
 

@@ -51,9 +51,10 @@ def read_stock(name: str, data_dir: Path) -> tuple[Images, Images] | None:
 def _readable(info: Path) -> bool:
     """Whether a copy is in files that can be read without TensorFlow."""
     try:
-        return json.loads(info.read_text()).get("fileFormat") == "array_record"
-    except ValueError:
+        told = json.loads(info.read_text())
+    except (OSError, ValueError):
         return False
+    return isinstance(told, dict) and told.get("fileFormat") == "array_record"
 
 
 def _read(folder: Path) -> tuple[tuple[Images, Images], Mapping[str, str]]:
@@ -89,7 +90,7 @@ def write_prepared(name: str, data_dir: Path, splits: Mapping[str, Images], note
     tfds.disable_progress_bar()
     try:
         _builder_class(tfds, name)(splits, notes, data_dir=data_dir, file_format="array_record").download_and_prepare()
-    except OSError as error:
+    except Exception as error:  # whatever the disk, tensorflow-datasets and its writers have to say
         # Of two processes that prepare it at the same time the slower one finds it there.
         if not (data_dir / name / VERSION).exists():
             warnings.warn(f"no copy of {name} could be left in {data_dir}: {error}", stacklevel=2)

@@ -30,6 +30,7 @@ PRINTED = {
     "net.width": 4096,
     "net.scale": 0.1,
     "net.inner": "drawn",
+    "net.orthonormal": False,
     "opt.step_size": 5e-3,
     "opt.momentum": 0.9,
     "opt.weight_decay": 5e-4,

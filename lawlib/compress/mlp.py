@@ -127,8 +127,9 @@ def low_rank_mlp(
             does not act unit by unit; a rank outside 2K..the narrowest side; an unknown ``inner``; a basis that does
             not fit; variables in boxes (``nn.Partitioned``).
     """
-    # Traced under jit once, a loss is not seen to run again.
-    loss = inspect.unwrap(loss, stop=lambda outer: not isinstance(outer, jax.stages.Wrapped))
+    # Traced under jit once, a loss is not seen to run again. Of a method nothing is taken off: it would lose its self.
+    if not inspect.ismethod(loss):
+        loss = inspect.unwrap(loss, stop=lambda outer: not isinstance(outer, jax.stages.Wrapped))
     head = _head(loss, variables, batches, layers)
     flat = _flat(variables)
     widths = _widths(flat, head)

@@ -300,6 +300,33 @@ def test_where_no_copy_can_be_left_the_data_are_read_all_the_same(tmp_path, smal
     assert_same(found, SMALL["train"], SMALL["t10k"])
 
 
+def test_a_full_disk_is_no_reason_to_stop(tmp_path, small_fashion, monkeypatch):
+    def no_room(*_):
+        class Writer:
+            def __init__(self, *_, **__):
+                pass
+
+            def download_and_prepare(self):
+                msg = "write() failed: No space left on device"  # array_record's, which is no OSError
+                raise RuntimeError(msg)
+
+        return Writer
+
+    monkeypatch.setattr(prepared, "_builder_class", no_room)
+    with pytest.warns(UserWarning, match="No space left"):
+        found = image_data("fashion_mnist", write_idx(tmp_path / "raw"), str(tmp_path / "copy"))
+    assert_same(found, SMALL["train"], SMALL["t10k"])
+
+
+@pytest.mark.parametrize("told", ["[]", "{}", "no json"])
+def test_a_copy_of_tensorflow_datasets_that_says_nothing_is_none(tmp_path, small_fashion, told):
+    info = tmp_path / "fashion_mnist" / "3.0.1" / "dataset_info.json"
+    info.parent.mkdir(parents=True)
+    info.write_text(told)
+    with pytest.raises(Refused, match="fashion_mnist is not at hand"):
+        image_data("fashion_mnist", data_dir=str(tmp_path))
+
+
 def test_the_slower_of_two_that_prepare_a_copy_finds_it_there(tmp_path, small_fashion, monkeypatch):
     folder, copy, builder = write_idx(tmp_path / "raw"), tmp_path / "copy", prepared._builder_class
 
@@ -324,6 +351,9 @@ def test_what_is_wanted_is_listed_where_nothing_is_at_hand(tmp_path, small_fashi
 def test_the_published_fashion_mnist(fashion_mnist):
     assert fashion_mnist.train.images.shape == (60_000, 28, 28, 1)
     assert fashion_mnist.origin.endswith("as published")
+    # Of the same images in another order nothing but these is known.
+    parts = fashion_mnist.train, fashion_mnist.test
+    assert tuple(datasets._unordered(Images(*(x[::-1] for x in part))) for part in parts) == FASHION.any_order
     # The mean and spread of its pixels, to which the paper's networks are scaled.
     pixels = fashion_mnist.train.images / 255
     np.testing.assert_allclose([pixels.mean(), pixels.std()], [0.28604, 0.35302], atol=1e-5)

@@ -69,6 +69,7 @@ ANGLE_RULES = {
     "sweep.opt.step_size=0.1,": (
         "sweep.opt.step_size = (0.1,): cannot be swept; use variants (what can be swept: net.angle)"
     ),
+    "sweep.net.angle=()": "sweep.net.angle = (): must hold 0.0, beside which others are seen",
     "sweep.net.angle=15.0,30.0": "sweep.net.angle = (15.0, 30.0): must hold 0.0, beside which others are seen",
     "net.form=full": "net.form = 'full': must be 's_big' where the angle is studied",
 }
@@ -177,7 +178,7 @@ def test_pixels_are_standardized_by_one_mean_and_one_deviation_for_all():
     X, Y = whole(data.train)
     by_hand = [(float(pixel) / 255 - 0.28604) / 0.35302 for pixel in images.images[7].ravel()]
     np.testing.assert_allclose(X[:, 7], by_hand, atol=1e-12)
-    assert np.argmax(Y[:, 7]) == images.labels[7]
+    assert np.argmax(np.asarray(Y)[:, 7]) == images.labels[7]
 
 
 # Claims ---------------------------------------------------------------------------------------------------
@@ -243,6 +244,13 @@ def test_too_short_a_run_is_not_judged():
 def test_another_setting_is_not_judged(word):
     found = verdict(BREAKS["s_big falls behind"][0], word)
     assert {claim.status for claim in found if claim.kind == "law"} == {"not_run"}
+
+
+@pytest.mark.parametrize("word", ["net.gradient=batch", "net.activation=relu", "net.inner=transported"])
+def test_the_angle_is_judged_in_its_own_setting(word):
+    config = config_of("num_seeds=2", word, profile="cpu", name="fashion_mnist_angle")
+    found = low_rank_images.claims(synthetic.results_of(angle_lawful, low_rank_images.VARIABLES, config))
+    assert {claim.status for claim in found if claim.kind != "report"} == {"not_run"}
 
 
 def late_batch(name, seen):
@@ -338,6 +346,15 @@ def test_every_figure_has_named_axes():
     (turned,) = low_rank_images.figures(angle_results()).values()
     for figure in (*drawn.values(), turned):
         assert_named(figure)
+
+
+def test_every_start_has_its_curve():
+    config = config_of("num_seeds=2", "net.inner=transported", profile="cpu")
+    results = synthetic.results_of(lawful, low_rank_images.VARIABLES, config)
+    (legend,) = low_rank_images.figures(results)["low_rank"].legends
+    told = [text.get_text() for text in legend.get_texts()]
+    assert sum("transported layers" in words for words in told) == 2
+    assert len(told) == len(set(told)) == 4
 
 
 def test_the_figure_of_one_batch_tells_what_is_not_reached():

@@ -370,7 +370,9 @@ def test_the_paper_is_judged_with_its_own_weights_alone():
     assert {c.status for c in stands_in} == {"not_run"}
 
 
-@pytest.mark.parametrize("word", ["net.width=2048", "opt.step_size=0.01", "data.size=64", "opt.num_steps=34"])
+@pytest.mark.parametrize(
+    "word", ["net.width=2048", "net.orthonormal=True", "opt.step_size=0.01", "data.size=64", "opt.num_steps=34"]
+)
 def test_another_setting_is_not_judged(word):
     found = verdict("vgg16_rank", words=(word,))
     assert {claim.status for claim in found if claim.kind != "report"} == {"not_run"}

@@ -1,6 +1,7 @@
 """The low-rank form of a Flax network's head, against explicit matrices, dense gradients and the network itself."""
 
 import functools as ft
+import types
 
 import flax.linen as nn
 import jax
@@ -349,6 +350,14 @@ def test_a_jit_around_the_loss_is_taken_off(traced):
     jax.tree.map(np.testing.assert_array_equal, ours.variables, wanted.variables)
     batch = tuple(x[0] for x in batches)
     assert ours.loss(ours.variables, batch) == wanted.loss(wanted.variables, batch)
+
+
+def test_a_method_under_jit_keeps_its_self():
+    variables, loss, batches = problem(Net())
+    method = types.MethodType(jax.jit(lambda _, *given: loss(*given), static_argnums=0), object())
+    method(variables, tuple(x[0] for x in batches))
+    with pytest.raises(ValueError, match=r"a loss inside jax\.jit hides"):
+        built(Net(), variables, method, batches)
 
 
 def test_another_network_in_the_loss_is_no_part_of_the_head():
