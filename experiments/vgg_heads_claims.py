@@ -19,7 +19,7 @@ __all__ = ["claims", "form"]
 
 PAPER = "Xu et al. 2026"
 K = DATA_SETS["cifar10"].num_classes
-MISSING = "this profile has no such variant"
+MISSING = "this run has no such variant"
 # A loss this near to ln 10 has hardly moved.
 STUCK = 2.29
 # When losses are compared: the 1000 steps that were named, and what the step sizes add up to over the first 1000 steps

@@ -77,7 +77,9 @@ def _rank(found: Sequence[Group]) -> Figure:
         column[1].set_xlabel("r")
     plots.label_rows(rows, ["test accuracy", "final test accuracy"])
     for row in rows:
-        row[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        # Not every activation has every curve.
+        curves = {label: curve for axes in row for curve, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        row[-1].legend(curves.values(), curves.keys(), loc="center left", bbox_to_anchor=(1.0, 0.5))
     drawn.supxlabel(_about(found[0]), fontsize=8)
     return drawn
 

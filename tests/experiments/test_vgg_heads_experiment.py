@@ -389,3 +389,10 @@ def test_every_figure_has_named_axes(name):
         first, last = drawn.axes[0], drawn.axes[-1]
         assert first.get_ylabel()
         assert last.get_xlabel()
+
+
+def test_what_one_activation_alone_has_is_in_the_legend():
+    config = config_of("num_seeds=2", name="vgg16_rank", profile="cpu")
+    results = synthetic.results_of(lawful, vgg_heads.VARIABLES, config).drop_nodes("gelu_full")
+    legends = [axes.get_legend() for axes in vgg_heads.figures(results)["rank"].axes if axes.get_legend()]
+    assert [sum("full" in text.get_text() for text in legend.get_texts()) for legend in legends] == [1, 1]
