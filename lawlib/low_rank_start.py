@@ -10,7 +10,7 @@ from lawlib.networks.low_rank import LowRankWeights
 from lawlib.theory.smooth_mlp import transported
 from lawlib.types import Array, Float, Matrix, PRNGKey, Scalar, Weights
 
-__all__ = ["INNER", "low_rank_start", "padded_basis", "random_start", "turned"]
+__all__ = ["INNER", "low_rank_start", "padded_basis", "positive_qr", "random_start", "turned"]
 
 _matmul = ft.partial(jnp.matmul, precision="highest")
 # How the small layers begin: as the full ones act on the transported bases, or drawn anew, as the paper's text has it.
@@ -44,7 +44,7 @@ def low_rank_start(
         raise ValueError(msg)
     *hidden, last = weights
     left = transported(tuple(hidden), basis, scale)[-1]
-    left = _q_factor(left) if orthonormal else left
+    left = positive_qr(left)[0] if orthonormal else left
     return LowRankWeights(basis, _inner(key, len(hidden), basis, scale, inner), left, last)
 
 
@@ -93,14 +93,15 @@ def _beside(key: PRNGKey, basis: Float[Array, "d k"], count: int) -> Float[Array
     """Random orthonormal columns of the basis' complement, uniform in it, without a basis of the complement."""
     block = jax.random.normal(key, (basis.shape[0], count), basis.dtype)
     for _ in range(2):  # the first time leaves of the basis what rounding makes of a block that is nearly singular
-        block = _q_factor(block - _matmul(basis, _matmul(basis.T, block)))
+        block, _ = positive_qr(block - _matmul(basis, _matmul(basis.T, block)))
     return block
 
 
-def _q_factor(block: Matrix) -> Matrix:
-    """Q of block = Q R with a diagonal of R that is not negative: of a Gaussian block a uniform one."""
+def positive_qr(block: Float[Array, "d k"]) -> tuple[Float[Array, "d k"], Float[Array, "k k"]]:
+    """The factors of block = Q R, d >= k, R with a diagonal that is not negative; Q is uniform for a Gaussian block."""
     Q, R = jnp.linalg.qr(block)
-    return Q * jnp.where(jnp.diagonal(R) < 0, -1, 1).astype(Q.dtype)[None]
+    signs = jnp.where(jnp.diagonal(R) < 0, -1, 1).astype(R.dtype)
+    return Q * signs[None], signs[:, None] * R
 
 
 def _inner(key: PRNGKey, count: int, basis: Matrix, scale: Scalar | float, inner: str) -> Weights:

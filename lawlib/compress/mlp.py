@@ -23,7 +23,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lawlib.gradient_spectra import kernel_gradient_products
 from lawlib.initializers import orthogonal
-from lawlib.low_rank_start import INNER, padded_basis
+from lawlib.low_rank_start import INNER, padded_basis, positive_qr
 from lawlib.spectra import Certified, krylov_triplets
 from lawlib.subspaces import SubspaceSum
 from lawlib.theory.smooth_mlp import big_subspace
@@ -283,7 +283,7 @@ def _low_rank(
     for layer, (path, k) in enumerate(zip(hidden, jax.random.split(key, len(hidden)), strict=True), start=1):
         kernel, bias = flat[f"{path}/kernel"], flat.get(f"{path}/bias")
         held = {"right": B} if layer == 1 else {}
-        B, R = _carried(_wide(kernel).T, B)
+        B, R = positive_qr(_matmul(_wide(kernel).T, B))
         held["inner"] = R.T if inner == "transported" else _drawn(k, _wide(kernel), B.shape[1])
         if layer == len(hidden):
             held["left"] = B.T
@@ -292,13 +292,6 @@ def _low_rank(
         small |= {f"{path}/{name}": value.astype(kernel.dtype) for name, value in held.items()}
         small[f"{path}/kernel"] = None
     return small
-
-
-def _carried(W: Matrix, basis: Matrix) -> tuple[Matrix, Matrix]:
-    """W B = B' R with orthonormal B', R upper triangular with a diagonal that is not negative."""
-    Q, R = jnp.linalg.qr(_matmul(W, basis))
-    signs = jnp.where(jnp.diagonal(R) < 0, -1, 1).astype(R.dtype)
-    return Q * signs[None], signs[:, None] * R
 
 
 def _drawn(key: PRNGKey, kernel: Matrix, rank: int) -> Matrix:

@@ -69,6 +69,15 @@ def smoke(once):
     return lambda name: once(name, f"--config={ROOT / 'configs' / name}.py:smoke")
 
 
+@pytest.fixture
+def nothing_at_hand(monkeypatch):
+    """No folder of this machine, no copy in memory."""
+    monkeypatch.delenv("LAWLIB_DATA", raising=False)
+    datasets.image_data.cache_clear()
+    yield
+    datasets.image_data.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def fashion_mnist(tmp_path_factory):
     """The published data set, read from its files; none is prepared."""

@@ -19,14 +19,7 @@ from experiments.cifar_files import CIFAR_CLASSES, PUBLISHED_MD5, _python_batch,
 from experiments.datasets import DATA_SETS, image_data
 from experiments.store import Refused
 
-
-@pytest.fixture(autouse=True)
-def nothing_at_hand(monkeypatch):
-    """No folder of this machine, no copy in memory."""
-    monkeypatch.delenv("LAWLIB_DATA", raising=False)
-    image_data.cache_clear()
-    yield
-    image_data.cache_clear()
+pytestmark = pytest.mark.usefixtures("nothing_at_hand")
 
 
 TRAIN, TEST = drawn(50, (32, 32, 3), 3), drawn(10, (32, 32, 3), 4)

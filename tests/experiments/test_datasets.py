@@ -23,13 +23,7 @@ from experiments.store import Refused
 FASHION = DATA_SETS["fashion_mnist"]
 
 
-@pytest.fixture(autouse=True)
-def nothing_at_hand(monkeypatch):
-    """No folder of this machine, no copy in memory."""
-    monkeypatch.delenv("LAWLIB_DATA", raising=False)
-    image_data.cache_clear()
-    yield
-    image_data.cache_clear()
+pytestmark = pytest.mark.usefixtures("nothing_at_hand")
 
 
 # Fashion-MNIST --------------------------------------------------------------------------------------------
