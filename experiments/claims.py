@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
+    "NO_SUCH_VARIANT",
     "Claim",
     "each",
     "failing",
@@ -36,6 +37,8 @@ KINDS = ("law", "printed", "report")
 STATUSES = ("holds", "fails", "not_run")
 RELATIONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
 STATISTICS = {"median": np.median, "mean": np.mean, "min": np.min, "max": np.max}
+# Why a claim that compares variants is not judged where a config leaves one out.
+NO_SUCH_VARIANT = "this run has no such variant"
 COLOURS = {"holds": "green", "fails": "bold red", "not_run": "yellow"}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, judge, not_run, report
+from experiments.claims import NO_SUCH_VARIANT, Claim, judge, not_run, report
 from experiments.fields import leaves
 from experiments.results import Group, groups
 from experiments.smooth_networks_figures import METHODS, TITLES
@@ -229,7 +229,7 @@ def _of_cases(
     family = [mixture[case] for case in cases if case in mixture]
     source = {name: about[name] for name in ("id", "figure", "statement")}
     if len(family) < len(cases):
-        return not_run(kind=kind, paper=PAPER, reason="this profile has no such variant", **source)
+        return not_run(kind=kind, paper=PAPER, reason=NO_SUCH_VARIANT, **source)
     if not all(_ours(g, OPTIMIZERS | {"opt.step_size": OPTIMIZERS_STEP_SIZES[cases[0][0]]}) for g in family):
         return not_run(kind=kind, paper=PAPER, reason=ELSEWHERE, **source)
     return judge(values=measure(*family), kind=kind, paper=PAPER, diverged=_diverged(family), **about)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, over, report
+from experiments.claims import NO_SUCH_VARIANT, Claim, over, report
 from experiments.datasets import DATA_SETS
 from experiments.fields import leaves
 from experiments.low_rank_images_claims import TITLES, last, speeds
@@ -19,7 +19,6 @@ __all__ = ["claims", "form"]
 
 PAPER = "Xu et al. 2026"
 K = DATA_SETS["cifar10"].num_classes
-MISSING = "this run has no such variant"
 # A loss this near to ln 10 has hardly moved.
 STUCK = 2.29
 # When losses are compared: the 1000 steps that were named, and what the step sizes add up to over the first 1000 steps
@@ -246,7 +245,7 @@ def _judged(
 ) -> Claim:
     """What is measured of some variants, where they are there and as the bound was stated for."""
     those = [family[name] for name in which if name in family]
-    missing = MISSING if len(those) < len(which) else ""
+    missing = NO_SUCH_VARIANT if len(those) < len(which) else ""
     reason = missing or ("" if all(map(setting.fits, those)) else setting.words)
     return over(those, lambda found: measure(*found), reason=reason, **about)
 

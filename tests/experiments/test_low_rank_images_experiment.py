@@ -218,6 +218,7 @@ def lowered(variant, field, amount):
 BREAKS = {
     "s_big falls behind": (lowered("silu_s_big", "test_accuracy", -0.05), "S_big less full"),
     "random learns": (lowered("silu_random", "test_loss", -0.39), "random subspace over the larger"),
+    "none learns": (lowered("silu_full", "test_loss", 0.4), "random subspace over the larger"),
 }
 
 
@@ -232,9 +233,9 @@ def test_one_member_is_enough_to_fail(change, words):
 
 
 def test_too_short_a_run_is_not_judged():
-    short = verdict(BREAKS["s_big falls behind"][0], "opt.num_steps=600")
+    short = verdict(BREAKS["s_big falls behind"][0], "opt.num_steps=1400")
     assert {claim.status for claim in short if claim.kind == "law"} == {"not_run"}
-    assert all("eta N T = 600" in claim.statement for claim in short if claim.status == "not_run")
+    assert all("eta N T = 750" in claim.statement for claim in short if claim.status == "not_run")
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_the_angle_is_judged_in_its_own_setting(word):
 
 
 def late_batch(name, seen):
-    """One batch ends at .74; the accuracies rise evenly to their ends over 71 times of 10 steps."""
+    """One batch ends at .74; the accuracies rise evenly to their ends over 61 times of 25 steps."""
     if name == "silu_s_big_batch":
         seen["test_accuracy"][:] = 0.1 + 0.64 * np.linspace(0, 1, seen["test_accuracy"].shape[1])
 
@@ -263,9 +264,9 @@ def test_one_batch_is_compared_with_all_images_in_accuracy_and_in_steps():
     claims = verdict(late_batch)
     assert measured(claims, "all images less S_big of one batch") == pytest.approx(0.83 - 0.74)
     for which, end in (("full", 0.84), ("s_big", 0.83)):
-        reached = 700 * (0.9 * 0.84 - 0.1) / (end - 0.1)
+        reached = 1500 * (0.9 * 0.84 - 0.1) / (end - 0.1)
         steps = measured(claims, f"SiLU, {which}: steps to 90%")
-        assert reached <= steps < reached + 10
+        assert reached <= steps < reached + 25
     late = [claim for claim in claims if "s_big_batch: steps to" in claim.statement]
     assert [claim.status for claim in late] == ["not_run"] * 2
     assert all("2 of 2 members do not get there" in claim.statement for claim in late)
@@ -349,12 +350,12 @@ def test_every_figure_has_named_axes():
 
 
 def test_every_start_has_its_curve():
-    config = config_of("num_seeds=2", "net.inner=transported", profile="cpu")
+    config = config_of("num_seeds=2", profile="cpu")
     results = synthetic.results_of(lawful, low_rank_images.VARIABLES, config)
     (legend,) = low_rank_images.figures(results)["low_rank"].legends
     told = [text.get_text() for text in legend.get_texts()]
-    assert sum("transported layers" in words for words in told) == 2
-    assert len(told) == len(set(told)) == 4
+    assert sum("transported layers" in words for words in told) == 1
+    assert len(told) == len(set(told)) == len(config.variants) == 5
 
 
 def test_the_figure_of_one_batch_tells_what_is_not_reached():
