@@ -17,8 +17,8 @@ FORMS = {
     "full": ("full", plots.COLOURS[0], "-"),
     "s_big": ("low rank, $S_{big}$ of all images", plots.COLOURS[1], "-"),
     "s_big_batch": ("low rank, $S_{big}$ of one batch", plots.COLOURS[4], "--"),
-    "s_big_transported": ("low rank, $S_{big}$ of all images, transported layers", plots.COLOURS[3], "-."),
-    "s_big_batch_transported": ("low rank, $S_{big}$ of one batch, transported layers", plots.COLOURS[5], "-."),
+    "s_big_transported": ("low rank, all images, transported", plots.COLOURS[3], "-."),
+    "s_big_batch_transported": ("low rank, one batch, transported", plots.COLOURS[5], "-."),
     "random": ("low rank, random subspace", plots.COLOURS[2], ":"),
 }
 

@@ -354,7 +354,7 @@ def test_every_start_has_its_curve():
     results = synthetic.results_of(lawful, low_rank_images.VARIABLES, config)
     (legend,) = low_rank_images.figures(results)["low_rank"].legends
     told = [text.get_text() for text in legend.get_texts()]
-    assert sum("transported layers" in words for words in told) == 1
+    assert sum("transported" in words for words in told) == 1
     assert len(told) == len(set(told)) == len(config.variants) == 5
 
 
