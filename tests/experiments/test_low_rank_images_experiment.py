@@ -317,8 +317,14 @@ def test_one_member_at_an_angle_is_enough_to_fail(change, words):
 
 
 def agreeing(name, seen):
-    """What the paper prints: up to 45 degrees within 3 points."""
-    seen["test_accuracy"][[3, 10], -1] = 0.81
+    """What the paper prints: up to 45 degrees within 3 points all along."""
+    seen["test_accuracy"][[3, 10]] = seen["test_accuracy"][[0, 7]] - 0.02
+
+
+def late(name, seen):
+    """Both seeds at 15 degrees are 20 points behind on the way, and not at the end."""
+    agreeing(name, seen)
+    seen["test_accuracy"][[1, 8], 20] -= 0.2
 
 
 def one_seed_apart(name, seen):
@@ -327,13 +333,21 @@ def one_seed_apart(name, seen):
     seen["test_accuracy"][[2, 9], -1] = 0.83 + np.array([0.1, -0.1])
 
 
-def test_the_printed_statement_is_of_means_over_the_seeds():
+def test_the_printed_statement_is_of_curves_that_are_means_over_the_seeds():
     (printed,) = [claim for claim in low_rank_images.claims(angle_results()) if claim.kind == "printed"]
     assert (printed.status, pytest.approx(printed.measured)) == ("holds", 0.1)
-    assert "at 45 degrees" in printed.statement
-    assert any("'nearly" in found for found in failing(low_rank_images.claims(angle_results(agreeing))))
-    apart = low_rank_images.claims(angle_results(one_seed_apart))
-    assert any("'nearly" in found for found in failing(apart))
+    assert "at 45 degrees and step 1500" in printed.statement
+    for change in (agreeing, one_seed_apart):
+        found = failing(low_rank_images.claims(angle_results(change)))
+        assert any("'curves are nearly identical" in statement for statement in found)
+
+
+def test_the_printed_statement_is_of_whole_curves():
+    found = low_rank_images.claims(angle_results(late))
+    assert failing(found) == []
+    (printed,) = [claim for claim in found if claim.kind == "printed"]
+    assert printed.measured == pytest.approx(0.2 + 0.01 * 20 / 50)
+    assert "at 15 degrees and step 600" in printed.statement
 
 
 def assert_named(drawn):
