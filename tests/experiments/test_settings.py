@@ -234,6 +234,10 @@ def test_overrides_take_the_type_of_the_default(write, words, field, value):
             "variants = ({'net.depth': 2}, {'net.depth': 2}): must",
         ),
         (
+            "--config.variants=({}, {'net.depth': 3})",
+            "variants: must differ, and base and depth=3 are the same run",
+        ),
+        (
             "--config.variants=({'opt.weight_decay': 0.1},)",
             "sweep.opt.weight_decay = (0.0, 0.1): a variant sets it",
         ),
