@@ -27,11 +27,11 @@ FORMS = {
 PAPER = {"num_seeds": 5, "num_steps": 1500, "num_times": 61, "activations": ("silu", "gelu"), "num_train": 60_000}
 # "heat" is eta N, the step size times the images. Of batches of 1000, 2000 and 5000 images those of 2000 are quickest,
 # by a tenth.
-PAPER |= {"heat": 0.5, "batch": 2000, "forms": tuple(FORMS)}
+PAPER |= {"heat": 0.5, "batch": 2000, "forms": tuple(FORMS), "own": {}}
 SMOKE = {"num_steps": 3, "num_times": 3, "num_train": 2000, "batch": 1000}
 PROFILES = {
     "smoke": PAPER | SMOKE | {"num_seeds": 1, "activations": ("silu",)},
-    "cpu": PAPER | {"num_seeds": 1, "activations": ("silu",), "num_train": 10_000},
+    "cpu": PAPER | {"activations": ("silu",), "num_train": 10_000, "own": {"full": {"num_seeds": 1}}},
     "once": PAPER | {"num_seeds": 1, "activations": ("silu",), "forms": ("s_big", "s_big_batch", "random", "full")},
     "paper": PAPER,
 }
@@ -68,7 +68,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         observe={"num_times": size["num_times"], "spacing": "even"},
         sweep={},
         variants=tuple(
-            {"name": f"{name}_{form}", "net.activation": name, **FORMS[form]}
+            {"name": f"{name}_{form}", "net.activation": name, **FORMS[form], **size["own"].get(form, {})}
             for name in size["activations"]
             for form in size["forms"]
         ),

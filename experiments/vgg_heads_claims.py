@@ -12,7 +12,7 @@ import xarray as xr
 from experiments.claims import NO_SUCH_VARIANT, Claim, over, report
 from experiments.datasets import DATA_SETS
 from experiments.fields import leaves
-from experiments.low_rank_images_claims import TITLES, last, speeds
+from experiments.low_rank_images_claims import TITLES, ends_in_common, last, speeds
 from experiments.results import Group, groups
 
 __all__ = ["claims", "form"]
@@ -223,9 +223,8 @@ def _whole(title: str, family: Family) -> Iterator[Claim]:
 
 def _difference(one: Group, other: Group) -> np.ndarray:
     """Of final test accuracies, seed by seed, in the seeds that both have."""
-    ends = last(one, "test_accuracy"), last(other, "test_accuracy")
-    common = min(map(len, ends))
-    return ends[0][:common] - ends[1][:common]
+    ends = ends_in_common("test_accuracy", one, other)
+    return ends[0] - ends[1]
 
 
 def _end_loss(group: Group) -> np.ndarray:
