@@ -31,7 +31,7 @@ PAPER |= {"heat": 0.5, "batch": 2000, "forms": tuple(FORMS), "own": {}}
 SMOKE = {"num_steps": 3, "num_times": 3, "num_train": 2000, "batch": 1000}
 PROFILES = {
     "smoke": PAPER | SMOKE | {"num_seeds": 1, "activations": ("silu",)},
-    "cpu": PAPER | {"activations": ("silu",), "num_train": 10_000, "own": {"full": {"num_seeds": 1}}},
+    "cpu": PAPER | {"activations": ("silu",), "num_train": 10_000, "own": {"full": {"num_seeds": 3}}},
     "once": PAPER | {"num_seeds": 1, "activations": ("silu",), "forms": ("s_big", "s_big_batch", "random", "full")},
     "paper": PAPER,
 }
