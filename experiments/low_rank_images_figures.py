@@ -86,7 +86,8 @@ def _bars(axes: Axes, rows: list[np.ndarray], form: str) -> None:
         axes.plot(row[np.isfinite(row)], np.full(np.isfinite(row).sum(), place), "o", color="black", markersize=3)
         told = form.format(mean) if reached else f"not reached by {np.isinf(row).sum()} of {row.size}"
         axes.text(max(mean, row[np.isfinite(row)].max(initial=0.0)) + 0.03 * most, place, told, va="center")
-    axes.set_xlim(0, 1.3 * most)
+    # Room for what is told beside the longest bar: a number, or words.
+    axes.set_xlim(0, (1.3 if all(np.isfinite(row).all() for row in rows) else 1.8) * most)
 
 
 def _angle(group: Group) -> Figure:
