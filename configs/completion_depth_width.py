@@ -10,7 +10,7 @@ A draw where it is .0277, not among these seeds, circles at a mean loss of 5e-5 
 
 Time on two cores: smoke half a minute, cpu 3 minutes, paper about 12 minutes.
 Expect (cpu): recovery error below 2e-8 at depth 3 (bound 1e-6), 6e-4 to 3e-3 at depth 2 from width 20 on (bound 1e-4),
-.36 to .39 times the steps at width 100 as at width 10 (bound .6). At depth 2 and width 10 one draw of three is stuck.
+.36 to .40 times the steps at width 100 as at width 10 (bound .6). At depth 2 and width 10 one draw of three is stuck.
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -9,7 +9,7 @@ step sizes are for the loss summed over the observed entries.
 Time on two cores: smoke half a minute, cpu 4 minutes (half of it the square network, of one seed), paper about 13
 hours, 12 of them the square networks.
 Expect (cpu): recovery error 2e-9 at gamma = .01 (bound 1e-6) and 3e6 times that at gamma = 0 (bound 1e4), no finite
-value beyond step 15111 at gamma = 1; end points of the compressed and the original network within 10%.
+value from step 15,000 or so on at gamma = 1; end points of the compressed and the original network within 10%.
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -9,7 +9,7 @@ the printed eta = .1 diverges within 10 steps at d_w = 1000 (the variant `printe
 
 Time: smoke half a minute, cpu about 4 minutes of one core, paper (d_w = 1000, ten seeds) about a month: 3e6 steps of
 6 ms a seed for x = 8 at lambda = 1e-4.
-Expect: plateaus of 1.0 to 1.2 lambda, within 1e-4 of the scalar minimizers; lambda = 0 keeps its off-subspace error.
+Expect: plateaus of 1.0 to 1.1 lambda, within 1e-4 of the scalar minimizers; lambda = 0 keeps its off-subspace error.
 """
 
 from ml_collections import ConfigDict, config_dict

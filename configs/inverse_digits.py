@@ -8,7 +8,7 @@ norm 1, with noise. Unlike the paper's signals they have a condition number of 7
 components more: lambda = 0, 1e-4, 1e-3, 1e-2. eta = 1.5 / lambda_max(P(0)) by Lanczos.
 
 Time: smoke a quarter of a minute, cpu a minute and a half of one core, paper (ten seeds, d_w = 512) about ten hours.
-Expect: the test error without decay several times that of the oracle map, and a decay that comes near it.
+Expect: the test error without decay twice that of the oracle map and more, and decays that come down to it.
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -3,8 +3,8 @@
     python -m experiments.main --config=configs/inverse_dimension.py[:smoke|cpu|paper]
 
 s = 2, 4, 8, 16, 32, d = 256, m = 128, n = 1000, kappa = 1, eta = .1, lambda = 1e-3. The depth is not printed: at L = 2
-eta = .1 is stable (eta lambda_max(P(0)) is about 1), which is taken here. cpu has d_w = 128 and ends at x = eta lambda
-t = 2, paper d_w = 512 and ends at x = 8.
+eta = .1 is stable (eta lambda_max(P(0)) is at most 1.6), which is taken here. cpu has d_w = 128 and ends at x = eta
+lambda t = 2, paper d_w = 512 and ends at x = 8.
 
 Time: smoke a quarter of a minute, cpu about 4 minutes of one core, paper (ten seeds) about five hours.
 Expect: regression errors within 20% of one another. The slope of log ||W P_perp|| passes from -2 to -1, sooner for

@@ -11,8 +11,8 @@ whether one returns, the same monitor on states put back to rank 2, and the deca
 Time on one quiet core: smoke half a minute, cpu (64 runs, each with seven branches) about 4 minutes, paper (256 runs)
 about half an hour.
 Expect: no jump before step 1200, half of the runs by 5000, 98% by 20,000, none without replacement; s2/s1 about .2
-before the jump and below 1e-15 after it; relative test error .003 after, .44 to .67 before. W(0) is forgotten: runs
-of one seed jump at the same step from either kind of weights.
+before the jump and below 1e-15 after it; relative test error .003 after, .44 to .67 before. W(0) is forgotten: nine
+runs of ten of one seed jump at the very same step from either kind of weights.
 """
 
 from ml_collections import ConfigDict, config_dict
