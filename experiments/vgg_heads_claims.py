@@ -24,6 +24,7 @@ STUCK = 2.29
 # When losses are compared: the 1000 steps that were named, and what the step sizes add up to over the first 1000 steps
 # of 35 epochs of 4000 images, eta = .005.
 EARLY_STEPS, EARLY_SUM = 1000, 2.7
+ACTIVATIONS = ("silu", "gelu")
 PRINTED = {
     "net.depth": 3,
     "net.width": 4096,
@@ -50,6 +51,7 @@ class Setting(NamedTuple):
         """Whether a variant was run in this setting."""
         config = group.config
         as_stated = all(leaves(config)[field] == value for field, value in self.fields.items())
+        as_stated &= config.net.activation in ACTIVATIONS
         return as_stated and config.opt.num_steps >= self.epochs and config.data.num_train >= self.images
 
 

@@ -180,7 +180,8 @@ def _head(
     if len(head) < 2 or [path for path in dense if path in head] != list(head):
         msg = (
             f"a head is two or more nn.Dense layers, each run once and named in the order in which they run, got "
-            f"{list(head)}; seen to run are {dense} (a loss inside jax.jit hides them)"
+            f"{list(head)}; seen to run are {dense} (a loss inside jax.jit hides them, and a class of your own that "
+            f"computes another product, or dot_general, is none)"
         )
         raise ValueError(msg)
     paths = [call.path for call in calls]
@@ -216,12 +217,18 @@ def _calls(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batches: Py
             own = [held for group in module.variables.values() for held in group.values()]
             weights = any(jnp.size(held) > 1 for held in own if not isinstance(held, Mapping))
             mixes = weights or isinstance(module, NORMALIZATIONS)
-            calls.append(_Call("/".join(module.path), type(module).__name__, isinstance(module, nn.Dense), mixes))
+            calls.append(_Call("/".join(module.path), type(module).__name__, _is_dense(module), mixes))
         return call(*args, **kwargs)
 
     with nn.intercept_methods(intercept):
         jax.eval_shape(lambda held, data: loss(held, jax.tree.map(lambda x: x[0], data)), variables, batches)
     return calls
+
+
+def _is_dense(module: nn.Module) -> bool:
+    """Whether it multiplies by its kernel and adds its bias and nothing else, as a class derived from Dense may."""
+    is_plain = isinstance(module, nn.Dense) and type(module).__call__ is nn.Dense.__call__
+    return is_plain and module.dot_general is None and module.dot_general_cls is None
 
 
 def _intercepted(function: Callable, hidden: tuple[str, ...]) -> Callable:

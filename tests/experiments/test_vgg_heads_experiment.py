@@ -28,6 +28,7 @@ from lawlib.sweep import grid
 REAL = DATA_SETS["cifar10"]
 SIDE, K, TRAIN, TEST = 8, 10, 60, 40
 CHANNELS = ((3,), (10,))
+RELU = f"variants={tuple({'net.activation': 'relu', 'net.form': 's_big', 'net.rank': r} for r in (20, 40))!r}"
 TINY = {
     "net.width": 48,
     "opt.batch_size": 20,
@@ -371,7 +372,7 @@ def test_the_paper_is_judged_with_its_own_weights_alone():
 
 
 @pytest.mark.parametrize(
-    "word", ["net.width=2048", "net.orthonormal=True", "opt.step_size=0.01", "data.size=64", "opt.num_steps=34"]
+    "word", ["net.width=2048", "net.orthonormal=True", "opt.step_size=0.01", "data.size=64", "opt.num_steps=34", RELU]
 )
 def test_another_setting_is_not_judged(word):
     found = verdict("vgg16_rank", words=(word,))
