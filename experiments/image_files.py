@@ -54,7 +54,7 @@ class Reader(NamedTuple):
 
 def at_hand(reader: Reader, folder: Path) -> list[Path | None]:
     """Where each of the files lies in a folder, None for one that is not there."""
-    return [next((folder / name for name in names if (folder / name).is_file()), None) for names in reader.files]
+    return [next((folder / name for name in names if (folder / name).exists()), None) for names in reader.files]
 
 
 def check_md5(reader: Reader, paths: Sequence[Path]) -> bool:

@@ -17,7 +17,7 @@ from synthetic import images_of as drawn
 
 from experiments import datasets, prepared
 from experiments.datasets import DATA_SETS, image_data
-from experiments.image_files import Images, at_hand
+from experiments.image_files import Images
 from experiments.store import Refused
 
 FASHION = DATA_SETS["fashion_mnist"]
@@ -351,11 +351,3 @@ def test_the_published_fashion_mnist(fashion_mnist):
     # The mean and spread of its pixels, to which the paper's networks are scaled.
     pixels = fashion_mnist.train.images / 255
     np.testing.assert_allclose([pixels.mean(), pixels.std()], [0.28604, 0.35302], atol=1e-5)
-
-
-@pytest.mark.parametrize("name", DATA_SETS)
-def test_a_folder_by_the_name_of_a_file_is_no_file(name, tmp_path):
-    for number, reader in enumerate(DATA_SETS[name].readers):
-        for names in reader.files:
-            (tmp_path / str(number) / names[0]).mkdir(parents=True)
-        assert at_hand(reader, tmp_path / str(number)) == [None] * len(reader.files)
