@@ -16,7 +16,7 @@ from ml_collections import ConfigDict, config_dict
 
 PROFILES = {
     "smoke": {"num_seeds": 1, "num_steps": 3, "num_times": 3, "num_train": 2000},
-    "cpu": {"num_seeds": 1, "num_steps": 1500, "num_times": 51, "num_train": 10_000},
+    "cpu": {"num_seeds": 3, "num_steps": 1500, "num_times": 51, "num_train": 10_000},
     "paper": {"num_seeds": 5, "num_steps": 1500, "num_times": 151, "num_train": 60_000},
 }
 

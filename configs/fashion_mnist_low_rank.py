@@ -19,22 +19,24 @@ full network by more than the claim allows), .770 (with transported layers), .75
 
 from ml_collections import ConfigDict, config_dict
 
+FULL = {"net.form": "full"}
 FORMS = {
     "s_big": {"net.form": "s_big"},
     "s_big_transported": {"net.form": "s_big", "net.inner": "transported"},
     "s_big_batch": {"net.form": "s_big", "net.gradient": "batch"},
     "random": {"net.form": "random"},
-    "full": {"net.form": "full"},
+    "full": FULL,
 }
 PAPER = {"num_seeds": 5, "num_steps": 1500, "num_times": 61, "activations": ("silu", "gelu"), "num_train": 60_000}
 # "heat" is eta N, the step size times the images. Of batches of 1000, 2000 and 5000 images those of 2000 are quickest,
 # by a tenth.
-PAPER |= {"heat": 0.5, "batch": 2000, "forms": tuple(FORMS), "own": {}}
+PAPER |= {"heat": 0.5, "batch": 2000, "forms": FORMS}
+ONCE = {form: FORMS[form] for form in ("s_big", "s_big_batch", "random", "full")}
 SMOKE = {"num_steps": 3, "num_times": 3, "num_train": 2000, "batch": 1000}
 PROFILES = {
     "smoke": PAPER | SMOKE | {"num_seeds": 1, "activations": ("silu",)},
-    "cpu": PAPER | {"activations": ("silu",), "num_train": 10_000, "own": {"full": {"num_seeds": 3}}},
-    "once": PAPER | {"num_seeds": 1, "activations": ("silu",), "forms": ("s_big", "s_big_batch", "random", "full")},
+    "cpu": PAPER | {"activations": ("silu",), "num_train": 10_000, "forms": FORMS | {"full": FULL | {"num_seeds": 3}}},
+    "once": PAPER | {"num_seeds": 1, "activations": ("silu",), "forms": ONCE},
     "paper": PAPER,
 }
 
@@ -70,9 +72,9 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         observe={"num_times": size["num_times"], "spacing": "even"},
         sweep={},
         variants=tuple(
-            {"name": f"{name}_{form}", "net.activation": name, **FORMS[form], **size["own"].get(form, {})}
+            {"name": f"{name}_{form}", "net.activation": name, **fields}
             for name in size["activations"]
-            for form in size["forms"]
+            for form, fields in size["forms"].items()
         ),
         run={"chunk": 0, "batch": 0, "segment": 0, "checkpoint_seconds": 60.0},
     )

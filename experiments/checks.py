@@ -122,17 +122,17 @@ def _check_variants(checks: Checks) -> None:
         checks.problems += [f"variants[{i}]{line}" for line in fields.variant_problems(checks.config, variant)]
     for name, count in Counter(variant.name for variant in expand(checks.config)).items():
         checks.require("variants", count == 1, f"must differ, and {name} stands there {count} times")
-    alike = [names for names in _alike(checks.config) if len(names) > 1]
-    checks.problems += [f"variants: must differ, and {' and '.join(names)} are the same run" for names in alike]
+    for names in _alike(checks.config):
+        checks.problems.append(f"variants: must differ, and {' and '.join(names)} are the same run")
 
 
 def _alike(config: ConfigDict) -> list[list[str]]:
-    """The names of the variants, those together whose whole configs are the same but for what they are called."""
-    found: dict[str, list[str]] = {}
+    """The names, together, of variants whose whole configs are the same but for what they are called."""
+    found: dict[str, dict[str, None]] = {}
     for name, expanded in expand(config):
         told = {path: value for path, value in fields.leaves(expanded).items() if path not in ("name", "variants")}
-        found.setdefault(repr(sorted(told.items())), []).append(name)
-    return [list(dict.fromkeys(names)) for names in found.values()]
+        found.setdefault(repr(sorted(told.items())), {})[name] = None
+    return [list(names) for names in found.values() if len(names) > 1]
 
 
 def collect(config: ConfigDict, validate: Callable[[Checks], None]) -> list[str]:

@@ -4,6 +4,7 @@ Full-batch gradient descent on the squared error summed over all images, with a 
 cosine. The images stay on the device; a step goes through them in batches that fit the caches.
 """
 
+import functools as ft
 from typing import Any, NamedTuple
 
 import jax
@@ -106,22 +107,29 @@ def _check_sizes(checks: Checks) -> None:
         checks.require(f"data.{field}", given <= most, f"must be at most {most}")
         rule = f"must be a multiple of data.batch_size = {data.batch_size}"
         checks.require(f"data.{field}", given % data.batch_size == 0, rule)
-    most = data.batch_size
-    checks.require("data.gradient_batch", data.gradient_batch <= most, f"must be at most data.batch_size = {most}")
+    most = data.num_train
+    checks.require("data.gradient_batch", data.gradient_batch <= most, f"must be at most data.num_train = {most}")
 
 
 def shared(config: ConfigDict) -> Data:
     """The first images of the data set, standardized."""
-    found, data = image_data(config.data.name, config.data.folder), config.data
-    return Data(_batches(config, found.train, data.num_train), _batches(config, found.test, data.num_test))
+    data = config.data
+    return _loaded(data.name, data.folder, (data.num_train, data.num_test), data.batch_size, config.precision)
 
 
-def _batches(config: ConfigDict, images: Images, count: int) -> Batches:
-    mean, deviation = STANDARD[config.data.name]
-    dtype, n = np.dtype(config.precision), config.data.batch_size
-    pixels = images.images[:count].reshape(count // n, n, -1)
+@ft.lru_cache(maxsize=2)
+def _loaded(name: str, folder: str, counts: tuple[int, int], batch_size: int, precision: str) -> Data:
+    """The same for all variants that ask for the same, which need not each hold the images."""
+    found, dtype = image_data(name, folder), np.dtype(precision)
+    cut = ((part, count // batch_size) for part, count in zip((found.train, found.test), counts, strict=True))
+    return Data(*(_batches(name, part, (count, batch_size), dtype) for part, count in cut))
+
+
+def _batches(name: str, images: Images, cut: tuple[int, int], dtype: np.dtype) -> Batches:
+    (mean, deviation), (B, n) = STANDARD[name], cut
+    pixels = images.images[: B * n].reshape(B, n, -1)
     inputs = ((pixels / 255 - mean) / deviation).astype(dtype).transpose(0, 2, 1)
-    labels = np.eye(DATA_SETS[config.data.name].num_classes, dtype=dtype)[images.labels[:count].reshape(-1, n)]
+    labels = np.eye(DATA_SETS[name].num_classes, dtype=dtype)[images.labels[: B * n].reshape(B, n)]
     return Batches(jnp.asarray(np.ascontiguousarray(inputs)), jnp.asarray(labels.transpose(0, 2, 1)))
 
 
@@ -167,25 +175,31 @@ def _total(predict: Any, phi: Activation) -> Any:
 def _start(config: ConfigDict, key: Array, scale: Array, angle: Array, train: Batches) -> Any:
     """The full network's eps-orthogonal weights, or the low-rank network that they and their gradient give."""
     net, (_, d, _), K = config.net, train.inputs.shape, train.labels.shape[1]
-    key_weights, key_inner, key_pad, key_away, key_left = jax.random.split(key, 5)
+    key_weights, key_inner, key_pad, key_away, key_left, key_images = jax.random.split(key, 6)
     weights = orthogonal_weights(key_weights, (*[d] * net.depth, K), scale, jnp.dtype(config.precision))
     if net.form == "full":
         return weights
     if net.form == "random":
         return random_start(key_inner, weights, net.rank, scale, inner=net.inner)
-    big = big_and_small(weights[0], _first_gradient(config, weights, train), K).big
+    chosen = train if net.gradient == "all" else _drawn(key_images, train, config.data.gradient_batch)
+    big = big_and_small(weights[0], _first_gradient(config, weights, chosen), K).big
     basis = padded_basis(key_pad, big, net.rank)
     start = low_rank_start(key_inner, weights, basis, scale, inner=net.inner)
     radians = jnp.deg2rad(angle)
     return start._replace(right=turned(key_away, basis, radians), left=turned(key_left, start.left, radians))
 
 
-def _first_gradient(config: ConfigDict, weights: Weights, train: Batches) -> Array:
-    """Of the loss of all images in W_1, or of that of a few."""
-    if config.net.gradient == "batch":
-        train = jax.tree.map(lambda x: x[:1, :, : config.data.gradient_batch], train)
+def _drawn(key: Array, train: Batches, count: int) -> Batches:
+    """Some of the images, each of them at most once, as one batch."""
+    B, _, n = train.inputs.shape
+    chosen = jax.random.permutation(key, B * n)[:count]
+    return jax.tree.map(lambda x: x[chosen // n, :, chosen % n].T[None], train)
+
+
+def _first_gradient(config: ConfigDict, weights: Weights, images: Batches) -> Array:
+    """Of the loss of these images in W_1."""
     total = _total(mlp.apply, activation(config.net.activation))
-    return jax.grad(lambda W_1: total((W_1, *weights[1:]), train))(weights[0])
+    return jax.grad(lambda W_1: total((W_1, *weights[1:]), images))(weights[0])
 
 
 def _seen(predict: Any, phi: Activation, weights: Any, part: Batches) -> tuple[Array, Array]:

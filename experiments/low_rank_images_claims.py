@@ -26,6 +26,8 @@ POINTS = 0.03
 WORSE = 1.3
 # How many times the steps are more than "slightly more".
 LATER = 1.1
+# Shares of its start under which a loss has fallen, and over which it has not.
+FELL, STAYED = 0.95, 0.99
 # 1/2 ||f - Y||^2 of one image where the network says nothing.
 SILENT = 0.5
 COMPARED = {"full", "s_big", "s_big_batch"}
@@ -155,6 +157,23 @@ def _printed(group: Group, **about: Any) -> Iterator[Claim]:
         )
         verdict = {"values": later.sel(angle=latest).values, "relation": ">", "statistic": "mean"}
         yield _law(group, kind="printed", bound=LATER, statement=statement, **verdict, **about)
+    yield from _decreases(group, **about)
+
+
+def _decreases(group: Group, **about: Any) -> Iterator[Claim]:
+    """The text has the loss of 60 and 75 degrees 'still decrease': at 60 it does, at 75 not within these steps."""
+    at = "test loss at the end over that at the start"
+    still: dict[str, Any] = {"kind": "law", "statement": f"psi = 60 degrees: {at}", "relation": "<", "bound": FELL}
+    never: dict[str, Any] = {
+        "kind": "printed",
+        "statement": f"'the test loss still decreases' is false at 75 degrees: {at}",
+        "relation": ">",
+        "bound": STAYED,
+    }
+    for angle, verdict in ((60.0, still), (75.0, never)):
+        if angle in group.data.angle.values:
+            loss = group.data.test_loss.sel(angle=angle)
+            yield _law(group, values=(loss.isel(step=-1) / loss.isel(step=0)).values, **verdict, **about)
 
 
 # Verdicts -------------------------------------------------------------------------------------------------------------

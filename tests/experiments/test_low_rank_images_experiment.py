@@ -54,7 +54,7 @@ RULES = {
     "angle": ("net.angle=91.0", "net.angle = 91.0: must be a finite number >= 0.0 and <= 90.0"),
     "train": ("data.num_train=45", "data.num_train = 45: must be at most 40"),
     "cut": ("data.num_train=35", "data.num_train = 35: must be a multiple of data.batch_size = 10"),
-    "gradient": ("data.gradient_batch=11", "data.gradient_batch = 11: must be at most data.batch_size = 10"),
+    "gradient": ("data.gradient_batch=41", "data.gradient_batch = 41: must be at most data.num_train = 40"),
 }
 
 
@@ -108,10 +108,13 @@ def test_every_start_is_recorded_with_its_sources_and_a_run_is_not_made_of_two(m
 # Starts and steps -----------------------------------------------------------------------------------------
 
 
+KEY = jax.random.key(3)
+
+
 def begun(config):
     data = low_rank_images.shared(config)
     system = low_rank_images.dynamics(config)
-    step_size, watched = jax.jit(lambda key: system.init(key, {}, data))(jax.random.key(3))
+    step_size, watched = jax.jit(lambda key: system.init(key, {}, data))(KEY)
     return data, system, step_size, watched
 
 
@@ -150,7 +153,9 @@ def test_low_rank_networks_begin_at_an_angle_from_the_big_subspace_of_the_full_o
     data, _, _, watched = begun(config)
     full = begun(variants()["silu_full"])[3].state.weights
     if name.endswith("batch"):
-        data = data._replace(train=jax.tree.map(lambda x: x[:1], data.train))
+        X, Y = whole(data.train)
+        few = jax.random.permutation(jax.random.split(KEY, 6)[5], TRAIN)[: config.data.gradient_batch]
+        data = data._replace(train=low_rank_images.Batches(X[None, :, few], Y[None, :, few]))
     big = np.asarray(big_and_small(full[0], gradient(full, mlp.apply, data)[0], K).big)
     start = watched.state.weights
     carried = np.linalg.multi_dot([*(np.asarray(W) for W in full[-2::-1]), big])
@@ -158,6 +163,12 @@ def test_low_rank_networks_begin_at_an_angle_from_the_big_subspace_of_the_full_o
         turn = np.rad2deg(scipy.linalg.subspace_angles(np.asarray(found), wanted))
         np.testing.assert_allclose(turn, angle, atol=1e-5)
     np.testing.assert_array_equal(start.last, full[-1])
+
+
+def test_a_batch_of_all_images_in_another_order_gives_the_same_start():
+    every, drawn = (variants(f"data.gradient_batch={TRAIN}")[f"silu_s_big{beside}"] for beside in ("", "_batch"))
+    wanted, found = (begun(config)[3].state.weights for config in (every, drawn))
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-10), found, wanted)
 
 
 def test_small_layers_are_drawn_or_transported():
