@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from experiments.image_files import Images, Reader
+from experiments.image_files import Images, Reader, bytes_of
 from experiments.store import Refused
 
 __all__ = ["CIFAR_CLASSES", "PUBLISHED_MD5", "cifar_readers"]
@@ -52,7 +52,7 @@ def cifar_readers(md5: Mapping[str, str] = PUBLISHED_MD5) -> tuple[Reader, ...]:
 
 
 def _from_files(decode: Decode) -> Callable[[Sequence[Path]], tuple[Images, Images]]:
-    return lambda paths: _splits([_named(decode, path.read_bytes(), str(path)) for path in paths])
+    return lambda paths: _splits([_named(decode, bytes_of(path), str(path)) for path in paths])
 
 
 def _from_archive(members: Sequence[str], decode: Decode) -> Callable[[Sequence[Path]], tuple[Images, Images]]:

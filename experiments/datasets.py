@@ -1,8 +1,9 @@
 """Real data as plain arrays; reading them is the only I/O that an experiment needs.
 
 Fashion-MNIST and CIFAR-10 come from the first of these that is there: a copy of ours, as tensorflow-datasets keeps it;
-the published files in a folder, of which that copy is then prepared; a copy of tensorflow-datasets' own; a download by
-it, where TensorFlow is installed.
+the published files in a folder, of which that copy is then prepared; a copy of tensorflow-datasets' own; and at last a
+download by it, where TensorFlow is installed. What is as published is looked for in all of them before what only has
+its layout, and that before pixels that were compressed again.
 """
 
 import functools as ft
@@ -57,7 +58,11 @@ class DataSet(NamedTuple):
     stock: str
 
 
+# What is known of the contents, the best first, and what a copy of ours is called beside the name of its data set.
+AS_PUBLISHED = "as published"
 UNVERIFIED = "in the published layout, its contents not verified"
+RECOMPRESSED = "not the published pixels"
+KINDS = {AS_PUBLISHED: "", UNVERIFIED: "_unverified", RECOMPRESSED: "_recompressed"}
 FASHION_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 
 
@@ -144,25 +149,53 @@ def image_data(name: str, folder: str = "", data_dir: str = "") -> ImageData:
     """
     wanted = DATA_SETS[name]
     prepared = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
-    # A folder that is named stands before any copy made earlier, of whatever was named then.
-    if not folder and (found := read_prepared(_our_name(name), prepared)):
-        images, notes = found
-        known = wanted.hashes or tuple(notes[split] for split in SPLITS)
-        return _verified(name, images, notes[ORIGIN], str(prepared), known)
-    for place in _folders(wanted, folder):
-        for reader in wanted.readers:
-            paths = [path for path in at_hand(reader, place) if path]
-            if len(paths) == len(reader.files):
-                return _prepare(name, reader, paths, prepared)
-    if not folder and (images := read_stock(wanted.stock, prepared) or _downloaded(name, prepared)):
-        known = "as published but for their order" if wanted.any_order else UNVERIFIED
-        origin = f"{name} of tensorflow-datasets, {known}"
-        return _verified(name, images, origin, str(prepared), wanted.any_order, _unordered)
+    tries = (found(name, kind, folder, prepared) for kind in KINDS for found in (_kept, _given, _of_stock))
+    if data := next(filter(None, tries), None):
+        return data
+    if not folder and (images := _downloaded(name, prepared)):
+        return _shuffled(name, images, prepared)
     raise Refused(_missing(name, wanted, folder, prepared))
 
 
-def _our_name(name: str) -> str:
-    return f"lawlib_{name}"
+def _kept(name: str, kind: str, folder: str, prepared: Path) -> ImageData | None:
+    """A copy of ours; a folder that is named stands before any made earlier, of whatever was named then."""
+    found = None if folder else read_prepared(_our_name(name, kind), prepared)
+    if found is None:
+        return None
+    images, notes = found
+    known = DATA_SETS[name].hashes or tuple(notes[split] for split in SPLITS)
+    return _verified(name, images, notes[ORIGIN], str(prepared), known)
+
+
+def _given(name: str, kind: str, folder: str, prepared: Path) -> ImageData | None:
+    """Files in a folder."""
+    wanted = DATA_SETS[name]
+    for place in _folders(wanted, folder):
+        for reader in wanted.readers:
+            paths = [path for path in at_hand(reader, place) if path]
+            if len(paths) == len(reader.files) and _kind(wanted, reader, paths) == kind:
+                return _prepare(name, kind, reader, paths, prepared)
+    return None
+
+
+def _of_stock(name: str, kind: str, folder: str, prepared: Path) -> ImageData | None:
+    """A copy of tensorflow-datasets' own."""
+    wanted = DATA_SETS[name]
+    best = AS_PUBLISHED if wanted.any_order else UNVERIFIED
+    images = None if folder or kind != best else read_stock(wanted.stock, prepared)
+    return _shuffled(name, images, prepared) if images else None
+
+
+def _shuffled(name: str, images: tuple[Images, Images], prepared: Path) -> ImageData:
+    """What tensorflow-datasets' own builder makes of the published files."""
+    any_order = DATA_SETS[name].any_order
+    told = f"{AS_PUBLISHED} but for their order" if any_order else _with_digests(UNVERIFIED, images)
+    origin = f"{name} of tensorflow-datasets, {told}"
+    return _verified(name, images, origin, str(prepared), any_order, _unordered)
+
+
+def _our_name(name: str, kind: str) -> str:
+    return f"lawlib_{name}{KINDS[kind]}"
 
 
 def _folders(wanted: DataSet, folder: str) -> list[Path]:
@@ -170,15 +203,27 @@ def _folders(wanted: DataSet, folder: str) -> list[Path]:
     return [Path(place).expanduser() for place in ((given,) if folder else (given, *wanted.folders)) if place]
 
 
-def _prepare(name: str, reader: Reader, paths: Sequence[Path], prepared: Path) -> ImageData:
+def _kind(wanted: DataSet, reader: Reader, paths: Sequence[Path]) -> str:
+    """What will be known of these files once they are read without complaint."""
+    if not reader.published:
+        return RECOMPRESSED
+    return AS_PUBLISHED if wanted.hashes or all(path.name in reader.md5 for path in paths) else UNVERIFIED
+
+
+def _with_digests(kind: str, images: tuple[Images, Images]) -> str:
+    """Pixels that nobody vouches for are told from others by their own digests."""
+    return f"{kind}, SHA-256 {' and '.join(_digest(part)[:12] for part in images)}"
+
+
+def _prepare(name: str, kind: str, reader: Reader, paths: Sequence[Path], prepared: Path) -> ImageData:
     """Read the published files, verify them, and leave a copy."""
+    check_md5(reader, paths)
+    images = reader.read(paths)
+    told = kind if kind == AS_PUBLISHED else _with_digests(kind, images)
     hashes = DATA_SETS[name].hashes if reader.published else None
-    is_known = check_md5(reader, paths) or bool(hashes)
-    kind = "not the published pixels" if not reader.published else "as published" if is_known else UNVERIFIED
-    images, origin = reader.read(paths), f"{name} from {reader.name}, {kind}"
-    data = _verified(name, images, origin, str(paths[0].parent), hashes)
-    notes = {ORIGIN: origin} | dict(zip(SPLITS, map(_digest, images), strict=True))
-    write_prepared(_our_name(name), prepared, dict(zip(SPLITS, images, strict=True)), notes)
+    data = _verified(name, images, f"{name} from {reader.name}, {told}", str(paths[0].parent), hashes)
+    notes = {ORIGIN: data.origin} | dict(zip(SPLITS, map(_digest, images), strict=True))
+    write_prepared(_our_name(name, kind), prepared, dict(zip(SPLITS, images, strict=True)), notes)
     return data
 
 

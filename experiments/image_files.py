@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.store import Refused
 
-__all__ = ["Images", "Reader", "at_hand", "check_md5", "idx_images", "in_bytes"]
+__all__ = ["Images", "Reader", "at_hand", "bytes_of", "check_md5", "idx_images", "in_bytes"]
 
 # An idx file begins with two zeros, the code of its type (8 is unsigned bytes) and the number of its dimensions.
 IDX_BYTES = 8
@@ -57,15 +57,27 @@ def at_hand(reader: Reader, folder: Path) -> list[Path | None]:
     return [next((folder / name for name in names if (folder / name).exists()), None) for names in reader.files]
 
 
-def check_md5(reader: Reader, paths: Sequence[Path]) -> bool:
-    """Whether all these files are known by the publisher's sums.
+def bytes_of(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        Refused: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Refused([f"{path}: cannot be read ({error.strerror})"]) from error
+
+
+def check_md5(reader: Reader, paths: Sequence[Path]) -> None:
+    """Compare the files that their publisher gives sums for with these.
 
     Raises:
         Refused: some cannot be read, or have another sum than their publisher gives; a line for each.
     """
-    known = {path: reader.md5[path.name] for path in paths if path.name in reader.md5}
     problems = []
-    for path, published in known.items():
+    for path in (path for path in paths if path.name in reader.md5):
+        published = reader.md5[path.name]
         try:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
@@ -76,7 +88,6 @@ def check_md5(reader: Reader, paths: Sequence[Path]) -> bool:
             problems.append(f"{path}: is truncated or altered: its MD5 is {found}, {published} as published")
     if problems:
         raise Refused(problems)
-    return len(known) == len(paths)
 
 
 def idx_images(images: Path, labels: Path) -> Images:
@@ -89,7 +100,7 @@ def idx_images(images: Path, labels: Path) -> Images:
 
 
 def _idx(path: Path, dimensions: int) -> np.ndarray:
-    raw = _unzipped(path) if path.suffix == ".gz" else path.read_bytes()
+    raw = _unzipped(path) if path.suffix == ".gz" else bytes_of(path)
     head = 4 + 4 * dimensions
     if len(raw) < head or tuple(raw[:4]) != (0, 0, IDX_BYTES, dimensions):
         raise Refused([f"{path}: is no idx file of unsigned bytes in {dimensions} dimensions"])
@@ -100,7 +111,8 @@ def _idx(path: Path, dimensions: int) -> np.ndarray:
 
 
 def _unzipped(path: Path) -> bytes:
+    packed = bytes_of(path)
     try:
-        return gzip.decompress(path.read_bytes())
+        return gzip.decompress(packed)
     except (OSError, EOFError, zlib.error) as error:
         raise Refused([f"{path}: cannot be unzipped ({error})"]) from error

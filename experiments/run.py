@@ -106,7 +106,11 @@ def sources_of(config: ConfigDict, experiment: ModuleType) -> dict[str, str]:
     """Where the data of all variants are from, name by name; nothing for an experiment that has no ``sources``."""
     if not hasattr(experiment, "sources"):
         return {}
-    return {name: origin for _, own in settings.expand(config) for name, origin in experiment.sources(own).items()}
+    found: dict[str, dict[str, None]] = {}
+    for _, own in settings.expand(config):
+        for name, origin in experiment.sources(own).items():
+            found.setdefault(name, {})[origin] = None
+    return {name: "; ".join(origins) for name, origins in found.items()}
 
 
 def _simulate(

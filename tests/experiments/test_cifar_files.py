@@ -15,6 +15,7 @@ from PIL import Image
 from synthetic import assert_same
 from synthetic import images_of as drawn
 
+from experiments import datasets
 from experiments.cifar_files import CIFAR_CLASSES, PUBLISHED_MD5, _python_batch, cifar_readers
 from experiments.datasets import DATA_SETS, image_data
 from experiments.store import Refused
@@ -80,11 +81,15 @@ def lay_down(folder, files, inside, archive):
         (python_files, "", ""),
     ],
 )
-def test_every_form_of_cifar_gives_the_same_arrays(tmp_path, small_cifar, files, inside, archive):
+def test_every_form_of_cifar_gives_the_same_arrays(tmp_path, small_cifar, monkeypatch, files, inside, archive):
     lay_down(tmp_path / "raw", files(), inside, archive)
     found = image_data("cifar10", str(tmp_path / "raw"), str(tmp_path / "copy"))
     assert_same(found, TRAIN, TEST)
-    assert found.origin.endswith("in the published layout, its contents not verified")
+    assert "in the published layout, its contents not verified, SHA-256 " in found.origin
+    # What is not verified is told from other contents by where it is said to be from.
+    monkeypatch.setitem(globals(), "TRAIN", drawn(50, (32, 32, 3), 5))
+    lay_down(tmp_path / "other", files(), inside, archive)
+    assert image_data("cifar10", str(tmp_path / "other"), str(tmp_path / "another")).origin != found.origin
 
 
 # A batch as Python 2 wrote the published ones: protocol 2, names of that time, bytes as its strings.
@@ -194,6 +199,14 @@ def test_a_folder_in_the_place_of_an_archive_is_named(tmp_path, monkeypatch):
         image_data("cifar10", str(tmp_path), str(tmp_path / "copy"))
 
 
+def test_a_folder_in_the_place_of_a_batch_is_named(tmp_path, small_cifar):
+    lay_down(tmp_path, binary_files(), "", "")
+    (tmp_path / "test_batch.bin").unlink()
+    (tmp_path / "test_batch.bin").mkdir()
+    with pytest.raises(Refused, match=r"test_batch\.bin: cannot be read \(Is a directory\)"):
+        image_data("cifar10", str(tmp_path), str(tmp_path / "copy"))
+
+
 def test_an_archive_without_a_batch_is_named(tmp_path, small_cifar):
     files = binary_files()
     del files["data_batch_4.bin"]
@@ -249,21 +262,70 @@ def test_a_damaged_batch_is_refused_or_read(tmp_path_factory):
     check()
 
 
-def test_jpegs_are_read_and_say_that_they_are_not_the_published_pixels(tmp_path, small_cifar):
+def write_jpegs(folder):
     flat = {"train": np.repeat(np.arange(10), 5), "test": np.arange(10)}
-    with zipfile.ZipFile(tmp_path / "cifar10_jpeg.zip", "w") as packed:
+    with zipfile.ZipFile(folder / "cifar10_jpeg.zip", "w") as packed:
         for split, classes in flat.items():
             for i, label in enumerate(classes):
                 raw = io.BytesIO()
                 Image.new("RGB", (32, 32), (20 * int(label), 10, 200)).save(raw, "JPEG", quality=95)
                 packed.writestr(f"{split}/{CIFAR_CLASSES[label]}/{i:04d}.jpg", raw.getvalue())
+
+
+def test_jpegs_are_read_and_say_that_they_are_not_the_published_pixels(tmp_path, small_cifar):
+    write_jpegs(tmp_path)
     found = image_data("cifar10", str(tmp_path), str(tmp_path / "copy"))
-    assert found.origin.endswith("not the published pixels")
+    assert "not the published pixels, SHA-256 " in found.origin
     for part in (found.train, found.test):
         red = part.images[..., 0].mean((1, 2))
         np.testing.assert_allclose(red, 20.0 * part.labels, atol=3)
     # The first images are of several classes, so that a first part of them can stand for all.
     assert len(set(found.train.labels[:20])) >= 7
+
+
+def test_the_better_known_pixels_stand_before_the_others_and_before_copies_of_them(tmp_path, small_cifar, monkeypatch):
+    raw, copy = tmp_path / "raw", str(tmp_path / "copy")
+    raw.mkdir()
+    monkeypatch.setenv("LAWLIB_DATA", str(raw))
+
+    def origin(folder=""):
+        image_data.cache_clear()
+        return image_data("cifar10", folder, copy).origin
+
+    write_jpegs(raw)
+    recompressed = [origin(), origin()]
+    lay_down(raw, binary_files(), "", "")
+    unverified = [origin(), origin()]
+    lay_down(raw, python_files(), "cifar-10-batches-py", "cifar-10-python.tar.gz")
+    sums = {name: md5 for name, md5 in as_published(raw).items() if name == "cifar-10-python.tar.gz"}
+    monkeypatch.setitem(DATA_SETS, "cifar10", DATA_SETS["cifar10"]._replace(readers=cifar_readers(md5=sums)))
+    published = [origin(), origin()]
+    monkeypatch.delenv("LAWLIB_DATA")
+    assert "compressed again" in recompressed[0]
+    assert "cifar-10-binary, unpacked, in the published layout" in unverified[0]
+    assert published[0] == "cifar10 from cifar-10-python.tar.gz, as published"
+    assert [len(set(each)) for each in (recompressed, unverified, published)] == [1, 1, 1]
+    assert origin() == published[0]
+
+
+def test_what_a_named_folder_holds_serves_the_next_time_where_it_is_better_known(tmp_path, small_cifar):
+    copy, folders = str(tmp_path / "copy"), [tmp_path / "jpegs", tmp_path / "bytes"]
+    folders[0].mkdir()
+    write_jpegs(folders[0])
+    lay_down(folders[1], binary_files(), "", "")
+    origins = [image_data("cifar10", str(folder), copy).origin for folder in folders]
+    assert image_data("cifar10", data_dir=copy).origin == origins[1] != origins[0]
+
+
+def test_a_copy_of_tensorflow_datasets_stands_before_pixels_that_were_compressed_again(
+    tmp_path, small_cifar, monkeypatch
+):
+    write_jpegs(tmp_path)
+    monkeypatch.setenv("LAWLIB_DATA", str(tmp_path))
+    monkeypatch.setattr(datasets, "read_stock", lambda *_: (TRAIN, TEST))
+    found = image_data("cifar10", data_dir=str(tmp_path / "copy"))
+    assert_same(found, TRAIN, TEST)
+    assert found.origin.startswith("cifar10 of tensorflow-datasets, in the published layout, its contents not verified")
 
 
 def jpeg(mode, size):

@@ -109,6 +109,11 @@ def another(folder):
     (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"no idx file at all"))
 
 
+def misplaced(folder):
+    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
+    (folder / "t10k-labels-idx1-ubyte").mkdir()
+
+
 def half(folder):
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
 
@@ -121,6 +126,7 @@ DAMAGE = {
     swapped: "not equally many",
     shortened: r"images have shape \(30, 28, 28, 1\), not \(40, 28, 28, 1\)",
     another: "is no idx file of unsigned bytes in 1 dimensions",
+    misplaced: r"t10k-labels-idx1-ubyte: cannot be read \(Is a directory\)",
     half: "lacks t10k-labels-idx1-ubyte.gz or t10k-labels-idx1-ubyte",
 }
 
@@ -327,7 +333,7 @@ def test_the_slower_of_two_that_prepare_a_copy_finds_it_there(tmp_path, small_fa
     def overtaken(*of):
         class Slow(builder(*of)):
             def download_and_prepare(self):
-                (copy / "lawlib_fashion_mnist" / "1.0.0").mkdir(parents=True)  # the faster one's
+                (copy / "lawlib_fashion_mnist" / "2.0.0").mkdir(parents=True)  # the faster one's
                 super().download_and_prepare()
                 raise FileExistsError
 

@@ -1,6 +1,7 @@
 """Low-rank MLPs on images: the rules, the starts and the steps."""
 
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +88,14 @@ def test_our_own_configs_pass(name):
 def test_where_the_images_come_from_is_told_once_for_all_variants():
     assert sources_of(config_of(), low_rank_images) == {"fashion_mnist": "made up"}
     assert sources_of(config_of(), object()) == {}
+
+
+def test_variants_that_read_other_files_are_each_told():
+    def sources(config):
+        return {"images": "files", "weights": f"of {config.net.form}"}
+
+    told = {"images": "files", "weights": "of s_big; of random; of full"}
+    assert sources_of(config_of(), types.SimpleNamespace(sources=sources)) == told
 
 
 def test_every_start_is_recorded_with_its_sources_and_a_run_is_not_made_of_two(monkeypatch, tmp_path):
