@@ -127,11 +127,10 @@ def _check_variants(checks: Checks) -> None:
 
 
 def _alike(config: ConfigDict) -> list[list[str]]:
-    """The names, together, of variants whose whole configs are the same but for what they are called."""
+    """The names, together, of variants whose runs would be the same."""
     found: dict[str, dict[str, None]] = {}
     for name, expanded in expand(config):
-        told = {path: value for path, value in fields.leaves(expanded).items() if path not in ("name", "variants")}
-        found.setdefault(repr(sorted(told.items())), {})[name] = None
+        found.setdefault(repr(sorted(fields.makings(expanded).items())), {})[name] = None
     return [list(names) for names in found.values() if len(names) > 1]
 
 

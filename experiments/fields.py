@@ -29,6 +29,12 @@ def leaves(config: Any) -> dict[str, Any]:
     return {f"{name}.{path}".rstrip("."): leaf for name, path, leaf in below}
 
 
+def makings(config: ConfigDict) -> dict[str, Any]:
+    """The leaves that make a run what it is: not what it is called, how often it is made, and how it is cut."""
+    beside = ("name", "variants", "num_seeds")
+    return {path: leaf for path, leaf in leaves(config).items() if path not in beside and not path.startswith("run.")}
+
+
 def swept(config: ConfigDict) -> dict[str, Any]:
     """The values listed by ``sweep``, by the dotted path of the field that they are for."""
     return {path[6:]: values for path, values in leaves(config).items() if path.startswith("sweep.")}

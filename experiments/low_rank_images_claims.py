@@ -1,16 +1,30 @@
 """The claims of low-rank MLPs on real images: Figures 6 and 14 of Xu et al. 2026, and what lies beyond them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 
 from experiments.claims import NO_SUCH_VARIANT, Claim, not_run, over, report
-from experiments.fields import leaves
+from experiments.fields import leaves, makings
 from experiments.results import Group, groups
 
-__all__ = ["SHARES", "TITLES", "claims", "ends_in_common", "first_step", "form", "goal", "last", "speeds"]
+__all__ = [
+    "ROLES",
+    "SHARES",
+    "TITLES",
+    "claims",
+    "ends_in_common",
+    "families",
+    "first_step",
+    "form",
+    "goal",
+    "last",
+    "speeds",
+]
+
+Role = TypeVar("Role")
 
 PAPER = "Xu et al. 2026"
 TITLES = {"gelu": "GELU", "silu": "SiLU", "elu": "ELU", "tanh": "tanh", "relu": "ReLU", "leaky_relu": "Leaky ReLU"}
@@ -22,6 +36,8 @@ ACTIVATIONS = {"low_rank": ("silu", "gelu"), "angle": ("silu",)}
 HEAT, LEAST_IMAGES, LEAST_TIMES = 0.5, 10_000, 750.0
 # Low-rank networks were seen to diverge from this step size times the images on.
 MOST_HEAT = 1.0
+# Fields by which the variants of a family differ.
+ROLES = {"net.form", "net.gradient", "net.inner"}
 POINTS = 0.03
 WORSE = 1.3
 # How many times the steps are more than "slightly more".
@@ -41,11 +57,26 @@ def claims(results: xr.DataTree) -> list[Claim]:
     return list({"low_rank": _low_rank, "angle": _angle}[found[0].config.study](found))
 
 
+def families(found: Sequence[Group], roles: Set[str], role: Callable[[Group], Role]) -> dict[str, dict[Role, Group]]:
+    """The variants that differ in nothing but their ``roles``, by the ``role`` of each.
+
+    A family is called by its activation and by the fields in which it differs from others.
+    """
+    rows = [{f: value for f, value in makings(g.config).items() if f not in roles} for g in found]
+    told = [f for f in rows[0] if len({repr(row[f]) for row in rows}) > 1 and f != "net.activation"] if rows else []
+    gathered: dict[str, dict[Role, Group]] = {}
+    for group, row in zip(found, rows, strict=True):
+        title = ", ".join([TITLES[group.config.net.activation], *(f"{field} = {row[field]}" for field in told)])
+        gathered.setdefault(title, {})[role(group)] = group
+    return gathered
+
+
 def form(group: Group) -> str:
     """What a variant is: full, random, or s_big, with _batch (of a few images) and _transported (its small layers)."""
     net = group.config.net
-    beside = [name for name, usual in ((net.gradient, "all"), (net.inner, "drawn")) if name != usual]
-    return "_".join([net.form, *beside]) if net.form == "s_big" else net.form
+    images, inner = ("" if value == usual else value for value, usual in ((net.gradient, "all"), (net.inner, "drawn")))
+    beside = {"full": (), "random": (inner,), "s_big": (images, inner)}
+    return "_".join(filter(None, (net.form, *beside[net.form])))
 
 
 # Figure 6 -------------------------------------------------------------------------------------------------------------
@@ -53,9 +84,8 @@ def form(group: Group) -> str:
 
 def _low_rank(found: Sequence[Group]) -> Iterator[Claim]:
     """S_big ends where the full network ends, a random subspace does not; one batch against all images."""
-    for name in dict.fromkeys(group.config.net.activation for group in found):
-        family = {form(group): group for group in found if group.config.net.activation == name}
-        title, steps = TITLES[name], found[0].config.opt.num_steps
+    for title, family in families(found, ROLES, form).items():
+        steps = next(iter(family.values())).config.opt.num_steps
         about: dict[str, Any] = {"paper": PAPER, "figure": "Fig. 6"}
         kept = f"{title}, step {steps}: test accuracy, S_big less full"
         yield _of(family, ("full", "s_big"), _kept, statement=kept, relation=">=", bound=-POINTS, id="F6", **about)

@@ -1,5 +1,8 @@
 """The figures of low-rank MLPs on real images: Figures 6 and 14 of Xu et al. 2026, and one batch against all images."""
 
+import re
+from collections.abc import Sequence
+
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
@@ -7,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import plots
-from experiments.low_rank_images_claims import SHARES, TITLES, first_step, form, goal, last
+from experiments.low_rank_images_claims import ROLES, SHARES, TITLES, families, first_step, form, goal, last
 from experiments.results import Group, groups
 
-__all__ = ["COMPARED", "FORMS", "band", "figures", "one_batch_or_all"]
+__all__ = ["FORMS", "band", "figures", "legend_above", "look", "on_lines", "one_batch_or_all"]
 
 CURVES = (("test_loss", "test loss an image"), ("test_accuracy", "test accuracy"))
 FORMS = {
@@ -21,6 +24,7 @@ FORMS = {
     "s_big_batch_transported": ("low rank, one batch, transported", plots.COLOURS[5], "-."),
     "random": ("low rank, random subspace", plots.COLOURS[2], ":"),
 }
+STYLES = ("-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 
 # What begins in S_big, of all images and of one batch, and the full network whose accuracy they try to reach.
 COMPARED = {"full": "full network", "s_big": "$S_{big}$ of all images", "s_big_batch": "$S_{big}$ of one batch"}
@@ -32,47 +36,71 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     found = groups(results)
     if found[0].config.study == "angle":
         return {"angle": _angle(found[0])}
-    names = dict.fromkeys(group.config.net.activation for group in found)
-    families = {name: {form(g): g for g in found if g.config.net.activation == name} for name in names}
-    compared = {name: family for name, family in families.items() if COMPARED.keys() <= family.keys()}
-    return {"low_rank": _low_rank(found)} | (
-        {"batch": one_batch_or_all(compared, "steps", _batch_of(found[0]))} if compared else {}
-    )
+    of_each = families(found, ROLES, form)
+    return {"low_rank": _low_rank(of_each)} | one_batch_or_all(of_each, "steps", _batch_of(found[0]))
 
 
-def _low_rank(found: list[Group]) -> Figure:
-    """A column for each activation, test loss above and test accuracy below."""
-    names = list(dict.fromkeys(group.config.net.activation for group in found))
-    drawn = plots.figure(4.4 * len(names) + 0.4, 5.6)
-    rows = drawn.subplots(2, len(names), sharex=True, sharey="row", squeeze=False)
-    for column, name in zip(rows.T, names, strict=True):
-        column[0].set_title(f"{TITLES[name]}, {_data(found[0])}")
-        for group in (group for group in found if group.config.net.activation == name):
-            label, colour, style = FORMS[form(group)]
+def _low_rank(of_each: dict[str, dict[str, Group]]) -> Figure:
+    """A column for each family, test loss above and test accuracy below."""
+    drawn = plots.figure(4.4 * len(of_each) + 0.4, 5.6)
+    rows = drawn.subplots(2, len(of_each), sharex=True, sharey="row", squeeze=False)
+    for column, (title, family) in zip(rows.T, of_each.items(), strict=True):
+        column[0].set_title(f"{on_lines(title)}, {_data(next(iter(family.values())))}")
+        for name, group in family.items():
             for axes, (field, _) in zip(column, CURVES, strict=True):
-                band(axes, group.data[field], colour, style, label)
+                band(axes, group.data[field], *look(name, list(family)))
     _finish(rows)
-    drawn.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    legend_above(drawn, rows)
     return drawn
 
 
-def one_batch_or_all(families: dict[str, dict[str, Group]], unit: str, about: str) -> Figure:
-    """A row for each activation: the accuracy at the end, and the steps to shares of the full network's."""
-    drawn = plots.figure(10.0, 1.9 * len(families) + 1.3)
-    rows = drawn.subplots(len(families), 3, sharey=True, squeeze=False, width_ratios=(1, 1, 1))
-    for row, (name, family) in zip(rows, families.items(), strict=True):
+def look(name: str, among: Sequence[str]) -> tuple[str, str, str]:
+    """Colour, line and label of a form; those that have none of their own differ by their place among the others."""
+    if name in FORMS:
+        label, colour, style = FORMS[name]
+        return colour, style, label
+    place = [other for other in among if other not in FORMS].index(name)
+    return plots.COLOURS[(3 + place) % len(plots.COLOURS)], STYLES[place % len(STYLES)], _in_words(name)
+
+
+def _in_words(name: str) -> str:
+    (start, images, beside), *_ = re.findall(r"^(random|s_big)_?(batch|\d+)?_?(.*)$", name)
+    whose = {"": "all images", "batch": "one batch"}.get(images, f"{images} images")
+    begins = "random subspace" if start == "random" else f"$S_{{big}}$ of {whose}"
+    return ", ".join(filter(None, ("low rank", begins, *beside.split("_"))))
+
+
+def on_lines(title: str) -> str:
+    """A family's title with a line for each field in which it differs from others."""
+    return title.replace(", ", "\n")
+
+
+def legend_above(drawn: Figure, rows: np.ndarray) -> None:
+    """One legend for all columns, which need not have the same curves."""
+    curves = {label: curve for axes in rows[0] for curve, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    drawn.legend(curves.values(), curves.keys(), loc="outside upper center", ncols=2)
+
+
+def one_batch_or_all(of_each: dict[str, dict[str, Group]], unit: str, about: str) -> dict[str, Figure]:
+    """A row for each family that has both: the accuracy at the end, and the steps to shares of the full network's."""
+    compared = {title: family for title, family in of_each.items() if COMPARED.keys() <= family.keys()}
+    if not compared:
+        return {}
+    drawn = plots.figure(10.0, 1.9 * len(compared) + 1.3)
+    rows = drawn.subplots(len(compared), 3, sharey=True, squeeze=False, width_ratios=(1, 1, 1))
+    for row, (title, family) in zip(rows, compared.items(), strict=True):
         groups = [family[which] for which in COMPARED]
         _bars(row[0], [last(group, "test_accuracy") for group in groups], "{:.3f}")
         for axes, share in zip(row[1:], SHARES, strict=True):
             _bars(axes, [first_step(group, goal(family["full"], share)) for group in groups], "{:.0f}")
         row[0].set_yticks(range(len(COMPARED)), COMPARED.values())
-        row[0].set_ylabel(TITLES[name])
+        row[0].set_ylabel(on_lines(title))
     rows[0, 0].invert_yaxis()
     labels = ["final test accuracy", *(f"{unit} to {share:.0%} of full's accuracy" for share in SHARES)]
     for axes, label in zip(rows[-1], labels, strict=True):
         axes.set_xlabel(label)
     drawn.suptitle(f"{about}: mean over the seeds, dots are seeds")
-    return drawn
+    return {"batch": drawn}
 
 
 def _bars(axes: Axes, rows: list[np.ndarray], form: str) -> None:
@@ -108,7 +136,7 @@ def _angle(group: Group) -> Figure:
 def band(axes: Axes, values: xr.DataArray, colour: object, style: str, label: str) -> None:
     """The mean over the seeds (seed, step), and all of them between their extremes."""
     lines = values.transpose("seed", "step").values
-    axes.plot(values.step, lines.mean(0), style, color=colour, label=label)
+    axes.plot(values.step, lines.mean(0), linestyle=style, color=colour, label=label)
     axes.fill_between(values.step, lines.min(0), lines.max(0), color=colour, alpha=0.2, linewidth=0)
 
 

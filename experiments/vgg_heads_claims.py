@@ -12,10 +12,10 @@ import xarray as xr
 from experiments.claims import NO_SUCH_VARIANT, Claim, over, report
 from experiments.datasets import DATA_SETS
 from experiments.fields import leaves
-from experiments.low_rank_images_claims import TITLES, ends_in_common, last, speeds
+from experiments.low_rank_images_claims import ends_in_common, families, last, speeds
 from experiments.results import Group, groups
 
-__all__ = ["claims", "form"]
+__all__ = ["ROLES", "claims", "form", "form_and_rank"]
 
 PAPER = "Xu et al. 2026"
 K = DATA_SETS["cifar10"].num_classes
@@ -25,6 +25,8 @@ STUCK = 2.29
 # of 35 epochs of 4000 images, eta = .005.
 EARLY_STEPS, EARLY_SUM = 1000, 2.7
 ACTIVATIONS = ("silu", "gelu")
+# Fields by which the variants of a family differ.
+ROLES = {"net.form", "net.rank", "net.inner", "net.orthonormal", "data.gradient_images"}
 PRINTED = {
     "net.depth": 3,
     "net.width": 4096,
@@ -74,31 +76,30 @@ def claims(results: xr.DataTree) -> list[Claim]:
     found = groups(results)
     heads, whole = ([g for g in found if g.config.opt.trains == trains] for trains in ("head", "all"))
     study = {"forms": _forms, "rank": _rank}[found[0].config.study]
-    verdict = [claim for name, family in _families(heads).items() for claim in study(TITLES[name], family)]
-    return verdict + [claim for name, family in _families(whole).items() for claim in _whole(TITLES[name], family)]
+    of_heads, of_whole = (families(part, ROLES, form_and_rank) for part in (heads, whole))
+    verdict = [claim for title, family in of_heads.items() for claim in study(title, family)]
+    return verdict + [claim for title, family in of_whole.items() for claim in _whole(title, family)]
 
 
 def form(group: Group) -> str:
-    """What a variant is, whatever its rank: full, random, s_big (all images), s_big_batch, or s_big_ with a number."""
-    count, config = group.config.data.gradient_images, group.config
-    if config.net.form != "s_big" or not count:
-        return config.net.form
-    return "s_big_batch" if count == config.opt.batch_size else f"s_big_{count}"
+    """What a variant is, whatever its rank: full, random, s_big (all images), s_big_batch, or s_big_ with a number.
+
+    Small layers that are transported and an orthonormal start are named too.
+    """
+    config, net = group.config, group.config.net
+    count = config.data.gradient_images
+    images = {0: "", config.opt.batch_size: "batch"}.get(count, str(count))
+    inner = "" if net.inner == "drawn" else net.inner
+    beside = {"full": (), "random": (inner,), "s_big": (images, inner, "orthonormal" if net.orthonormal else "")}
+    return "_".join(filter(None, (net.form, *beside[net.form])))
+
+
+def form_and_rank(group: Group) -> tuple[str, int]:
+    """A variant's place in its family; those without a rank have 0."""
+    return form(group), 0 if group.config.net.form == "full" else group.config.net.rank
 
 
 Family = Mapping[tuple[str, int], Group]
-
-
-def _families(found: Sequence[Group]) -> Mapping[str, Family]:
-    """The variants of each activation by their form and rank; those without a rank by 0."""
-    families: dict[str, dict[tuple[str, int], Group]] = {}
-    for group in found:
-        net = group.config.net
-        name = form(group), net.rank if net.form != "full" else 0
-        families.setdefault(net.activation, {})[name] = group
-    return families
-
-
 FULL, RANDOM, ALL, BATCH = ("full", 0), ("random", 2 * K), ("s_big", 2 * K), ("s_big_batch", 2 * K)
 
 

@@ -1,6 +1,6 @@
 """The figures of VGG-16 with full and low-rank heads: Figures 7 and 15 of Xu et al. 2026."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import plots
-from experiments.low_rank_images_claims import TITLES, last
-from experiments.low_rank_images_figures import COMPARED, FORMS, band, one_batch_or_all
+from experiments.low_rank_images_claims import families, last
+from experiments.low_rank_images_figures import band, legend_above, look, on_lines, one_batch_or_all
 from experiments.results import Group, groups
-from experiments.vgg_heads_claims import form
+from experiments.vgg_heads_claims import ROLES, form, form_and_rank
 
 __all__ = ["figures"]
 
@@ -28,51 +28,44 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     whole = [group for group in found if group.config.opt.trains == "all"]
     if heads and heads[0].config.study == "rank":
         return {"rank": _rank(heads)}
-    drawn = {"classifier_only": _forms(heads, "classifier only")} if heads else {}
-    drawn |= {"all_layers": _forms(whole, "all layers")} if whole else {}
-    names = dict.fromkeys(group.config.net.activation for group in heads)
-    families = {name: {form(g): g for g in heads if g.config.net.activation == name} for name in names}
-    compared = {name: family for name, family in families.items() if COMPARED.keys() <= family.keys()}
-    return drawn | ({"batch": one_batch_or_all(compared, "epochs", _batch_of(heads))} if compared else {})
+    drawn: dict[str, Figure] = {}
+    if heads:
+        of_each = families(heads, ROLES - {"net.rank"}, form)
+        drawn |= {"classifier_only": _forms(of_each, "classifier only", _about(heads[0]))}
+        drawn |= one_batch_or_all(of_each, "epochs", _batch_of(heads[0]))
+    if whole:
+        of_each = families(whole, ROLES - {"net.rank"}, form)
+        drawn |= {"all_layers": _forms(of_each, "all layers", _about(whole[0]))}
+    return drawn
 
 
-def _forms(found: Sequence[Group], regime: str) -> Figure:
-    """A column for each activation, training loss above and test accuracy below, over the epochs."""
-    names = list(dict.fromkeys(group.config.net.activation for group in found))
-    drawn = plots.figure(4.2 * len(names) + 0.6, 6.0)
-    rows = drawn.subplots(2, len(names), sharex=True, sharey="row", squeeze=False)
-    for column, name in zip(rows.T, names, strict=True):
-        column[0].set_title(f"{TITLES[name]}, {regime}")
-        for group in (group for group in found if group.config.net.activation == name):
+def _forms(of_each: Mapping[str, Mapping[str, Group]], regime: str, about: str) -> Figure:
+    """A column for each family, training loss above and test accuracy below, over the epochs."""
+    drawn = plots.figure(4.2 * len(of_each) + 0.6, 6.0)
+    rows = drawn.subplots(2, len(of_each), sharex=True, sharey="row", squeeze=False)
+    for column, (title, family) in zip(rows.T, of_each.items(), strict=True):
+        column[0].set_title(f"{on_lines(title)}, {regime}")
+        for name, group in family.items():
             for axes, (field, _) in zip(column, CURVES, strict=True):
-                band(axes, group.data[field], *_look(group))
+                band(axes, group.data[field], *look(name, list(family)))
     _finish(rows, [name for _, name in CURVES])
     for row, (field, _) in zip(rows, CURVES, strict=True):
         for axes in row:
             axes.axhline(CHANCE[field], color="black", linewidth=0.8, linestyle=(0, (1, 3)))
-    drawn.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    drawn.supxlabel(_about(found[0]), fontsize=8)
+    legend_above(drawn, rows)
+    drawn.supxlabel(about, fontsize=8)
     return drawn
-
-
-def _look(group: Group) -> tuple[str, str, str]:
-    """Colour, line and label of a form, those of the same forms on other images."""
-    count = group.config.data.gradient_images
-    other = (f"low rank, $S_{{big}}$ of {count} images", plots.COLOURS[3], "-.")
-    name, colour, style = FORMS.get(form(group), other)
-    return colour, style, name
 
 
 def _rank(found: Sequence[Group]) -> Figure:
     """Above: test accuracy over the epochs for each r. Below: where it ends, over r, beside the full head."""
-    names = list(dict.fromkeys(group.config.net.activation for group in found))
-    drawn = plots.figure(4.2 * len(names) + 1.6, 6.4)
-    rows = drawn.subplots(2, len(names), sharey="row", squeeze=False)
-    for column, name in zip(rows.T, names, strict=True):
-        family = [group for group in found if group.config.net.activation == name]
-        column[0].set_title(f"{TITLES[name]}, classifier only")
-        _over_epochs(column[0], family)
-        _over_ranks(column[1], family)
+    of_each = families(found, ROLES, form_and_rank)
+    drawn = plots.figure(4.2 * len(of_each) + 1.6, 6.4)
+    rows = drawn.subplots(2, len(of_each), sharey="row", squeeze=False)
+    for column, (title, family) in zip(rows.T, of_each.items(), strict=True):
+        column[0].set_title(f"{on_lines(title)}, classifier only")
+        _over_epochs(column[0], list(family.values()))
+        _over_ranks(column[1], list(family.values()))
         column[0].set_xlabel("epoch")
         column[1].set_xlabel("r")
     plots.label_rows(rows, ["test accuracy", "final test accuracy"])
@@ -96,10 +89,11 @@ def _over_epochs(axes: Axes, family: Sequence[Group]) -> None:
 
 
 def _over_ranks(axes: Axes, family: Sequence[Group]) -> None:
-    for which in ("s_big", "s_big_batch"):
+    names = sorted({form(group) for group in family if group.config.net.form == "s_big"})
+    for which in names:
         chosen = [group for group in family if form(group) == which]
         ends, ranks = [last(group, "test_accuracy") for group in chosen], [group.config.net.rank for group in chosen]
-        label, colour, _ = FORMS[which]
+        colour, _, label = look(which, names)
         axes.plot(ranks, [end.mean() for end in ends], "o-", color=colour, label=label)
         for r, end in zip(ranks, ends, strict=True):
             axes.plot([r] * len(end), end, ".", color=colour, alpha=0.5)
@@ -120,9 +114,9 @@ def _of_seeds(full: Group) -> str:
     return f"full ({full.data.sizes['seed']} seed{'s' * (full.data.sizes['seed'] > 1)})"
 
 
-def _batch_of(heads: Sequence[Group]) -> str:
-    data = next(group.config.data for group in heads if form(group) == "s_big_batch")
-    return f"CIFAR-10, N = {data.num_train}, a batch of {data.gradient_images}"
+def _batch_of(group: Group) -> str:
+    config = group.config
+    return f"CIFAR-10, N = {config.data.num_train}, a batch of {config.opt.batch_size}"
 
 
 def _about(group: Group) -> str:

@@ -240,3 +240,23 @@ def test_the_figure_of_one_batch_tells_what_is_not_reached():
     assert [text.get_text() for text in ends.texts] == ["0.840", "0.830", "0.740"]
     assert [axes.texts[2].get_text() for axes in steps] == ["not reached by 2 of 2"] * 2
     assert all(text.get_text().isdigit() for axes in steps for text in axes.texts[:2])
+
+
+FASTER = {"name": "faster", "net.activation": "silu", "net.form": "s_big", "opt.step_size": 1e-4}
+OTHERS = {
+    "a random subspace": ({"net.form": "random", "net.inner": "transported"}, "SiLU, random_transported, step 1500"),
+    "a step size": (FASTER, "SiLU, opt.step_size = 0.0001, s_big, step 1500"),
+    "an angle": ({"net.form": "s_big", "net.angle": 15.0}, "SiLU, net.angle = 15.0, s_big, step 1500"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), OTHERS.values(), ids=OTHERS)
+def test_a_variant_that_differs_in_one_field_more_is_told_and_drawn_beside_the_others(change, words):
+    config = config_of("num_seeds=2")
+    config.variants = (*config.variants, {"name": "other", "net.activation": "silu"} | change)
+    results = synthetic.results_of(lawful, low_rank_images.VARIABLES, config)
+    reports = [c.statement for c in low_rank_images.claims(results) if c.statement.endswith(": test accuracy")]
+    assert len(reports) == len(set(reports)) == 6
+    assert sum(words in statement for statement in reports) == 1
+    curves = [line for axes in low_rank_images.figures(results)["low_rank"].axes for line in axes.lines]
+    assert len({(id(line.axes), line.get_label(), line.get_color()) for line in curves}) == len(curves) == 2 * 6
