@@ -15,6 +15,7 @@ from experiments.results import Group, groups
 
 __all__ = ["FORMS", "band", "figures", "legend_above", "look", "on_lines", "one_batch_or_all"]
 
+LineStyle = str | tuple[int, tuple[int, ...]]
 CURVES = (("test_loss", "test loss an image"), ("test_accuracy", "test accuracy"))
 FORMS = {
     "full": ("full", plots.COLOURS[0], "-"),
@@ -24,7 +25,7 @@ FORMS = {
     "s_big_batch_transported": ("low rank, one batch, transported", plots.COLOURS[5], "-."),
     "random": ("low rank, random subspace", plots.COLOURS[2], ":"),
 }
-STYLES = ("-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+STYLES: tuple[LineStyle, ...] = ("-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 
 # What begins in S_big, of all images and of one batch, and the full network whose accuracy they try to reach.
 COMPARED = {"full": "full network", "s_big": "$S_{big}$ of all images", "s_big_batch": "$S_{big}$ of one batch"}
@@ -54,7 +55,7 @@ def _low_rank(of_each: dict[str, dict[str, Group]]) -> Figure:
     return drawn
 
 
-def look(name: str, among: Sequence[str]) -> tuple[str, str, str]:
+def look(name: str, among: Sequence[str]) -> tuple[str, LineStyle, str]:
     """Colour, line and label of a form; those that have none of their own differ by their place among the others."""
     if name in FORMS:
         label, colour, style = FORMS[name]
@@ -133,7 +134,7 @@ def _angle(group: Group) -> Figure:
     return drawn
 
 
-def band(axes: Axes, values: xr.DataArray, colour: object, style: str, label: str) -> None:
+def band(axes: Axes, values: xr.DataArray, colour: object, style: LineStyle, label: str) -> None:
     """The mean over the seeds (seed, step), and all of them between their extremes."""
     lines = values.transpose("seed", "step").values
     axes.plot(values.step, lines.mean(0), linestyle=style, color=colour, label=label)
