@@ -210,8 +210,10 @@ def _seen(predict: Any, phi: Activation, weights: Any, part: Batches) -> tuple[A
         right = jnp.argmax(outputs, axis=0) == jnp.argmax(batch.labels, axis=0)
         return sum_squared_error(outputs, batch.labels), jnp.sum(right.astype(outputs.dtype))
 
-    loss, right = jax.lax.map(of_batch, part)
-    return jnp.sum(loss) / _count(part), jnp.sum(right) / _count(part)
+    losses, rights = jax.lax.map(of_batch, part)
+    loss = jnp.sum(losses) / _count(part)
+    # Of outputs that are no numbers argmax calls the first the largest.
+    return loss, jnp.where(jnp.isfinite(loss), jnp.sum(rights) / _count(part), jnp.nan)
 
 
 def _count(part: Batches) -> int:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from experiments.claims import NO_SUCH_VARIANT, Claim, not_run, over, report
+from experiments.claims import NO_SUCH_VARIANT, Claim, over, report
 from experiments.fields import leaves, makings
 from experiments.results import Group, groups
 
@@ -99,17 +99,17 @@ def _low_rank(found: Sequence[Group]) -> Iterator[Claim]:
 
 def _beyond(family: dict[str, Group], title: str) -> Iterator[Claim]:
     """S_big from one batch of images against S_big from all, and small layers transported against drawn ones."""
+    mean: dict[str, Any] = {"kind": "report", "id": "beyond", "paper": PAPER, "statistic": "mean"}
     if family.keys() >= {"s_big", "s_big_transported"}:
-        transported, drawn = ends_in_common("test_accuracy", family["s_big_transported"], family["s_big"])
-        gain = {"values": transported - drawn, "statistic": "mean"}
+        both = family["s_big_transported"], family["s_big"]
         statement = f"{title}: final test accuracy, small layers transported less drawn, mean over the seeds"
-        yield report(id="beyond", paper=PAPER, figure="eq. 8", statement=statement, **gain)
+        yield over(both, _less, statement=statement, figure="eq. 8", **mean)
     if not family.keys() >= COMPARED:
         return
-    about: dict[str, Any] = {"id": "beyond", "paper": PAPER, "figure": "Section 5.1.2, the conjecture"}
-    of_all, of_batch = ends_in_common("test_accuracy", family["s_big"], family["s_big_batch"])
+    mean["figure"] = "Section 5.1.2, the conjecture"
     statement = f"{title}: final test accuracy, S_big of all images less S_big of one batch, mean over the seeds"
-    yield report(statement=statement, values=of_all - of_batch, statistic="mean", **about)
+    yield over((family["s_big"], family["s_big_batch"]), _less, statement=statement, **mean)
+    about = {field: mean[field] for field in ("id", "paper", "figure")}
     yield from speeds(family, title, "steps", **about)
 
 
@@ -118,18 +118,24 @@ def speeds(family: Mapping[str, Group], title: str, unit: str, **about: Any) -> 
     for share in SHARES:
         for which in sorted(COMPARED):
             steps = first_step(family[which], goal(family["full"], share))
-            statement = f"{title}, {which}: {unit} to {share:.0%} of the full network's final test accuracy"
             missing = int((~np.isfinite(steps)).sum())
-            if missing:
-                reason = f"{missing} of {steps.size} members do not get there"
-                yield not_run(kind="report", statement=statement, reason=reason, **about)
-            else:
-                yield report(statement=statement, values=steps, statistic="mean", **about)
+            verdict = {
+                "kind": "report",
+                "statement": f"{title}, {which}: {unit} to {share:.0%} of the full network's final test accuracy",
+                "reason": f"{missing} of {steps.size} members do not get there" if missing else "",
+                "statistic": "mean",
+            }
+            yield over([family[which]], lambda _, steps=steps: steps, **verdict, **about)
+
+
+def _less(pair: Sequence[Group]) -> np.ndarray:
+    """Of final test accuracies, in the seeds that both have."""
+    one, other = ends_in_common("test_accuracy", *pair)
+    return one - other
 
 
 def _kept(full: Group, s_big: Group) -> np.ndarray:
-    ends = ends_in_common("test_accuracy", s_big, full)
-    return ends[0] - ends[1]
+    return _less((s_big, full))
 
 
 def _lost(full: Group, s_big: Group, random: Group) -> np.ndarray:

@@ -237,7 +237,9 @@ def _seen(config: ConfigDict, predict: Any, phi: Activation, weights: Network, p
         return mean_cross_entropy(outputs, Y), jnp.mean(right.astype(Y.dtype))
 
     losses, rights = lax.map(of_batch, _cut(part, config.data.eval_batch))
-    return jnp.mean(losses), jnp.mean(rights)
+    loss = jnp.mean(losses)
+    # Of outputs that are no numbers argmax calls the first the largest.
+    return loss, jnp.where(jnp.isfinite(loss), jnp.mean(rights), jnp.nan)
 
 
 def _probe(config: ConfigDict, train: Part) -> Part:

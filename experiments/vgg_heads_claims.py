@@ -24,6 +24,7 @@ STUCK = 2.29
 # When losses are compared: the 1000 steps that were named, and what the step sizes add up to over the first 1000 steps
 # of 35 epochs of 4000 images, eta = .005.
 EARLY_STEPS, EARLY_SUM = 1000, 2.7
+TOO_RARE = "no epoch was seen in the last fifth before that time"
 ACTIVATIONS = ("silu", "gelu")
 # Fields by which the variants of a family differ.
 ROLES = {"net.form", "net.rank", "net.inner", "net.orthonormal", "data.gradient_images"}
@@ -137,14 +138,13 @@ def _early(title: str, family: Family, **about: Any) -> Iterator[Claim]:
     for until, clock, end in times:
         for which, words, relation, bound in (*bounds, (ALL, "S_big of all images", "<", 1.3)):
             statement = f"{title}, {words}: training loss at the last epoch before {until}"
-            # Observed so rarely that nothing is seen near that time, a run says nothing.
-            seen = which in family and _before(family[which], clock, end) is not None
+            unseen = which in family and _before(family[which], clock, end) is None
 
             def measure(group: Group, clock: Callable = clock, end: float = end) -> np.ndarray:
                 return group.data.train_loss.isel(step=_before(group, clock, end)).values
 
             verdict = {"statement": statement, "relation": relation, "bound": bound}
-            yield _judged(family if seen else {}, (which,), measure, EDGES, **verdict, **about)
+            yield _judged(family, (which,), measure, EDGES, reason=TOO_RARE if unseen else "", **verdict, **about)
 
 
 def _before(group: Group, clock: Callable[[Group], np.ndarray], end: float) -> int | None:
@@ -243,12 +243,13 @@ def _judged(
     which: Sequence[tuple[str, int]],
     measure: Callable[..., np.ndarray],
     setting: Setting,
+    reason: str = "",
     **about: Any,
 ) -> Claim:
     """What is measured of some variants, where they are there and as the bound was stated for."""
     those = [family[name] for name in which if name in family]
     missing = NO_SUCH_VARIANT if len(those) < len(which) else ""
-    reason = missing or ("" if all(map(setting.fits, those)) else setting.words)
+    reason = missing or reason or ("" if all(map(setting.fits, those)) else setting.words)
     return over(those, lambda found: measure(*found), reason=reason, **about)
 
 

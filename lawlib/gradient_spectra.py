@@ -123,7 +123,8 @@ def at_flax_layer(loss: Callable[[Any], Scalar], path: str) -> Callable[[Shift, 
         with nn.intercept_methods(intercept):
             value = loss(batch)
         if path not in met:
-            msg = f"the network runs no nn.Dense at {path!r}; it runs {sorted(met)} (a loss inside jax.jit hides them)"
+            hidden = "a loss inside jax.jit or jax.checkpoint hides them"
+            msg = f"the network runs no nn.Dense at {path!r}; it runs {sorted(met)} ({hidden})"
             raise ValueError(msg)
         return value
 

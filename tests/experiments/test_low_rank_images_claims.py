@@ -260,3 +260,17 @@ def test_a_variant_that_differs_in_one_field_more_is_told_and_drawn_beside_the_o
     assert sum(words in statement for statement in reports) == 1
     curves = [line for axes in low_rank_images.figures(results)["low_rank"].axes for line in axes.lines]
     assert len({(id(line.axes), line.get_label(), line.get_color()) for line in curves}) == len(curves) == 2 * 6
+
+
+def test_a_member_that_diverged_is_counted_beyond_the_paper_too():
+    def lost(name, seen):
+        if name == "silu_s_big_batch":
+            seen["first_bad_step"][1] = 700
+            seen["test_accuracy"][1, 30:] = np.nan
+
+    beyond = [claim for claim in verdict(lost) if claim.id == "beyond"]
+    (less,) = [claim for claim in beyond if "less S_big of one batch" in claim.statement]
+    assert (less.status, less.diverged) == ("fails", 1)
+    late = [claim for claim in beyond if "s_big_batch: steps to" in claim.statement]
+    assert [claim.status for claim in late] == ["not_run"] * 2
+    assert all("1 of 2 members do not get there" in claim.statement for claim in late)

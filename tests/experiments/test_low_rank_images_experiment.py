@@ -197,3 +197,11 @@ def test_pixels_are_standardized_by_one_mean_and_one_deviation_for_all():
     by_hand = [(float(pixel) / 255 - 0.28604) / 0.35302 for pixel in images.images[7].ravel()]
     np.testing.assert_allclose(X[:, 7], by_hand, atol=1e-12)
     assert np.argmax(np.asarray(Y)[:, 7]) == images.labels[7]
+
+
+def test_a_network_that_diverged_has_no_accuracy():
+    config = variants("opt.step_size=1e9", "opt.num_steps=30")["silu_s_big"]
+    data, system, step_size, watched = begun(config)
+    watched = jax.lax.fori_loop(0, 20, lambda _, watched: system.step(watched, step_size, data), watched)
+    assert watched.first_bad_step > 0
+    assert np.isnan(system.observe(watched, step_size, data)["test_accuracy"])

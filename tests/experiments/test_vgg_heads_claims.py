@@ -187,3 +187,10 @@ def test_every_start_has_its_line_over_the_ranks():
         "low rank, $S_{big}$ of one batch": 4,
         "low rank, one batch, transported": 2,
     }
+
+
+def test_what_was_seen_too_rarely_is_said_to_be():
+    found = verdict("vgg16_cifar10", words=("observe.num_times=2",))
+    rare = [claim.statement for claim in found if "training loss at the last epoch" in claim.statement]
+    assert len(rare) == 12
+    assert all("no epoch was seen in the last fifth before that time" in statement for statement in rare)
