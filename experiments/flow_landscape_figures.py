@@ -68,18 +68,19 @@ def _kind(g: Group) -> str:
 def _lemmas(states: list[Group]) -> Figure:
     """Histograms of what the inequalities leave: nothing may lie left of 0."""
     panels = {
-        "loss_slack": "(33): slack over the bound",
-        "rate_slack": "Lemma 18: slack over its largest term",
-        "turning": "Lemma 23: rate of $u^T Z_1 v$ in $N_α$",
+        "loss_slack": ("(33)", "slack over the bound"),
+        "rate_slack": ("Lemma 18", "slack over its largest term"),
+        "turning": ("Lemma 23", "rate of $u^T Z_1 v$ / $s_Z$ in $N_α$, on the clock"),
     }
     drawn = plots.figure(3.5 * len(panels), 3.2)
-    for axes, (name, title) in zip(drawn.subplots(1, len(panels)), panels.items(), strict=True):
+    for axes, (name, (title, label)) in zip(drawn.subplots(1, len(panels)), panels.items(), strict=True):
         values = {len(g.config.net.widths) - 1: g.data[name].values.ravel() for g in states}
         bins = np.linspace(min(0.0, *(v.min() for v in values.values())), max(v.max() for v in values.values()), 40)
         for colour, (depth, v) in zip(plots.COLOURS, values.items(), strict=False):
             axes.hist(v, bins=list(bins), histtype="step", color=colour, label=f"N = {depth}, {v.size} states")
         axes.axvline(0, color="black", linestyle="--", linewidth=1.0)
         axes.set_title(title)
+        axes.set_xlabel(label)
         axes.set_ylabel("states")
         axes.legend(fontsize=7)
     return drawn

@@ -185,6 +185,9 @@ def _epsilon(found: Sequence[Runs]) -> dict[str, Figure]:
         means = [np.mean(r.error[~r.bad, -1]) for r in those]
         label = f"$t_0$ = {t0}"
         left.semilogx([r.epsilon * shift for r in those], means, "o-", color=looks[t0], markersize=3.5, label=label)
+    scales = sorted({r.epsilon for r in found})
+    left.set_xticks(scales, [f"{scale:g}" for scale in scales])
+    left.set_xticks([], minor=True)
     left.set_xlabel("ε")
     left.set_ylabel(f"{ERROR}\n(dashes: runs, circles: means)")
     left.legend(fontsize=7.5, loc="center", bbox_to_anchor=(0.58, 0.28))
