@@ -123,7 +123,8 @@ def _check_variants(checks: Checks) -> None:
     for name, count in Counter(variant.name for variant in expand(checks.config)).items():
         checks.require("variants", count == 1, f"must differ, and {name} stands there {count} times")
     for names in _alike(checks.config):
-        checks.problems.append(f"variants: must differ, and {' and '.join(names)} are the same run")
+        told = f"{' and '.join(names)} are the same run, but for num_seeds or run.* at most"
+        checks.problems.append(f"variants: must differ, and {told}")
 
 
 def _alike(config: ConfigDict) -> list[list[str]]:

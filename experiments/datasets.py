@@ -1,15 +1,18 @@
 """Real data as plain arrays; reading them is the only I/O that an experiment needs.
 
 Fashion-MNIST and CIFAR-10 come from the first of these that is there: a copy of ours, as tensorflow-datasets keeps it;
-the published files in a folder, of which that copy is then prepared; a copy of tensorflow-datasets' own; and at last a
-download by it, where TensorFlow is installed. What is as published is looked for in all of them before what only has
-its layout, and that before pixels that were compressed again.
+the published files in a folder, of which that copy is then prepared; a copy of tensorflow-datasets' own. What is as
+published is looked for in all three before what only has its layout, and that before pixels that were compressed again.
+At last comes a download by tensorflow-datasets, where TensorFlow is installed. What is damaged is refused and not
+passed over. The first copy of its kind stays, until it is deleted.
 """
 
 import functools as ft
 import hashlib
 import importlib.util
+import itertools
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,9 +152,11 @@ def image_data(name: str, folder: str = "", data_dir: str = "") -> ImageData:
     """
     wanted = DATA_SETS[name]
     prepared = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
-    tries = (found(name, kind, folder, prepared) for kind in KINDS for found in (_kept, _given, _of_stock))
-    if data := next(filter(None, tries), None):
-        return data
+    for kind, found in itertools.product(KINDS, (_kept, _given, _of_stock)):
+        if data := found(name, kind, folder, prepared):
+            if kind != AS_PUBLISHED and (begun := _begun(wanted, folder)):
+                warnings.warn(f"{'; '.join(begun)}; what is read instead is {data.origin}", stacklevel=2)
+            return data
     if not folder and (images := _downloaded(name, prepared)):
         return _shuffled(name, images, prepared)
     raise Refused(_missing(name, wanted, folder, prepared))
@@ -286,16 +291,22 @@ def _shape_problems(part: Images, shape: tuple[int, ...], num_classes: int) -> l
 
 
 def _missing(name: str, wanted: DataSet, folder: str, prepared: Path) -> list[str]:
-    folders = _folders(wanted, folder)
-    looked = ", ".join(map(str, folders)) or "no folder (set LAWLIB_DATA, or data.folder)"
-    begun = [line for place in folders for reader in wanted.readers for line in _begun(reader, place)]
+    looked = ", ".join(map(str, _folders(wanted, folder))) or "no folder (set LAWLIB_DATA, or data.folder)"
+    copies = "" if folder else f"a copy in {prepared} and for "
+    older = [] if folder else sorted(prepared.glob(f"{_our_name(name, AS_PUBLISHED)}*/*"))
+    unread = [f"{copy}: is a copy as it was made before, which is not read any more; delete it" for copy in older]
     files = "; ".join(wanted.wanted)
-    return [*begun, f"{name} is not at hand: looked for a copy in {prepared} and for files in {looked}: {files}"]
+    told = f"{name} is not at hand: looked for {copies}files in {looked}: {files}"
+    return [*_begun(wanted, folder), *unread, told]
 
 
-def _begun(reader: Reader, place: Path) -> list[str]:
+def _begun(wanted: DataSet, folder: str) -> list[str]:
     """What is missing of files of which some are there."""
-    paths = at_hand(reader, place)
-    there = [path.name for path in paths if path]
-    lacking = [" or ".join(names) for names, path in zip(reader.files, paths, strict=True) if path is None]
-    return [f"{place}: has {', '.join(there)}, lacks {', '.join(lacking)}"] if there and lacking else []
+    lines = []
+    for place, reader in itertools.product(_folders(wanted, folder), wanted.readers):
+        paths = at_hand(reader, place)
+        there = [path.name for path in paths if path]
+        lacking = [" or ".join(names) for names, path in zip(reader.files, paths, strict=True) if path is None]
+        if there and lacking:
+            lines.append(f"{place}: has {', '.join(there)}, lacks {', '.join(lacking)}")
+    return lines

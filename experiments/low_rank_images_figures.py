@@ -1,7 +1,8 @@
 """The figures of low-rank MLPs on real images: Figures 6 and 14 of Xu et al. 2026, and one batch against all images."""
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -13,7 +14,7 @@ from experiments import plots
 from experiments.low_rank_images_claims import ROLES, SHARES, TITLES, families, first_step, form, goal, last
 from experiments.results import Group, groups
 
-__all__ = ["FORMS", "band", "figures", "legend_above", "look", "on_lines", "one_batch_or_all"]
+__all__ = ["LineStyle", "band", "figures", "in_common", "legend_above", "looks", "on_lines", "one_batch_or_all"]
 
 LineStyle = str | tuple[int, tuple[int, ...]]
 CURVES = (("test_loss", "test loss an image"), ("test_accuracy", "test accuracy"))
@@ -25,7 +26,8 @@ FORMS = {
     "s_big_batch_transported": ("low rank, one batch, transported", plots.COLOURS[5], "-."),
     "random": ("low rank, random subspace", plots.COLOURS[2], ":"),
 }
-STYLES: tuple[LineStyle, ...] = ("-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+# Of forms that have no look of their own: styles that none above has.
+STYLES: tuple[LineStyle, ...] = ((0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1, 3, 1, 1, 1)))
 
 # What begins in S_big, of all images and of one batch, and the full network whose accuracy they try to reach.
 COMPARED = {"full": "full network", "s_big": "$S_{big}$ of all images", "s_big_batch": "$S_{big}$ of one batch"}
@@ -38,30 +40,41 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     if found[0].config.study == "angle":
         return {"angle": _angle(found[0])}
     of_each = families(found, ROLES, form)
-    return {"low_rank": _low_rank(of_each)} | one_batch_or_all(of_each, "steps", _batch_of(found[0]))
+    about = in_common(found, _data, lambda group: f"a batch of {group.config.data.gradient_batch}")
+    return {"low_rank": _low_rank(of_each)} | one_batch_or_all(of_each, "steps", about)
+
+
+def in_common(found: Sequence[Group], *told: Callable[[Group], str]) -> str:
+    """What is the same of all groups; where they differ, their families' titles tell it."""
+    rows = [{tell(group) for group in found} for tell in told]
+    return ", ".join(row.pop() for row in rows if len(row) == 1)
 
 
 def _low_rank(of_each: dict[str, dict[str, Group]]) -> Figure:
     """A column for each family, test loss above and test accuracy below."""
     drawn = plots.figure(4.4 * len(of_each) + 0.4, 5.6)
     rows = drawn.subplots(2, len(of_each), sharex=True, sharey="row", squeeze=False)
+    found = looks(of_each)
     for column, (title, family) in zip(rows.T, of_each.items(), strict=True):
         column[0].set_title(f"{on_lines(title)}, {_data(next(iter(family.values())))}")
         for name, group in family.items():
             for axes, (field, _) in zip(column, CURVES, strict=True):
-                band(axes, group.data[field], *look(name, list(family)))
+                band(axes, group.data[field], *found[name])
     _finish(rows)
     legend_above(drawn, rows)
     return drawn
 
 
-def look(name: str, among: Sequence[str]) -> tuple[str, LineStyle, str]:
-    """Colour, line and label of a form; those that have none of their own differ by their place among the others."""
-    if name in FORMS:
-        label, colour, style = FORMS[name]
-        return colour, style, label
-    place = [other for other in among if other not in FORMS].index(name)
-    return plots.COLOURS[(3 + place) % len(plots.COLOURS)], STYLES[place % len(STYLES)], _in_words(name)
+def looks(of_each: Mapping[str, Mapping[str, Group]]) -> dict[str, tuple[str, LineStyle, str]]:
+    """Colour, line and label of every form in these families, no two of them alike."""
+    names = dict.fromkeys(name for family in of_each.values() for name in family)
+    others = itertools.cycle(itertools.product(STYLES, plots.COLOURS))
+    found: dict[str, tuple[str, LineStyle, str]] = {}
+    found |= {name: (colour, style, label) for name, (label, colour, style) in FORMS.items() if name in names}
+    for name in (name for name in names if name not in FORMS):
+        style, colour = next(others)
+        found[name] = colour, style, _in_words(name)
+    return found
 
 
 def _in_words(name: str) -> str:
@@ -100,7 +113,7 @@ def one_batch_or_all(of_each: dict[str, dict[str, Group]], unit: str, about: str
     labels = ["final test accuracy", *(f"{unit} to {share:.0%} of full's accuracy" for share in SHARES)]
     for axes, label in zip(rows[-1], labels, strict=True):
         axes.set_xlabel(label)
-    drawn.suptitle(f"{about}: mean over the seeds, dots are seeds")
+    drawn.suptitle(": ".join(filter(None, (about, "mean over the seeds, dots are seeds"))))
     return {"batch": drawn}
 
 
@@ -113,7 +126,9 @@ def _bars(axes: Axes, rows: list[np.ndarray], form: str) -> None:
         mean = row.mean() if reached else 0.0
         axes.barh(place, mean, color=colour, height=0.6)
         axes.plot(row[np.isfinite(row)], np.full(np.isfinite(row).sum(), place), "o", color="black", markersize=3)
-        told = form.format(mean) if reached else f"not reached by {np.isinf(row).sum()} of {row.size}"
+        late, lost = (f"{there.sum()} of {row.size}" if there.any() else "" for there in (np.isinf(row), np.isnan(row)))
+        missing = " and ".join(filter(None, (late and f"not reached by {late}", lost and f"diverged: {lost}")))
+        told = missing or form.format(mean)
         axes.text(max(mean, row[np.isfinite(row)].max(initial=0.0)) + 0.03 * most, place, told, va="center")
     # Room for what is told beside the longest bar: a number, or words.
     axes.set_xlim(0, (1.3 if all(np.isfinite(row).all() for row in rows) else 1.8) * most)
@@ -135,8 +150,10 @@ def _angle(group: Group) -> Figure:
 
 
 def band(axes: Axes, values: xr.DataArray, colour: object, style: LineStyle, label: str) -> None:
-    """The mean over the seeds (seed, step), and all of them between their extremes."""
-    lines = values.transpose("seed", "step").values
+    """The mean over the seeds (seed, step), as long as they are numbers, and all of them between their extremes."""
+    lines = np.ma.masked_invalid(values.transpose("seed", "step").values)
+    lost = int(np.ma.getmaskarray(lines)[:, -1].sum())
+    label += f" ({lost} of {len(lines)} diverged)" if lost else ""
     axes.plot(values.step, lines.mean(0), linestyle=style, color=colour, label=label)
     axes.fill_between(values.step, lines.min(0), lines.max(0), color=colour, alpha=0.2, linewidth=0)
 
@@ -144,10 +161,6 @@ def band(axes: Axes, values: xr.DataArray, colour: object, style: LineStyle, lab
 def _finish(rows: np.ndarray) -> None:
     plots.label_rows(rows, [name for _, name in CURVES])
     plots.time_axis(rows, "even")
-
-
-def _batch_of(group: Group) -> str:
-    return f"{_data(group)}, a batch of {group.config.data.gradient_batch}"
 
 
 def _data(group: Group) -> str:

@@ -19,6 +19,7 @@ VERSION = "2.0.0"
 SPLITS = ("train", "test")
 # What is noted with a copy of ours: in words where it is from, and under the names of its splits their digests.
 ORIGIN = "origin"
+ANEW = "delete it to prepare it anew"
 
 
 def read_prepared(name: str, data_dir: Path) -> tuple[tuple[Images, Images], Mapping[str, str]] | None:
@@ -46,7 +47,7 @@ def read_stock(name: str, data_dir: Path) -> tuple[Images, Images] | None:
     """
     infos = [info for info in (data_dir / name).glob("*/dataset_info.json") if _readable(info)]
     newest = max(infos, key=lambda info: [int(n) for n in re.findall(r"\d+", info.parent.name)], default=None)
-    return _read(newest.parent)[0] if newest else None
+    return _read(newest.parent, "delete it, and other copies and files are looked for")[0] if newest else None
 
 
 def _readable(info: Path) -> bool:
@@ -58,7 +59,7 @@ def _readable(info: Path) -> bool:
     return isinstance(told, dict) and told.get("fileFormat") == "array_record"
 
 
-def _read(folder: Path) -> tuple[tuple[Images, Images], Mapping[str, str]]:
+def _read(folder: Path, remedy: str = ANEW) -> tuple[tuple[Images, Images], Mapping[str, str]]:
     import tensorflow_datasets as tfds
 
     try:
@@ -67,11 +68,11 @@ def _read(folder: Path) -> tuple[tuple[Images, Images], Mapping[str, str]]:
         return (train, test), {key: str(note) for key, note in (builder.info.metadata or {}).items()}
     except Exception as error:  # whatever tensorflow-datasets and its readers raise of a damaged copy
         problem = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise _unusable(folder, problem) from error
+        raise _unusable(folder, problem, remedy) from error
 
 
-def _unusable(folder: Path, problem: str) -> Refused:
-    return Refused([f"{folder}: cannot be read ({problem}); delete it to prepare it anew"])
+def _unusable(folder: Path, problem: str, remedy: str = ANEW) -> Refused:
+    return Refused([f"{folder}: cannot be read ({problem}); {remedy}"])
 
 
 def _stacked(source: Any) -> Images:

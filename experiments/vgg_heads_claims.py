@@ -95,6 +95,10 @@ def form(group: Group) -> str:
     return "_".join(filter(None, (net.form, *beside[net.form])))
 
 
+def _named(group: Group) -> str:
+    return form(group) if group.config.net.form == "full" else f"{form(group)}, r = {group.config.net.rank}"
+
+
 def form_and_rank(group: Group) -> tuple[str, int]:
     """A variant's place in its family; those without a rank have 0."""
     return form(group), 0 if group.config.net.form == "full" else group.config.net.rank
@@ -213,7 +217,7 @@ def _whole(title: str, family: Family) -> Iterator[Claim]:
     yield _judged(family, (RANDOM,), _end_loss, IMAGENET, statement=stuck, relation=">=", bound=STUCK, **about)
     for group in family.values():
         data, steps = group.config.data, int(_steps(group)[-1])
-        at = f"{title}, {form(group)}, all layers, {data.num_train} images of {data.size} x {data.size}"
+        at = f"{title}, {_named(group)}, all layers, {data.num_train} images of {data.size} x {data.size}"
         fell = {"statement": f"{at}: training loss after {steps} steps over that at the start", **about}
         if form(group) == "random" or steps < 100:
             yield report(values=_fall(group), diverged=group.diverged, **fell)
@@ -255,8 +259,7 @@ def _judged(
 
 def _ends(group: Group, title: str, **about: Any) -> Iterator[Claim]:
     net, epochs = group.config.net, group.config.opt.num_steps
-    rank = "" if net.form == "full" else f", r = {net.rank}"
-    at = f"{title}, {form(group)}{rank}, {epochs} epochs, {_steps(group)[-1]} steps"
+    at = f"{title}, {_named(group)}, {epochs} epochs, {_steps(group)[-1]} steps"
     about |= {"diverged": group.diverged}
     yield report(statement=f"{at}: final test accuracy", values=last(group, "test_accuracy"), **about)
     yield report(statement=f"{at}: norm of the head's inputs", values=last(group, "input_norm"), **about)

@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 
 from experiments import plots
 from experiments.low_rank_images_claims import families, last
-from experiments.low_rank_images_figures import band, legend_above, look, on_lines, one_batch_or_all
+from experiments.low_rank_images_figures import (
+    LineStyle,
+    band,
+    in_common,
+    legend_above,
+    looks,
+    on_lines,
+    one_batch_or_all,
+)
 from experiments.results import Group, groups
 from experiments.vgg_heads_claims import ROLES, form, form_and_rank
 
@@ -26,16 +34,16 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     found = groups(results)
     heads = [group for group in found if group.config.opt.trains == "head"]
     whole = [group for group in found if group.config.opt.trains == "all"]
-    if heads and heads[0].config.study == "rank":
-        return {"rank": _rank(heads)}
     drawn: dict[str, Figure] = {}
-    if heads:
+    if heads and heads[0].config.study == "rank":
+        drawn |= {"rank": _rank(heads)}
+    elif heads:
         of_each = families(heads, ROLES - {"net.rank"}, form)
-        drawn |= {"classifier_only": _forms(of_each, "classifier only", _about(heads[0]))}
-        drawn |= one_batch_or_all(of_each, "epochs", _batch_of(heads[0]))
+        drawn |= {"classifier_only": _forms(of_each, "classifier only", _about(heads))}
+        drawn |= one_batch_or_all(of_each, "epochs", in_common(heads, _images, _batch))
     if whole:
         of_each = families(whole, ROLES - {"net.rank"}, form)
-        drawn |= {"all_layers": _forms(of_each, "all layers", _about(whole[0]))}
+        drawn |= {"all_layers": _forms(of_each, "all layers", _about(whole))}
     return drawn
 
 
@@ -43,11 +51,12 @@ def _forms(of_each: Mapping[str, Mapping[str, Group]], regime: str, about: str) 
     """A column for each family, training loss above and test accuracy below, over the epochs."""
     drawn = plots.figure(4.2 * len(of_each) + 0.6, 6.0)
     rows = drawn.subplots(2, len(of_each), sharex=True, sharey="row", squeeze=False)
+    found = looks(of_each)
     for column, (title, family) in zip(rows.T, of_each.items(), strict=True):
         column[0].set_title(f"{on_lines(title)}, {regime}")
         for name, group in family.items():
             for axes, (field, _) in zip(column, CURVES, strict=True):
-                band(axes, group.data[field], *look(name, list(family)))
+                band(axes, group.data[field], *found[name])
     _finish(rows, [name for _, name in CURVES])
     for row, (field, _) in zip(rows, CURVES, strict=True):
         for axes in row:
@@ -65,7 +74,7 @@ def _rank(found: Sequence[Group]) -> Figure:
     for column, (title, family) in zip(rows.T, of_each.items(), strict=True):
         column[0].set_title(f"{on_lines(title)}, classifier only")
         _over_epochs(column[0], list(family.values()))
-        _over_ranks(column[1], list(family.values()))
+        _over_ranks(column[1], list(family.values()), looks(families(found, ROLES, form)))
         column[0].set_xlabel("epoch")
         column[1].set_xlabel("r")
     plots.label_rows(rows, ["test accuracy", "final test accuracy"])
@@ -73,7 +82,7 @@ def _rank(found: Sequence[Group]) -> Figure:
         # Not every activation has every curve.
         curves = {label: curve for axes in row for curve, label in zip(*axes.get_legend_handles_labels(), strict=True)}
         row[-1].legend(curves.values(), curves.keys(), loc="center left", bbox_to_anchor=(1.0, 0.5))
-    drawn.supxlabel(_about(found[0]), fontsize=8)
+    drawn.supxlabel(_about(found), fontsize=8)
     return drawn
 
 
@@ -88,19 +97,18 @@ def _over_epochs(axes: Axes, family: Sequence[Group]) -> None:
             band(axes, accuracy, mpl.colormaps["viridis"](shades[r]), "-", f"r = {r}, one batch")
 
 
-def _over_ranks(axes: Axes, family: Sequence[Group]) -> None:
-    names = sorted({form(group) for group in family if group.config.net.form == "s_big"})
-    for which in names:
+def _over_ranks(axes: Axes, family: Sequence[Group], found: Mapping[str, tuple[str, LineStyle, str]]) -> None:
+    for which in sorted({form(group) for group in family if group.config.net.form != "full"}):
         chosen = [group for group in family if form(group) == which]
         ends, ranks = [last(group, "test_accuracy") for group in chosen], [group.config.net.rank for group in chosen]
-        colour, _, label = look(which, names)
-        axes.plot(ranks, [end.mean() for end in ends], "o-", color=colour, label=label)
+        colour, style, label = found[which]
+        axes.plot(ranks, [end.mean() for end in ends], marker="o", linestyle=style, color=colour, label=label)
         for r, end in zip(ranks, ends, strict=True):
             axes.plot([r] * len(end), end, ".", color=colour, alpha=0.5)
     for group in (group for group in family if group.config.net.form == "full"):
         axes.axhline(float(group.data.test_accuracy.isel(step=-1).mean()), color="black", label=_of_seeds(group))
     axes.set_xscale("log", base=2)
-    ticks = sorted({group.config.net.rank for group in family if group.config.net.form == "s_big"})
+    ticks = sorted({group.config.net.rank for group in family if group.config.net.form != "full"})
     axes.set_xticks(ticks, [str(r) for r in ticks])
 
 
@@ -114,14 +122,25 @@ def _of_seeds(full: Group) -> str:
     return f"full ({full.data.sizes['seed']} seed{'s' * (full.data.sizes['seed'] > 1)})"
 
 
-def _batch_of(group: Group) -> str:
-    config = group.config
-    return f"CIFAR-10, N = {config.data.num_train}, a batch of {config.opt.batch_size}"
+def _batch(group: Group) -> str:
+    return f"a batch of {group.config.opt.batch_size}"
 
 
-def _about(group: Group) -> str:
-    data, seeds = group.config.data, group.data.sizes["seed"]
-    return (
-        f"{WEIGHTS[data.pretrained]}, block {data.block} averaged to {data.pool} x {data.pool}\n"
-        f"CIFAR-10 at {data.size} x {data.size}, {data.num_train} training images, {seeds} seed{'s' * (seeds > 1)}"
-    )
+def _images(group: Group) -> str:
+    return f"CIFAR-10, N = {group.config.data.num_train}"
+
+
+def _about(found: Sequence[Group]) -> str:
+    """What is the same of all of them, and the most seeds that any has."""
+    seeds = max(group.data.sizes["seed"] for group in found)
+    of_weights = in_common(found, lambda g: WEIGHTS[g.config.data.pretrained], _block)
+    of_images = in_common(found, _size, lambda g: f"{g.config.data.num_train} training images")
+    return f"{of_weights}\n{of_images}, {seeds} seed{'s' * (seeds > 1)}"
+
+
+def _block(group: Group) -> str:
+    return f"block {group.config.data.block} averaged to {group.config.data.pool} x {group.config.data.pool}"
+
+
+def _size(group: Group) -> str:
+    return f"CIFAR-10 at {group.config.data.size} x {group.config.data.size}"

@@ -100,12 +100,12 @@ def low_rank_mlp(
 ) -> LowRankNetwork:
     """The low-rank form of a network's MLP head, starting in S_big (Xu et al. 2026, Section 5, Appendix F).
 
-    ``loss(variables, batch)`` calls ``network.apply``; a ``jax.jit`` around it is taken off, and one inside it, as a
-    ``jax.checkpoint``, hides the layers. ``batches`` is a tree of arrays whose leading axis runs over the batches; the
-    gradient is that of the losses *summed* over them, and only its products are formed. It is the gradient through the
-    layer's outputs: an L2 penalty on the kernels in the loss is no part of it, and acts on the factors of the low-rank
-    network. ``layers`` are the paths of the head's ``nn.Dense`` layers in order, "Dense_0" or "head/Dense_0"; by
-    default all that run and have their weights in ``variables``.
+    ``loss(variables, batch)`` calls ``network.apply``; a ``jax.jit`` around it is taken off. One inside it, or a
+    ``jax.checkpoint`` around it, hides the layers. ``batches`` is a tree of arrays whose leading axis runs over the
+    batches; the gradient is that of the losses *summed* over them, and only its products are formed. It is the gradient
+    through the layer's outputs: an L2 penalty on the kernels in the loss is no part of it, and acts on the factors of
+    the low-rank network. ``layers`` are the paths of the head's ``nn.Dense`` layers in order, "Dense_0" or
+    "head/Dense_0"; by default all that run and have their weights in ``variables``.
 
     V~ spans S_big = span[R, W_1^T L], from the K = ``num_classes`` leading singular vectors L, R of the gradient in
     W_1, by default as many as there are outputs, and random directions beside it up to r = ``rank`` >= 2K (default

@@ -56,3 +56,17 @@ def assert_same(found, train, test):
     for part, wanted in ((found.train, train), (found.test, test)):
         np.testing.assert_array_equal(part.images, wanted.images)
         np.testing.assert_array_equal(part.labels, wanted.labels)
+
+
+def curves_of(figure):
+    """(colour, style, label) of each curve with a label by its axes; no two of one axes alike, one look a label."""
+    found = {
+        id(axes): [(line.get_color(), repr(line._dash_pattern), line.get_label()) for line in axes.lines]
+        for axes in figure.axes
+    }
+    named = {axes: [line for line in lines if not line[2].startswith("_")] for axes, lines in found.items()}
+    for lines in named.values():
+        assert len({line[:2] for line in lines}) == len(lines)
+    every = {line for lines in named.values() for line in lines}
+    assert len({label for *_, label in every}) == len(every)
+    return [line for lines in named.values() for line in lines]

@@ -317,6 +317,20 @@ def test_what_a_named_folder_holds_serves_the_next_time_where_it_is_better_known
     assert image_data("cifar10", data_dir=copy).origin == origins[1] != origins[0]
 
 
+def test_what_is_passed_over_since_it_is_not_whole_is_told(tmp_path, small_cifar):
+    write_jpegs(tmp_path)
+    lay_down(tmp_path, python_files(), "", "")
+    (tmp_path / "data_batch_3").unlink()
+    with pytest.warns(UserWarning, match=r"lacks .*data_batch_3; what is read instead is cifar10 from JPEG files"):
+        image_data("cifar10", str(tmp_path), str(tmp_path / "copy"))
+
+
+def test_a_copy_as_it_was_made_before_is_told(tmp_path, small_cifar):
+    (tmp_path / "lawlib_cifar10" / "1.0.0").mkdir(parents=True)
+    with pytest.raises(Refused, match=r"lawlib_cifar10/1\.0\.0: is a copy as it was made before"):
+        image_data("cifar10", data_dir=str(tmp_path))
+
+
 def test_a_copy_of_tensorflow_datasets_stands_before_pixels_that_were_compressed_again(
     tmp_path, small_cifar, monkeypatch
 ):

@@ -168,8 +168,8 @@ def set_end(member, field, value):
 ANGLE_BREAKS = {
     "30 falls behind": (set_end(9, "test_accuracy", 0.79), "psi = 30 degrees"),
     "75 learns": (set_end(12, "test_accuracy", 0.82), "psi = 75 degrees"),
-    "60 stays": (set_end(11, "test_loss", 0.48), "psi = 60 degrees: test loss at the end over"),
-    "75 falls": (set_end(12, "test_loss", 0.49), "'the test loss still decreases' is false at 75 degrees"),
+    "60 stays": (set_end(11, "test_loss", 0.48), "SiLU, psi = 60 degrees, step 1500: test loss over"),
+    "75 falls": (set_end(12, "test_loss", 0.49), "is false: SiLU, psi = 75 degrees, step 1500: test loss over"),
     "90 learns": (set_end(13, "test_loss", 0.47), "psi = 90 degrees"),
 }
 
@@ -246,6 +246,8 @@ FASTER = {"name": "faster", "net.activation": "silu", "net.form": "s_big", "opt.
 OTHERS = {
     "a random subspace": ({"net.form": "random", "net.inner": "transported"}, "SiLU, random_transported, step 1500"),
     "a step size": (FASTER, "SiLU, opt.step_size = 0.0001, s_big, step 1500"),
+    "a folder": ({"net.form": "s_big", "data.folder": "/home/me"}, "SiLU, data.folder = no. 2, s_big, step 1500"),
+    "what is not read": ({"net.form": "full", "net.inner": "transported"}, "SiLU, once more, full, step 1500"),
     "an angle": ({"net.form": "s_big", "net.angle": 15.0}, "SiLU, net.angle = 15.0, s_big, step 1500"),
 }
 
@@ -258,8 +260,7 @@ def test_a_variant_that_differs_in_one_field_more_is_told_and_drawn_beside_the_o
     reports = [c.statement for c in low_rank_images.claims(results) if c.statement.endswith(": test accuracy")]
     assert len(reports) == len(set(reports)) == 6
     assert sum(words in statement for statement in reports) == 1
-    curves = [line for axes in low_rank_images.figures(results)["low_rank"].axes for line in axes.lines]
-    assert len({(id(line.axes), line.get_label(), line.get_color()) for line in curves}) == len(curves) == 2 * 6
+    assert len(synthetic.curves_of(low_rank_images.figures(results)["low_rank"])) == 2 * 6
 
 
 def test_a_member_that_diverged_is_counted_beyond_the_paper_too():
@@ -274,3 +275,27 @@ def test_a_member_that_diverged_is_counted_beyond_the_paper_too():
     late = [claim for claim in beyond if "s_big_batch: steps to" in claim.statement]
     assert [claim.status for claim in late] == ["not_run"] * 2
     assert all("1 of 2 members do not get there" in claim.statement for claim in late)
+    results = synthetic.results_of(lawful, low_rank_images.VARIABLES, config_of("num_seeds=2"), lost)
+    drawn = low_rank_images.figures(results)
+    assert [text.get_text() for text in drawn["batch"].axes[0].texts][2] == "diverged: 1 of 2"
+    curves = {label: curve for curve, label in zip(*drawn["low_rank"].axes[1].get_legend_handles_labels(), strict=True)}
+    seen = curves["low rank, $S_{big}$ of one batch (1 of 2 diverged)"].get_ydata()
+    assert np.isfinite(np.ma.filled(seen, np.nan)).all()
+
+
+def test_where_a_full_network_diverged_there_is_nothing_to_reach():
+    def lost(name, seen):
+        if name == "silu_full":
+            seen["test_accuracy"][0, 30:] = np.nan
+
+    late = [claim for claim in verdict(lost) if ": steps to" in claim.statement]
+    assert len(late) == 6
+    assert all(claim.statement.endswith("(not run: a full network diverged)") for claim in late)
+
+
+def test_where_psi_0_diverged_the_angles_are_not_compared():
+    def lost(name, seen):
+        seen["test_accuracy"][::7, 30:] = np.nan
+
+    (printed,) = [c for c in low_rank_images.claims(angle_results(lost)) if "nearly identical" in c.statement]
+    assert printed.statement.endswith("(not run: a network diverged at psi = 0)")

@@ -233,9 +233,10 @@ def test_overrides_take_the_type_of_the_default(write, words, field, value):
             "--config.variants=({'net.depth': 2}, {'net.depth': 2})",
             "variants = ({'net.depth': 2}, {'net.depth': 2}): must",
         ),
+        ("--config.variants=({}, {'net.depth': 3})", "variants: must differ, and base and depth=3 are the same run"),
         (
-            "--config.variants=({}, {'net.depth': 3})",
-            "variants: must differ, and base and depth=3 are the same run",
+            "--config.variants=({'net.depth': 2}, {'net.depth': 2, 'num_seeds': 9}, {'net.depth': 2, 'run.batch': 1})",
+            "variants: must differ, and depth=2 and depth=2,num_seeds=9 and depth=2,batch=1 are the same run, but for",
         ),
         (
             "--config.variants=({'opt.weight_decay': 0.1},)",

@@ -170,9 +170,30 @@ def test_a_variant_that_differs_in_one_field_more_is_told_and_drawn_beside_the_o
     reports = [c.statement for c in vgg_heads.claims(results) if c.statement.endswith("steps: final test accuracy")]
     assert len(reports) == len(set(reports)) == 11
     assert sum(words in statement for statement in reports) == 1
-    curves = [line for axes in vgg_heads.figures(results)["classifier_only"].axes for line in axes.lines]
-    looks = {(id(line.axes), line.get_label(), line.get_color()) for line in curves if line.get_label()[0] != "_"}
-    assert len(looks) == 2 * 11
+    assert len(synthetic.curves_of(vgg_heads.figures(results)["classifier_only"])) == 2 * 11
+
+
+def test_whole_networks_of_two_ranks_are_told_apart():
+    config = synthetic.config_of("vgg16_cifar10", "num_seeds=2", profile="cpu")
+    whole = {"opt.trains": "all", "net.rank": 40, "data.gradient_images": 128} | {"net.form": "s_big"}
+    config.variants = (*config.variants, {"name": "other"} | whole, {"name": "again"} | whole | {"net.rank": 20})
+    results = synthetic.results_of(lawful, vgg_heads.VARIABLES, config)
+    told = [claim.statement for claim in vgg_heads.claims(results) if "over that at the start" in claim.statement]
+    assert len(told) == len(set(told)) == 4
+    assert len(synthetic.curves_of(vgg_heads.figures(results)["all_layers"])) == 2 * 4
+
+
+def test_a_caption_tells_what_is_the_same_of_all():
+    config = synthetic.config_of("vgg16_cifar10", "num_seeds=2", profile="cpu")
+    few = ({"name": f"few_{form}", "net.form": form, "data.num_train": 4000} for form in ("full", "s_big"))
+    config.variants = (*config.variants, *few)
+    drawn = vgg_heads.figures(synthetic.results_of(lawful, vgg_heads.VARIABLES, config))["classifier_only"]
+    assert drawn.get_supxlabel().endswith("CIFAR-10 at 96 x 96, 2 seeds")
+    assert [axes.get_title() for axes in drawn.axes[:3]] == [
+        "SiLU\ndata.num_train = 10000, classifier only",
+        "GELU\ndata.num_train = 10000, classifier only",
+        "SiLU\ndata.num_train = 4000, classifier only",
+    ]
 
 
 def test_every_start_has_its_line_over_the_ranks():
@@ -182,6 +203,7 @@ def test_every_start_has_its_line_over_the_ranks():
     results = synthetic.results_of(lawful, vgg_heads.VARIABLES, config)
     below = vgg_heads.figures(results)["rank"].axes[2]
     lines = {line.get_label(): len(line.get_xdata()) for line in below.lines if line.get_marker() == "o"}
+    synthetic.curves_of(vgg_heads.figures(results)["rank"])
     assert lines == {
         "low rank, $S_{big}$ of all images": 4,
         "low rank, $S_{big}$ of one batch": 4,

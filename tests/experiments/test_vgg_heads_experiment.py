@@ -253,3 +253,10 @@ def test_a_run_ends_with_its_figures_its_claims_and_where_its_data_are_from(tmp_
         assert np.isnan(results["head/basis_bound"]).all()
         assert (results["whole/basis_bound"] > 0).all()
         assert (results["whole/train_loss"].diff("step") != 0).all()
+
+
+def test_a_network_that_diverged_has_no_accuracy():
+    data, system, problem, watched = begun("silu_s_big", "opt.step_size=1e300")
+    watched = system.step(watched, problem, data)
+    assert watched.first_bad_step == 1
+    assert np.isnan(system.observe(watched, problem, data)["test_accuracy"])
