@@ -194,8 +194,8 @@ def _printed(group: Group, **about: Any) -> Iterator[Claim]:
         reached = SHARES[0] * straight.isel(step=-1)
         first = _first(straight, reached)
         unknown = "" if np.isfinite(first).all() else "a network diverged at psi = 0"
-        later = (_first(accuracy.sel(angle=near), reached) / first.where(np.isfinite(first), 1.0)).mean("seed")
-        latest = near[int(later.argmax("angle"))]
+        later = _first(accuracy.sel(angle=near), reached) / first.where(np.isfinite(first), 1.0)
+        latest = near[int(later.mean("seed").argmax("angle"))]
         statement = (
             "'curves are nearly identical for all psi in {0, 15, 30, 45}' is false: steps to "
             f"{SHARES[0]:.0%} of psi = 0's final test accuracy, at {latest:g} degrees over psi = 0"

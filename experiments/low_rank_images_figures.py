@@ -142,8 +142,9 @@ def _angle(group: Group) -> Figure:
     angles = group.data.angle.values
     for place, angle in zip(np.linspace(0, 0.92, len(angles)), angles, strict=True):
         for axes, (field, _) in zip(rows[:, 0], CURVES, strict=True):
-            colour = mpl.colormaps["viridis"](place)
-            band(axes, group.data[field].sel(angle=angle), colour, "-", f"$\\psi$ = {angle:g}°")
+            # At a right angle the loss stays, and so it may before: one curve must not hide the other.
+            colour, style = mpl.colormaps["viridis"](place), "-" if angle < 90 else "--"
+            band(axes, group.data[field].sel(angle=angle), colour, style, f"$\\psi$ = {angle:g}°")
     _finish(rows)
     drawn.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside right center")
     return drawn
