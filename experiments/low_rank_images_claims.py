@@ -22,6 +22,7 @@ __all__ = [
     "goal",
     "last",
     "speeds",
+    "unread",
 ]
 
 Role = TypeVar("Role")
@@ -58,23 +59,41 @@ def claims(results: xr.DataTree) -> list[Claim]:
     return list({"low_rank": _low_rank, "angle": _angle}[found[0].config.study](found))
 
 
-def families(found: Sequence[Group], roles: Set[str], role: Callable[[Group], Role]) -> dict[str, dict[Role, Group]]:
+def families(
+    found: Sequence[Group], roles: Set[str], role: Callable[[Group], Role], unread: Callable[[Group], Set[str]]
+) -> dict[str, dict[Role, Group]]:
     """The variants that differ in nothing but their ``roles``, by the ``role`` of each.
 
     A family is called by its activation and by the fields in which it differs from others, where places of this machine
-    have numbers. Of two that have one role, since they differ in fields that it does not read, each has its own family.
+    have numbers. A variant is in each family that it fits in, whatever the fields are that it leaves ``unread``. Two
+    of one role are the same run; the second has a family of its own.
     """
-    rows = [{f: value for f, value in makings(g.config).items() if f not in roles} for g in found]
-    values = {f: list(dict.fromkeys(repr(row[f]) for row in rows)) for f in rows[0]} if rows else {}
+    rows = [{f: _fixed(v) for f, v in makings(g.config).items() if f not in roles | unread(g)} for g in found]
+    frames = [row for row in rows if not any(row.items() < other.items() for other in rows)]
+    values = {f: list(dict.fromkeys(frame.get(f) for frame in frames)) for row in rows for f in row}
     told = [f for f, distinct in values.items() if len(distinct) > 1 and f != "net.activation"]
     gathered: dict[str, dict[Role, Group]] = {}
-    for group, row in zip(found, rows, strict=True):
-        named = {f: f"no. {values[f].index(repr(row[f])) + 1}" if f in PLACES else row[f] for f in told}
-        title = ", ".join([TITLES[group.config.net.activation], *(f"{f} = {value}" for f, value in named.items())])
-        while role(group) in gathered.get(title, {}):
-            title += ", once more"
-        gathered.setdefault(title, {})[role(group)] = group
+    for frame in (frame for i, frame in enumerate(frames) if frame not in frames[:i]):
+        named = {f: f"no. {values[f].index(frame[f]) + 1}" if f in PLACES else frame[f] for f in told if f in frame}
+        title = ", ".join([TITLES[frame["net.activation"]], *(f"{f} = {value}" for f, value in named.items())])
+        for group in (group for group, row in zip(found, rows, strict=True) if row.items() <= frame.items()):
+            own = title
+            while role(group) in gathered.get(own, {}):
+                own += ", once more"
+            gathered.setdefault(own, {})[role(group)] = group
     return gathered
+
+
+def _fixed(value: Any) -> Any:
+    """A value that can be compared as part of a set."""
+    return repr(value) if isinstance(value, list) else value
+
+
+def unread(group: Group) -> set[str]:
+    """Fields beside the roles that make no difference to a variant."""
+    net = group.config.net
+    of_gradient = set() if (net.form, net.gradient) == ("s_big", "batch") else {"data.gradient_batch"}
+    return of_gradient | {"full": {"net.rank", "net.angle"}, "random": {"net.angle"}, "s_big": set()}[net.form]
 
 
 def form(group: Group) -> str:
@@ -90,7 +109,7 @@ def form(group: Group) -> str:
 
 def _low_rank(found: Sequence[Group]) -> Iterator[Claim]:
     """S_big ends where the full network ends, a random subspace does not; one batch against all images."""
-    for title, family in families(found, ROLES, form).items():
+    for title, family in families(found, ROLES, form, unread).items():
         steps = next(iter(family.values())).config.opt.num_steps
         about: dict[str, Any] = {"paper": PAPER, "figure": "Fig. 6"}
         kept = f"{title}, step {steps}: test accuracy, S_big less full"

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import plots
-from experiments.low_rank_images_claims import ROLES, SHARES, TITLES, families, first_step, form, goal, last
+from experiments.low_rank_images_claims import ROLES, SHARES, TITLES, families, first_step, form, goal, last, unread
 from experiments.results import Group, groups
 
 __all__ = ["LineStyle", "band", "figures", "in_common", "legend_above", "looks", "on_lines", "one_batch_or_all"]
@@ -39,7 +39,7 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     found = groups(results)
     if found[0].config.study == "angle":
         return {"angle": _angle(found[0])}
-    of_each = families(found, ROLES, form)
+    of_each = families(found, ROLES, form, unread)
     about = in_common(found, _data, lambda group: f"a batch of {group.config.data.gradient_batch}")
     return {"low_rank": _low_rank(of_each)} | one_batch_or_all(of_each, "steps", about)
 

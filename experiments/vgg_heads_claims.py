@@ -15,7 +15,7 @@ from experiments.fields import leaves
 from experiments.low_rank_images_claims import ends_in_common, families, last, speeds
 from experiments.results import Group, groups
 
-__all__ = ["ROLES", "claims", "form", "form_and_rank"]
+__all__ = ["ROLES", "claims", "form", "form_and_rank", "unread"]
 
 PAPER = "Xu et al. 2026"
 K = DATA_SETS["cifar10"].num_classes
@@ -77,7 +77,7 @@ def claims(results: xr.DataTree) -> list[Claim]:
     found = groups(results)
     heads, whole = ([g for g in found if g.config.opt.trains == trains] for trains in ("head", "all"))
     study = {"forms": _forms, "rank": _rank}[found[0].config.study]
-    of_heads, of_whole = (families(part, ROLES, form_and_rank) for part in (heads, whole))
+    of_heads, of_whole = (families(part, ROLES, form_and_rank, unread) for part in (heads, whole))
     verdict = [claim for title, family in of_heads.items() for claim in study(title, family)]
     return verdict + [claim for title, family in of_whole.items() for claim in _whole(title, family)]
 
@@ -102,6 +102,11 @@ def _named(group: Group) -> str:
 def form_and_rank(group: Group) -> tuple[str, int]:
     """A variant's place in its family; those without a rank have 0."""
     return form(group), 0 if group.config.net.form == "full" else group.config.net.rank
+
+
+def unread(group: Group) -> set[str]:
+    """What makes no difference to a variant where it is no role: the rank of a full head."""
+    return {"net.rank"} if group.config.net.form == "full" else set()
 
 
 Family = Mapping[tuple[str, int], Group]

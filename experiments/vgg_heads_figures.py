@@ -20,7 +20,7 @@ from experiments.low_rank_images_figures import (
     one_batch_or_all,
 )
 from experiments.results import Group, groups
-from experiments.vgg_heads_claims import ROLES, form, form_and_rank
+from experiments.vgg_heads_claims import ROLES, form, form_and_rank, unread
 
 __all__ = ["figures"]
 
@@ -38,11 +38,11 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     if heads and heads[0].config.study == "rank":
         drawn |= {"rank": _rank(heads)}
     elif heads:
-        of_each = families(heads, ROLES - {"net.rank"}, form)
+        of_each = families(heads, ROLES - {"net.rank"}, form, unread)
         drawn |= {"classifier_only": _forms(of_each, "classifier only", _about(heads))}
         drawn |= one_batch_or_all(of_each, "epochs", in_common(heads, _images, _batch))
     if whole:
-        of_each = families(whole, ROLES - {"net.rank"}, form)
+        of_each = families(whole, ROLES - {"net.rank"}, form, unread)
         drawn |= {"all_layers": _forms(of_each, "all layers", _about(whole))}
     return drawn
 
@@ -68,13 +68,13 @@ def _forms(of_each: Mapping[str, Mapping[str, Group]], regime: str, about: str) 
 
 def _rank(found: Sequence[Group]) -> Figure:
     """Above: test accuracy over the epochs for each r. Below: where it ends, over r, beside the full head."""
-    of_each = families(found, ROLES, form_and_rank)
+    of_each = families(found, ROLES, form_and_rank, unread)
     drawn = plots.figure(4.2 * len(of_each) + 1.6, 6.4)
     rows = drawn.subplots(2, len(of_each), sharey="row", squeeze=False)
     for column, (title, family) in zip(rows.T, of_each.items(), strict=True):
         column[0].set_title(f"{on_lines(title)}, classifier only")
         _over_epochs(column[0], list(family.values()))
-        _over_ranks(column[1], list(family.values()), looks(families(found, ROLES, form)))
+        _over_ranks(column[1], list(family.values()), looks(families(found, ROLES, form, unread)))
         column[0].set_xlabel("epoch")
         column[1].set_xlabel("r")
     plots.label_rows(rows, ["test accuracy", "final test accuracy"])
