@@ -1,34 +1,29 @@
 """The claims of low-rank MLPs on real images: Figures 6 and 14 of Xu et al. 2026, and what lies beyond them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from experiments.claims import NO_SUCH_VARIANT, Claim, over, report
-from experiments.fields import leaves, makings
+from experiments.fields import leaves
+from experiments.low_rank_families import (
+    COMPARED,
+    SHARES,
+    TITLES,
+    ends_in_common,
+    families,
+    first_of,
+    last,
+    less,
+    speeds,
+)
 from experiments.results import Group, groups
 
-__all__ = [
-    "ROLES",
-    "SHARES",
-    "TITLES",
-    "claims",
-    "ends_in_common",
-    "families",
-    "first_step",
-    "form",
-    "goal",
-    "last",
-    "speeds",
-    "unread",
-]
-
-Role = TypeVar("Role")
+__all__ = ["ROLES", "claims", "form", "unread"]
 
 PAPER = "Xu et al. 2026"
-TITLES = {"gelu": "GELU", "silu": "SiLU", "elu": "ELU", "tanh": "tanh", "relu": "ReLU", "leaky_relu": "Leaky ReLU"}
 # The network that the bounds were stated for, and the least of the step size times the images, of the images, and of
 # the first of these times the steps (750 in the paper). The loss stands on plateaus before, and a turned basis leaves
 # them later.
@@ -39,7 +34,6 @@ HEAT, LEAST_IMAGES, LEAST_TIMES = 0.5, 10_000, 750.0
 MOST_HEAT = 1.0
 # Fields by which the variants of a family differ.
 ROLES = {"net.form", "net.gradient", "net.inner"}
-PLACES = {"data.folder", "data.weights"}
 POINTS = 0.03
 WORSE = 1.3
 # How many times the steps are more than "slightly more".
@@ -48,45 +42,12 @@ LATER = 1.1
 FELL, STAYED = 0.95, 0.99
 # 1/2 ||f - Y||^2 of one image where the network says nothing.
 SILENT = 0.5
-COMPARED = {"full", "s_big", "s_big_batch"}
-# Accuracies at which the speeds of two starts are compared, as shares of what the full network ends with.
-SHARES = (0.9, 0.97)
 
 
 def claims(results: xr.DataTree) -> list[Claim]:
     """The verdict on the figure that the config names as its study."""
     found = groups(results)
     return list({"low_rank": _low_rank, "angle": _angle}[found[0].config.study](found))
-
-
-def families(
-    found: Sequence[Group], roles: Set[str], role: Callable[[Group], Role], unread: Callable[[Group], Set[str]]
-) -> dict[str, dict[Role, Group]]:
-    """The variants that differ in nothing but their ``roles``, by the ``role`` of each.
-
-    A family is called by its activation and by the fields in which it differs from others, where places of this machine
-    have numbers. A variant is in each family that it fits in, whatever the fields are that it leaves ``unread``. Two
-    of one role are the same run; the second has a family of its own.
-    """
-    rows = [{f: _fixed(v) for f, v in makings(g.config).items() if f not in roles | unread(g)} for g in found]
-    frames = [row for row in rows if not any(row.items() < other.items() for other in rows)]
-    values = {f: list(dict.fromkeys(frame.get(f) for frame in frames)) for row in rows for f in row}
-    told = [f for f, distinct in values.items() if len(distinct) > 1 and f != "net.activation"]
-    gathered: dict[str, dict[Role, Group]] = {}
-    for frame in (frame for i, frame in enumerate(frames) if frame not in frames[:i]):
-        named = {f: f"no. {values[f].index(frame[f]) + 1}" if f in PLACES else frame[f] for f in told if f in frame}
-        title = ", ".join([TITLES[frame["net.activation"]], *(f"{f} = {value}" for f, value in named.items())])
-        for group in (group for group, row in zip(found, rows, strict=True) if row.items() <= frame.items()):
-            own = title
-            while role(group) in gathered.get(own, {}):
-                own += ", once more"
-            gathered.setdefault(own, {})[role(group)] = group
-    return gathered
-
-
-def _fixed(value: Any) -> Any:
-    """A value that can be compared as part of a set."""
-    return repr(value) if isinstance(value, list) else value
 
 
 def unread(group: Group) -> set[str]:
@@ -113,7 +74,7 @@ def _low_rank(found: Sequence[Group]) -> Iterator[Claim]:
         steps = next(iter(family.values())).config.opt.num_steps
         about: dict[str, Any] = {"paper": PAPER, "figure": "Fig. 6"}
         kept = f"{title}, step {steps}: test accuracy, S_big less full"
-        yield _of(family, ("full", "s_big"), _kept, statement=kept, relation=">=", bound=-POINTS, id="F6", **about)
+        yield _of(family, ("s_big", "full"), less, statement=kept, relation=">=", bound=-POINTS, id="F6", **about)
         lost = f"{title}, step {steps}: test loss, random subspace over the larger of full and S_big"
         forms = ("full", "s_big", "random")
         yield _of(family, forms, _lost, statement=lost, relation=">=", bound=WORSE, id="F6", **about)
@@ -128,40 +89,15 @@ def _beyond(family: dict[str, Group], title: str) -> Iterator[Claim]:
     if family.keys() >= {"s_big", "s_big_transported"}:
         both = family["s_big_transported"], family["s_big"]
         statement = f"{title}: final test accuracy, small layers transported less drawn, mean over the seeds"
-        yield over(both, _less, statement=statement, figure="eq. 8", **mean)
+        yield over(both, lambda pair: less(*pair), statement=statement, figure="eq. 8", **mean)
     if not family.keys() >= COMPARED:
         return
     mean["figure"] = "Section 5.1.2, the conjecture"
     statement = f"{title}: final test accuracy, S_big of all images less S_big of one batch, mean over the seeds"
-    yield over((family["s_big"], family["s_big_batch"]), _less, statement=statement, **mean)
+    both = family["s_big"], family["s_big_batch"]
+    yield over(both, lambda pair: less(*pair), statement=statement, **mean)
     about = {field: mean[field] for field in ("id", "paper", "figure")}
     yield from speeds(family, title, "steps", **about)
-
-
-def speeds(family: Mapping[str, Group], title: str, unit: str, **about: Any) -> Iterator[Claim]:
-    """When the full network, S_big of all images and S_big of one batch reach shares of the full one's accuracy."""
-    for share in SHARES:
-        for which in sorted(COMPARED):
-            steps = first_step(family[which], goal(family["full"], share))
-            missing = int(np.isinf(steps).sum())
-            late = f"{missing} of {steps.size} members do not get there" if missing else ""
-            verdict = {
-                "kind": "report",
-                "statement": f"{title}, {which}: {unit} to {share:.0%} of the full network's final test accuracy",
-                "reason": "a full network diverged" if np.isnan(steps).any() else late,
-                "statistic": "mean",
-            }
-            yield over([family[which]], lambda _, steps=steps: steps, **verdict, **about)
-
-
-def _less(pair: Sequence[Group]) -> np.ndarray:
-    """Of final test accuracies, in the seeds that both have."""
-    one, other = ends_in_common("test_accuracy", *pair)
-    return one - other
-
-
-def _kept(full: Group, s_big: Group) -> np.ndarray:
-    return _less((s_big, full))
 
 
 def _lost(full: Group, s_big: Group, random: Group) -> np.ndarray:
@@ -211,9 +147,9 @@ def _printed(group: Group, **about: Any) -> Iterator[Claim]:
         accuracy = group.data.test_accuracy
         straight = accuracy.sel(angle=0.0)
         reached = SHARES[0] * straight.isel(step=-1)
-        first = _first(straight, reached)
+        first = first_of(straight, reached)
         unknown = "" if np.isfinite(first).all() else "a network diverged at psi = 0"
-        later = _first(accuracy.sel(angle=near), reached) / first.where(np.isfinite(first), 1.0)
+        later = first_of(accuracy.sel(angle=near), reached) / first.where(np.isfinite(first), 1.0)
         latest = near[int(later.mean("seed").argmax("angle"))]
         statement = (
             "'curves are nearly identical for all psi in {0, 15, 30, 45}' is false: steps to "
@@ -270,32 +206,3 @@ def _ends(group: Group, at: str, id: str, **about: Any) -> Iterator[Claim]:
     for name, words in (("test_accuracy", "test accuracy"), ("test_loss", "test loss an image")):
         values = last(group, name)
         yield report(statement=f"{at}: {words}", values=values, id=id, diverged=group.diverged, **about)
-
-
-def last(group: Group, name: str) -> np.ndarray:
-    """What each member was last seen with."""
-    return group.data[name].isel(step=-1).values.ravel()
-
-
-def ends_in_common(name: str, *groups: Group) -> list[np.ndarray]:
-    """What the members of each group were last seen with, in the seeds that all of them have."""
-    ends = [last(group, name) for group in groups]
-    return [end[: min(map(len, ends))] for end in ends]
-
-
-def goal(full: Group, share: float) -> float:
-    """This share of the test accuracy with which the full networks end, their mean over the seeds."""
-    return share * float(np.mean(last(full, "test_accuracy")))
-
-
-def first_step(group: Group, accuracy: float) -> np.ndarray:
-    """The first step at which each member was seen with this test accuracy, infinite where there is none.
-
-    Not a number where the accuracy is none, which is that of a network that diverged.
-    """
-    return np.asarray(_first(group.data.test_accuracy, accuracy), float).ravel() + 0 * accuracy
-
-
-def _first(values: xr.DataArray, level: xr.DataArray | float) -> xr.DataArray:
-    there = values >= level
-    return xr.where(there.any("step"), values.step.isel(step=there.argmax("step")), np.inf)

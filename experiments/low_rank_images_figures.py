@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import plots
-from experiments.low_rank_images_claims import ROLES, SHARES, TITLES, families, first_step, form, goal, last, unread
+from experiments.low_rank_families import SHARES, TITLES, families, first_step, goal, last
+from experiments.low_rank_images_claims import ROLES, form, unread
 from experiments.results import Group, groups
 
-__all__ = ["LineStyle", "band", "figures", "in_common", "legend_above", "looks", "on_lines", "one_batch_or_all"]
+__all__ = ["LineStyle", "band", "columns", "figures", "in_common", "looks", "on_lines", "one_batch_or_all"]
 
 LineStyle = str | tuple[int, tuple[int, ...]]
 CURVES = (("test_loss", "test loss an image"), ("test_accuracy", "test accuracy"))
@@ -52,17 +53,32 @@ def in_common(found: Sequence[Group], *told: Callable[[Group], str]) -> str:
 
 def _low_rank(of_each: dict[str, dict[str, Group]]) -> Figure:
     """A column for each family, test loss above and test accuracy below."""
-    drawn = plots.figure(4.4 * len(of_each) + 0.4, 5.6)
-    rows = drawn.subplots(2, len(of_each), sharex=True, sharey="row", squeeze=False)
+    drawn, rows = columns(of_each, CURVES, lambda family: _data(next(iter(family.values()))), (4.4, 0.4, 5.6))
+    _finish(rows)
+    return drawn
+
+
+def columns(
+    of_each: Mapping[str, Mapping[str, Group]],
+    curves: Sequence[tuple[str, str]],
+    beside: Callable[[Mapping[str, Group]], str],
+    size: tuple[float, float, float],
+) -> tuple[Figure, np.ndarray]:
+    """A column for each family, titled with what is told beside its name, a row for each curve, and one legend.
+
+    ``size`` is the width of a column and of the rest, and the height.
+    """
+    width, rest, height = size
+    drawn = plots.figure(width * len(of_each) + rest, height)
+    rows = drawn.subplots(len(curves), len(of_each), sharex=True, sharey="row", squeeze=False)
     found = looks(of_each)
     for column, (title, family) in zip(rows.T, of_each.items(), strict=True):
-        column[0].set_title(f"{on_lines(title)}, {_data(next(iter(family.values())))}")
+        column[0].set_title(f"{on_lines(title)}, {beside(family)}")
         for name, group in family.items():
-            for axes, (field, _) in zip(column, CURVES, strict=True):
+            for axes, (field, _) in zip(column, curves, strict=True):
                 band(axes, group.data[field], *found[name])
-    _finish(rows)
-    legend_above(drawn, rows)
-    return drawn
+    _legend_above(drawn, rows)
+    return drawn, rows
 
 
 def looks(of_each: Mapping[str, Mapping[str, Group]]) -> dict[str, tuple[str, LineStyle, str]]:
@@ -89,7 +105,7 @@ def on_lines(title: str) -> str:
     return title.replace(", ", "\n")
 
 
-def legend_above(drawn: Figure, rows: np.ndarray) -> None:
+def _legend_above(drawn: Figure, rows: np.ndarray) -> None:
     """One legend for all columns, which need not have the same curves."""
     curves = {label: curve for axes in rows[0] for curve, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     drawn.legend(curves.values(), curves.keys(), loc="outside upper center", ncols=2)

@@ -12,7 +12,7 @@ import xarray as xr
 from experiments.claims import NO_SUCH_VARIANT, Claim, over, report
 from experiments.datasets import DATA_SETS
 from experiments.fields import leaves
-from experiments.low_rank_images_claims import ends_in_common, families, last, speeds
+from experiments.low_rank_families import families, last, less, speeds
 from experiments.results import Group, groups
 
 __all__ = ["ROLES", "claims", "form", "form_and_rank", "unread"]
@@ -121,10 +121,10 @@ def _forms(title: str, family: Family) -> Iterator[Claim]:
     about: dict[str, Any] = {"id": "F7", "paper": PAPER, "figure": "Fig. 7, classifier only"}
     for which, words, bound in ((BATCH, "one batch", -0.15), (ALL, "all images", -0.10)):
         kept = f"{title}: final test accuracy, S_big of {words}, r = 2K, less the full head's"
-        yield _judged(family, (which, FULL), _difference, EDGES, statement=kept, relation=">=", bound=bound, **about)
+        yield _judged(family, (which, FULL), less, EDGES, statement=kept, relation=">=", bound=bound, **about)
     beyond = about | {"id": "beyond", "figure": "Section 5.1.2, the conjecture"}
     better = f"{title}: final test accuracy, S_big of all images less S_big of one batch, r = 2K"
-    yield _judged(family, (ALL, BATCH), _difference, EDGES, statement=better, relation=">=", bound=0.02, **beyond)
+    yield _judged(family, (ALL, BATCH), less, EDGES, statement=better, relation=">=", bound=0.02, **beyond)
     yield from _early(title, family, **about)
     for group in family.values():
         yield from _ends(group, title, **about)
@@ -132,7 +132,7 @@ def _forms(title: str, family: Family) -> Iterator[Claim]:
         compared = {"full": family[FULL], "s_big": family[ALL], "s_big_batch": family[BATCH]}
         yield from speeds(compared, title, "epochs", **beyond)
     kept = f"{title}, ImageNet weights: final test accuracy, S_big of one batch less full"
-    yield _judged(family, (BATCH, FULL), _difference, IMAGENET, statement=kept, relation=">=", bound=-0.15, **about)
+    yield _judged(family, (BATCH, FULL), less, IMAGENET, statement=kept, relation=">=", bound=-0.15, **about)
     stuck = f"{title}, ImageNet weights: final training loss of a random subspace"
     yield _judged(family, (RANDOM,), _end_loss, IMAGENET, statement=stuck, relation=">=", bound=STUCK, **about)
 
@@ -186,7 +186,7 @@ def _rank(title: str, family: Family) -> Iterator[Claim]:
         small, twice, most = ((which, times * K) for times in (2, 4, 16))
         at, mean = f"{title}, S_big of {words}", {"statistic": "mean"} | about
         gain = f"{at}: final test accuracy, r = 4K less r = 2K, mean over the seeds"
-        yield _judged(family, (twice, small), _difference, EDGES, statement=gain, relation=">=", bound=0.0, **mean)
+        yield _judged(family, (twice, small), less, EDGES, statement=gain, relation=">=", bound=0.0, **mean)
         closed = (
             f"{at}: 'r = 4K noticeably closes the gap' by half is false: final test accuracy, r = 4K less the middle "
             "between r = 2K and the full head"
@@ -194,9 +194,9 @@ def _rank(title: str, family: Family) -> Iterator[Claim]:
         verdict = {"kind": "printed", "statement": closed, "relation": "<", "bound": 0.0}
         yield _judged(family, (small, twice, FULL), _beyond_half, EDGES, **verdict, **mean)
         left = f"{at}: what r = 16K still lacks of the full head's final test accuracy"
-        yield _judged(family, (FULL, most), _difference, EDGES, kind="report", statement=left, **about)
+        yield _judged(family, (FULL, most), less, EDGES, kind="report", statement=left, **about)
         gain = f"{title}, ImageNet weights, S_big of {words}: final test accuracy, r = 4K less r = 2K"
-        yield _judged(family, (twice, small), _difference, IMAGENET, statement=gain, relation=">", bound=0.0, **mean)
+        yield _judged(family, (twice, small), less, IMAGENET, statement=gain, relation=">", bound=0.0, **mean)
     for group in family.values():
         yield from _ends(group, title, **about)
 
@@ -207,7 +207,7 @@ def _beyond_half(small: Group, twice: Group, full: Group) -> np.ndarray:
     Not a share of the gap: the gap can be as small as the error of an accuracy, and then its share says nothing.
     """
     gap = np.mean(last(full, "test_accuracy")) - np.mean(last(small, "test_accuracy"))
-    return _difference(twice, small) - gap / 2
+    return less(twice, small) - gap / 2
 
 
 # The whole network ----------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def _whole(title: str, family: Family) -> Iterator[Claim]:
     """The figure's other half needs ImageNet weights and a GPU; without them: the loss falls."""
     about: dict[str, Any] = {"id": "F7", "paper": PAPER, "figure": "Fig. 7, full training"}
     kept = f"{title}, ImageNet weights, all layers: final test accuracy, S_big of one batch less full"
-    yield _judged(family, (BATCH, FULL), _difference, IMAGENET, statement=kept, relation=">=", bound=-0.03, **about)
+    yield _judged(family, (BATCH, FULL), less, IMAGENET, statement=kept, relation=">=", bound=-0.03, **about)
     stuck = f"{title}, ImageNet weights, all layers: final training loss of a random subspace"
     yield _judged(family, (RANDOM,), _end_loss, IMAGENET, statement=stuck, relation=">=", bound=STUCK, **about)
     for group in family.values():
@@ -231,12 +231,6 @@ def _whole(title: str, family: Family) -> Iterator[Claim]:
 
 
 # Measures and verdicts ------------------------------------------------------------------------------------------------
-
-
-def _difference(one: Group, other: Group) -> np.ndarray:
-    """Of final test accuracies, seed by seed, in the seeds that both have."""
-    ends = ends_in_common("test_accuracy", one, other)
-    return ends[0] - ends[1]
 
 
 def _end_loss(group: Group) -> np.ndarray:

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import plots
-from experiments.low_rank_images_claims import families, last
+from experiments.low_rank_families import families, last
 from experiments.low_rank_images_figures import (
     LineStyle,
     band,
+    columns,
     in_common,
-    legend_above,
     looks,
     on_lines,
     one_batch_or_all,
@@ -49,19 +49,11 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
 
 def _forms(of_each: Mapping[str, Mapping[str, Group]], regime: str, about: str) -> Figure:
     """A column for each family, training loss above and test accuracy below, over the epochs."""
-    drawn = plots.figure(4.2 * len(of_each) + 0.6, 6.0)
-    rows = drawn.subplots(2, len(of_each), sharex=True, sharey="row", squeeze=False)
-    found = looks(of_each)
-    for column, (title, family) in zip(rows.T, of_each.items(), strict=True):
-        column[0].set_title(f"{on_lines(title)}, {regime}")
-        for name, group in family.items():
-            for axes, (field, _) in zip(column, CURVES, strict=True):
-                band(axes, group.data[field], *found[name])
+    drawn, rows = columns(of_each, CURVES, lambda _: regime, (4.2, 0.6, 6.0))
     _finish(rows, [name for _, name in CURVES])
     for row, (field, _) in zip(rows, CURVES, strict=True):
         for axes in row:
             axes.axhline(CHANCE[field], color="black", linewidth=0.8, linestyle=(0, (1, 3)))
-    legend_above(drawn, rows)
     drawn.supxlabel(about, fontsize=8)
     return drawn
 
