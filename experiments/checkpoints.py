@@ -7,8 +7,10 @@ only when its manifest does, and is used only when every SHA-256, dtype and shap
 import io
 import re
 import shutil
+import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +23,7 @@ from experiments.store import digest, sealed, unsealed, write_atomic, write_json
 __all__ = ["Checkpoints", "Restored"]
 
 KEPT = 3
+PLAIN = re.compile(r"[\w./+=-]+", re.ASCII)
 PIECE_NAME = re.compile(r"\w[\w.=+-]*")
 
 
@@ -228,6 +231,19 @@ def _checkpointer() -> Any:
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
 
 
+@contextmanager
+def _plainly_named(folder: Path) -> Iterator[Path]:
+    """The folder under a path of plain characters, through a link to the one that it is in.
+
+    Orbax globs the whole path and parses it: beneath "a[1]", "a\\b", "**" or "gs:" it writes what it never finds again.
+    """
+    place = tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(dir=place if PLAIN.fullmatch(place) else "/tmp") as links:
+        link = Path(links) / "carry"
+        link.symlink_to(folder.parent.absolute(), target_is_directory=True)
+        yield link / folder.name
+
+
 def _save_carry(folder: Path, carry: Any) -> list[list[Any]] | None:
     """Save the leaves from host memory; return path, dtype, shape and PRNG implementation of each."""
     if carry is None:
@@ -239,9 +255,10 @@ def _save_carry(folder: Path, carry: Any) -> list[list[Any]] | None:
     # Orbax refuses arrays without elements; their dtype and shape are all there is to know.
     named = {str(index): array for index, array in enumerate(data) if array.size}
     if named:
-        with _checkpointer() as checkpointer:
+        folder.parent.mkdir(exist_ok=True)
+        with _checkpointer() as checkpointer, _plainly_named(folder) as plain:
             # A killed run may have left this number without a manifest: force.
-            checkpointer.save(folder.absolute(), args=ocp.args.PyTreeSave(named), force=True)
+            checkpointer.save(plain, args=ocp.args.PyTreeSave(named), force=True)
     impls = [str(jax.random.key_impl(leaf)) if _is_key(leaf) else None for leaf in leaves]
     return [[*leaf, impl] for leaf, impl in zip(_describe(carry), impls, strict=True)]
 
@@ -257,8 +274,8 @@ def _load(folder: Path, abstract: Any, leaves: list[list[Any]]) -> Any:
     )
     restored: dict[str, np.ndarray] = {}
     if named:
-        with _checkpointer() as checkpointer:
-            restored = checkpointer.restore(folder.absolute(), args=host)
+        with _checkpointer() as checkpointer, _plainly_named(folder) as plain:
+            restored = checkpointer.restore(plain, args=host)
     arrays = [restored[str(i)] if leaf.size else np.zeros(leaf.shape, leaf.dtype) for i, leaf in enumerate(data)]
     keyed = [
         jax.random.wrap_key_data(jnp.asarray(array), impl=impl) if impl else array

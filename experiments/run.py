@@ -62,14 +62,14 @@ def run(config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool
                 with _signals() as stop:
                     finished = _simulate(work, config, experiment, folder, console, stop)
             if not finished:
-                console.print(f"stopped after a checkpoint; the same command goes on from there ({workdir})")
+                console.print(f"stopped after a checkpoint; the same command goes on from there ({workdir})", markup=False)
                 return STOPPED
         Checkpoints(folder.path).clear()
         if replot or not folder.is_complete:
             _conclude(experiment, folder)
         verdict = claims_table.from_json((folder.path / "claims.json").read_text())
         claims_table.table(verdict, console)
-        console.print(f"run folder: {workdir}", highlight=False)
+        console.print(f"run folder: {workdir}", highlight=False, markup=False)
         return CLAIM_FAILED if strict and claims_table.failing(verdict) else DONE
 
 

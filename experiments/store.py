@@ -151,6 +151,8 @@ def _refuse(problems: list[str]) -> None:
 
 
 def _obstacles(folder: Path) -> list[str]:
+    if any("\udc80" <= letter <= "\udcff" for letter in str(folder)):  # how Python holds bytes that it cannot decode
+        return [f"{str(folder)!a}: its name is no text in UTF-8, and nothing that a run prints could name it"]
     nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
     if not nearest.is_dir():
         return [f"{folder}: {nearest} is a file; a run needs a folder or a free name"]

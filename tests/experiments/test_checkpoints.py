@@ -248,3 +248,26 @@ def test_clear_removes_everything(folder):
     checkpoints.clear()
     assert not (folder / "checkpoint").exists()
     assert checkpoints.restore(abstract_at) is None
+
+
+# Each is a folder above the run: what a shell, a glob or a URL would read in another way.
+ODD_FOLDERS = ["seed=[0]", "[!a]", "{0.1,0.2}", "a*b?", "**", "back\\slash", "gs:", "100%41", " q'u\"o te.", "ünï", "a\nb"]
+
+
+@pytest.mark.parametrize("name", ODD_FOLDERS)
+def test_a_checkpoint_comes_back_whatever_the_folder_is_called(tmp_path, name):
+    run = tmp_path / name / "run"
+    run.mkdir(parents=True)
+    Checkpoints(run).save({}, {"w": jnp.arange(3.0)}, {"piece": {"x": np.arange(2)}})
+    found = Checkpoints(run)
+    carry = found.restore(lambda _: jax.eval_shape(lambda: {"w": jnp.arange(3.0)})).carry
+    assert carry["w"].tolist() == [0.0, 1.0, 2.0]
+    assert found.read_piece("piece")["x"].tolist() == [0, 1]
+
+
+def test_the_folder_of_temporary_files_may_be_odd_too(tmp_path, monkeypatch):
+    (tmp_path / "job[1]").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "job[1]"))
+    Checkpoints(tmp_path).save({}, {"w": jnp.arange(3.0)}, {})
+    assert Checkpoints(tmp_path).restore(lambda _: jax.eval_shape(lambda: {"w": jnp.arange(3.0)})) is not None
+    assert not list((tmp_path / "job[1]").iterdir())

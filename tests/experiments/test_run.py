@@ -72,7 +72,7 @@ def running(shell, records, tmp_path):
     processes = []
 
     def start(share):
-        folder = tmp_path / "run"
+        folder = tmp_path / "scale[0.1] [bold]"  # a glob and a word of rich's own to whoever does not quote it
         told = len(records(folder))
         process = shell.start(*SMALL, f"--workdir={folder}")
         processes.append(process)

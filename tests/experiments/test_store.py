@@ -84,6 +84,15 @@ def test_a_name_no_file_system_takes_is_refused(tmp_path):
     assert not tree(tmp_path)
 
 
+def test_a_name_that_is_no_text_is_refused_in_ascii(tmp_path):
+    with pytest.raises(Refused) as refused, open_run(tmp_path / "a\udcff", {}):
+        pass
+    (problem,) = refused.value.problems
+    assert problem.isascii()
+    assert "no text in UTF-8" in problem
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     before = tree(tmp_path)
