@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 import experiments
 from experiments import fields
-from experiments.settings import expand
+from experiments.settings import alike, expand
 
 __all__ = ["Checks", "check_common", "collect"]
 
@@ -122,17 +122,9 @@ def _check_variants(checks: Checks) -> None:
         checks.problems += [f"variants[{i}]{line}" for line in fields.variant_problems(checks.config, variant)]
     for name, count in Counter(variant.name for variant in expand(checks.config)).items():
         checks.require("variants", count == 1, f"must differ, and {name} stands there {count} times")
-    for names in _alike(checks.config):
+    for names in alike(checks.config):
         told = f"{' and '.join(names)} are the same run, but for num_seeds or run.* at most"
         checks.problems.append(f"variants: must differ, and {told}")
-
-
-def _alike(config: ConfigDict) -> list[list[str]]:
-    """The names, together, of variants whose runs would be the same."""
-    found: dict[str, dict[str, None]] = {}
-    for name, expanded in expand(config):
-        found.setdefault(repr(sorted(fields.makings(expanded).items())), {})[name] = None
-    return [list(names) for names in found.values() if len(names) > 1]
 
 
 def collect(config: ConfigDict, validate: Callable[[Checks], None]) -> list[str]:

@@ -9,9 +9,10 @@ gives several values, vmapped in one program; a *variant* is a dict of fields th
 """
 
 import copy
+import re
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from ml_collections import ConfigDict
 
 from experiments import fields
 
-__all__ = ["ConfigError", "Variant", "expand", "knobs", "load", "override", "read", "split", "to_plain"]
+__all__ = ["ConfigError", "Variant", "alike", "expand", "knobs", "load", "override", "read", "split", "to_plain"]
 
 PROFILES = ("smoke", "cpu", "paper")
 
@@ -96,13 +97,18 @@ def override(config: ConfigDict, overrides: Sequence[str]) -> list[str]:
     VALUE is a Python literal or a bare word of the default's type: an integer is taken for a float and one
     value for a tuple, nothing else is converted. ``sweep.FIELD`` may name any number of a group, swept by the
     file or not. Of two values for a field the last one counts.
+
+    Of a field that variants set, a value selects the variants that have it. Where none has it, the variants that leave
+    the field to the config take it or, if every variant sets it, all of them do; what becomes the same run is run once.
+    ``name`` selects the variant of this name. Words are applied in order, ``variants`` before the others.
     """
     (assignments, problems), applied = _parse(overrides), []
-    for path, text in assignments.items():
-        if rule := fields.refusal(config, path, value := fields.literal(text)):
+    for path in sorted(assignments, key=lambda path: path != "variants"):
+        value = fields.literal(assignments[path])
+        if rule := fields.refusal(config, path, value) or _unnamed(config, path, value):
             problems.append(f"{path} = {value!r}: {rule}")
         else:
-            fields.assign(config, path, fields.fit(value, fields.settable(config)[path]))
+            _set(config, path, fields.fit(value, fields.settable(config)[path]))
             applied.append(path)
     return problems + _ignored(config, applied)
 
@@ -125,22 +131,94 @@ def _parse(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _ignored(config: ConfigDict, paths: Iterable[str]) -> list[str]:
-    """A line for every overridden field that the sweep, or every variant, decides in its place."""
-    values, swept, variants, problems = (
-        fields.leaves(config),
-        fields.swept(config),
-        fields.usable_variants(config),
-        [],
-    )
-    for path in paths:
-        line = f"{path} = {values[path]!r}: "
-        if path in swept:
-            problems.append(f"{line}is swept; set --config.sweep.{path}={values[path]!r},")
-        elif variants and all(path in variant for variant in variants):
-            changed = [variant | {path: values[path]} for variant in variants]
-            distinct = tuple(variant for i, variant in enumerate(changed) if variant not in changed[:i])
-            problems.append(f'{line}every variant sets it; set --config.variants="{distinct!r}"')
-    return problems
+    """A line for every overridden field that the sweep decides in its place."""
+    values, variants = fields.leaves(config), fields.usable_variants(config)
+    swept = fields.swept(config).keys() | _set_by_all(variants)
+    return [
+        f"{path} = {values[path]!r}: is swept; set --config.sweep.{path}={values[path]!r},"
+        for path in paths
+        if path in swept
+    ]
+
+
+def _set_by_all(variants: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The fields that every variant sweeps."""
+    each = [{path.removeprefix("sweep.") for path in variant if path.startswith("sweep.")} for variant in variants]
+    return set.intersection(*each) if each else set()
+
+
+def _unnamed(config: ConfigDict, path: str, value: Any) -> str:
+    """Why no variant is selected by this name; empty if one is, or if the field is another."""
+    names = [variant.name for variant in expand(config)]
+    if path != "name" or value in names:
+        return ""
+    return f"no variant has this name; the variants are {', '.join(names)}"
+
+
+def _set(config: ConfigDict, path: str, value: Any) -> None:
+    """Set a field of the config, and select or change the variants that set it too."""
+    given, usable = config.get("variants"), fields.usable_variants(config)
+    if path == "variants" or not usable or len(usable) != len(given):
+        fields.assign(config, path, value)  # what is wrong with the variants is told once all is set
+        return
+    before = expand(config)
+    if path == "name":
+        chosen = [variant for variant, whole in zip(usable, before, strict=True) if whole.name == value]
+        fields.assign(config, "variants", tuple(chosen))
+        return
+    had = [fields.leaves(whole.config).get(path) for whole in before]
+    setting = [path in variant for variant in usable]
+    fields.assign(config, path, value)
+    chosen = [variant for variant, old in zip(usable, had, strict=True) if old == value]
+    if chosen and any(setting) and not _of_extent(path):
+        fields.assign(config, "variants", tuple(chosen))
+    else:
+        changed = (variant | {path: value} if all(setting) else variant for variant in usable)
+        renamed = (_renamed(*each, path, value) for each in zip(usable, changed, had, strict=True))
+        fields.assign(config, "variants", tuple(renamed))
+        fields.assign(config, "variants", _once(config, [_run(whole.config) for whole in before]))
+
+
+def _of_extent(path: str) -> bool:
+    """Whether a field says how many, how long or how often: nobody means such a number to tell variants apart."""
+    return path in ("num_seeds", "opt.num_steps") or path.startswith(("run.", "observe."))
+
+
+def _renamed(before: dict[str, Any], now: dict[str, Any], old: Any, path: str, value: Any) -> dict[str, Any]:
+    """The variant without its name, if that is of the value it had: then it is called by its fields."""
+    if "name" not in before or _of_extent(path) or old == value or (path in before and now == before):
+        return now
+    others = [field for field, other in before.items() if field not in ("name", path) and str(other) == str(old)]
+    if path not in before and (others or not _holds(before["name"], old)):
+        return now
+    return {field: v for field, v in now.items() if field != "name"} | {path: value}
+
+
+def _holds(name: str, value: Any) -> bool:
+    """Whether a name holds a value as a word of its own, or as the number after a letter: 3 in momentum_L3."""
+    kin = r"\d." if type(value) in (int, float) else r"a-zA-Z0-9"
+    return bool(re.search(rf"(?<![{kin}]){re.escape(str(value))}(?![{kin}])", name))
+
+
+def _once(config: ConfigDict, before: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    """The variants, each run once: of those that have become the same run the first one stays."""
+    now, kept = [_run(whole.config) for whole in expand(config)], []
+    for i, variant in enumerate(config.variants):
+        if not any(now[j] == now[i] and before[j] != before[i] for j in range(i)):
+            kept.append(variant)
+    return tuple(kept)
+
+
+def _run(config: ConfigDict) -> str:
+    return repr(sorted(fields.makings(config).items()))
+
+
+def alike(config: ConfigDict) -> list[list[str]]:
+    """The names, together, of variants whose runs would be the same."""
+    found: dict[str, dict[str, None]] = {}
+    for name, expanded in expand(config):
+        found.setdefault(_run(expanded), {})[name] = None
+    return [list(names) for names in found.values() if len(names) > 1]
 
 
 def expand(config: ConfigDict) -> tuple[Variant, ...]:
