@@ -21,7 +21,7 @@ import numpy as np
 
 from experiments.cifar_files import cifar_readers
 from experiments.image_files import Images, Reader, at_hand, check_md5, idx_images, in_bytes
-from experiments.prepared import ORIGIN, SPLITS, read_prepared, read_stock, write_prepared
+from experiments.prepared import ORIGIN, SPLITS, read_prepared, read_stock, unread_stock, write_prepared
 from experiments.store import Refused
 
 __all__ = ["DATA_SETS", "ImageData", "Labelled", "digits", "flattened", "image_data"]
@@ -295,6 +295,7 @@ def _missing(name: str, wanted: DataSet, folder: str, prepared: Path) -> list[st
     copies = "" if folder else f"a copy in {prepared} and for "
     older = [] if folder else sorted(prepared.glob(f"{_our_name(name, AS_PUBLISHED)}*/*"))
     unread = [f"{copy}: is a copy as it was made before, which is not read any more; delete it" for copy in older]
+    unread += [] if folder else unread_stock(wanted.stock, prepared)
     files = "; ".join(wanted.wanted)
     told = f"{name} is not at hand: looked for {copies}files in {looked}: {files}"
     return [*_begun(wanted, folder), *unread, told]

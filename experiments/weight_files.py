@@ -28,6 +28,7 @@ TORCH_ZIP, TORCH_LEGACY = "torch's zip archive", "torch's format before 1.6"
 # Torch's magic number 0x1950a86a20f9469cfc6c as protocol 2 pickles it, and the version that follows it.
 TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 TORCH_PROTOCOL = 1001
+MAX_DEPTH = 8
 DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -62,13 +63,15 @@ DAMAGE = (
 class WeightFile(NamedTuple):
     """An open file: its format, the shapes of its arrays by name, and ``read(name)``, an array in float32.
 
-    ``labels`` are the names that Keras notes for groups of an HDF5 file, where it does. ``read`` raises Refused.
+    ``labels`` are the names that Keras notes for groups of an HDF5 file, and ``backend`` is what it ran on, where it
+    notes them. Arrays of nested dictionaries are named by the path to them, with dots. ``read`` raises Refused.
     """
 
     format: str
     shapes: Mapping[str, tuple[int, ...]]
     labels: Mapping[str, str]
     read: Callable[[str], np.ndarray]
+    backend: str = ""
 
 
 @contextmanager
@@ -136,7 +139,9 @@ def _hdf5(file: BinaryIO) -> Iterator[WeightFile]:
                 labels[name] = label
 
         opened.visititems(visit)
-        yield WeightFile(HDF5, shapes, labels, lambda name: opened[name][()])  # pyright: ignore
+        said = [item.attrs.get("backend") for item in (opened, opened.get("model_weights")) if item is not None]
+        backend = next((word.decode() if isinstance(word, bytes) else str(word) for word in said if word is not None), "")
+        yield WeightFile(HDF5, shapes, labels, lambda name: opened[name][()], backend)  # pyright: ignore
 
 
 # Safetensors ----------------------------------------------------------------------------------------------
@@ -238,6 +243,8 @@ def _torch_zip(file: BinaryIO) -> Iterator[WeightFile]:
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         pickles = [name for name in names if name.endswith("/data.pkl")]
+        if "model.weights.h5" in names:
+            _damaged("a .keras archive: unzip model.weights.h5, which is in it, and name that file instead")
         if len(pickles) != 1:
             _damaged("a zip archive without torch's data.pkl")
         folder = pickles[0].removesuffix("data.pkl")
@@ -277,7 +284,18 @@ def _torch_legacy(file: BinaryIO) -> Iterator[WeightFile]:
 def _tensors(loaded: Any) -> dict[str, _Tensor]:
     if not isinstance(loaded, dict):
         _damaged(f"it holds {type(loaded).__name__}, not a dictionary of tensors")
-    return {str(name): tensor for name, tensor in loaded.items() if isinstance(tensor, _Tensor)}
+    return dict(_flat(loaded, "", MAX_DEPTH))
+
+
+def _flat(loaded: Mapping, path: str, depth: int) -> Iterator[tuple[str, _Tensor]]:
+    """The tensors, also those of dictionaries in it, as a checkpoint has them beside an epoch and an optimizer."""
+    if depth == 0:
+        _damaged(f"its dictionaries lie more than {MAX_DEPTH} deep")
+    for name, item in loaded.items():
+        if isinstance(item, _Tensor):
+            yield f"{path}{name}", item
+        elif isinstance(item, dict):
+            yield from _flat(item, f"{path}{name}.", depth - 1)
 
 
 def _torch_file(tensors: Mapping[str, _Tensor], raw: Callable[[_Storage], bytes]) -> WeightFile:

@@ -18,7 +18,7 @@ from ml_collections import config_dict
 def get_config(profile="cpu"):
     steps = {"smoke": 5, "cpu": 500, "paper": 5000}[profile]
     return config_dict.create(
-        experiment="settings", seed=0, num_seeds=3, precision="float64",
+        experiment="settings", name="", seed=0, num_seeds=3, precision="float64",
         net=dict(depth=3, width=30, scale=1.0, bias=False, sizes=(4, 5)),
         opt=dict(step_size=0.1, weight_decay=0.0, momentum=0.0, num_steps=steps),
         data=dict(source="low_rank", rank=3, scale=1.0),
@@ -185,10 +185,7 @@ def test_overrides_take_the_type_of_the_default(write, words, field, value):
             "--config.opt.weight_decay=0.2",
             "opt.weight_decay = 0.2: is swept; set --config.sweep.opt.weight_decay=0.2,",
         ),
-        (
-            "--config.net.depth=4",
-            "net.depth = 4: every variant sets it; set --config.variants=\"({'net.depth': 4},)\"",
-        ),
+        ("--config.name=deep", "name = 'deep': no variant has this name; the variants are depth=2, depth=3"),
         ("--config.opt.step_size=-0.5", "opt.step_size = -0.5: must be a finite number > 0.0"),
         ("--config.net.width=6", "net.width = 6: must exceed 2 * data.rank = 6"),
         ("--config.data.source=digit", "data.source = 'digit': must be one of 'low_rank', 'digits'"),
@@ -259,7 +256,7 @@ def test_two_knobs_of_one_name_share_no_dimension(write):
 
 def test_all_wrong_overrides_are_told_at_once(write):
     words = ["--config.a=1", "--config.seed", "x", "--config.opt.momentum", "--config.num_seeds=2.5", "junk"]
-    words += ["--config.opt.weight_decay=0.2", "--config.net.depth=4"]
+    words += ["--config.opt.weight_decay=0.2", "--config.net.depth=4.5"]
     problems = problems_of(write(), *words)
     paths = [problem.replace(":", " ").split()[0] for problem in problems]
     assert sorted(paths) == sorted(
