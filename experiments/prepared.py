@@ -54,13 +54,15 @@ def read_stock(name: str, data_dir: Path) -> tuple[Images, Images] | None:
 
 def unread_stock(name: str, data_dir: Path) -> list[str]:
     """A line for every copy of tensorflow-datasets' own that cannot be read without TensorFlow, and what to do."""
-    remedy = f"`tfds convert_format --root_data_dir={data_dir / name} --out_file_format={READABLE}"
+    remedy = f"`tfds convert_format --dataset_dir={data_dir / name} --out_file_format={READABLE}"
     remedy = f"convert it where TensorFlow is: {remedy} --out_path=OTHER/{name}`, and set TFDS_DATA_DIR=OTHER"
     lines = []
     for info in _infos(name, data_dir):
         if (form := _format(info)) != READABLE:
             told = f"in {form}" if form else f"whose {info.name} names no file format"
-            lines.append(f"{info.parent}: is a copy of tensorflow-datasets {told}, and only {READABLE} is read; {remedy}")
+            lines.append(
+                f"{info.parent}: is a copy of tensorflow-datasets {told}, and only {READABLE} is read; {remedy}"
+            )
     return lines
 
 

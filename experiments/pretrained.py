@@ -215,7 +215,8 @@ def _of_application(path: Path, file: WeightFile, names: Mapping[str, str]) -> L
         raise Refused([f"{path}: {name} of the backend {file.backend!r}: which way its kernels lie is unknown; {rule}"])
     name += ", kernels of the Theano backend turned by 180 degrees" if turned else ""
     kernels = [file.shapes[theirs] for theirs, ours in names.items() if ours.endswith("/kernel")]
-    if not kernels or not all(len(shape) == 4 and shape[2:] == (3, 3) != shape[:2] for shape in kernels):
+    theirs = all(len(shape) == 4 and shape[2:] == (3, 3) for shape in kernels)
+    if not theirs or all(shape[:2] == (3, 3) for shape in kernels):
         return Layout(name, names, BGR_KERAS, turned=turned)
     if not file.backend:
         told = "and it does not say whether Theano wrote it, whose kernels are turned by 180 degrees"
@@ -247,7 +248,9 @@ def _stem(path: Path, file: WeightFile, channels: Sequence[Sequence[int]]) -> st
     whole = [stem for stem in stems if all(f"{stem}{name}" in file.shapes for name in _numbers(channels))]
     if len(whole) > 1:
         told = ", ".join(map(repr, whole))
-        raise Refused([f"{path}: {file.format}, has the layers of VGG-16 {len(whole)} times, after {told}; save one alone"])
+        raise Refused(
+            [f"{path}: {file.format}, has the layers of VGG-16 {len(whole)} times, after {told}; save one alone"]
+        )
     if whole:
         return whole[0]
     return max(stems, key=lambda stem: sum(f"{stem}{name}" in file.shapes for name in _numbers(channels)))

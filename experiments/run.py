@@ -62,7 +62,9 @@ def run(config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool
                 with _signals() as stop:
                     finished = _simulate(work, config, experiment, folder, console, stop)
             if not finished:
-                console.print(f"stopped after a checkpoint; the same command goes on from there ({workdir})", markup=False)
+                console.print(
+                    f"stopped after a checkpoint; the same command goes on from there ({workdir})", markup=False
+                )
                 return STOPPED
         Checkpoints(folder.path).clear()
         if replot or not folder.is_complete:

@@ -103,15 +103,18 @@ def override(config: ConfigDict, overrides: Sequence[str]) -> list[str]:
     the field to the config take it or, if every variant sets it, all of them do; what becomes the same run is run once.
     ``name`` selects the variant of this name. Words are applied in order, ``variants`` before the others.
     """
-    (assignments, problems), applied = _parse(overrides), []
+    (assignments, problems), applied, kept = _parse(overrides), [], []
     for path in sorted(assignments, key=lambda path: path != "variants"):
         value = fields.literal(assignments[path])
         if rule := fields.refusal(config, path, value) or _unnamed(config, path, value):
             problems.append(f"{path} = {value!r}: {rule}")
         else:
-            _set(config, path, fields.fit(value, fields.settable(config)[path]))
+            kept += _set(config, path, fields.fit(value, fields.settable(config)[path]))
             applied.append(path)
-    return problems + _ignored(config, applied)
+    problems += _ignored(config, applied)
+    for line in () if problems else kept:
+        warnings.warn(line, stacklevel=2)
+    return problems
 
 
 def _parse(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -156,36 +159,35 @@ def _unnamed(config: ConfigDict, path: str, value: Any) -> str:
     return f"no variant has this name; the variants are {', '.join(names)}"
 
 
-def _set(config: ConfigDict, path: str, value: Any) -> None:
-    """Set a field of the config, and select or change the variants that set it too."""
+def _set(config: ConfigDict, path: str, value: Any) -> list[str]:
+    """Set a field of the config, and select or change the variants that set it too; say which keep their own value."""
     given, usable = config.get("variants"), fields.usable_variants(config)
     if path == "variants" or not usable or len(usable) != len(given):
         fields.assign(config, path, value)  # what is wrong with the variants is told once all is set
-        return
+        return []
     before = expand(config)
     if path == "name":
         chosen = [variant for variant, whole in zip(usable, before, strict=True) if whole.name == value]
         fields.assign(config, "variants", tuple(chosen))
-        return
+        return []
     had = [fields.leaves(whole.config).get(path) for whole in before]
     setting = [path in variant for variant in usable]
     fields.assign(config, path, value)
     chosen = [variant for variant, old in zip(usable, had, strict=True) if old == value]
     if chosen and any(setting) and not _of_extent(path):
         fields.assign(config, "variants", tuple(chosen))
-    else:
-        _tell_kept(before, setting, had, path, value)
-        changed = (variant | {path: value} if all(setting) else variant for variant in usable)
-        renamed = (_renamed(*each, path, value) for each in zip(usable, changed, had, strict=True))
-        fields.assign(config, "variants", tuple(renamed))
-        fields.assign(config, "variants", _once(config, [_run(whole.config) for whole in before]))
+        return []
+    changed = (variant | {path: value} if all(setting) else variant for variant in usable)
+    renamed = (_renamed(*each, path, value) for each in zip(usable, changed, had, strict=True))
+    fields.assign(config, "variants", tuple(renamed))
+    fields.assign(config, "variants", _once(config, [_run(whole.config) for whole in before]))
+    return [] if all(setting) else _kept(before, setting, had, path, value)
 
 
-def _tell_kept(before: Sequence[Variant], setting: Sequence[bool], had: Sequence[Any], path: str, value: Any) -> None:
-    """Warn of the variants that go on with a value of their own, where others take the one that is given."""
-    kept = [f"{v.name} {own!r}" for v, sets, own in zip(before, setting, had, strict=True) if sets and own != value]
-    if kept and not all(setting):
-        warnings.warn(f"{path} = {value!r} is not for variants with a value of their own: {', '.join(kept)}", stacklevel=4)
+def _kept(before: Sequence[Variant], setting: Sequence[bool], had: Sequence[Any], path: str, value: Any) -> list[str]:
+    """A line on the variants that go on with a value of their own, where others take the one that is given."""
+    own = [f"{v.name} {old!r}" for v, sets, old in zip(before, setting, had, strict=True) if sets and old != value]
+    return [f"{path} = {value!r} is not for variants with a value of their own: {', '.join(own)}"] if own else []
 
 
 def _of_extent(path: str) -> bool:

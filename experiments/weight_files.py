@@ -140,7 +140,9 @@ def _hdf5(file: BinaryIO) -> Iterator[WeightFile]:
 
         opened.visititems(visit)
         said = [item.attrs.get("backend") for item in (opened, opened.get("model_weights")) if item is not None]
-        backend = next((word.decode() if isinstance(word, bytes) else str(word) for word in said if word is not None), "")
+        backend = next(
+            (word.decode() if isinstance(word, bytes) else str(word) for word in said if word is not None), ""
+        )
         yield WeightFile(HDF5, shapes, labels, lambda name: opened[name][()], backend)  # pyright: ignore
 
 

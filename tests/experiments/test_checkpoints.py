@@ -251,7 +251,19 @@ def test_clear_removes_everything(folder):
 
 
 # Each is a folder above the run: what a shell, a glob or a URL would read in another way.
-ODD_FOLDERS = ["seed=[0]", "[!a]", "{0.1,0.2}", "a*b?", "**", "back\\slash", "gs:", "100%41", " q'u\"o te.", "ünï", "a\nb"]
+ODD_FOLDERS = [
+    "seed=[0]",
+    "[!a]",
+    "{0.1,0.2}",
+    "a*b?",
+    "**",
+    "back\\slash",
+    "gs:",
+    "100%41",
+    " q'u\"o te.",
+    "ünï",
+    "a\nb",
+]
 
 
 @pytest.mark.parametrize("name", ODD_FOLDERS)

@@ -1,5 +1,6 @@
 """Data sets of images: every published form gives the same arrays, damage is named, and a copy is left once."""
 
+import json
 import gzip
 import importlib.util
 import io
@@ -346,6 +347,27 @@ def test_the_slower_of_two_that_prepare_a_copy_finds_it_there(tmp_path, small_fa
 def test_what_is_wanted_is_listed_where_nothing_is_at_hand(tmp_path, small_fashion):
     with pytest.raises(Refused, match=r"fashion_mnist is not at hand.*train-images-idx3-ubyte\.gz \(26,421,880"):
         image_data("fashion_mnist", str(tmp_path), str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("info", "told"),
+    [
+        ({"fileFormat": "tfrecord"}, "in tfrecord, and only array_record is read"),
+        ({"fileFormat": "riegeli"}, "in riegeli, and only array_record is read"),
+        ({}, "whose dataset_info.json names no file format, and only array_record is read"),
+    ],
+)
+def test_a_copy_in_another_format_is_told_of(tmp_path, monkeypatch, small_fashion, info, told):
+    monkeypatch.delenv("LAWLIB_DATA", raising=False)
+    copy = tmp_path / "fashion_mnist" / "3.0.1"
+    copy.mkdir(parents=True)
+    (copy / "dataset_info.json").write_text(json.dumps(info))
+    with pytest.raises(Refused) as refused:
+        image_data("fashion_mnist", "", str(tmp_path))
+    line, missing = refused.value.problems
+    assert line.startswith(f"{copy}: is a copy of tensorflow-datasets {told}; ")
+    assert "--out_file_format=array_record" in line
+    assert "not at hand" in missing
 
 
 def test_the_published_fashion_mnist(fashion_mnist):

@@ -217,9 +217,3 @@ def test_a_tensor_outside_its_storage_is_refused(tmp_path, write, place):
     write(tmp_path / "weights", arrays, state)
     (problem,) = problems(tmp_path / "weights")
     assert "reaches to number" in problem or "not as many strides" in problem
-
-
-def test_a_whole_checkpoint_is_not_taken_for_weights(tmp_path):
-    arrays = torch_arrays(layers())
-    torch_legacy_file(tmp_path / "weights", arrays, {"state_dict": tensors(arrays), "epoch": 3})
-    assert len(problems(tmp_path / "weights")) == 2 * len(LAYERS)
