@@ -235,7 +235,7 @@ def _checkpointer() -> Any:
 def _plainly_named(folder: Path) -> Iterator[Path]:
     """The folder under a path of plain characters, through a link to the one that it is in.
 
-    Orbax globs the whole path and parses it: beneath "a[1]", "a\\b", "**" or "gs:" it writes what it never finds again.
+    Orbax globs the whole path and parses it: beneath "a[1]", "**", "gs:" or a backslash it never finds what it wrote.
     """
     place = tempfile.gettempdir()
     with tempfile.TemporaryDirectory(dir=place if PLAIN.fullmatch(place) else "/tmp") as links:

@@ -162,7 +162,7 @@ def _unnamed(config: ConfigDict, path: str, value: Any) -> str:
 def _set(config: ConfigDict, path: str, value: Any) -> list[str]:
     """Set a field of the config, and select or change the variants that set it too; say which keep their own value."""
     given, usable = config.get("variants"), fields.usable_variants(config)
-    if path == "variants" or not usable or len(usable) != len(given):
+    if path == "variants" or not isinstance(given, tuple) or not 0 < len(usable) == len(given):
         fields.assign(config, path, value)  # what is wrong with the variants is told once all is set
         return []
     before = expand(config)

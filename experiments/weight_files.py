@@ -125,7 +125,7 @@ def _hdf5(file: BinaryIO) -> Iterator[WeightFile]:
     import h5py  # a third of a second, which a run without such weights need not wait for
 
     with h5py.File(file.name, "r") as opened:
-        shapes, labels = {}, {}
+        shapes, labels, backends = {}, {}, [opened.attrs.get("backend")]
 
         # Links are not followed, neither out of the file nor in circles.
         def visit(name: str | bytes, item: Any) -> None:
@@ -135,14 +135,15 @@ def _hdf5(file: BinaryIO) -> Iterator[WeightFile]:
                 if item.external or item.is_virtual:
                     _damaged(f"{name} lies in another file")
                 shapes[name] = tuple(item.shape or ())
-            elif isinstance(label := item.attrs.get("name"), str):
+                return
+            if name == "model_weights":
+                backends.append(item.attrs.get("backend"))
+            if isinstance(label := item.attrs.get("name"), str):
                 labels[name] = label
 
         opened.visititems(visit)
-        said = [item.attrs.get("backend") for item in (opened, opened.get("model_weights")) if item is not None]
-        backend = next(
-            (word.decode() if isinstance(word, bytes) else str(word) for word in said if word is not None), ""
-        )
+        said = next((word for word in backends if word is not None), "")
+        backend = said.decode() if isinstance(said, bytes) else str(said)
         yield WeightFile(HDF5, shapes, labels, lambda name: opened[name][()], backend)  # pyright: ignore
 
 

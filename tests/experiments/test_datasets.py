@@ -1,9 +1,9 @@
 """Data sets of images: every published form gives the same arrays, damage is named, and a copy is left once."""
 
-import json
 import gzip
 import importlib.util
 import io
+import json
 import os
 import shutil
 import struct

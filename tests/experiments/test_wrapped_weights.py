@@ -142,3 +142,12 @@ def test_an_archive_of_keras_3_says_what_to_unzip(tmp_path):
     with zipfile.ZipFile(tmp_path / "weights", "w") as archive:
         archive.writestr("model.weights.h5", b"")
     assert "unzip model.weights.h5" in line(tmp_path / "weights")
+
+
+def test_no_link_is_followed_for_the_backend(tmp_path):
+    keras_file(tmp_path / "other", {"model_weights/x": np.ones(1)}, "theano", "model_weights")
+    weights = layers()
+    h5_file(tmp_path / "weights", keras_arrays(weights, keras_1))
+    with h5py.File(tmp_path / "weights", "a") as file:
+        file["model_weights"] = h5py.ExternalLink(str(tmp_path / "other"), "model_weights")
+    assert equal(read(tmp_path / "weights"), weights)
