@@ -30,7 +30,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog=f"Any field can be set: {', '.join(EXAMPLES)}. Of a field that variants set, a value selects the "
         "variants that have it; where none has it, it is set where they leave it to the config or, if all set it, in "
         "all. --config.name=NAME selects one variant. Exit codes: 0 done, 1 a claim fails under --strict, 2 bad input, "
-        "70 an error of ours, 75 stopped after a checkpoint.",
+        "70 an error of ours, 75 stopped by a signal (after a checkpoint), 130 ended at once by a second one.",
         allow_abbrev=False,
     )
     profiles = "profiles: smoke, cpu (default), paper"

@@ -1,10 +1,12 @@
 """Run a config: python -m experiments.main --config=configs/NAME.py[:PROFILE] [--config.FIELD=VALUE ...].
 
 Exit codes: 0 done; 1 a claim fails under --strict; 2 a bad config or input, or a folder that cannot be used;
-70 an error of ours; 75 stopped by a signal after a checkpoint (the same command goes on from there).
+70 an error of ours; 75 stopped by a signal, after a checkpoint where one was due; 130 ended at once by a second signal
+(after both, the same command goes on from the last checkpoint).
 """
 
 import importlib
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from experiments import checks, settings
+from experiments import checks, settings, stopping
 from experiments.command import BAD_INPUT, command_line, default_workdir
 from experiments.store import Refused
 
@@ -23,18 +25,21 @@ OUR_ERROR = 70
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check everything first, then run; return the exit code."""
     options, overrides = command_line().parse_known_args(arguments)
-    try:
-        config = _checked(options.config, overrides, replot=options.replot)
-        from experiments.run import run
+    with stopping.listening() as stop:
+        try:
+            config = _checked(options.config, overrides, replot=options.replot)
+            from experiments.run import run
 
-        workdir = Path(options.workdir or default_workdir(options.config))
-        return run(config, workdir, strict=options.strict, replot=options.replot)
-    except (settings.ConfigError, Refused) as refusal:
-        print(*refusal.problems, sep="\n", file=sys.stderr)
-        return BAD_INPUT
-    except Exception:
-        traceback.print_exc()
-        return OUR_ERROR
+            workdir = Path(options.workdir or default_workdir(options.config))
+            return run(config, workdir, strict=options.strict, replot=options.replot, stop=stop)
+        except (settings.ConfigError, Refused) as refusal:
+            print(*refusal.problems, sep="\n", file=sys.stderr)
+            return BAD_INPUT
+        except (Exception, KeyboardInterrupt):
+            if stop.interrupted:  # an interrupt can come out of a library as an error of its own
+                return stopping.STOPPED
+            traceback.print_exc()
+            return OUR_ERROR
 
 
 def _checked(spec: str, overrides: Sequence[str], *, replot: bool) -> ConfigDict:
@@ -67,4 +72,7 @@ def _experiment(config: ConfigDict) -> ModuleType:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # A signal while JAX shuts down has nothing left to stop.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)

@@ -1,6 +1,7 @@
 """How far a run is: a bar on a terminal, plain lines elsewhere, every step in log.jsonl."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,16 +20,21 @@ class Reporter:
 
     def __init__(self, show: Callable[[str, float], None], log: Callable[[dict[str, Any]], None], total: int):
         self._show, self._log, self._total = show, log, total
-        self._began, self._share_at_start = time.monotonic(), None
+        self._began, self._share_at_start, self._variant = time.monotonic(), None, ""
 
     def report(self, variant: str, finished: int, share: float, doing: str = "running") -> None:
         """Say that ``finished`` members are done and that ``share`` (0 to 1) of all the work is."""
         if self._share_at_start is None:
             self._share_at_start = share
+        self._variant = variant
         self._log({"variant": variant, "doing": doing, "members_finished": finished, "share": round(share, 4)})
         left = self._seconds_left(share)
         tail = "" if left is None else f", {left:.0f} s left"
         self._show(f"{variant}: {doing}, {finished} of {self._total} members finished, {share:.0%}{tail}", share)
+
+    def warn(self, text: str) -> None:
+        """Print a line on stderr, above a bar, and log nothing: from any thread."""
+        print(f"{self._variant}: {text}", file=sys.stderr, flush=True)
 
     def _seconds_left(self, share: float) -> float | None:
         gained = share - (self._share_at_start or 0.0)

@@ -2,10 +2,10 @@
 
 import importlib
 import json
-import signal
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -21,11 +21,13 @@ from experiments import plots, settings
 from experiments.checkpoints import Checkpoints, Restored
 from experiments.progress import Reporter, reporting
 from experiments.results import assemble
+from experiments.stopping import STOPPED, Stop
 from experiments.store import Refused, RunFolder, environment, open_run, write_atomic
+from experiments.watchdog import Watchdog, guarding
 from lawlib.dynamics import Dynamics
 from lawlib.sweep import Members, Plan, Position, Segment, grid, outline, plan, spread, sweep
 
-DONE, CLAIM_FAILED, STOPPED = 0, 1, 75
+DONE, CLAIM_FAILED = 0, 1
 # Where there is no terminal to ask, tables and progress are printed this wide.
 LINE_WIDTH = 120
 
@@ -41,17 +43,22 @@ class Work(NamedTuple):
     mesh: jax.sharding.Mesh
 
 
-def run(config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool = False) -> int:
+def run(
+    config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool = False, stop: Stop | None = None
+) -> int:
     """Run a config into its folder, or go on where it was stopped; return the exit code.
 
     A complete folder is judged and printed again without a run; ``replot`` redoes claims and figures from results.nc.
+    ``stop`` tells of signals; without it the run is interrupted as any Python program is.
 
     Raises:
         Refused: The folder is another's, locked or cannot be written; nothing was made.
+        KeyboardInterrupt: A signal came while nothing was computed; what was done is kept.
     """
     if replot and not (workdir / "results.nc").exists():
         raise Refused([f"{workdir}: has no results.nc to draw again; run it first, without --replot"])
     prepare()
+    stop = stop or Stop()
     console = Console() if sys.stdout.isatty() else Console(width=LINE_WIDTH)
     experiment = importlib.import_module(f"experiments.{config.experiment}")
     with open_run(workdir, settings.to_plain(config)) as folder:
@@ -59,13 +66,14 @@ def run(config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool
             with _stopwatch(folder, sources_of(config, experiment)):
                 # Before signals wait for a checkpoint: data may take minutes to prepare, and are kept by themselves.
                 work = work_of(config, experiment)
-                with _signals() as stop:
+                with stop.in_steps():
                     finished = _simulate(work, config, experiment, folder, console, stop)
             if not finished:
                 console.print(
                     f"stopped after a checkpoint; the same command goes on from there ({workdir})", markup=False
                 )
                 return STOPPED
+            stop.check()
         Checkpoints(folder.path).clear()
         if replot or not folder.is_complete:
             _conclude(experiment, folder)
@@ -121,7 +129,7 @@ def _simulate(
     experiment: ModuleType,
     folder: RunFolder,
     console: Console,
-    stop: list,
+    stop: Stop,
 ) -> bool:
     """Compute what is missing and write results.nc; False when stopped by a signal after a checkpoint."""
     checkpoints = Checkpoints(folder.path)
@@ -129,10 +137,10 @@ def _simulate(
     restored = checkpoints.restore(lambda at: None if at["last"] else _outline(work, plans, at["variant"]))
     total = sum(len(variant.members.seeds) for variant in work)
     saver = Saver(checkpoints, config.run.checkpoint_seconds)
-    with reporting(console, folder.log, total) as reporter:
-        for at, segment in _segments(work, plans, restored, reporter):
+    with reporting(console, folder.log, total) as reporter, _watched(reporter) as watch:
+        for at, segment in watch(_segments(work, plans, restored, reporter)):
             saver.add(at, segment)
-            if stop:
+            if stop.asked:
                 saver.save()
                 return False
     saver.save()
@@ -187,6 +195,25 @@ def _segments(
             at = {"variant": index, **segment.position._asdict(), "last": segment.last, "reached": reached}
             yield at, segment
             reporter.report(variant.name, *reached)
+
+
+@contextmanager
+def _watched(reporter: Reporter) -> Iterator[Callable[[Iterator[Any]], Iterator[Any]]]:
+    """What to pass segments through so that a run which stands still says so; on CPUs only."""
+    if jax.default_backend() != "cpu":
+        yield lambda segments: segments
+        return
+    watchdog = Watchdog(lambda: reporter.warn(_standing_still()))
+    with guarding(watchdog):
+        yield watchdog.watch
+
+
+def _standing_still() -> str:
+    devices = jax.device_count()
+    return (
+        f"no progress and no CPU used for a minute: jaxlib may be deadlocked (NPROC={os.environ.get('NPROC', '')}, "
+        f"{devices} CPU devices). Press Ctrl-C twice and give the same command with NPROC={4 * devices} before it"
+    )
 
 
 class Saver:
@@ -253,21 +280,3 @@ def _stopwatch(folder: RunFolder, sources: dict[str, str]) -> Iterator[None]:
         jax.monitoring.unregister_event_duration_listener(listen)
         wall = time.monotonic() - began
         folder.record_end(compile_s=round(sum(compiling), 3), run_s=round(wall - sum(compiling), 3))
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; the second one is the user's last word."""
-    received: list[int] = []
-
-    def note(number: int, _: Any) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

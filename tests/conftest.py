@@ -16,6 +16,7 @@ import hypothesis
 import jax
 import jax.numpy as jnp
 import pytest
+from liveness import end_hung_tests
 
 import experiments  # noqa: F401  (prepares the process before JAX touches a device)
 
@@ -32,6 +33,10 @@ hypothesis.settings.register_profile(
     "lawlib", deadline=None, derandomize=bool(os.environ.get("CI")), max_examples=20, print_blob=True
 )
 hypothesis.settings.load_profile("lawlib")
+
+
+def pytest_configure(config):
+    end_hung_tests(config)
 
 
 @pytest.fixture(params=["float64", "float32"])

@@ -1,4 +1,4 @@
-"""``python tests/deadlock_configs.py TIMES``: the first segments of three configs, with a decomposition on every device.
+"""``python tests/deadlock_configs.py TIMES``: the first segments of three configs, a decomposition on every device.
 
 Deadlocks where NPROC is no larger than the number of CPU devices. Without NPROC, importing ``experiments`` prevents it:
 ``NPROC=4 XLA_FLAGS=--xla_force_host_platform_device_count=4 PYTHONPATH=. python tests/deadlock_configs.py 5``.

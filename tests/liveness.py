@@ -5,13 +5,21 @@ been stopped, in thirty looks in a row. A thread that a busy machine keeps waiti
 fails for a busy machine. Outside Linux nothing is called hung.
 """
 
+import faulthandler
 import os
+import select
 import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 LOOKS, LOOK_EVERY_S = 30, 1.0
 ASLEEP = frozenset("SI")
+GUARD = "liveness"  # the name of the threads that look, which are no sign of life
 
 
 class HungError(AssertionError):
@@ -48,11 +56,11 @@ def _stats(pattern: str) -> Iterator[tuple[Path, list[str]]]:
     for stat in sorted(Path("/proc").glob(f"{pattern}/stat")):
         try:
             # After the name, which may hold anything: state, parent, ...
-            fields = stat.read_text().rpartition(")")[2].split()
+            name, _, fields = stat.read_text().rpartition(")")
         except OSError:  # it has just ended
             continue
-        if stat.parent.name.isdigit():
-            yield stat, fields
+        if stat.parent.name.isdigit() and not name.endswith(f"({GUARD}"):
+            yield stat, fields.split()
 
 
 def communicate(process: subprocess.Popen) -> tuple[str, str]:
@@ -73,6 +81,27 @@ def communicate(process: subprocess.Popen) -> tuple[str, str]:
                 raise HungError(msg) from None
 
 
+def wait_for_line(process: subprocess.Popen, wanted: str) -> list[str]:
+    """The lines that a process writes on stderr up to this one; one that hangs before it is killed.
+
+    Raises:
+        HungError: It hung, or ended, without the line; with what it had written.
+    """
+    look, written = quiet(process.pid), b""
+    while not written.endswith(f"{wanted}\n".encode()):
+        if select.select([process.stderr], [], [], LOOK_EVERY_S)[0]:
+            # Byte by byte, past the buffer: what follows is for the next reader.
+            byte = os.read(process.stderr.fileno(), 1)
+            written, over = written + byte, not byte
+        else:
+            over = look() >= LOOKS
+        if over:
+            process.kill()
+            msg = f"{process.args} hung or ended before it wrote {wanted!r}; stderr {written!r}"
+            raise HungError(msg)
+    return written.decode().splitlines(keepends=True)
+
+
 def finish(command: list, **given) -> subprocess.CompletedProcess:
     """Run a command to its end, as `subprocess.run` does, without a limit in seconds."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -87,3 +116,25 @@ def finish(command: list, **given) -> subprocess.CompletedProcess:
 def without_settings() -> dict[str, str]:
     """This environment without what prepares a process for JAX."""
     return {name: value for name, value in os.environ.items() if name not in ("NPROC", "XLA_FLAGS")}
+
+
+def end_hung_tests(config: pytest.Config) -> None:
+    """End this process when a test of it is under way and nothing moves in the session, and say where it stands.
+
+    Of a session with several workers all must stand still: one may wait for what another computes.
+    """
+    session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+
+    def guard() -> None:
+        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(GUARD)
+        look = quiet(session)
+        while True:
+            time.sleep(LOOK_EVERY_S)
+            if look() >= 2 * LOOKS and "PYTEST_CURRENT_TEST" in os.environ:
+                config.pluginmanager.getplugin("capturemanager").suspend_global_capture(in_=True)
+                print(f"hung: {os.environ['PYTEST_CURRENT_TEST']}", file=sys.__stderr__, flush=True)
+                faulthandler.dump_traceback(sys.__stderr__)
+                os._exit(1)
+
+    if Path("/proc/self/task").exists():
+        threading.Thread(target=guard, daemon=True).start()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from liveness import communicate
 
 from experiments import datasets
 from experiments.store import Refused
@@ -21,7 +22,14 @@ class Shell:
     env = os.environ.copy()
 
     def start(self, *arguments, python=()):
-        command = [sys.executable, *python, "-m", "experiments.main", *map(str, arguments)]
+        return self._start(*python, "-m", "experiments.main", *arguments)
+
+    def program(self, text, *arguments):
+        """A process of this program, to which ``sys.argv[1:]`` are the arguments."""
+        return self._start("-c", text, *arguments)
+
+    def _start(self, *words):
+        command = [sys.executable, *map(str, words)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, cwd=ROOT, env=self.env, text=True, **pipes)
 
@@ -29,7 +37,7 @@ class Shell:
         """(exit code, stdout, stderr) of a process that runs to its end."""
         with self.start(*arguments, python=python) as process:
             try:
-                out, err = process.communicate(timeout=240)
+                out, err = communicate(process)
             finally:
                 process.kill()
         return process.returncode, out, err

@@ -116,7 +116,6 @@ FLOW_BREAKS = {
 }
 
 
-@pytest.mark.timeout(400)
 def test_a_smoke_run_of_figure_1_and_what_breaks_its_claims(smoke):
     folder, claims, results = smoke_results(smoke, "induced_flow")
     allowed = {"the bound as printed in (38)"}  # the short profile ends before tau
@@ -142,7 +141,6 @@ LANDSCAPE_BREAKS = {
 }
 
 
-@pytest.mark.timeout(400)
 def test_a_smoke_run_of_the_landscape_and_what_breaks_its_claims(smoke):
     folder, claims, results = smoke_results(smoke, "induced_flow_landscape")
     assert {c["status"] for c in claims} <= {"holds", "not_run"}

@@ -1,5 +1,6 @@
 """A run from end to end: what it leaves, and that it survives kills, signals, strangers and a second look."""
 
+import itertools
 import json
 import platform
 import random
@@ -13,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
+from liveness import LOOKS, communicate, quiet
 
 from experiments.main import main
 from experiments.run import observation_times
@@ -76,11 +78,10 @@ def running(shell, records, tmp_path):
         told = len(records(folder))
         process = shell.start(*SMALL, f"--workdir={folder}")
         processes.append(process)
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
-            if any(record["share"] >= share for record in records(folder)[told:]):
-                break
+        look, looks = quiet(process.pid), itertools.count(1)
+        while process.poll() is None and not any(record["share"] >= share for record in records(folder)[told:]):
             time.sleep(0.002)
+            assert next(looks) % 500 or look() < LOOKS, "it hung"
         return process, folder
 
     yield start
@@ -211,7 +212,7 @@ def test_signals_stop_after_a_checkpoint_a_second_process_is_refused_and_the_sam
         process, folder = (process, folder) if share == 0 else running(share)
         process.send_signal(last_word)
         process.send_signal(signal.SIGCONT)
-        out, err = process.communicate(timeout=60)
+        out, err = communicate(process)
         assert process.returncode == 75, err
         assert "the same command goes on from there" in out
         left = {path.name for path in folder.iterdir()}

@@ -2,8 +2,6 @@
 
 import functools
 import math
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from liveness import finish, without_settings
 from sweep_devices import DEVICES, TIMES, mesh_of, shared_by_all, walk
 
 from lawlib.dynamics import Dynamics, Watched, simulate, until
@@ -327,11 +326,9 @@ def test_members_are_spread_unless_one_fills_the_cpu(num_bytes, num_members, on_
 def on_devices(tmp_path_factory):
     """What the same sweep gives on 1, 2 and 8 simulated devices of a process of its own."""
     path = tmp_path_factory.mktemp("devices") / "found.npz"
-    environment = {name: value for name, value in os.environ.items() if name != "NPROC"}
-    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+    environment = without_settings() | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     command = [sys.executable, "-m", "tests.lawlib.sweep_devices", str(path)]
-    # A starved thread pool stops for ever instead of failing: hence the limit.
-    child = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150, check=False)
+    child = finish(command, cwd=ROOT, env=environment)
     assert child.returncode == 0, child.stderr
     return dict(np.load(path))
 

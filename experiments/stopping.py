@@ -1,0 +1,97 @@
+"""Ctrl-C and SIGTERM: acknowledged at once, whatever the process does; a second one ends it at once.
+
+Python runs its signal handlers between instructions of the main thread, which a compilation can hold for minutes. The C
+handler below them writes each signal to a socket at once, and a thread waits at its other end.
+"""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+__all__ = ["ENDED_AT_ONCE", "STOPPED", "Stop", "listening"]
+
+STOPPED, ENDED_AT_ONCE = 75, 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AFTER_CHECKPOINT = b"stopping after a checkpoint; a second signal (Ctrl-C) ends the run at once\n"
+AS_IT_IS = b"stopping; the same command goes on from there\n"
+ENDED = b"ended at once; the same command goes on from the last checkpoint\n"
+SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
+
+
+class Stop:
+    """What the signals ask for: an interrupt of the main thread, or a stop after a checkpoint where there are steps."""
+
+    def __init__(self) -> None:
+        self._acknowledged = self._noted = self._in_steps = False
+        self.interrupted = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal came."""
+        return self._acknowledged or self._noted
+
+    @contextmanager
+    def in_steps(self) -> Iterator[None]:
+        """While this lasts the main thread looks at ``asked`` after every step, and is not interrupted."""
+        self._in_steps = True
+        try:
+            yield
+        finally:
+            self._in_steps = False
+
+    def check(self) -> None:
+        """Interrupt the main thread if a signal came while it was not to be interrupted."""
+        if self.asked:
+            self.interrupted = True
+            raise KeyboardInterrupt
+
+    def note(self, _number: int, _frame: object) -> None:
+        """What Python runs in the main thread at a signal."""
+        first, self._noted = not self._noted, True
+        if first and not self._in_steps:
+            self.check()
+
+    def acknowledge(self) -> None:
+        """Say what the first signal does, from any thread; end the process at the second one."""
+        if self._acknowledged:
+            _write(2, ENDED)
+            _write(1, SHOW_CURSOR, only_terminal=True)
+            os._exit(ENDED_AT_ONCE)
+        self._acknowledged = True
+        _write(2, b"\n", only_terminal=True)  # below the progress bar
+        _write(2, AFTER_CHECKPOINT if self._in_steps else AS_IT_IS)
+
+
+@contextmanager
+def listening() -> Iterator[Stop]:
+    """Handle SIGINT and SIGTERM while this lasts; in the main thread only."""
+    stop = Stop()
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    threading.Thread(target=_listen, args=(receiver, stop), daemon=True).start()
+    wakeup = signal.set_wakeup_fd(sender.fileno())
+    before = {number: signal.signal(number, stop.note) for number in SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        sender.close()
+
+
+def _listen(receiver: socket.socket, stop: Stop) -> None:
+    with receiver:
+        while received := receiver.recv(1):
+            if received[0] in SIGNALS:  # others that Python handles come here too
+                stop.acknowledge()
+
+
+def _write(descriptor: int, text: bytes, *, only_terminal: bool = False) -> None:
+    # Past sys.stderr, whose lock the main thread may hold; a pipe that nobody reads any more is no reason to go on.
+    with suppress(OSError):
+        if not only_terminal or os.isatty(descriptor):
+            os.write(descriptor, text)

@@ -1,0 +1,89 @@
+"""Signals in every phase of a run: acknowledged at once, a second one ends at once, and nothing is lost."""
+
+import json
+import signal
+
+import pytest
+from liveness import communicate, wait_for_line
+
+from experiments.stopping import AFTER_CHECKPOINT, AS_IT_IS, ENDED
+
+pytestmark = pytest.mark.slow
+
+RUN = [
+    "--config=configs/dln_parsimony.py:smoke",
+    "--config.variants=({'name': 'double', 'net.depth': 2},)",
+    "--config.num_seeds=1",
+    "--config.run.checkpoint_seconds=0.0",
+]
+# Stands for ever in C, without Python's lock, as a compilation stands for long.
+STUCK = """
+import ctypes, sys
+def stuck(*_, **__):
+    lock, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+    libc.pthread_mutex_lock(lock)
+    print("stuck", file=sys.stderr, flush=True)
+    libc.pthread_mutex_lock(lock)
+from experiments import main, run
+{place} = stuck
+sys.exit(main.main(sys.argv[1:]))
+"""
+# The process sends itself one signal at the first call, and goes on.
+SIGNALLED = """
+import os, signal, sys
+from experiments import main, run
+before = {place}
+def signalled(*given, **named):
+    {place} = before
+    os.kill(os.getpid(), signal.{name})
+    return before(*given, **named)
+{place} = signalled
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def start(shell, tmp_path):
+    """Starts the small run by a program that changes it; the run folder is ``tmp_path / "run"``."""
+    processes = []
+
+    def begin(program):
+        processes.append(shell.program(program, *RUN, f"--workdir={tmp_path / 'run'}"))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_a_run_that_is_stopped_in_every_phase_ends_whole(start, shell, tmp_path):
+    def is_stopped(place, name):
+        process = start(SIGNALLED.format(place=place, name=name))
+        _, err = communicate(process)
+        assert (process.returncode, err) == (75, AS_IT_IS.decode())
+
+    def is_ended_where_python_does_not_reach_it(place, acknowledged):
+        process = start(STUCK.format(place=place))
+        assert wait_for_line(process, "stuck") == ["stuck\n"]
+        process.send_signal(signal.SIGINT)
+        assert wait_for_line(process, acknowledged.decode().rstrip()) == [acknowledged.decode()]
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, err = communicate(process)
+        assert (process.returncode, err) == (130, ENDED.decode())
+
+    folder = tmp_path / "run"
+    is_stopped("run.work_of", "SIGTERM")  # while data are prepared
+    is_ended_where_python_does_not_reach_it("run.sweep", AFTER_CHECKPOINT)  # while a program is compiled
+    assert not (folder / "results.nc").exists()
+    is_stopped("run.plots.save", "SIGINT")
+    results = (folder / "results.nc").read_bytes()
+    is_ended_where_python_does_not_reach_it("run.plots.save", AS_IT_IS)
+    assert not (folder / "claims.json").exists()
+    code, out, err = shell.finish(*RUN, f"--workdir={folder}")
+    assert code == 0, err
+    assert "T1.a Case 1" in out
+    assert (folder / "results.nc").read_bytes() == results
+    starts = json.loads((folder / "provenance.json").read_text())["starts"]
+    assert [bool(each["end"]) for each in starts] == [True, False, True]
