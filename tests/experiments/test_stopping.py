@@ -1,11 +1,13 @@
 """Signals in every phase of a run: acknowledged at once, a second one ends at once, and nothing is lost."""
 
 import json
+import re
 import signal
 
 import pytest
 from liveness import communicate, wait_for_line
 
+from experiments import DEVICES
 from experiments.stopping import AFTER_CHECKPOINT, AS_IT_IS, ENDED
 
 pytestmark = pytest.mark.slow
@@ -87,3 +89,13 @@ def test_a_run_that_is_stopped_in_every_phase_ends_whole(start, shell, tmp_path)
     assert (folder / "results.nc").read_bytes() == results
     starts = json.loads((folder / "provenance.json").read_text())["starts"]
     assert [bool(each["end"]) for each in starts] == [True, False, True]
+
+
+def test_a_run_that_stands_still_says_so_with_what_helps(start, shell):
+    process = start("from experiments import watchdog\nwatchdog.LOOK_EVERY_S = 0.1\n" + STUCK.format(place="run.sweep"))
+    devices = re.findall(rf"--{DEVICES}=(\d+)", shell.env["XLA_FLAGS"])[-1]
+    told = (
+        f"double: no progress and no CPU used for a minute: jaxlib may be deadlocked (NPROC={shell.env['NPROC']}, "
+        f"{devices} CPU devices). Press Ctrl-C twice and give the same command with NPROC={4 * int(devices)} before it"
+    )
+    assert {told + "\n"} <= set(wait_for_line(process, told)) <= {"stuck\n", told + "\n"}
