@@ -209,10 +209,11 @@ def _watched(reporter: Reporter) -> Iterator[Callable[[Iterator[Any]], Iterator[
 
 
 def _standing_still() -> str:
-    devices = jax.device_count()
+    devices, threads = jax.device_count(), os.environ.get("NPROC", "")
+    enough = 2 * max(devices, int(threads) if threads.isdigit() else 0)
     return (
-        f"no progress and no CPU used for a minute: jaxlib may be deadlocked (NPROC={os.environ.get('NPROC', '')}, "
-        f"{devices} CPU devices). Press Ctrl-C twice and give the same command with NPROC={4 * devices} before it"
+        f"no progress and no CPU used for a minute: jaxlib may be deadlocked (NPROC={threads}, {devices} CPU devices). "
+        f"Press Ctrl-C twice and give the same command with NPROC={enough} before it"
     )
 
 
