@@ -30,7 +30,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
 
 hypothesis.settings.register_profile(
-    "lawlib", deadline=None, derandomize=bool(os.environ.get("CI")), max_examples=20, print_blob=True
+    "lawlib",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    max_examples=20,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine is slow
 )
 hypothesis.settings.load_profile("lawlib")
 

@@ -1,7 +1,7 @@
 """A run from end to end: what it leaves, and that it survives kills, signals, strangers and a second look."""
 
-import itertools
 import json
+import os
 import platform
 import random
 import re
@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from liveness import LOOKS, communicate, quiet
+from liveness import communicate
 
 from experiments.main import main
 from experiments.run import observation_times
@@ -68,20 +68,31 @@ def begun_at(folder, log):
     return [next(line["share"] for line in log if line["time"] >= start["start"]) for start in starts]
 
 
+# Stops itself at every report from this share of the work on, so that it never ends before it is killed or signalled.
+PAUSING = """
+import os, signal, sys
+from experiments import main, progress
+report = progress.Reporter.report
+def pausing(self, variant, finished, share, doing="running"):
+    report(self, variant, finished, share, doing)
+    if doing == "running" and share >= {share}:
+        os.kill(os.getpid(), signal.SIGSTOP)
+progress.Reporter.report = pausing
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
 @pytest.fixture
-def running(shell, records, tmp_path):
-    """Starts the small run in a process of its own and waits until this share of the work is done."""
+def running(shell, tmp_path):
+    """Starts the small run in a process of its own, which is stopped once this share of the work is done."""
     processes = []
 
     def start(share):
         folder = tmp_path / "scale[0.1] [bold]"  # a glob and a word of rich's own to whoever does not quote it
-        told = len(records(folder))
-        process = shell.start(*SMALL, f"--workdir={folder}")
+        process = shell.program(PAUSING.format(share=share), *SMALL, f"--workdir={folder}")
         processes.append(process)
-        look, looks = quiet(process.pid), itertools.count(1)
-        while process.poll() is None and not any(record["share"] >= share for record in records(folder)[told:]):
-            time.sleep(0.002)
-            assert next(looks) % 500 or look() < LOOKS, "it hung"
+        seen = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert seen.si_code == os.CLD_STOPPED, process.communicate()
         return process, folder
 
     yield start
@@ -183,6 +194,7 @@ def test_killed_at_three_random_moments_it_ends_in_the_same_bytes(whole, shell, 
     draw = random.Random(seed)
     for k in range(3):
         process, folder = running(draw.uniform(0.3 * k, 0.3 * (k + 1)))
+        process.send_signal(signal.SIGCONT)
         time.sleep(draw.uniform(0.0, 0.15))
         process.kill()
         process.communicate()
@@ -202,7 +214,6 @@ def test_signals_stop_after_a_checkpoint_a_second_process_is_refused_and_the_sam
     whole, shell, running, records, capsys
 ):
     process, folder = running(0.1)
-    process.send_signal(signal.SIGSTOP)  # so that it cannot finish before the second one comes
     before = bytes_of(folder)
     assert main([*SMALL, f"--workdir={folder}"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -25,11 +25,11 @@ CONFIG = {
 }
 
 HOLDER = """
-import sys, time
+import signal, sys
 from experiments.store import open_run
 with open_run(sys.argv[1], {"experiment": "toy"}):
     print("held", flush=True)
-    time.sleep(60)
+    signal.pause()
 """
 
 
