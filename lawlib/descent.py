@@ -4,8 +4,9 @@ Two reductions stand in the papers and change what a step size means. Over d_y o
 ``sum = d_y N mean``, so a step of size eta on the mean loss is a step of size ``eta / (d_y N)`` on the sum.
 """
 
+import inspect
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -187,17 +188,40 @@ def heavy_ball(loss: Callable[..., Scalar]) -> Descent:
 def transformed(loss: Callable[..., Scalar], transform: optax.GradientTransformation) -> Descent:
     """Any optax gradient transformation as a descent step on ``loss(weights, *data)``.
 
-    The transformation holds its own rates; ``step(iterate, *data)`` takes none. The memory is optax's state.
+    The transformation holds its own rates; ``step(iterate, *data)`` takes none. The memory is optax's state. Line
+    searches and other transformations that ask for more than the gradient get it by optax's names: ``value``, ``grad``
+    and ``value_fn`` (L-BFGS, Polyak's step, MoMo, plateaus), ``obj_fn`` (Sophia) and ``grad_fn`` (SAM's opaque mode,
+    every gradient on the same ``data``).
     """
 
     def step(iterate: Iterate, *data: PyTree) -> Iterate:
-        gradients = jax.grad(loss)(iterate.weights, *data)
+        value, gradients = jax.value_and_grad(loss)(iterate.weights, *data)
+        more = _asked_for(transform, loss, data, value, gradients)
         # optax raises its rates to an integer count, a mixture of dtypes that strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
-            updates, memory = transform.update(gradients, iterate.memory, iterate.weights)
+            updates, memory = transform.update(gradients, iterate.memory, iterate.weights, **more)
         return Iterate(optax.apply_updates(iterate.weights, updates), memory)
 
     return Descent(lambda weights: Iterate(weights, transform.init(weights)), step)
+
+
+def _asked_for(
+    transform: optax.GradientTransformation, loss: Callable[..., Scalar], data: tuple, value: Scalar, gradients: PyTree
+) -> dict[str, Any]:
+    """Of the keywords that optax's transformations know, those that this one's update takes."""
+
+    # A line search refuses keywords that neither it nor the function of the value takes: this one takes them.
+    def value_fn(weights: PyTree, obj_fn: Any = None, grad_fn: Any = None) -> Scalar:
+        del obj_fn, grad_fn
+        return loss(weights, *data)
+
+    def grad_fn(weights: PyTree, _: int) -> PyTree:
+        return jax.grad(value_fn)(weights)
+
+    known = {"value": value, "grad": gradients, "value_fn": value_fn, "obj_fn": value_fn, "grad_fn": grad_fn}
+    taken = inspect.signature(transform.update).parameters
+    takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
+    return known if takes_all else {name: given for name, given in known.items() if name in taken}
 
 
 def _decayed_step(weights: PyTree, gradients: PyTree, step_size: Rates, weight_decay: Rates) -> PyTree:
