@@ -36,6 +36,7 @@ VARIABLES = {
     "full_loss": Variable((), "1", "mean loss of the d x d network: 1/2 mean (W_{L:1} - Phi)^2", f"{PAPER}, Figure 1"),
     "reduced_loss": Variable((), "1", "the same of its small equivalent, term of rho included", f"{PAPER}, Figure 1"),
     "rho": Variable((), "1", "idle singular value of the small network", f"{PAPER}, eq. 6"),
+    "defect": Variable((), "1", "how far the hypotheses of the small network fail, 0 to rounding: Reduction.defect"),
     "reduced_done": Variable((), "step", "first step at which the small network's loss is below tolerance; -1: none"),
     "distance": Variable((), "1", "||W_{L:1} - U W~_{L:1} V^T||_F / ||Phi||_F", f"{PAPER}, Section 4.1"),
     "predicted_distance": Variable((), "1", "eps^L sqrt(d - 2r) / ||Phi||_F", f"{PAPER}, Section 4.1"),
@@ -136,7 +137,8 @@ def _small(config: ConfigDict) -> Dynamics:
     def observe(iterate: Iterate, problem: Small, shared: tuple) -> dict[str, Array]:
         loss = compress.reduced_loss(problem.reduction, iterate.weights) / config.net.width**2
         core = end_to_end(iterate.weights.weights)
-        return {"reduced_loss": loss, "rho": iterate.weights.rho, "reduced_core": core}
+        defect = problem.reduction.defect
+        return {"reduced_loss": loss, "rho": iterate.weights.rho, "reduced_core": core, "defect": defect}
 
     return Dynamics(init, step, observe)
 

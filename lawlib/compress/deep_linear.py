@@ -13,11 +13,13 @@ and the bases of Case 1 can be drawn without any d x d matrix.
 """
 
 import functools as ft
+import itertools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from lawlib.compress import defects
 from lawlib.descent import Iterate, heavy_ball
 from lawlib.initializers import orthogonal
 from lawlib.theory.parsimony import Rate, bases_through, invariant_bases, layer_scale, rho_square, rho_wide
@@ -39,7 +41,7 @@ __all__ = [
     "step",
 ]
 
-_matmul, _norm = ft.partial(jnp.matmul, precision="highest"), jnp.linalg.norm
+_matmul = ft.partial(jnp.matmul, precision="highest")
 # Up to this size a product written as broadcast, multiply and sum is compiled into the step around it, and costs half
 # of a dot's call on a CPU (k = 10: 2.4 us a step of three layers against 9.6); beyond 12 it is many times slower.
 FUSED_SIZE = 12
@@ -64,7 +66,10 @@ class LowRank(NamedTuple):
 
 
 class Reduced(NamedTuple):
-    """The small network: ``weights`` (W~_1, ..., W~_L), each 2r x 2r (Case 2: the last r x 2r), and rho beside them."""
+    """The small network: ``weights`` (W~_1, ..., W~_L) and rho beside them.
+
+    Each is 2r x 2r; in Case 2 the last is r x 2r, and layers that change the width are rectangles, k_l x k_{l-1}.
+    """
 
     weights: Weights
     rho: Scalar
@@ -74,27 +79,50 @@ class Reduction(NamedTuple):
     """What the target and W(0) fix once: the bases, the small network's own target, and where it starts.
 
     ``bases`` are V_{1,1}, U_{1,1}, ..., U_{L,1} (Case 2: without the last, which is I); a reduction drawn without
-    matrices has the outer two alone. ``target`` is Phi~, 2r x 2r or r x 2r (Case 2). ``floor`` is the part of the loss
-    that no weights remove: 1/2 (||Y||^2 - ||Phi||^2) with whitened data, 0 without. ``defect`` is 0 to rounding where
-    the hypotheses hold, and else how far they fail: the larger of the part of Phi outside the bases, relative to Phi,
-    and of ||W_l(0)^T W_l(0)/eps^2 - I||_F with one eps for all layers (Case 2: W_L W_L^T in the last).
+    matrices has the outer two alone. ``target`` is Phi~, 2r x 2r or r x k_0 (Case 2). ``floor`` is the part of the loss
+    that no weights remove: 1/2 (||Y||^2 - ||Phi||^2) with whitened data, 0 without. ``probes`` are W_l(0) z_l for fixed
+    vectors z_l, by which ``expand`` knows W(0) again.
+
+    ``defect`` is 0 to rounding where the small network is the whole one at every step, whatever the rates, and NaN where
+    something is not finite. It is the largest of
+
+    - ||Phi - B_L B_L^T Phi B_0 B_0^T||_F / ||Phi||_F, the part of the target outside the bases B_l (Case 2: B_L = I);
+    - ||B_l^T B_l - I||_F of each basis;
+    - Case 1: ||W_l(0)^T W_l(0) / eps^2 - I||_F of each layer, with the first layer's eps;
+    - Case 2: ||W_l(0) B_{l-1} / eps - B_l||_F and ||W_l(0)^T B_l / eps - B_{l-1}||_F of each layer but the last (with 0
+      for the directions that a change of width adds), and ||W_L(0) (I - B_{L-1} B_{L-1}^T)||_F / ||W_L(0)||_F.
     """
 
-    bases: tuple[Float[Array, "d k"], ...]
+    bases: tuple[Float[Array, "_ _"], ...]
     target: Float[Array, "k_y k"]
     start: Reduced
     floor: Scalar
     defect: Scalar
+    probes: tuple[Float[Array, " _"], ...]
 
 
-def reduce(weights: Weights, target: Float[Array, "d_y d"], rank: int, *, floor: Rate = 0.0) -> Reduction:
+def reduce(
+    weights: Weights,
+    target: Float[Array, "d_y d"],
+    rank: int,
+    *,
+    floor: Rate = 0.0,
+    tolerance: float | None = None,
+) -> Reduction:
     """The small equivalent of a network with the eps-orthogonal weights W(0) that is trained on ``target``.
 
     Minimizing 1/2 ||W_{L:1} X - Y||_F^2 (a sum over entries) over whitened X is minimizing 1/2 ||W_{L:1} - Phi||_F^2
-    with Phi = Y X^T, up to ``floor`` (``problems.regression`` gives both). Case 1: a target (d, d) of rank r = rank;
-    Case 2: d_y = r outputs. All layers have one eps. ``defect`` of the result tells whether that, and the rank, are
-    true: the small network is the whole one only where it is at rounding. Raises ValueError unless 0 < 2 rank < d and
-    d_y is d or ``rank``.
+    with Phi = Y X^T, up to ``floor`` (``problems.regression`` gives both). Case 1: square layers and a target (d, d) of
+    rank r = rank; Case 2: d_y = r outputs, before which the widths may fall and then rise. All layers have one eps
+    (Case 2: the last layer may have any values).
+
+    The small network is the whole one only where ``defect`` is at rounding. Above ``tolerance``, by default
+    100 eps(dtype) sqrt(d), d the largest width, it is refused; math.inf allows anything. Traced values (under jit or vmap)
+    cannot be refused: look at ``defect`` of the result.
+
+    Raises:
+        ValueError: 2 rank is not between 0 and d, d_y is neither d nor ``rank``, the widths are others than these, or
+            the defect is above the tolerance.
     """
     bases = invariant_bases(weights, target, rank)
     is_square = target.shape[0] == target.shape[1]
@@ -102,10 +130,11 @@ def reduce(weights: Weights, target: Float[Array, "d_y d"], rank: int, *, floor:
     core = _matmul(target, bases[0])
     readout = () if is_square else (_matmul(weights[-1], bases[-1]),)
     core = _matmul(bases[-1].T, core) if is_square else core
-    captured = _matmul(bases[-1], core) if is_square else core
-    outside = _norm(target - _matmul(captured, bases[0].T)) / _norm(target)
-    skew = jnp.max(jnp.stack([_skew(W, scale) for W in weights]))
-    return _reduction(bases, core, scale, len(weights), readout, floor, jnp.maximum(outside, skew))
+    captured = _matmul(_matmul(bases[-1], core) if is_square else core, bases[0].T)
+    parts = defects.of_target(target - captured, target, rank) | defects.of_bases(bases)
+    parts |= defects.of_square_layers(weights, scale) if is_square else defects.of_wide_layers(weights, bases, scale)
+    defect = defects.checked(parts, defects.allowed(tolerance, bases))
+    return _reduction(bases, core, scale, len(weights), readout, floor, defect, tuple(map(defects.probe, weights)))
 
 
 def draw_bases(key: PRNGKey, left: Float[Array, "m r"], right: Float[Array, "n r"]) -> Bases:
@@ -152,20 +181,29 @@ def bases_of(weights: Weights, left: Float[Array, "d r"], right: Float[Array, "d
     return Bases(bases[-1], bases[0])
 
 
-def draw_reduction(key: PRNGKey, target: LowRank, *, depth: int, scale: Rate) -> Reduction:
+def draw_reduction(
+    key: PRNGKey, target: LowRank, *, depth: int, scale: Rate, tolerance: float | None = None
+) -> Reduction:
     """The reduction of a square network of this depth and scale eps whose W(0) is drawn but never formed (Case 1).
 
     It has exactly the distribution of ``reduce`` with independent Haar layers, at O(d r^2). Its ``bases`` are the outer
-    two, so that it has products on the active subspace (``factors``) and no way back to d x d weights. Raises
-    ValueError unless 0 < 2 r <= d and depth is 2 or more.
+    two, so that it has products on the active subspace (``factors``) and no way back to d x d weights. ``defect`` is
+    that of the bases and the target, as in ``reduce``, and so is ``tolerance``.
+
+    Raises:
+        ValueError: 2 r is not in 2..d, depth is below 2, or the defect is above the tolerance: the target's left
+            factor is not orthonormal, or a value not finite.
     """
     if depth < 2:
         msg = f"a deep network has 2 layers or more, got depth={depth}"
         raise ValueError(msg)
     left, right = draw_bases(key, target.left, target.right)
     core = _matmul(left.T, target.left) * target.values[None]
-    core = _matmul(core, _matmul(target.right.T, right))
-    return _reduction((right, left), core, jnp.asarray(scale, left.dtype), depth, (), 0.0, 0.0)
+    outside = target.left * target.values[None] - _matmul(left, core)
+    core, scale = _matmul(core, _matmul(target.right.T, right)), jnp.asarray(scale, left.dtype)
+    parts = defects.of_target(outside, target.values, len(target.values)) | defects.of_bases((right, left))
+    defect = defects.checked(parts | defects.of_scale(scale), defects.allowed(tolerance, (left, right)))
+    return _reduction((right, left), core, scale, depth, (), 0.0, defect, ())
 
 
 def init(reduction: Reduction) -> Iterate:
@@ -210,14 +248,16 @@ def factors(reduction: Reduction, reduced: Reduced) -> Bases:
     return Bases(left, reduction.bases[0])
 
 
-def expand(reduction: Reduction, reduced: Reduced, weights: Weights) -> Weights:
+def expand(reduction: Reduction, reduced: Reduced, weights: Weights, *, tolerance: float | None = None) -> Weights:
     """The d x d weights that the small network stands for, exact to rounding; ``weights`` are W(0), of this reduction.
 
-    W_l = (rho/eps) W_l(0) + U_{l,1} (W~_l - rho I) V_{l,1}^T; in Case 2 W_L = W~_L U_{L-1,1}^T.
+    W_l = (rho/eps) W_l(0) + U_{l,1} (W~_l - rho I) V_{l,1}^T; in Case 2 W_L = W~_L U_{L-1,1}^T. That these are the
+    weights of the reduction is seen by one product with each, unless they are traced; ``tolerance`` is the relative
+    difference that passes, by default that of ``reduce``.
 
     Raises:
-        ValueError: the reduction was drawn without matrices and has no bases of the hidden layers, or W(0) has
-            another number of layers than the small network.
+        ValueError: the reduction was drawn without matrices and has no bases of the hidden layers, or W(0) is not
+            what was reduced.
     """
     depth, square = len(reduced.weights), len(reduced.weights) - (not _is_square(reduction))
     if len(weights) != depth:
@@ -226,11 +266,12 @@ def expand(reduction: Reduction, reduced: Reduced, weights: Weights) -> Weights:
     if len(reduction.bases) != square + 1:
         msg = "a reduction drawn without matrices gives products on the active subspace (factors), not d x d weights"
         raise ValueError(msg)
+    defects.check_start(weights, reduction.probes, defects.allowed(tolerance, weights))
     rho, bases = reduced.rho, reduction.bases
-    idle = rho * jnp.eye(bases[0].shape[1], dtype=bases[0].dtype)
     shrunk = rho / reduction.start.rho
     layers = zip(weights[:square], reduced.weights, bases[1:], bases, strict=False)
-    expanded = [shrunk * W + _matmul(U, _matmul(core - idle, V.T)) for W, core, U, V in layers]
+    moved = [(W, core - rho * defects.core_identity(U, V), U, V) for W, core, U, V in layers]
+    expanded = [shrunk * W + _matmul(U, _matmul(core, V.T)) for W, core, U, V in moved]
     readout = () if square == depth else (_matmul(reduced.weights[-1], bases[-1].T),)
     return (*expanded, *readout)
 
@@ -242,16 +283,13 @@ def _reduction(
     depth: int,
     readout: tuple[Array, ...],
     floor: Rate,
-    defect: Rate,
+    defect: Scalar,
+    probes: tuple[Array, ...],
 ) -> Reduction:
-    eye = scale * jnp.eye(bases[0].shape[1], dtype=target.dtype)
-    start = Reduced((*[eye] * (depth - len(readout)), *readout), scale)
-    return Reduction(bases, target, start, jnp.asarray(floor, target.dtype), jnp.asarray(defect, target.dtype))
-
-
-def _skew(W: Array, scale: Scalar) -> Scalar:
-    gram = _matmul(W, W.T) if W.shape[0] < W.shape[1] else _matmul(W.T, W)
-    return _norm(gram / scale**2 - jnp.eye(len(gram), dtype=W.dtype))
+    num_cores = depth - len(readout)
+    pairs = itertools.pairwise(bases) if len(bases) == num_cores + 1 else [bases] * num_cores
+    start = Reduced((*(scale * defects.core_identity(after, before) for before, after in pairs), *readout), scale)
+    return Reduction(bases, target, start, jnp.asarray(floor, target.dtype), defect, probes)
 
 
 def _outside(basis: Array, block: Array) -> Array:

@@ -10,6 +10,7 @@ Throughout the inputs are whitened (X X^T = I) and the loss is 1/2 ||W_{L:1} X -
 weight decay lambda/2 sum_l ||W_l||_F^2.
 """
 
+import functools as ft
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 Rate = Float[Array, ""] | float
+_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class Frame(NamedTuple):
@@ -87,13 +89,19 @@ def rho_wide(rho: Rate, before: Rate, *, step_size: Rate, weight_decay: Rate, mo
     return (1 - step_size * weight_decay) * rho + momentum * (rho - before)
 
 
-def invariant_bases(weights: Weights, target: Float[Array, "d_y d"], rank: int) -> tuple[Float[Array, "d k"], ...]:
+def invariant_bases(weights: Weights, target: Float[Array, "d_y d"], rank: int) -> tuple[Float[Array, "_ _"], ...]:
     """The active bases [V_{1,1}, U_{1,1} = V_{2,1}, ...] of Theorem 1, each (d, 2r), from W(0) and Phi = Y X^T alone.
 
     V_{1,1} = orth[row space of Phi, W_{L:1}(0)^T (column space of Phi)], U_{l,1} = W_l(0) V_{l,1} / eps; no null spaces
     are intersected. Layer l maps basis l-1 to basis l. There are L+1 of them in Case 1 (square layers) and L
     in Case 2, whose last layer has no left basis. ``rank`` is that of the target (Case 2: its number of outputs).
-    Raises ValueError unless 0 < 2 rank < d and d_y is d or ``rank``.
+
+    Beyond the theorem, Case 2 has hidden layers of widths that fall and then rise. The sum is then taken at the
+    narrowest layer, and each change of width by c away from it adds min(r, c) directions to a basis: those of the row
+    space of Phi (before) or of W_L(0) (after) that the layer of that change maps to 0.
+
+    Raises:
+        ValueError: 2 rank is not between 0 and d, d_y is neither d nor ``rank``, or the widths are others than these.
     """
     width, num_outputs = weights[0].shape[1], target.shape[0]
     if num_outputs not in (width, rank):
@@ -102,22 +110,34 @@ def invariant_bases(weights: Weights, target: Float[Array, "d_y d"], rank: int) 
     if not 0 < 2 * rank < width:
         msg = f"the invariant subspace needs 0 < 2 rank < width, got rank={rank} and width={width}"
         raise ValueError(msg)
+    _check_chain(weights, target.shape)
     left, _, right = jnp.linalg.svd(target, full_matrices=False)
     return bases_through(weights, left[:, :rank], right[:rank].T)
 
 
 def bases_through(
     weights: Weights, left: Float[Array, "d_y r"], right: Float[Array, "d r"]
-) -> tuple[Float[Array, "d k"], ...]:
+) -> tuple[Float[Array, "_ _"], ...]:
     """The same bases from orthonormal bases of the column space (left) and row space (right) of Phi.
 
-    Layers are divided by their scale as they are applied, so that eps^L does not underflow.
+    Layers are divided by their scale as they are applied, so that eps^L does not underflow. Raises ValueError unless
+    all layers are square or, with r outputs, the widths before the outputs fall and then rise.
     """
-    pulled_back = left
-    for W in reversed(weights):
-        pulled_back = W.T @ pulled_back / layer_scale(W)
-    first = orthonormal_sum(right, pulled_back, dimension=2 * left.shape[1]).basis
-    return _carried(weights, first, left.shape[0])
+    is_square = left.shape[0] == right.shape[0]
+    widths = _checked_widths(weights, is_square)
+    layers, backward = (weights, [left]) if is_square else (weights[:-1], [_pulled(weights[-1], left)])
+    for W in reversed(layers):
+        backward.insert(0, _pulled(W, backward[0]))
+    forward = [right]
+    for W in layers:
+        forward.append(_pushed(W, forward[-1]))
+    narrowest, dimension = widths.index(min(widths)), min(2 * left.shape[1], *widths)
+    bases = [orthonormal_sum(forward[narrowest], backward[narrowest], dimension=dimension).basis]
+    for W, wanted in zip(layers[narrowest:], backward[narrowest + 1 :], strict=True):
+        bases.append(_completed(_pushed(W, bases[-1]), W, wanted))
+    for W, wanted in zip(reversed(layers[:narrowest]), reversed(forward[:narrowest]), strict=True):
+        bases.insert(0, _completed(_pulled(W, bases[0]), W.T, wanted))
+    return tuple(bases)
 
 
 def layer_scale(W: Matrix) -> Scalar:
@@ -128,27 +148,68 @@ def layer_scale(W: Matrix) -> Scalar:
 def invariant_frames(weights: Weights, target: Float[Array, "d_y d"], rank: int) -> tuple[Frame, ...]:
     """The frames [V_1, U_1 = V_2, ...] of Theorem 1: the bases of ``invariant_bases`` with their idle complements.
 
-    Layer l maps frame l-1 to frame l, its idle block like its active one. Raises ValueError as ``invariant_bases``.
+    Layer l maps frame l-1 to frame l, its idle block like its active one, since the layers (Case 2: but the last) are
+    square. Raises ValueError as ``invariant_bases``, and for layers that are not.
     """
     bases = invariant_bases(weights, target, rank)
-    return tuple(map(Frame, bases, _carried(weights, complement(bases[0]), target.shape[0])))
+    layers = weights[: len(bases) - 1]
+    if any(W.shape[0] != W.shape[1] for W in layers):
+        msg = f"the frames of Theorem 1 need hidden layers of the inputs' width, got shapes {[W.shape for W in weights]}"
+        raise ValueError(msg)
+    idle = [complement(bases[0])]
+    for W in layers:
+        idle.append(_pushed(W, idle[-1]))
+    return tuple(map(Frame, bases, idle))
 
 
-def _carried(weights: Weights, block: Float[Array, "d c"], num_outputs: int) -> tuple[Float[Array, "d c"], ...]:
-    """A block and where the square layers carry it: W_l(0)/eps is orthogonal."""
-    blocks = [block]
-    for W in weights if num_outputs == weights[0].shape[1] else weights[:-1]:
-        blocks.append(W @ blocks[-1] / layer_scale(W))
-    return tuple(blocks)
+def _pushed(W: Matrix, block: Float[Array, "d c"]) -> Float[Array, "m c"]:
+    """Where a layer carries a block: W_l(0)/eps keeps lengths."""
+    return _matmul(W, block) / layer_scale(W)
+
+
+def _pulled(W: Matrix, block: Float[Array, "m c"]) -> Float[Array, "d c"]:
+    return _matmul(W.T, block) / layer_scale(W)
+
+
+def _completed(carried: Float[Array, "m k"], W: Matrix, wanted: Float[Array, "m r"]) -> Float[Array, "m _"]:
+    """The carried basis, and beside it what ``wanted`` has outside the range of W (m, d), m >= d.
+
+    Directions outside the range stay there by construction, whatever they are: W^T maps them to 0.
+    """
+    if W.shape[0] == W.shape[1]:
+        return carried
+    beyond = complement(W)
+    new = _matmul(beyond, jnp.linalg.svd(_matmul(beyond.T, wanted), full_matrices=False)[0])
+    return jnp.concatenate([carried, new], axis=1)
+
+
+def _check_chain(weights: Weights, shape: tuple[int, ...]) -> None:
+    outs, ins = [W.shape[0] for W in weights], [W.shape[1] for W in weights]
+    if outs[:-1] != ins[1:] or (outs[-1], ins[0]) != shape:
+        msg = f"weights of shapes {[W.shape for W in weights]} are no network with a target of shape {shape}"
+        raise ValueError(msg)
+
+
+def _checked_widths(weights: Weights, is_square: bool) -> list[int]:
+    """The widths of the bases' layers, of which it is known that there are bases."""
+    widths = [weights[0].shape[1], *(W.shape[0] for W in weights[: None if is_square else -1])]
+    narrowest = widths.index(min(widths))
+    if is_square and len(set(widths)) > 1:
+        msg = f"with as many outputs as inputs all layers must be square, got widths {tuple(widths)}"
+        raise ValueError(msg)
+    if widths != sorted(widths[:narrowest], reverse=True) + sorted(widths[narrowest:]):
+        msg = (
+            f"the widths before the outputs may fall and then rise, and not rise and then fall, got {tuple(widths)}: "
+            "no invariant subspace of few dimensions is known"
+        )
+        raise ValueError(msg)
+    return widths
 
 
 def block_decomposition(W: Matrix, left: Frame, right: Frame) -> Blocks:
     """The four blocks of U^T W V (Yaras et al. 2023, eq. 5)."""
     return Blocks(
-        left.active.T @ W @ right.active,
-        left.active.T @ W @ right.idle,
-        left.idle.T @ W @ right.active,
-        left.idle.T @ W @ right.idle,
+        *(_matmul(_matmul(block.T, W), other) for block in left for other in right),
     )
 
 
@@ -175,7 +236,7 @@ def split_spectrum(values: Float[Array, " d"], rho: Rate, num_idle: int) -> Spli
 
 def angle_to_idle(vectors: Float[Array, "d n"], frame: Frame) -> Float[Array, " n"]:
     """Angle in radians of each column to the frame's idle subspace: 0 if the direction idles, pi/2 if it learns."""
-    inside, outside = (jnp.linalg.norm(block.T @ vectors, axis=0) for block in (frame.idle, frame.active))
+    inside, outside = (jnp.linalg.norm(_matmul(block.T, vectors), axis=0) for block in (frame.idle, frame.active))
     return jnp.arctan2(outside, inside)
 
 

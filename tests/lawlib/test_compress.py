@@ -123,6 +123,14 @@ def test_drawn_bases_are_orthonormal_and_carry_the_targets_left_space(dtype, tol
         np.testing.assert_allclose(basis @ (basis.T @ block), block, atol=tol(basis))
 
 
+def test_drawn_bases_are_orthonormal_where_a_draw_is_all_but_in_the_targets_space():
+    """In two dimensions one draw of 20,000 is within 1e-4 of it: one projection would leave 1e-12 there."""
+    e = jnp.eye(2)[:, :1]
+    drawn = jax.vmap(lambda key: compress.draw_bases(key, e, e))(jax.random.split(jax.random.key(0), 20_000))
+    for basis in drawn:
+        assert float(jnp.abs(jnp.swapaxes(basis, 1, 2) @ basis - jnp.eye(2)[None]).max()) < 1e-14
+
+
 def test_drawn_bases_are_consistent_with_one_orthogonal_matrix(tol):
     """An orthogonal Q that maps V_{1,1} to U_{L,1}, and the rest to the rest, pulls U_Phi back into V_{1,1}."""
     target = low_rank(jax.random.key(1), 40, 3, jnp.float64)
@@ -133,16 +141,6 @@ def test_drawn_bases_are_consistent_with_one_orthogonal_matrix(tol):
     np.testing.assert_allclose(right @ (right.T @ pulled_back), pulled_back, atol=tol(Q))
     gram = target.left.T @ (Q @ target.right)
     np.testing.assert_allclose(gram, (Q.T @ target.left).T @ target.right, atol=tol(Q))
-
-
-@pytest.mark.parametrize(
-    ("scales", "told"), [((0.5, 0.5, 0.6), RANK), ((0.5, 0.5, 0.5), RANK + 1), ((0.5,) * 3, RANK - 1)]
-)
-def test_the_defect_tells_layers_of_another_scale_and_a_rank_told_too_small(scales, told):
-    weights, target, *_ = square(jax.random.key(3), 3, jnp.float64, scale=1.0)
-    weights = tuple(scale * W for scale, W in zip(scales, weights, strict=True))
-    defect = compress.reduce(weights, target, told).defect
-    assert (defect > 0.05) == (told < RANK or len(set(scales)) > 1)
 
 
 def test_deep_and_small_starts_do_not_underflow(tol):
@@ -170,6 +168,7 @@ def seen():
             "an entry of P": pulled_back[0, 0],
             "an entry of Q V_Phi": carried[0, 0],
             "an entry of Q V_Phi, last column": carried[-1, -1],
+            "overlap of Q^T U_Phi with the left basis": jnp.sum(jnp.square(pulled_back.T @ bases.left)),
         }
 
     def drawn(key):
@@ -194,6 +193,7 @@ def seen():
         "an entry of P",
         "an entry of Q V_Phi",
         "an entry of Q V_Phi, last column",
+        "overlap of Q^T U_Phi with the left basis",
     ],
 )
 def test_drawn_bases_have_the_dense_constructions_distribution(statistic):
