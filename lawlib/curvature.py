@@ -71,7 +71,10 @@ def _ritz(diagonal: Float[Array, " k"], beside: Float[Array, " k-1"], dimension:
 def _residual(
     product: Callable, basis: PyTree, coordinates: Float[Array, " k"], reached: Bool[Array, " k"], theta: Scalar
 ) -> Scalar:
-    """||A y - theta y|| / ||y|| of the Ritz vector with these coordinates in the basis, whose leading axis is k."""
+    """||A y - theta y|| of the Ritz vector with these coordinates in the basis, whose leading axis is k.
+
+    ||y|| = 1 to rounding: the coordinates are an eigenvector's, and the basis is reorthogonalized in full.
+    """
     coordinates = jnp.where(reached, coordinates, 0)
 
     def combine(vectors: Array) -> Array:
@@ -80,8 +83,4 @@ def _residual(
 
     y = jax.tree.map(combine, basis)
     off = jax.tree.map(lambda Ay, y: Ay - theta * y, product(y), y)
-    return _norm(off) / _norm(y)
-
-
-def _norm(vector: PyTree) -> Scalar:
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(vector)))
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(off)))

@@ -5,18 +5,19 @@ The loop is the user's own. A tracker's state goes through it as one more value;
 
 import functools as ft
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 from jax.typing import DTypeLike
 
 from lawlib.spectra import Triplets, krylov_triplets, matrix_products
 from lawlib.subspaces import block_fractions, principal_angles
 from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree
 
-__all__ = ["Records", "Reference", "Track", "Tracker", "tracker"]
+__all__ = ["Fractions", "Records", "Reference", "Track", "Tracker", "tracker"]
 
 
 class Reference(NamedTuple):
@@ -26,13 +27,26 @@ class Reference(NamedTuple):
     right: Float[Array, "n s"]
 
 
+class Fractions(NamedTuple):
+    """The shares of ||M||_F^2 inside and outside the reference, on the left (outputs) and on the right (inputs).
+
+    With P = left left^T and R = right right^T: ||P M R||^2, ||P M (I - R)||^2, ||(I - P) M R||^2 and
+    ||(I - P) M (I - R)||^2 over ||M||^2. They sum to 1; all are NaN for M = 0.
+    """
+
+    inside_both: Float[Array, " T"]
+    inside_left_only: Float[Array, " T"]
+    inside_right_only: Float[Array, " T"]
+    inside_neither: Float[Array, " T"]
+
+
 class Records(NamedTuple):
     """What was seen, one row for each look; ``step`` is -1 in rows that have not been reached.
 
     ``values`` (T, k), ``bound``, ``certified`` and ``passes`` (T,) are those of ``krylov_triplets``; the angles in
     radians, ascending, are those of the leading subspaces with the reference, left (T, min(k, r)) and right
-    (T, min(k, s)); they mean something where ``certified``. ``fractions`` (T, 4) are
-    ``subspaces.block_fractions`` with the reference as U_2 and V_2, exact always.
+    (T, min(k, s)); they mean something where ``certified``. ``fractions`` are exact always. Without a reference the
+    angles and the fractions are None.
     """
 
     step: Int[Array, " T"]
@@ -40,9 +54,9 @@ class Records(NamedTuple):
     bound: Float[Array, " T"]
     certified: Bool[Array, " T"]
     passes: Int[Array, " T"]
-    left_angles: Float[Array, "T _"]
-    right_angles: Float[Array, "T _"]
-    fractions: Float[Array, "T 4"]
+    left_angles: Float[Array, "T _"] | None
+    right_angles: Float[Array, "T _"] | None
+    fractions: Fractions | None
 
 
 class Track(NamedTuple):
@@ -65,7 +79,7 @@ class Tracker(NamedTuple):
 
 def tracker(
     matrix: Callable[[PyTree], Matrix],
-    reference: Reference,
+    reference: Reference | None,
     k: int,
     *,
     every: int,
@@ -80,30 +94,33 @@ def tracker(
     the start, a gradient; it is called in those steps only, under lax.cond. Each look goes on from the last triplets
     with fresh random columns beside them, for at most ``max_passes`` products, and says whether it got there
     (``krylov_triplets``); it never decomposes the matrix. A flat spectrum is recorded as not certified; a look at
-    values that are not finite is recorded and forgotten.
+    values that are not finite is recorded and forgotten. ``reference`` None compares with nothing.
 
     Raises:
-        ValueError: every or num_steps below 1; from init and update, a reference of another shape than the matrix, and
-            as ``krylov_triplets``.
+        ValueError: every or num_steps is below 1, or a basis of the reference is not orthonormal; from init, the
+            reference has another shape than the matrix, the matrix is none, and as ``krylov_triplets``.
     """
     for name, given in (("every", every), ("num_steps", num_steps)):
         if given < 1:
             msg = f"{name} must be at least 1, got {given}"
             raise ValueError(msg)
+    _check_orthonormal(reference)
     rows = -(-num_steps // every)
     search = ft.partial(krylov_triplets, k=k, oversample=oversample, tolerance=tolerance, max_passes=max_passes)
 
     def init(key: PRNGKey, value: PyTree) -> Track:
         watched = jax.eval_shape(matrix, value)
-        _check_reference(reference, watched.shape)
+        _check_shape(reference, watched.shape)
         (m, n), dtype = watched.shape, watched.dtype
         keys = jax.random.split(key, 3)
         left, right = (jax.random.normal(keys[i], (d, k), dtype) / d**0.5 for i, d in enumerate((m, n)))
-        return Track(keys[2], Triplets(left, jnp.zeros(k, dtype), right), _empty_records(reference, k, rows, dtype))
+        track = Track(keys[2], Triplets(left, jnp.zeros(k, dtype), right), _empty_records(reference, k, rows, dtype))
+        # What a look refuses is refused here, before a loop is compiled around it.
+        jax.eval_shape(look, track, jnp.zeros((), jnp.int32), value)
+        return track
 
     def look(track: Track, step: Array, value: PyTree) -> Track:
         watched = matrix(value)
-        bases = Reference(*(basis.astype(watched.dtype) for basis in reference))
         found = search(jax.random.fold_in(track.key, step), matrix_products(watched), start=track.triplets)
         seen = Records(
             step=step,
@@ -111,9 +128,7 @@ def tracker(
             bound=found.bound,
             certified=found.certified,
             passes=found.passes,
-            left_angles=principal_angles(found.triplets.left, bases.left),
-            right_angles=principal_angles(found.triplets.right, bases.right),
-            fractions=block_fractions(watched, *bases),
+            **_compared(watched, found.triplets, reference),
         )
         records = jax.tree.map(lambda rows, row: rows.at[step // every].set(row, mode="drop"), track.records, seen)
         finite = jnp.isfinite(found.residual)
@@ -127,15 +142,48 @@ def tracker(
     return Tracker(init, update)
 
 
-def _check_reference(reference: Reference, shape: tuple[int, ...]) -> None:
-    given = tuple(basis.shape[0] for basis in reference)
+def _compared(matrix: Matrix, triplets: Triplets, reference: Reference | None) -> dict[str, Any]:
+    if reference is None:
+        return {"left_angles": None, "right_angles": None, "fractions": None}
+    left, right = (basis.astype(matrix.dtype) for basis in reference)
+    outside, right_only, left_only, inside = block_fractions(matrix, left, right)
+    return {
+        "left_angles": principal_angles(triplets.left, left),
+        "right_angles": principal_angles(triplets.right, right),
+        "fractions": Fractions(inside, left_only, right_only, outside),
+    }
+
+
+def _check_orthonormal(reference: Reference | None) -> None:
+    for side, basis in () if reference is None else reference._asdict().items():
+        rows, columns = basis.shape
+        if not 1 <= columns <= rows:
+            msg = f"the reference's {side} basis needs 1 to {rows} columns, as many as it has rows, got {columns}"
+            raise ValueError(msg)
+        off = jnp.linalg.norm(jnp.matmul(basis.T, basis, precision="highest") - jnp.eye(columns, dtype=basis.dtype))
+        if not isinstance(off, Tracer) and not off <= 100 * rows**0.5 * jnp.finfo(basis.dtype).eps:
+            msg = (
+                f"the reference's {side} basis is not orthonormal: ||B^T B - I||_F is {off:.2g}; "
+                "give jnp.linalg.qr(B)[0], a basis of the same span"
+            )
+            raise ValueError(msg)
+
+
+def _check_shape(reference: Reference | None, shape: tuple[int, ...]) -> None:
+    if len(shape) != 2:
+        msg = f"matrix(value) must be a matrix, got shape {shape}"
+        raise ValueError(msg)
+    given = shape if reference is None else tuple(basis.shape[0] for basis in reference)
     if given != shape:
         msg = f"the reference's bases need {shape} rows, those of the matrix, got {given}"
         raise ValueError(msg)
 
 
-def _empty_records(reference: Reference, k: int, rows: int, dtype: DTypeLike) -> Records:
-    angles = [jnp.zeros((rows, min(k, basis.shape[1])), dtype) for basis in reference]
+def _empty_records(reference: Reference | None, k: int, rows: int, dtype: DTypeLike) -> Records:
+    angles, shares = [None, None], None
+    if reference is not None:
+        angles = [jnp.zeros((rows, min(k, basis.shape[1])), dtype) for basis in reference]
+        shares = Fractions(*[jnp.zeros(rows, dtype)] * 4)
     return Records(
         step=jnp.full(rows, -1, jnp.int32),
         values=jnp.zeros((rows, k), dtype),
@@ -144,5 +192,5 @@ def _empty_records(reference: Reference, k: int, rows: int, dtype: DTypeLike) ->
         passes=jnp.zeros(rows, jnp.int32),
         left_angles=angles[0],
         right_angles=angles[1],
-        fractions=jnp.zeros((rows, 4), dtype),
+        fractions=shares,
     )

@@ -38,8 +38,16 @@ def test_as_many_products_as_dimensions_give_the_extremes(dtype, tol, num_produc
 def test_an_eigenvalue_lies_within_the_residual_and_no_value_beyond_the_extremes():
     A, start = symmetric(1, np.random.default_rng(2).standard_normal(60), jnp.float64)
     dense, found = np.linalg.eigvalsh(np.asarray(A)), extremes(A, start, 7)
-    for value, residual in ((found.smallest, found.residual_smallest), (found.largest, found.residual_largest)):
+    # The Ritz vectors by numpy: a basis of span(b, A b, ..., A^6 b), and A inside it.
+    krylov = np.linalg.qr(np.stack([np.linalg.matrix_power(np.asarray(A), p) @ start for p in range(7)], axis=1))[0]
+    thetas, within = np.linalg.eigh(krylov.T @ A @ krylov)
+    residuals = np.linalg.norm(A @ krylov @ within - krylov @ within * thetas, axis=0)
+    for at, value, residual in (
+        (0, found.smallest, found.residual_smallest),
+        (-1, found.largest, found.residual_largest),
+    ):
         assert float(residual) > 1e-6
+        assert float(residual) == pytest.approx(residuals[at], rel=1e-9)
         assert np.min(np.abs(dense - float(value))) <= float(residual)
     assert dense[0] < float(found.smallest) < float(found.largest) < dense[-1]
 
@@ -61,6 +69,20 @@ def test_a_breakdown_without_any_rounding_ends_cleanly(entries, start, dtype):
     A, v = jnp.diag(jnp.asarray(entries, dtype)), jnp.asarray(start, dtype)
     expected = [entries[1]] * 2 + [0.0] * 2  # the eigenvalue 3 lies in no Krylov space of this start
     np.testing.assert_array_equal(extremes(A, v, 6), expected)
+
+
+@pytest.mark.parametrize(("factor", "seen"), [(100.0, True), (1.25, True), (0.8, False), (0.01, False)])
+def test_a_coefficient_above_the_rounding_of_the_map_goes_on_and_one_below_ends(factor, seen, dtype):
+    """Lanczos from e_1 gives A itself. Its 5 is in the Krylov space of e_1, by a coefficient next to n eps max |A|."""
+    beside = factor * 6 * float(jnp.finfo(dtype).eps) * 5
+    A = jnp.asarray(np.diag([1.0, 5, 5, 5, 5, 5]), dtype).at[0, 1].set(beside).at[1, 0].set(beside)
+    found = extremes(A, jnp.eye(6, dtype=dtype)[0], 6)
+    np.testing.assert_allclose(found[:2], [1.0, 5.0 if seen else 1.0], rtol=1e-5)
+
+
+def test_a_start_of_zero_gives_nan():
+    A, start = symmetric(4, np.arange(6.0), jnp.float64)
+    assert np.isnan(extremes(A, 0 * start, 6)).all()
 
 
 def test_a_product_that_is_not_finite_shows():

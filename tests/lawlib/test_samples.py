@@ -64,6 +64,19 @@ def test_iterates_are_those_of_all_samples(method, rates):
         assert float(jnp.max(jnp.abs(a - start))) > 1e-2
 
 
+@pytest.mark.parametrize("shape", [(3, 400), (400, 3)])
+@pytest.mark.parametrize(("factor", "rank"), [(1.1, 2), (0.9, 1)])
+def test_a_singular_value_counts_above_eps_times_the_longer_side_times_the_largest(shape, factor, rank, dtype):
+    """Inputs of the values 7 and factor * eps * 400 * 7, which is far above the rounding of their decomposition."""
+    values = np.array([7.0, factor * 7 * 400 * float(jnp.finfo(dtype).eps)])
+    Y = np.zeros(shape)
+    Y[[0, 1], [1, 2]] = values
+    found = compress_samples(jnp.asarray(Y, dtype), jnp.ones((2, shape[1]), dtype))
+    assert found.inputs.shape == (shape[0], rank)
+    with pytest.raises(ValueError, match=f"rank must be at least {rank}, the numerical rank" if rank > 1 else "1..3"):
+        compress_samples(jnp.asarray(Y, dtype), jnp.ones((2, shape[1]), dtype), rank - 1)
+
+
 def test_the_rank_may_be_given_under_jit_and_must_be():
     Y, X = data(2, 4, 8, 3, 2)
     under_jit = jax.jit(lambda Y, X: compress_samples(Y, X, 2))(Y, X)

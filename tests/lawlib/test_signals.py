@@ -66,6 +66,16 @@ def test_the_isometry_constant_is_the_largest_distortion(scale):
     assert float(signals.isometry_constant(jnp.asarray(A), p.basis)) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("num_measurements", [1, 2, 3])
+def test_fewer_measurements_than_dimensions_leave_a_signal_unseen(num_measurements):
+    """||A R z||^2 has an eigenvalue 0 for m < s, so that delta is at least 1; a small A has nothing above it."""
+    A, R = np.random.default_rng(3).standard_normal((num_measurements, 12)) / 10, signals.signal_basis(jax.random.key(0), 12, 3)
+    lengths = scipy.linalg.eigvalsh(np.asarray(R).T @ A.T @ A @ np.asarray(R))
+    found = float(signals.isometry_constant(jnp.asarray(A), R))
+    assert found == pytest.approx(np.max(np.abs(lengths - 1)), rel=1e-12)
+    assert (found == 1.0) == (num_measurements < 3)
+
+
 def test_the_oracle_map_inverts_on_the_subspace_and_is_zero_across(dtype, tol):
     p = signals.draw_problem(jax.random.key(5), **SIZES, condition_number=3.0, dtype=dtype)
     W = np.asarray(signals.oracle_map(p.signals, p.measurements, 3), float)

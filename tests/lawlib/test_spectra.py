@@ -357,8 +357,8 @@ def test_a_tracker_in_a_training_loop_sees_what_a_dense_look_sees():
     np.testing.assert_allclose(records.left_angles[2:], [[0, 0, np.pi / 2, np.pi / 2]] * 2, atol=1e-4)
     np.testing.assert_allclose(records.right_angles[2:], 0, atol=1e-4)
     inside, total = np.square([3, 7 / 3]).sum(), np.square(with_tail(40, 0.02)).sum()
-    np.testing.assert_allclose(records.fractions[1:, 3], inside / total, rtol=1e-12)
-    assert np.all(np.isnan(records.fractions[0]))
+    np.testing.assert_allclose(records.fractions.inside_both[1:], inside / total, rtol=1e-12)
+    assert all(np.isnan(share[0]) for share in records.fractions)
 
 
 def test_looks_beyond_the_records_are_dropped_and_unreached_rows_say_so():
