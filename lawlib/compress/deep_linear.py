@@ -19,7 +19,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lawlib.compress import defects
+from lawlib.compress.defects import (
+    allowed_defect,
+    basis_parts,
+    check_start,
+    checked_defect,
+    core_identity,
+    probe,
+    scale_parts,
+    square_layer_parts,
+    target_parts,
+    wide_layer_parts,
+)
 from lawlib.descent import Iterate, heavy_ball
 from lawlib.initializers import orthogonal
 from lawlib.theory.parsimony import Rate, bases_through, invariant_bases, layer_scale, rho_square, rho_wide
@@ -83,8 +94,8 @@ class Reduction(NamedTuple):
     that no weights remove: 1/2 (||Y||^2 - ||Phi||^2) with whitened data, 0 without. ``probes`` are W_l(0) z_l for fixed
     vectors z_l, by which ``expand`` knows W(0) again.
 
-    ``defect`` is 0 to rounding where the small network is the whole one at every step, whatever the rates, and NaN where
-    something is not finite. It is the largest of
+    ``defect`` is 0 to rounding where the small network is the whole one at every step, whatever the rates, and NaN
+    where something is not finite. It is the largest of
 
     - ||Phi - B_L B_L^T Phi B_0 B_0^T||_F / ||Phi||_F, the part of the target outside the bases B_l (Case 2: B_L = I);
     - ||B_l^T B_l - I||_F of each basis;
@@ -117,8 +128,8 @@ def reduce(
     (Case 2: the last layer may have any values).
 
     The small network is the whole one only where ``defect`` is at rounding. Above ``tolerance``, by default
-    100 eps(dtype) sqrt(d), d the largest width, it is refused; math.inf allows anything. Traced values (under jit or vmap)
-    cannot be refused: look at ``defect`` of the result.
+    100 eps(dtype) sqrt(d), d the largest width, it is refused; math.inf allows anything. Traced values (under jit or
+    vmap) cannot be refused: look at ``defect`` of the result.
 
     Raises:
         ValueError: 2 rank is not between 0 and d, d_y is neither d nor ``rank``, the widths are others than these, or
@@ -131,10 +142,10 @@ def reduce(
     readout = () if is_square else (_matmul(weights[-1], bases[-1]),)
     core = _matmul(bases[-1].T, core) if is_square else core
     captured = _matmul(_matmul(bases[-1], core) if is_square else core, bases[0].T)
-    parts = defects.of_target(target - captured, target, rank) | defects.of_bases(bases)
-    parts |= defects.of_square_layers(weights, scale) if is_square else defects.of_wide_layers(weights, bases, scale)
-    defect = defects.checked(parts, defects.allowed(tolerance, bases))
-    return _reduction(bases, core, scale, len(weights), readout, floor, defect, tuple(map(defects.probe, weights)))
+    parts = target_parts(target - captured, target, rank) | basis_parts(bases)
+    parts |= square_layer_parts(weights, scale) if is_square else wide_layer_parts(weights, bases, scale)
+    defect = checked_defect(parts, allowed_defect(tolerance, bases))
+    return _reduction(bases, core, scale, len(weights), readout, floor, defect, tuple(map(probe, weights)))
 
 
 def draw_bases(key: PRNGKey, left: Float[Array, "m r"], right: Float[Array, "n r"]) -> Bases:
@@ -201,8 +212,8 @@ def draw_reduction(
     core = _matmul(left.T, target.left) * target.values[None]
     outside = target.left * target.values[None] - _matmul(left, core)
     core, scale = _matmul(core, _matmul(target.right.T, right)), jnp.asarray(scale, left.dtype)
-    parts = defects.of_target(outside, target.values, len(target.values)) | defects.of_bases((right, left))
-    defect = defects.checked(parts | defects.of_scale(scale), defects.allowed(tolerance, (left, right)))
+    parts = target_parts(outside, target.values, len(target.values)) | basis_parts((right, left))
+    defect = checked_defect(parts | scale_parts(scale), allowed_defect(tolerance, (left, right)))
     return _reduction((right, left), core, scale, depth, (), 0.0, defect, ())
 
 
@@ -266,11 +277,11 @@ def expand(reduction: Reduction, reduced: Reduced, weights: Weights, *, toleranc
     if len(reduction.bases) != square + 1:
         msg = "a reduction drawn without matrices gives products on the active subspace (factors), not d x d weights"
         raise ValueError(msg)
-    defects.check_start(weights, reduction.probes, defects.allowed(tolerance, weights))
+    check_start(weights, reduction.probes, allowed_defect(tolerance, weights))
     rho, bases = reduced.rho, reduction.bases
     shrunk = rho / reduction.start.rho
     layers = zip(weights[:square], reduced.weights, bases[1:], bases, strict=False)
-    moved = [(W, core - rho * defects.core_identity(U, V), U, V) for W, core, U, V in layers]
+    moved = [(W, core - rho * core_identity(U, V), U, V) for W, core, U, V in layers]
     expanded = [shrunk * W + _matmul(U, _matmul(core, V.T)) for W, core, U, V in moved]
     readout = () if square == depth else (_matmul(reduced.weights[-1], bases[-1].T),)
     return (*expanded, *readout)
@@ -288,7 +299,7 @@ def _reduction(
 ) -> Reduction:
     num_cores = depth - len(readout)
     pairs = itertools.pairwise(bases) if len(bases) == num_cores + 1 else [bases] * num_cores
-    start = Reduced((*(scale * defects.core_identity(after, before) for before, after in pairs), *readout), scale)
+    start = Reduced((*(scale * core_identity(after, before) for before, after in pairs), *readout), scale)
     return Reduction(bases, target, start, jnp.asarray(floor, target.dtype), defect, probes)
 
 

@@ -1,9 +1,9 @@
 """What must be true for the small network to be the whole one, measured: the parts of ``Reduction.defect``.
 
-With bases B_l, W_l(t) = (rho/eps) W_l(0) + B_l (W~_l - rho I) B_{l-1}^T holds at every step, for every step size, weight
-decay and momentum, if the bases are orthonormal and contain the target, if the layers map each into the next and back,
-and if what they do on the complements makes no other motion than that of rho: by orthogonality in Case 1, and in Case 2
-because the last layer vanishes there, which leaves the complements without a gradient.
+With bases B_l, W_l(t) = (rho/eps) W_l(0) + B_l (W~_l - rho I) B_{l-1}^T holds at every step, for every step size,
+weight decay and momentum, if the bases are orthonormal and contain the target, if the layers map each into the next
+and back, and if what they do on the complements makes no other motion than that of rho: by orthogonality in Case 1, and
+in Case 2 because the last layer vanishes there, which leaves the complements without a gradient.
 """
 
 import functools as ft
@@ -15,45 +15,45 @@ from jax.core import Tracer
 from lawlib.types import Array, Matrix, Scalar, Weights
 
 __all__ = [
-    "allowed",
+    "allowed_defect",
+    "basis_parts",
     "check_start",
-    "checked",
+    "checked_defect",
     "core_identity",
-    "of_bases",
-    "of_scale",
-    "of_square_layers",
-    "of_target",
-    "of_wide_layers",
     "probe",
+    "scale_parts",
+    "square_layer_parts",
+    "target_parts",
+    "wide_layer_parts",
 ]
 
 _matmul, _norm = ft.partial(jnp.matmul, precision="highest"), jnp.linalg.norm
 Parts = dict[str, Scalar]
 
 
-def of_target(outside: Array, target: Array, rank: int) -> Parts:
+def target_parts(outside: Array, target: Array, rank: int) -> Parts:
     """What of the target is outside the bases, relative to it (given as any array of its norm)."""
     return {f"the target has a part outside the bases, as of a rank above {rank}": _relative(outside, target)}
 
 
-def of_bases(bases: tuple[Array, ...]) -> Parts:
+def basis_parts(bases: tuple[Array, ...]) -> Parts:
     """||B^T B - I||_F of each basis."""
     grams = [_matmul(B.T, B) - jnp.eye(B.shape[1], dtype=B.dtype) for B in bases]
     return {f"basis {place} is not orthonormal": _norm(gram) for place, gram in enumerate(grams)}
 
 
-def of_scale(scale: Scalar) -> Parts:
+def scale_parts(scale: Scalar) -> Parts:
     """0 for a positive finite scale, else NaN."""
     return {"the scale is not a positive number": jnp.where((scale > 0) & (scale < jnp.inf), 0 * scale, jnp.nan)}
 
 
-def of_square_layers(weights: Weights, scale: Scalar) -> Parts:
+def square_layer_parts(weights: Weights, scale: Scalar) -> Parts:
     """||W^T W / eps^2 - I||_F of each layer of Case 1, with one eps."""
     grams = [_matmul(W.T, W) / scale**2 - jnp.eye(len(W), dtype=W.dtype) for W in weights]
     return {_LAYER.format(layer): _norm(gram) for layer, gram in enumerate(grams, start=1)}
 
 
-def of_wide_layers(weights: Weights, bases: tuple[Array, ...], scale: Scalar) -> Parts:
+def wide_layer_parts(weights: Weights, bases: tuple[Array, ...], scale: Scalar) -> Parts:
     """How far the layers of Case 2 are from eps times a map of one basis to the next, and W_L from their span."""
     parts = {}
     for layer, (W, before, after) in enumerate(zip(weights, bases, bases[1:], strict=False), start=1):
@@ -72,7 +72,7 @@ def core_identity(after: Matrix, before: Matrix) -> Matrix:
     return jnp.eye(after.shape[1], before.shape[1], dtype=after.dtype)
 
 
-def allowed(tolerance: float | None, blocks: tuple[Array, ...]) -> float:
+def allowed_defect(tolerance: float | None, blocks: tuple[Array, ...]) -> float:
     """The tolerance, by default what rounding may come to in matrices of this size."""
     if tolerance is not None:
         return tolerance
@@ -80,7 +80,7 @@ def allowed(tolerance: float | None, blocks: tuple[Array, ...]) -> float:
     return 100 * float(jnp.finfo(blocks[0].dtype).eps) * math.sqrt(max(max(block.shape) for block in blocks))
 
 
-def checked(parts: Parts, tolerance: float) -> Scalar:
+def checked_defect(parts: Parts, tolerance: float) -> Scalar:
     """The largest part, NaN where one is; ValueError if it is known and not within the tolerance."""
     defect = jnp.max(jnp.stack(list(parts.values())))
     if isinstance(defect, Tracer) or tolerance == math.inf or defect <= tolerance:

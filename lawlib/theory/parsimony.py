@@ -154,7 +154,9 @@ def invariant_frames(weights: Weights, target: Float[Array, "d_y d"], rank: int)
     bases = invariant_bases(weights, target, rank)
     layers = weights[: len(bases) - 1]
     if any(W.shape[0] != W.shape[1] for W in layers):
-        msg = f"the frames of Theorem 1 need hidden layers of the inputs' width, got shapes {[W.shape for W in weights]}"
+        msg = (
+            f"the frames of Theorem 1 need hidden layers of the inputs' width, got shapes {[W.shape for W in weights]}"
+        )
         raise ValueError(msg)
     idle = [complement(bases[0])]
     for W in layers:

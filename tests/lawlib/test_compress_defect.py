@@ -112,13 +112,23 @@ def scaled(widths, place, factor):
 SQUARE, WIDE = (12, 12, 12, 12), (12, 12, 12, 2)
 NONE = {
     "a Gaussian start": ((gaussian(SQUARE), problem(SQUARE)[1]), RANK, "layer 1 is not orthogonal .* layer 3 is not"),
-    "a Gaussian start, Case 2": ((gaussian(WIDE), problem(WIDE)[1]), RANK, "basis 1 is not orthonormal.* last layer has"),
+    "a Gaussian start, Case 2": (
+        (gaussian(WIDE), problem(WIDE)[1]),
+        RANK,
+        "basis 1 is not orthonormal.* last layer has",
+    ),
     "a layer of another scale": (scaled(SQUARE, 1, 1.2), RANK, r"\(layer 2 is not orthogonal[^;]*\)"),
     "a hidden layer of another scale, Case 2": (scaled(WIDE, 1, 1.2), RANK, r"\(layer 2 is not orthogonal[^;]*\)"),
     "the first layer of another scale": (scaled(SQUARE, 0, 1.2), RANK, r"layer 2 .* layer 3 is not"),
-    "a rank told too small": (problem(SQUARE), 1, r"\(the target has a part outside the bases, as of a rank above 1[^;]*\)"),
+    "a rank told too small": (
+        problem(SQUARE),
+        1,
+        r"\(the target has a part outside the bases, as of a rank above 1[^;]*\)",
+    ),
     "a layer off by 1e-6": (
-        ((problem(SQUARE)[0][0] + 1e-6, *problem(SQUARE)[0][1:]), problem(SQUARE)[1]), RANK, "layer 1 is not orth"
+        ((problem(SQUARE)[0][0] + 1e-6, *problem(SQUARE)[0][1:]), problem(SQUARE)[1]),
+        RANK,
+        "layer 1 is not orth",
     ),
 }
 
@@ -192,7 +202,7 @@ def test_unfolding_with_other_weights_is_refused():
             mixed = tuple(other[i] if i == layer else W for i, W in enumerate(weights))
             with pytest.raises(ValueError, match=f"layer {layer + 1} of W.0. is not the layer that was reduced"):
                 compress.expand(reduction, reduction.start, mixed)
-        assert compress.expand(reduction, reduction.start, mixed, tolerance=math.inf)[0].shape == weights[0].shape
+        assert compress.expand(reduction, reduction.start, other, tolerance=math.inf)[0].shape == weights[0].shape
         with pytest.raises(ValueError, match=r"layer 1 of W\(0\) is not the layer"):
             compress.expand(reduction, reduction.start, tuple(W[:, :5] for W in weights))
 
@@ -252,9 +262,9 @@ def test_each_part_of_the_defect_is_its_formula():
         np.linalg.norm(last) / np.linalg.norm(square),
     ]
     found = [
-        *defects.of_wide_layers(as_jax((W, last)), as_jax((B, C)), jnp.asarray(eps)).values(),
-        *defects.of_square_layers(as_jax((square,)), jnp.asarray(eps)).values(),
-        *defects.of_bases(as_jax((C,))).values(),
-        *defects.of_target(*as_jax((last, square)), 2).values(),
+        *defects.wide_layer_parts(as_jax((W, last)), as_jax((B, C)), jnp.asarray(eps)).values(),
+        *defects.square_layer_parts(as_jax((square,)), jnp.asarray(eps)).values(),
+        *defects.basis_parts(as_jax((C,))).values(),
+        *defects.target_parts(jnp.asarray(last), jnp.asarray(square), 2).values(),
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -69,7 +69,10 @@ def test_the_isometry_constant_is_the_largest_distortion(scale):
 @pytest.mark.parametrize("num_measurements", [1, 2, 3])
 def test_fewer_measurements_than_dimensions_leave_a_signal_unseen(num_measurements):
     """||A R z||^2 has an eigenvalue 0 for m < s, so that delta is at least 1; a small A has nothing above it."""
-    A, R = np.random.default_rng(3).standard_normal((num_measurements, 12)) / 10, signals.signal_basis(jax.random.key(0), 12, 3)
+    A, R = (
+        np.random.default_rng(3).standard_normal((num_measurements, 12)) / 10,
+        signals.signal_basis(jax.random.key(0), 12, 3),
+    )
     lengths = scipy.linalg.eigvalsh(np.asarray(R).T @ A.T @ A @ np.asarray(R))
     found = float(signals.isometry_constant(jnp.asarray(A), R))
     assert found == pytest.approx(np.max(np.abs(lengths - 1)), rel=1e-12)
