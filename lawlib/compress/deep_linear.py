@@ -19,7 +19,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lawlib.compress.defects import (
+from lawlib.descent import Iterate, heavy_ball
+from lawlib.initializers import orthogonal
+from lawlib.theory.parsimony import Rate, bases_through, invariant_bases, layer_scale, rho_square, rho_wide
+from lawlib.theory.parsimony_defects import (
     allowed_defect,
     basis_parts,
     check_start,
@@ -31,9 +34,6 @@ from lawlib.compress.defects import (
     target_parts,
     wide_layer_parts,
 )
-from lawlib.descent import Iterate, heavy_ball
-from lawlib.initializers import orthogonal
-from lawlib.theory.parsimony import Rate, bases_through, invariant_bases, layer_scale, rho_square, rho_wide
 from lawlib.types import Array, Float, PRNGKey, Scalar, Weights
 
 __all__ = [

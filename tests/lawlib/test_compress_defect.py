@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from lawlib import compress
-from lawlib.compress import defects
 from lawlib.initializers import fan_in_normal, orthogonal, orthogonal_weights
 from lawlib.problems import low_rank_target
+from lawlib.theory import parsimony_defects as defects
 
 RANK, STEPS, RATES = 2, 40, {"step_size": 0.02, "weight_decay": 0.3, "momentum": 0.6}
 

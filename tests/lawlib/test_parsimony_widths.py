@@ -9,7 +9,7 @@ from lawlib.theory.parsimony import invariant_frames
 
 
 def test_frames_of_hidden_layers_of_another_width_are_refused():
-    with pytest.raises(ValueError, match=r"as wide as the inputs, got \[\(9, 6\), \(1, 9\)\]"):
+    with pytest.raises(ValueError, match=r"hidden layers of the inputs' width, got shapes \[\(9, 6\), \(1, 9\)\]"):
         invariant_frames((jnp.eye(9, 6), jnp.eye(1, 9)), jnp.eye(1, 6), 1)
 
 
