@@ -1,0 +1,63 @@
+"""Where a loss uses an array, read off its trace: what is multiplied with it, and what else becomes of it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.extend
+
+from lawlib.types import PyTree
+
+__all__ = ["axes_of_factors", "leaf_index", "ndim", "uses"]
+
+# What leaves a matrix the same one but for its dtype, its orientation and the size of its entries.
+SAME = ("convert_element_type", "div", "mul", "transpose")
+
+Use = tuple[jax.extend.core.JaxprEqn | None, int]
+
+
+def uses(jaxpr: jax.extend.core.Jaxpr, index: int, through: tuple[str, ...] = ()) -> list[Use]:
+    """The equations that take the ``index``-th input of a program and the place it has there, in inner programs too.
+
+    The equations named ``through`` are passed: what takes their result takes the input. An equation of None says that
+    the input is a result of the program as it stands.
+    """
+    return list(_uses(jaxpr, jaxpr.invars[index], through))
+
+
+def _uses(jaxpr: jax.extend.core.Jaxpr, variable: object, through: tuple[str, ...]) -> Iterator[Use]:
+    for equation in jaxpr.eqns:
+        for place, taken in enumerate(equation.invars):
+            if taken is not variable:
+                continue
+            inner = list(jax.extend.core.jaxprs_in_params(equation.params))
+            # Of a cond the first input chooses the branch, of a while two programs share the inputs, and a rule of its
+            # own may differentiate what is custom.
+            skipped = [len(equation.invars) - len(body.invars) for body in inner]
+            opaque = equation.primitive.name == "while" or equation.primitive.name.startswith("custom")
+            if inner and not opaque and place >= max(skipped) and min(skipped) >= 0:
+                for body, first in zip(inner, skipped, strict=True):
+                    yield from _uses(body, body.invars[place - first], through)
+            elif equation.primitive.name in through:
+                yield from _uses(jaxpr, equation.outvars[0], through)
+            else:
+                yield equation, place
+    yield from ((None, place) for place, given in enumerate(jaxpr.outvars) if given is variable)
+
+
+def axes_of_factors(jaxpr: jax.extend.core.Jaxpr, indices: list[int]) -> list[int]:
+    """How many axes each array has that a product multiplies with one of these inputs: 1 where it is a vector."""
+    found = [use for index in indices for use in uses(jaxpr, index, SAME)]
+    products = [(each, place) for each, place in found if each is not None and each.primitive.name == "dot_general"]
+    return [ndim(each.invars[1 - place]) for each, place in products]
+
+
+def ndim(variable: Any) -> int:
+    """The number of axes of what stands for an array in a program."""
+    return len(variable.aval.shape)
+
+
+def leaf_index(tree: PyTree, path: str) -> int:
+    """The place of the leaf at the path "params/block/kernel" among the leaves of nested dictionaries."""
+    paths = [jax.tree_util.keystr(at, simple=True, separator="/") for at, _ in jax.tree.leaves_with_path(tree)]
+    return paths.index(path)
