@@ -1,6 +1,6 @@
 """Batches of data for a loss, as one tree of arrays whose leading axis runs over them: told from what looks like it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -55,7 +55,7 @@ def trace_of_a_batch(
 
 
 def _check_axes(loss: Callable, parameters: PyTree, batches: PyTree) -> None:
-    leaves = jax.tree.leaves(batches)
+    leaves = [batches] if isinstance(batches, Iterator) else jax.tree.leaves(batches)
     if not all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves) or not leaves:
         kinds = sorted({type(leaf).__name__ for leaf in leaves}) or "no leaves"
         msg = f"{ONE_AXIS}, got {type(batches).__name__} with {kinds}; stack what a loader yields into arrays"

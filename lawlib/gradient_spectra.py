@@ -37,7 +37,7 @@ class Shift(NamedTuple):
     left: Float[Array, "m b"]
     right: Float[Array, "n b"]
 
-    def columns(self, x: Array) -> Float[Array, "m N"]:
+    def columns(self, x: Array) -> Float[Array, "m ..."]:
         """The product M x for samples in columns, x (n, N), what the shift adds to W x; at least in its own dtype."""
         x, left, right = self._promoted(x)
         return _matmul(left, _matmul(right.T, x))
