@@ -18,7 +18,7 @@ from jax.core import Tracer
 from jax.typing import DTypeLike
 
 from lawlib.batches import check_batches, trace_of_a_batch
-from lawlib.kernel_uses import leaf_index
+from lawlib.kernel_uses import float_dtypes, leaf_index
 from lawlib.plain_layers import MEND, check_plain, shifted
 from lawlib.spectra import Products, matrix_products
 from lawlib.types import Array, Float, Matrix, PyTree, Scalar
@@ -130,7 +130,7 @@ def kernel_gradient_products(
     jaxpr = trace_of_a_batch(loss, variables, batches)
     if route == "parameter":
         G = _gradient(loss, variables, path, batches, dtype)
-        _warn_of(G, kernel.dtype, path)
+        _warn_of(G, float_dtypes(jaxpr) | {kernel.dtype, G.dtype}, path)
         return matrix_products(G)
     check_plain(loss, variables, path, batches, jaxpr)
     m, n = kernel.shape
@@ -209,16 +209,16 @@ def _gradient(loss: Callable, variables: PyTree, path: str, batches: PyTree, dty
     return lax.scan(add, jnp.zeros(leaves[at].shape, dtype), batches)[0]
 
 
-def _warn_of(G: Matrix, dtype: DTypeLike, path: str) -> None:
-    """Warn of a gradient that is lost in its dtype; under jit nothing is known of it, and no certificate is given."""
+def _warn_of(G: Matrix, dtypes: set[Any], path: str) -> None:
+    """Warn of a gradient that is lost in its dtypes; under jit nothing is known of it, and no certificate is given."""
     if isinstance(G, Tracer):
         return
-    largest = float(jnp.max(jnp.abs(G)))
-    tiny = max(float(jnp.finfo(each).tiny) for each in (dtype, G.dtype))
+    largest, coarsest = float(jnp.max(jnp.abs(G))), max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).tiny))
+    tiny = float(jnp.finfo(coarsest).tiny)
     if not largest >= tiny or largest == float("inf"):
         msg = (
-            f"the largest entry of the gradient in the kernel of {path!r} is {largest:g}, where {dtype} and {G.dtype} "
-            f"resolve {tiny:g}: scale the loss, take a wider dtype, or see whether the loss depends on this layer"
+            f"the largest entry of the gradient in the kernel of {path!r} is {largest:g}, where {coarsest} resolves "
+            f"{tiny:.1g}: scale the loss, take wider dtypes, or see whether the loss depends on this layer"
         )
         warnings.warn(msg, stacklevel=3)
 

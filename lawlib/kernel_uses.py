@@ -5,10 +5,11 @@ from typing import Any
 
 import jax
 import jax.extend
+import jax.numpy as jnp
 
 from lawlib.types import PyTree
 
-__all__ = ["axes_of_factors", "leaf_index", "ndim", "uses"]
+__all__ = ["axes_of_factors", "float_dtypes", "leaf_index", "ndim", "uses"]
 
 # What leaves a matrix the same one but for its dtype, its orientation and the size of its entries.
 SAME = ("convert_element_type", "div", "mul", "transpose")
@@ -50,6 +51,15 @@ def axes_of_factors(jaxpr: jax.extend.core.Jaxpr, indices: list[int]) -> list[in
     found = [use for index in indices for use in uses(jaxpr, index, SAME)]
     products = [(each, place) for each, place in found if each is not None and each.primitive.name == "dot_general"]
     return [ndim(each.invars[1 - place]) for each, place in products]
+
+
+def float_dtypes(jaxpr: jax.extend.core.Jaxpr) -> set[Any]:
+    """The real dtypes in which a program computes, inner programs included."""
+    found = {variable.aval.dtype for equation in jaxpr.eqns for variable in equation.outvars}
+    inner = [
+        float_dtypes(body) for equation in jaxpr.eqns for body in jax.extend.core.jaxprs_in_params(equation.params)
+    ]
+    return {dtype for dtype in found if jnp.issubdtype(dtype, jnp.floating)}.union(*inner)
 
 
 def ndim(variable: Any) -> int:

@@ -200,7 +200,7 @@ def _bound(ritz: _Ritz) -> tuple[Array, Array, Array]:
     """Residual, gap and their ratio for the span of G^T U_k in place of V_k."""
     last = ritz.values[-1]
     shrink = ritz.next_value / jnp.where(last > 0, last, 1)
-    residual = ritz.residual * shrink + _rounding(ritz.values)
+    residual = ritz.residual * shrink + _rounding(ritz.values, len(ritz.left) + len(ritz.image))
     gap = last - ritz.next_value
     return residual, gap, _ratio(residual, gap)
 
@@ -221,7 +221,7 @@ def _dense(G: Matrix, k: int, tolerance: float, passes: Array) -> Certified:
     L, s, Rt = jnp.linalg.svd(G, full_matrices=False)
     U, V, values = L[:, :k], Rt[:k].T, s[:k]
     off = [_norm(R, s[0]) for R in (_matmul(G, V) - U * values[None], _matmul(G.T, U) - V * values[None])]
-    residual = _norm(jnp.stack(off), s[0]) + _rounding(values)
+    residual = _norm(jnp.stack(off), s[0]) + _rounding(values, sum(G.shape))
     next_value = s[k] if s.size > k else jnp.zeros((), s.dtype)
     gap = s[k - 1] - next_value
     bound = _ratio(residual, gap)
@@ -250,8 +250,10 @@ def _norm(x: Array, scale: Scalar) -> Scalar:
     return scale * jnp.linalg.norm(x / scale)
 
 
-def _rounding(values: Array) -> Scalar:
-    return ROUNDING * jnp.finfo(values.dtype).eps * values.size**0.5 * values[0]
+def _rounding(values: Array, sides: int) -> Scalar:
+    """Rounding, and what is lost below the smallest number, at random in m + n terms of each of (m + n) k sums."""
+    info, k = jnp.finfo(values.dtype), values.size
+    return ROUNDING * info.eps * k**0.5 * values[0] + info.tiny * sides * k**0.5
 
 
 def _ratio(residual: Scalar, gap: Scalar) -> Scalar:

@@ -138,6 +138,20 @@ def test_the_certificate_has_no_units(scale):
     np.testing.assert_allclose(scaled.bound, one.bound, rtol=1e-2)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_what_is_not_finite_is_not_certified(value):
+    G = np.asarray(draw(10, TALL, with_tail(70, 1 / 30), np.float32)[0]).copy()
+    G[3, 4] = value
+    assert not iterate(jax.random.key(2), jnp.asarray(G), K, **SIX).certified
+
+
+@pytest.mark.parametrize("scale", [1e-34, 1e-35, 1e-36, 1e-37])
+def test_what_is_lost_below_the_smallest_number_is_in_the_bound(scale):
+    G, U, V = draw(10, TALL, with_tail(70, 1 / 30))
+    found = iterate(jax.random.key(2), (G * scale).astype("float32"), K, **SIX)
+    assert max(errors(found, U, V)) <= float(found.bound)
+
+
 def test_all_triplets_of_a_small_matrix_take_two_passes(tol):
     G = np.random.default_rng(11).standard_normal((6, 9))
     found = iterate(jax.random.key(0), jnp.asarray(G), 6, **SIX)
