@@ -54,8 +54,8 @@ def trace_of_a_batch(
     return closed.jaxpr
 
 
-def _check_axes(loss: Callable, parameters: PyTree, batches: PyTree) -> None:
-    leaves = [batches] if isinstance(batches, Iterator) else jax.tree.leaves(batches)
+def _check_axes(loss: Callable, parameters: PyTree, batches: Any) -> None:
+    leaves: list[Any] = [batches] if issubclass(type(batches), Iterator) else jax.tree.leaves(batches)
     if not all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves) or not leaves:
         kinds = sorted({type(leaf).__name__ for leaf in leaves}) or "no leaves"
         msg = f"{ONE_AXIS}, got {type(batches).__name__} with {kinds}; stack what a loader yields into arrays"

@@ -55,11 +55,11 @@ def axes_of_factors(jaxpr: jax.extend.core.Jaxpr, indices: list[int]) -> list[in
 
 def float_dtypes(jaxpr: jax.extend.core.Jaxpr) -> set[Any]:
     """The real dtypes in which a program computes, inner programs included."""
-    found = {variable.aval.dtype for equation in jaxpr.eqns for variable in equation.outvars}
+    avals: list[Any] = [variable.aval for equation in jaxpr.eqns for variable in equation.outvars]
     inner = [
         float_dtypes(body) for equation in jaxpr.eqns for body in jax.extend.core.jaxprs_in_params(equation.params)
     ]
-    return {dtype for dtype in found if jnp.issubdtype(dtype, jnp.floating)}.union(*inner)
+    return {each.dtype for each in avals if jnp.issubdtype(each.dtype, jnp.floating)}.union(*inner)
 
 
 def ndim(variable: Any) -> int:

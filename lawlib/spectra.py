@@ -40,7 +40,8 @@ class Certified(NamedTuple):
     ``gap`` = sigma_k - next_value; ``bound`` = residual / gap (+inf where the gap is not positive) bounds the larger of
     ||sin Theta||_F of U and of V against the leading singular subspaces of G (Wedin, BIT 12, 1972), and ``certified``
     says that it is within the tolerance. ``passes`` counts the products G V and G^T U of whole blocks; ``dense`` says
-    that the triplets come from a full decomposition.
+    that the triplets come from a full decomposition. Of a matrix with eps sigma_1 below the dtype's smallest number
+    nothing is certified, since what is lost there is in no residual.
 
     The residual of the Ritz triplets, and so that U and V are near *some* pair of singular subspaces, is measured. That
     these are the *leading* ones, and the gain of the last half step, rest on next_value: the largest Ritz value beyond
@@ -200,7 +201,7 @@ def _bound(ritz: _Ritz) -> tuple[Array, Array, Array]:
     """Residual, gap and their ratio for the span of G^T U_k in place of V_k."""
     last = ritz.values[-1]
     shrink = ritz.next_value / jnp.where(last > 0, last, 1)
-    residual = ritz.residual * shrink + _rounding(ritz.values, len(ritz.left) + len(ritz.image))
+    residual = ritz.residual * shrink + _rounding(ritz.values)
     gap = last - ritz.next_value
     return residual, gap, _ratio(residual, gap)
 
@@ -221,7 +222,7 @@ def _dense(G: Matrix, k: int, tolerance: float, passes: Array) -> Certified:
     L, s, Rt = jnp.linalg.svd(G, full_matrices=False)
     U, V, values = L[:, :k], Rt[:k].T, s[:k]
     off = [_norm(R, s[0]) for R in (_matmul(G, V) - U * values[None], _matmul(G.T, U) - V * values[None])]
-    residual = _norm(jnp.stack(off), s[0]) + _rounding(values, sum(G.shape))
+    residual = _norm(jnp.stack(off), s[0]) + _rounding(values)
     next_value = s[k] if s.size > k else jnp.zeros((), s.dtype)
     gap = s[k - 1] - next_value
     bound = _ratio(residual, gap)
@@ -250,10 +251,11 @@ def _norm(x: Array, scale: Scalar) -> Scalar:
     return scale * jnp.linalg.norm(x / scale)
 
 
-def _rounding(values: Array, sides: int) -> Scalar:
-    """Rounding, and what is lost below the smallest number, at random in m + n terms of each of (m + n) k sums."""
-    info, k = jnp.finfo(values.dtype), values.size
-    return ROUNDING * info.eps * k**0.5 * values[0] + info.tiny * sides * k**0.5
+def _rounding(values: Array) -> Scalar:
+    """A few eps sqrt(k) sigma_1; without limit where eps sigma_1 is below the smallest number, and rounding is lost."""
+    info = jnp.finfo(values.dtype)
+    rounding = info.eps * values[0]
+    return jnp.where(rounding > info.tiny, ROUNDING * values.size**0.5 * rounding, jnp.inf)
 
 
 def _ratio(residual: Scalar, gap: Scalar) -> Scalar:

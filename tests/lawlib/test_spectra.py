@@ -145,11 +145,12 @@ def test_what_is_not_finite_is_not_certified(value):
     assert not iterate(jax.random.key(2), jnp.asarray(G), K, **SIX).certified
 
 
-@pytest.mark.parametrize("scale", [1e-34, 1e-35, 1e-36, 1e-37])
-def test_what_is_lost_below_the_smallest_number_is_in_the_bound(scale):
-    G, U, V = draw(10, TALL, with_tail(70, 1 / 30))
+@pytest.mark.parametrize("scale", [1e-31, 1e-33, 1e-36, 1e-39])
+def test_what_is_lost_below_the_smallest_number_is_not_certified(scale):
+    G, U, V = draw(10, TALL, with_tail(20, 1 / 30))
     found = iterate(jax.random.key(2), (G * scale).astype("float32"), K, **SIX)
     assert max(errors(found, U, V)) <= float(found.bound)
+    assert jnp.isfinite(found.bound) == (scale == 1e-31)
 
 
 def test_all_triplets_of_a_small_matrix_take_two_passes(tol):
@@ -289,22 +290,6 @@ def test_triplets_of_a_gradient_in_columns_are_those_of_the_dense_gradient():
     assert found.certified
     assert max(errors(found, L, Rt.T)) < 1e-10
     np.testing.assert_allclose(found.triplets.values, s[:K], rtol=1e-12)
-
-
-def test_weights_may_have_half_precision():
-    network = Network(dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
-    variables, batches = flax_problem(network, jnp.bfloat16)
-
-    def loss(variables, batch):
-        return cross_entropy(network, variables, batch).astype(jnp.float32)
-
-    G = np.asarray(dense_gradient(loss, variables, batches)["params"]["wide"]["kernel"])
-    products = gradient_spectra.kernel_gradient_products(loss, variables, "wide", batches)
-    V, GV, U, GtU = map(np.asarray, jax.jit(lambda: as_matrix(products))())
-    # The dense gradient itself is rounded to bfloat16.
-    for product, dense in ((GV, G @ V), (GtU, G.T @ U)):
-        assert product.dtype == np.float32
-        assert np.linalg.norm(product - dense) < 0.02 * np.linalg.norm(dense)
 
 
 def results(jaxpr):
