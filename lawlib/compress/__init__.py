@@ -20,11 +20,12 @@ from lawlib.compress.deep_linear import (
     reduced_loss,
     step,
 )
-from lawlib.compress.mlp import LowRankNetwork, Savings, Size, low_rank_mlp
+from lawlib.compress.mlp import Losses, LowRankNetwork, Savings, Size, low_rank_mlp
 
 __all__ = [
     "FUSED_SIZE",
     "Bases",
+    "Losses",
     "LowRank",
     "LowRankNetwork",
     "Reduced",

@@ -1,40 +1,40 @@
 """A low-rank MLP head for any Flax network: built in S_big, trained as it is, and dense weights back.
 
 The head is L ``nn.Dense`` layers W_1, ..., W_L (their kernels are the transposes) with anything between them that acts
-unit by unit, phi for short. Its low-rank form (Xu et al. 2026, eq. 10) is
+unit by unit, phi for short. Its low-rank form (Xu et al. 2026, eq. 10), for training from initialization, is
 
     x -> W_L phi(U~ W~_{L-1} phi(W~_{L-2} ... phi(W~_1 V~^T x + b~_1) ... + b~_{L-2}) + b_{L-1}) + b_L
 
-with r units in every hidden layer but the last, W~_l of r x r, and V~, U~, W~_l, W_L and the biases all trained. The
-network itself is not rewritten: it runs as it stands, and its ``nn.Dense`` calls at the head's paths are intercepted.
+with r units in every hidden layer but the last, W~_l of r x r, and V~, U~, W~_l, W_L and the biases all trained. A
+trained network needs its units. The form that keeps it has all of them, and three factors in every hidden layer:
+
+    x -> W_L phi(U~_{L-1} W~_{L-1} V~_{L-1}^T ... phi(U~_1 W~_1 V~_1^T x + b_1) ... + b_{L-1}) + b_L.
 """
 
 import functools as ft
 import inspect
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.core import FrozenDict
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lawlib.gradient_spectra import kernel_gradient_products
+from lawlib.head_checks import Losses, check_units, measured_losses, warn_if_lost, without_dropout
+from lawlib.heads import factors_of, find_head, flat_params, widths_of, with_factors, with_params
 from lawlib.initializers import orthogonal
 from lawlib.low_rank_start import INNER, padded_basis, positive_qr
-from lawlib.spectra import Certified, krylov_triplets
+from lawlib.spectra import Certified, krylov_triplets, matrix_products
 from lawlib.subspaces import SubspaceSum
 from lawlib.theory.smooth_mlp import big_subspace
 from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar
 
-__all__ = ["LowRankNetwork", "Savings", "Size", "low_rank_mlp"]
+__all__ = ["Losses", "LowRankNetwork", "Savings", "Size", "low_rank_mlp"]
 
-# The factors of a low-rank layer, in the order in which a row of inputs meets them.
-FACTORS = ("right", "inner", "left")
-# They look at all units at once, and need not hold parameters.
-NORMALIZATIONS = (nn.BatchNorm, nn.GroupNorm, nn.InstanceNorm, nn.LayerNorm, nn.RMSNorm)
+# The start that keeps a trained network, beside those of ``low_rank_start`` for an untrained one.
+TRUNCATED = "truncated"
 
 _matmul = ft.partial(jnp.matmul, precision="highest")
 
@@ -68,12 +68,14 @@ class LowRankNetwork(NamedTuple):
 
     ``variables`` are the network's with, for each hidden layer of the head, in Flax's convention (rows of inputs):
     ``inner`` = W~_l^T (r, r), in the first ``right`` = V~ (d, r), in the last ``left`` = U~^T (r, m), and the bias, if
-    there is one, of r or m entries. ``apply(variables, ...)`` is ``network.apply`` and ``loss(variables, batch)`` the
-    loss that was given, both of such variables. ``to_dense(variables)`` are variables of the original network that
-    compute the same, for any activation: the units beyond the first r say phi(0) to rows of zeros.
+    there is one, of r or m entries; after ``inner="truncated"`` all three in every layer, and the bias of m entries.
+    ``apply(variables, ...)`` is ``network.apply`` and ``loss(variables, batch)`` the loss that was given, both of such
+    variables. ``to_dense(variables)`` are variables of the original network that compute the same, for any activation:
+    the units beyond the first r say phi(0) to rows of zeros.
 
-    ``gradient`` (its ``certified`` and ``gap``) and ``big`` (its ``kept``) say how well S_big is determined
-    (``spectra.Certified``, ``subspaces.SubspaceSum``); both are None where the basis was given.
+    ``gradient`` (its ``certified`` and ``gap``) and ``big`` (its ``kept``) say how well S_big of the first layer is
+    determined (``spectra.Certified``, ``subspaces.SubspaceSum``); both are None where no S_big is computed. ``losses``
+    are those of the given network and of the low-rank one on the first batch, dropout off.
     """
 
     variables: PyTree
@@ -81,6 +83,7 @@ class LowRankNetwork(NamedTuple):
     loss: Callable[[PyTree, Any], Scalar]
     to_dense: Callable[[PyTree], PyTree]
     savings: Savings
+    losses: Losses
     gradient: Certified | None
     big: SubspaceSum | None
 
@@ -100,6 +103,9 @@ def low_rank_mlp(
 ) -> LowRankNetwork:
     """The low-rank form of a network's MLP head, starting in S_big (Xu et al. 2026, Section 5, Appendix F).
 
+    The start is for training from initialization: with fewer units, a trained network's function is lost. Only
+    ``inner="truncated"`` keeps a trained network.
+
     ``loss(variables, batch)`` calls ``network.apply``; a ``jax.jit`` around it is taken off. One inside it, or a
     ``jax.checkpoint`` around it, hides the layers. ``batches`` is a tree of arrays whose leading axis runs over the
     batches; the gradient is that of the losses *summed* over them, and only its products are formed. It is the gradient
@@ -117,10 +123,18 @@ def low_rank_mlp(
     as the paper's text has it). Biases are kept where they have as many entries as before, and B_l^T b_l elsewhere.
     What is kept is not copied: to donate the low-rank variables to a step is to give up the original ones.
 
-    What stands between the layers must act unit by unit, as activations and dropout do. Normalizations and layers with
-    weights are refused; anything else that looks at several units at once (a softmax, a skip connection around some
-    layers of the head) is not seen, or shapes disagree when the network runs. A layer inside ``nn.scan``, ``nn.vmap``
-    or ``nn.remat`` is not supported.
+    "truncated" keeps all units and the biases: each hidden layer W_l becomes W_l V~_l V~_l^T = U~_l W~_l V~_l^T, where
+    V~_l spans S_big of that layer, span[R_l, W_l^T L_l] from the gradient in W_l, and the r - 2K leading right singular
+    vectors of the rest of W_l, from a Krylov space. Where the r leading right singular vectors of W_l alone, the
+    truncated SVD, have the lower loss on the first batch, all layers take those; ``num_classes=0`` asks for them, with
+    any rank.
+
+    Checks at build time run on the first batch with dropout off, and only where values are concrete: under ``jax.jit``,
+    ``losses`` are traced values to return and compare, and nothing is warned of. A warning says that a trained network
+    has lost more than half of what it has learned (``head_checks.warn_if_lost``). Except with "truncated", what stands
+    between the layers must act unit by unit, as activations and dropout do: normalizations and layers with weights are
+    refused, and so is whatever makes the network and its dense form compute different things, such as a softmax. A
+    layer inside ``nn.scan``, ``nn.vmap`` or ``nn.remat`` is not supported.
 
     Raises:
         ValueError: layers that the network does not run, or not once and in this order; something between them that
@@ -130,141 +144,41 @@ def low_rank_mlp(
     # Traced under jit once, a loss is not seen to run again. Of a method nothing is taken off: it would lose its self.
     if not inspect.ismethod(loss):
         loss = inspect.unwrap(loss, stop=lambda outer: not isinstance(outer, jax.stages.Wrapped))
-    head = _head(loss, variables, batches, layers)
-    flat = _flat(variables)
-    widths = _widths(flat, head)
-    _check_inner(inner)
-    key_gradient, key_basis, key_inner = jax.random.split(key, 3)
-    gradient = big = None
+    is_truncated = inner == TRUNCATED
+    head = find_head(loss, variables, batches, layers, keeps_units=is_truncated)
+    flat, hidden = flat_params(variables), head[:-1]
+    widths = widths_of(flat, head)
+    _check_inner(inner, basis)
+    key_gradient, key_start, key_check = jax.random.split(key, 3)
+    first, low_loss = jax.tree.map(lambda x: x[0], batches), with_factors(loss, hidden)
+    found = []
     if basis is None:
-        classes, rank = _check_rank(widths, num_classes, rank)
-        gradient, big = _s_big(key_gradient, loss, variables, head[0], batches, classes)
-        basis = padded_basis(key_basis, big.basis, rank)
+        classes, r = _check_rank(widths, num_classes, rank, is_truncated)
+        paths = hidden[: len(hidden) if is_truncated else 1] if classes else ()
+        keys = jax.random.split(key_gradient, len(hidden))
+        found = [_s_big(k, loss, variables, path, batches, classes) for k, path in zip(keys, paths, strict=False)]
+        bases = [big.basis for _, big in found]
+        if is_truncated:
+            changed = _truncated(key_start, low_loss, variables, hidden, first, bases, r)
+        else:
+            changed = _low_rank(key_start, flat, head, bases[0], r, inner)
     else:
         _check_basis(basis, widths, num_classes, rank)
-    small = _with_params(variables, flat | _low_rank(key_inner, flat, head, basis, inner))
+        changed = _low_rank(key_start, flat, head, basis, basis.shape[1], inner)
+    small, to_dense = with_params(variables, flat | changed), ft.partial(_to_dense, hidden, widths)
+    losses = measured_losses(loss, low_loss, variables, small, first)
+    if not is_truncated:
+        check_units(key_check, (low_loss, loss), small, to_dense(small), first, head, max(widths))
+    warn_if_lost(loss, variables, first, head[-1], losses, _advice(inner))
     return LowRankNetwork(
         small,
-        _intercepted(network.apply, head[:-1]),
-        _intercepted(loss, head[:-1]),
-        ft.partial(_to_dense, head[:-1], widths),
+        with_factors(network.apply, hidden),
+        low_loss,
+        to_dense,
         Savings(_size(variables, head), _size(small, head)),
-        gradient,
-        big,
+        losses,
+        *(found[0] if found else (None, None)),
     )
-
-
-# The head, as the network runs ----------------------------------------------------------------------------------------
-
-
-class _Call(NamedTuple):
-    """A module as it was called: its path, its class, and whether it looks at more than one unit at once."""
-
-    path: str
-    kind: str
-    is_dense: bool
-    mixes: bool
-
-
-def _head(
-    loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batches: PyTree, layers: Sequence[str] | None
-) -> tuple[str, ...]:
-    """The paths of the head's layers, checked against what runs."""
-    held = _held(variables)
-    calls = _calls(loss, variables, batches)
-    dense = [call.path for call in calls if call.is_dense]
-    head = tuple(dict.fromkeys(path for path in dense if path in held) if layers is None else layers)
-    if isinstance(layers, str) or not held.issuperset(head):
-        msg = f"layers must be paths of layers with a kernel in the variables, {sorted(held)}, got {layers!r}"
-        raise ValueError(msg)
-    if len(head) < 2 or [path for path in dense if path in head] != list(head):
-        msg = (
-            f"a head is two or more nn.Dense layers, each run once and named in the order in which they run, got "
-            f"{list(head)}; seen to run are {dense} (a loss inside jax.jit or jax.checkpoint hides them, and a class "
-            f"of your own that computes another product, or dot_general, is none)"
-        )
-        raise ValueError(msg)
-    paths = [call.path for call in calls]
-    between = calls[paths.index(head[0]) : paths.index(head[-1])]
-    if wrong := [f"{call.kind} at {call.path!r}" for call in between if call.mixes and call.path not in head]:
-        msg = (
-            f"what stands between the layers of the head must act unit by unit, since the low-rank network has fewer "
-            f"units there: {', '.join(wrong)} does not; name other layers than {list(head)}"
-        )
-        raise ValueError(msg)
-    return head
-
-
-def _held(variables: PyTree) -> set[str]:
-    """The paths of the layers whose kernels the variables hold."""
-    if not isinstance(variables, Mapping) or "params" not in variables:
-        msg = "variables must hold the collection 'params', as network.init returns them"
-        raise ValueError(msg)
-    flat = _flat(variables)
-    if boxed := [path for path, held in flat.items() if isinstance(held, nn.meta.AxisMetadata)]:
-        msg = f"variables must be arrays, and {boxed} are in boxes: give flax.linen.meta.unbox(variables)"
-        raise ValueError(msg)
-    return {path.rpartition("/")[0] for path in flat if path.rpartition("/")[2] == "kernel"}
-
-
-def _calls(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batches: PyTree) -> list[_Call]:
-    """The modules in the order of their calls, from a run on shapes alone."""
-    calls = []
-
-    def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        module = context.module
-        if context.method_name == "__call__":
-            own = [held for group in module.variables.values() for held in group.values()]
-            weights = any(jnp.size(held) > 1 for held in own if not isinstance(held, Mapping))
-            mixes = weights or isinstance(module, NORMALIZATIONS)
-            calls.append(_Call("/".join(module.path), type(module).__name__, _is_dense(module), mixes))
-        return call(*args, **kwargs)
-
-    with nn.intercept_methods(intercept):
-        jax.eval_shape(lambda held, data: loss(held, jax.tree.map(lambda x: x[0], data)), variables, batches)
-    return calls
-
-
-def _is_dense(module: nn.Module) -> bool:
-    """Whether it multiplies by its kernel and adds its bias and nothing else, as a class derived from Dense may."""
-    is_plain = isinstance(module, nn.Dense) and type(module).__call__ is nn.Dense.__call__
-    return is_plain and module.dot_general is None and module.dot_general_cls is None
-
-
-def _intercepted(function: Callable, hidden: tuple[str, ...]) -> Callable:
-    """A function that applies the network, with the low-rank form of its hidden layers."""
-
-    def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        module = context.module
-        if not isinstance(module, nn.Dense) or context.method_name != "__call__":
-            return call(*args, **kwargs)
-        path = "/".join(module.path)
-        if path not in hidden:
-            return call(*args, **kwargs)
-        return _applied(module, path, args[0] if args else kwargs["inputs"])
-
-    def low_rank(*args: Any, **kwargs: Any) -> Any:
-        with nn.intercept_methods(intercept):
-            return function(*args, **kwargs)
-
-    return low_rank
-
-
-def _applied(module: nn.Dense, path: str, x: Array) -> Array:
-    """The product of the rows of x with the layer's factors, in the dtype and the precision of the layer."""
-    held = module.variables.get("params", {})
-    operands: list[Any] = module.promote_dtype(x, held.get("bias"), *_factors(held, path), dtype=module.dtype)
-    x, bias, *factors = operands
-    x = ft.reduce(ft.partial(jnp.matmul, precision=module.precision), factors, x)
-    return x if bias is None else x + jnp.reshape(bias, (1,) * (x.ndim - 1) + bias.shape)
-
-
-def _factors(held: Mapping[str, Array], path: str) -> list[Array]:
-    factors = [held[name] for name in FACTORS if name in held]
-    if not factors:
-        msg = f"the low-rank network needs low-rank variables: the layer {path!r} holds {sorted(held)}, not 'inner'"
-        raise ValueError(msg)
-    return factors
 
 
 # Where it starts ------------------------------------------------------------------------------------------------------
@@ -274,20 +188,21 @@ def _s_big(
     key: PRNGKey, loss: Callable, variables: PyTree, path: str, batches: PyTree, num_classes: int
 ) -> tuple[Certified, SubspaceSum]:
     """S_big of the first layer, from the gradient in its kernel W_1^T, whose left vectors are W_1's right ones."""
-    kernel = _wide(_flat(variables)[f"{path}/kernel"])
+    kernel = _wide(flat_params(variables)[f"{path}/kernel"])
     products = kernel_gradient_products(loss, variables, path, batches, kernel.dtype)
     found = krylov_triplets(key, products, num_classes)
     return found, big_subspace(kernel.T, found.triplets.right, found.triplets.left)
 
 
 def _low_rank(
-    key: PRNGKey, flat: dict[str, Any], head: tuple[str, ...], basis: Matrix, inner: str
+    key: PRNGKey, flat: dict[str, Any], head: tuple[str, ...], basis: Matrix, rank: int, inner: str
 ) -> dict[str, Array | None]:
     """The parameters of the low-rank hidden layers; None where one of the network has no place any more."""
     hidden = head[:-1]
     small: dict[str, Array | None] = {}
-    B = _wide(basis)
-    for layer, (path, k) in enumerate(zip(hidden, jax.random.split(key, len(hidden)), strict=True), start=1):
+    key_basis, key_inner = jax.random.split(key)
+    B = padded_basis(key_basis, _wide(basis), rank)
+    for layer, (path, k) in enumerate(zip(hidden, jax.random.split(key_inner, len(hidden)), strict=True), start=1):
         kernel, bias = flat[f"{path}/kernel"], flat.get(f"{path}/bias")
         held = {"right": B} if layer == 1 else {}
         B, R = positive_qr(_matmul(_wide(kernel).T, B))
@@ -296,6 +211,43 @@ def _low_rank(
             held["left"] = B.T
         elif bias is not None:
             held["bias"] = _matmul(B.T, _wide(bias))
+        small |= {f"{path}/{name}": value.astype(kernel.dtype) for name, value in held.items()}
+        small[f"{path}/kernel"] = None
+    return small
+
+
+def _truncated(
+    key: PRNGKey, loss: Callable, variables: PyTree, hidden: tuple[str, ...], batch: Any, bases: list[Matrix], rank: int
+) -> dict[str, Array | None]:
+    """The factors from the bases and the leading singular vectors, or from these alone, by the lower loss."""
+    flat = flat_params(variables)
+    key_plain, key_rest = jax.random.split(key)
+    plain = _projected(
+        key_plain, flat, hidden, [jnp.zeros((flat[f"{path}/kernel"].shape[0], 0)) for path in hidden], rank
+    )
+    if not bases:
+        return plain
+    within = _projected(key_rest, flat, hidden, bases, rank)
+    run = without_dropout(loss)
+    is_lower = run(with_params(variables, flat | within), batch) <= run(with_params(variables, flat | plain), batch)
+    return jax.tree.map(ft.partial(jnp.where, is_lower), within, plain)
+
+
+def _projected(
+    key: PRNGKey, flat: dict[str, Any], hidden: tuple[str, ...], bases: list[Matrix], rank: int
+) -> dict[str, Array | None]:
+    """The factors of V V^T K for each kernel K, V the basis and the leading left singular vectors of the rest of K."""
+    small: dict[str, Array | None] = {}
+    for path, basis, k in zip(hidden, bases, jax.random.split(key, len(hidden)), strict=True):
+        kernel = flat[f"{path}/kernel"]
+        K, V = _wide(kernel), basis.astype(_wide(kernel).dtype)
+        if missing := rank - V.shape[1]:
+            rest = K - _matmul(V, _matmul(V.T, K))
+            leading = krylov_triplets(k, matrix_products(rest), missing).triplets.left
+            # Where the rest has a lower rank, its last vectors are arbitrary.
+            V = positive_qr(jnp.concatenate([V, leading], axis=1))[0]
+        B, R = positive_qr(_matmul(K.T, V))
+        held = {"right": V, "inner": R.T, "left": B.T}
         small |= {f"{path}/{name}": value.astype(kernel.dtype) for name, value in held.items()}
         small[f"{path}/kernel"] = None
     return small
@@ -316,33 +268,23 @@ def _wide(x: Array) -> Array:
 
 def _to_dense(hidden: tuple[str, ...], widths: tuple[int, ...], variables: PyTree) -> PyTree:
     """W_1 = [W~_1 V~^T; 0], W_l = [W~_l 0; 0 0], W_{L-1} = [U~ W~_{L-1} 0], biases padded with zeros."""
-    flat = _flat(variables)
+    flat = flat_params(variables)
     for path, shape in zip(hidden, itertools.pairwise(widths), strict=False):
         held = {at: flat.pop(at) for at in tuple(flat) if at.rpartition("/")[0] == path}
         held = {at.rpartition("/")[2]: value for at, value in held.items()}
-        flat[f"{path}/kernel"] = _padded(ft.reduce(_matmul, _factors(held, path)), shape)
+        flat[f"{path}/kernel"] = _padded(ft.reduce(_matmul, factors_of(held, path)), shape)
         if "bias" in held:
             flat[f"{path}/bias"] = _padded(held["bias"], shape[1:])
-    return _with_params(variables, flat)
+    return with_params(variables, flat)
 
 
 def _padded(x: Array, shape: tuple[int, ...]) -> Array:
     return jnp.pad(x, [(0, size - given) for size, given in zip(shape, x.shape, strict=True)])
 
 
-def _flat(variables: PyTree) -> dict[str, Any]:
-    return flatten_dict(variables["params"], sep="/", keep_empty_nodes=True)
-
-
-def _with_params(variables: PyTree, flat: dict[str, Any]) -> PyTree:
-    held = {path: value for path, value in flat.items() if value is not None}
-    changed = {**variables, "params": unflatten_dict(held, sep="/")}
-    return FrozenDict(changed) if isinstance(variables, FrozenDict) else changed
-
-
 def _size(variables: PyTree, head: tuple[str, ...]) -> Size:
     arrays = jax.tree.leaves(variables["params"])
-    flat = _flat(variables)
+    flat = flat_params(variables)
     own = [value for path, value in flat.items() if path.rpartition("/")[0] in head]
     return Size(
         sum(x.size for x in arrays),
@@ -355,30 +297,32 @@ def _size(variables: PyTree, head: tuple[str, ...]) -> Size:
 # What is allowed ------------------------------------------------------------------------------------------------------
 
 
-def _widths(flat: dict[str, Any], head: tuple[str, ...]) -> tuple[int, ...]:
-    """(d, m_1, ..., m_{L-1}, K), where each layer takes as many units as the one before it has."""
-    shapes = [flat[f"{path}/kernel"].shape for path in head]
-    if any(len(shape) != 2 for shape in shapes) or any(a[-1] != b[0] for a, b in itertools.pairwise(shapes)):
-        named = dict(zip(head, shapes, strict=True))
-        msg = f"each layer of a head takes the units of the one before it, got kernels (in, out) {named}"
+def _check_inner(inner: str, basis: Matrix | None) -> None:
+    if inner not in (*INNER, TRUNCATED):
+        msg = f"inner must be one of {(*INNER, TRUNCATED)}, got {inner!r}"
         raise ValueError(msg)
-    return (shapes[0][0], *(shape[1] for shape in shapes))
-
-
-def _check_inner(inner: str) -> None:
-    if inner not in INNER:
-        msg = f"inner must be one of {INNER}, got {inner!r}"
+    if inner == TRUNCATED and basis is not None:
+        msg = f"a basis is that of the first layer, for inner in {INNER}: {TRUNCATED!r} finds one for every layer"
         raise ValueError(msg)
 
 
-def _check_rank(widths: tuple[int, ...], num_classes: int | None, rank: int | None) -> tuple[int, int]:
+def _advice(inner: str) -> str:
+    if inner == TRUNCATED:
+        return "a larger rank keeps more"
+    return f"inner={inner!r} is for training from initialization, inner={TRUNCATED!r} keeps a trained network"
+
+
+def _check_rank(
+    widths: tuple[int, ...], num_classes: int | None, rank: int | None, is_truncated: bool
+) -> tuple[int, int]:
     """K and r; by default as many classes as outputs, and r = 2K."""
     classes = widths[-1] if num_classes is None else num_classes
     r, most = 2 * classes if rank is None else rank, min(widths[:-1])
-    if classes < 1 or not 2 * classes <= r <= most:
+    if classes < (0 if is_truncated else 1) or not max(2 * classes, 1) <= r <= most:
+        without = ", or num_classes=0 and a rank, without S_big" if is_truncated else ""
         msg = (
             f"S_big needs num_classes >= 1 and 2 num_classes <= rank <= {most}, the narrowest of the head's inputs and "
-            f"hidden layers {widths[:-1]}; got num_classes={classes} and rank={r}"
+            f"hidden layers {widths[:-1]}{without}; got num_classes={classes} and rank={r}"
         )
         raise ValueError(msg)
     return classes, r
