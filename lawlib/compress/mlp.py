@@ -22,11 +22,19 @@ import jax
 import jax.numpy as jnp
 
 from lawlib.gradient_spectra import kernel_gradient_products
-from lawlib.head_checks import Losses, check_units, measured_losses, warn_if_lost, without_dropout
+from lawlib.head_checks import (
+    Losses,
+    check_dense_form,
+    check_units,
+    is_concrete,
+    measured_losses,
+    warn_if_lost,
+    without_dropout,
+)
 from lawlib.heads import factors_of, find_head, flat_params, widths_of, with_factors, with_params
 from lawlib.initializers import orthogonal
 from lawlib.low_rank_start import INNER, padded_basis, positive_qr
-from lawlib.spectra import Certified, krylov_triplets, matrix_products
+from lawlib.spectra import Certified, krylov_triplets
 from lawlib.subspaces import SubspaceSum
 from lawlib.theory.smooth_mlp import big_subspace
 from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar
@@ -125,7 +133,7 @@ def low_rank_mlp(
 
     "truncated" keeps all units and the biases: each hidden layer W_l becomes W_l V~_l V~_l^T = U~_l W~_l V~_l^T, where
     V~_l spans S_big of that layer, span[R_l, W_l^T L_l] from the gradient in W_l, and the r - 2K leading right singular
-    vectors of the rest of W_l, from a Krylov space. Where the r leading right singular vectors of W_l alone, the
+    vectors of the rest of W_l. Where the r leading right singular vectors of W_l alone, the
     truncated SVD, have the lower loss on the first batch, all layers take those; ``num_classes=0`` asks for them, with
     any rank.
 
@@ -159,7 +167,7 @@ def low_rank_mlp(
         found = [_s_big(k, loss, variables, path, batches, classes) for k, path in zip(keys, paths, strict=False)]
         bases = [big.basis for _, big in found]
         if is_truncated:
-            changed = _truncated(key_start, low_loss, variables, hidden, first, bases, r)
+            changed = _truncated(low_loss, variables, hidden, first, bases, r)
         else:
             changed = _low_rank(key_start, flat, head, bases[0], r, inner)
     else:
@@ -167,9 +175,11 @@ def low_rank_mlp(
         changed = _low_rank(key_start, flat, head, basis, basis.shape[1], inner)
     small, to_dense = with_params(variables, flat | changed), ft.partial(_to_dense, hidden, widths)
     losses = measured_losses(loss, low_loss, variables, small, first)
-    if not is_truncated:
-        check_units(key_check, (low_loss, loss), small, to_dense(small), first, head, max(widths))
-    warn_if_lost(loss, variables, first, head[-1], losses, _advice(inner))
+    if is_concrete(losses):
+        if not is_truncated:
+            check_dense_form(key_check, (low_loss, loss), small, to_dense(small), first, head)
+            check_units(loss, variables, first, head)
+        warn_if_lost(loss, variables, first, head[-1], losses, _advice(inner))
     return LowRankNetwork(
         small,
         with_factors(network.apply, hidden),
@@ -217,33 +227,28 @@ def _low_rank(
 
 
 def _truncated(
-    key: PRNGKey, loss: Callable, variables: PyTree, hidden: tuple[str, ...], batch: Any, bases: list[Matrix], rank: int
+    loss: Callable, variables: PyTree, hidden: tuple[str, ...], batch: Any, bases: list[Matrix], rank: int
 ) -> dict[str, Array | None]:
     """The factors from the bases and the leading singular vectors, or from these alone, by the lower loss."""
     flat = flat_params(variables)
-    key_plain, key_rest = jax.random.split(key)
-    plain = _projected(
-        key_plain, flat, hidden, [jnp.zeros((flat[f"{path}/kernel"].shape[0], 0)) for path in hidden], rank
-    )
+    kernels = {path: flat[f"{path}/kernel"] for path in hidden}
+    plain = _projected(kernels, [jnp.zeros((len(kernel), 0)) for kernel in kernels.values()], rank)
     if not bases:
         return plain
-    within = _projected(key_rest, flat, hidden, bases, rank)
+    within = _projected(kernels, bases, rank)
     run = without_dropout(loss)
     is_lower = run(with_params(variables, flat | within), batch) <= run(with_params(variables, flat | plain), batch)
     return jax.tree.map(ft.partial(jnp.where, is_lower), within, plain)
 
 
-def _projected(
-    key: PRNGKey, flat: dict[str, Any], hidden: tuple[str, ...], bases: list[Matrix], rank: int
-) -> dict[str, Array | None]:
+def _projected(kernels: dict[str, Matrix], bases: list[Matrix], rank: int) -> dict[str, Array | None]:
     """The factors of V V^T K for each kernel K, V the basis and the leading left singular vectors of the rest of K."""
     small: dict[str, Array | None] = {}
-    for path, basis, k in zip(hidden, bases, jax.random.split(key, len(hidden)), strict=True):
-        kernel = flat[f"{path}/kernel"]
+    for (path, kernel), basis in zip(kernels.items(), bases, strict=True):
         K, V = _wide(kernel), basis.astype(_wide(kernel).dtype)
         if missing := rank - V.shape[1]:
             rest = K - _matmul(V, _matmul(V.T, K))
-            leading = krylov_triplets(k, matrix_products(rest), missing).triplets.left
+            leading = jnp.linalg.svd(rest, full_matrices=False)[0][:, :missing]
             # Where the rest has a lower rank, its last vectors are arbitrary.
             V = positive_qr(jnp.concatenate([V, leading], axis=1))[0]
         B, R = positive_qr(_matmul(K.T, V))
