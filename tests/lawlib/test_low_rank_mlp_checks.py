@@ -168,6 +168,6 @@ def test_an_untrained_network_is_not_warned_of(sign):
     variables, loss, batches = shifted(network)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for seed in range(3):
+        for seed in range(2):
             basis = jnp.linalg.qr(jax.random.normal(jax.random.key(seed), (D, R), "float32"))[0]
             low_rank_mlp(jax.random.key(1), network, variables, lambda *at: sign * loss(*at), batches, basis=basis)

@@ -15,7 +15,8 @@ from sklearn.datasets import load_digits
 from lawlib.compress import low_rank_mlp
 
 DIGITS, K = load_digits(), 10
-X, CLASSES = np.asarray(DIGITS.data / 16, np.float32), np.asarray(DIGITS.target)
+ORDER = np.random.default_rng(0).permutation(len(DIGITS.target))
+X, CLASSES = np.asarray(DIGITS.data[ORDER] / 16, np.float32), np.asarray(DIGITS.target[ORDER])
 TRAINING, TEST = slice(0, 1200), slice(1200, None)
 
 
@@ -23,7 +24,7 @@ class Head(nn.Module):
     """A head of hidden layers of the same width."""
 
     hidden: int = 2
-    width: int = 64
+    width: int = 128
     between: nn.Module | None = None
 
     @nn.compact
@@ -51,20 +52,15 @@ def drawn(network, seed=0):
 
 @pytest.fixture(scope="module")
 def trained():
-    """Variables by the number of hidden layers, after 300 steps."""
+    """Variables after 300 steps of gradient descent."""
+    network = Head()
+    loss, batches = problem(network)
+    batch = jax.tree.map(lambda a: a[0], batches)
 
-    def train(hidden):
-        network = Head(hidden)
-        loss, batches = problem(network)
-        optimizer, batch = optax.sgd(0.3), jax.tree.map(lambda a: a[0], batches)
+    def step(_, variables):
+        return jax.tree.map(lambda a, g: a - 0.1 * g, variables, jax.grad(loss)(variables, batch))
 
-        def step(_, at):
-            updates, state = optimizer.update(jax.grad(loss)(at[0], batch), at[1])
-            return optax.apply_updates(at[0], updates), state
-
-        return jax.jit(lambda v: jax.lax.fori_loop(0, 300, step, (v, optimizer.init(v)))[0])(drawn(network))
-
-    return {hidden: train(hidden) for hidden in (2, 3)}
+    return jax.jit(lambda v: jax.lax.fori_loop(0, 300, step, v))(drawn(network))
 
 
 def layers(variables):
@@ -99,8 +95,8 @@ def truncated_svd(held, rank):
     return [*cut, held[-1]]
 
 
-def built(variables, hidden=2, **options):
-    network = options.pop("network", Head(hidden))
+def built(variables, network=None, **options):
+    network = network or Head()
     loss, batches = problem(network)
     return low_rank_mlp(jax.random.key(1), network, variables, loss, batches, **options)
 
@@ -113,16 +109,15 @@ def quiet(*args, **options):
 
 @pytest.fixture(scope="module")
 def kept(trained):
-    """The truncated starts, by hidden layers and rank."""
+    """The truncated start of rank 24, of which nothing is warned."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return {at: built(trained[at[0]], at[0], inner="truncated", rank=at[1]) for at in ((2, 24), (3, 20))}
+        return built(trained, inner="truncated", rank=24)
 
 
-@pytest.mark.parametrize("at", [(2, 24), (3, 20)])
-def test_the_truncated_start_is_no_worse_than_the_truncated_svd(trained, kept, at):
-    held, low = layers(trained[at[0]]), kept[at]
-    dense, plain = layers(low.to_dense(low.variables)), truncated_svd(held, at[1])
+def test_the_truncated_start_is_no_worse_than_the_truncated_svd(trained, kept):
+    held, low = layers(trained), kept
+    dense, plain = layers(low.to_dense(low.variables)), truncated_svd(held, 24)
     assert accuracy(held) > 0.9
     assert accuracy(dense) > accuracy(held) - 0.02
     assert accuracy(dense) >= accuracy(plain)
@@ -132,8 +127,8 @@ def test_the_truncated_start_is_no_worse_than_the_truncated_svd(trained, kept, a
 
 
 def test_the_kernels_are_projected_on_s_big_and_leading_singular_vectors(trained, kept):
-    rank, given, low = 24, trained[2], kept[2, 24]
-    loss, batches = problem(Head(2))
+    rank, given, low = 24, trained, kept
+    loss, batches = problem(Head())
     gradient = jax.jit(jax.grad(lambda v: loss(v, jax.tree.map(lambda a: a[0], batches))))(given)
     for was, slope, now in list(zip(*(layers(v) for v in (given, gradient, low.variables)), strict=True))[:-1]:
         W = was["kernel"]
@@ -141,17 +136,18 @@ def test_the_kernels_are_projected_on_s_big_and_leading_singular_vectors(trained
         big = np.linalg.qr(np.hstack([L[:, :K], W @ Rt[:K].T]))[0]
         rest = W - big @ (big.T @ W)
         V = np.hstack([big, np.linalg.svd(rest)[0][:, : rank - 2 * K]])
-        assert [now[name].shape for name in ("right", "inner", "left")] == [(64, rank), (rank, rank), (rank, 64)]
+        shapes = [now[name].shape for name in ("right", "inner", "left")]
+        assert shapes == [(len(W), rank), (rank, rank), (rank, W.shape[1])]
         np.testing.assert_allclose(now["right"].T @ now["right"], np.eye(rank), atol=1e-5)
         # The K-th direction of a cross-entropy gradient is rounding, and its place in S_big a choice.
         product = now["right"] @ now["inner"] @ now["left"]
-        assert np.linalg.norm(product - V @ (V.T @ W)) < 0.1 * np.linalg.norm(W)
+        assert np.linalg.norm(product - V @ (V.T @ W)) < 0.02 * np.linalg.norm(W)
         np.testing.assert_array_equal(now["bias"], was["bias"])
 
 
 def test_without_classes_it_is_the_truncated_svd(trained):
-    low = built(trained[2], inner="truncated", num_classes=0, rank=25)
-    dense, plain = layers(low.to_dense(low.variables)), truncated_svd(layers(trained[2]), 25)
+    low = built(trained, inner="truncated", num_classes=0, rank=25)
+    dense, plain = layers(low.to_dense(low.variables)), truncated_svd(layers(trained), 25)
     assert low.gradient is None
     assert low.big is None
     for now, wanted in zip(dense, plain, strict=True):
@@ -159,9 +155,9 @@ def test_without_classes_it_is_the_truncated_svd(trained):
         np.testing.assert_array_equal(now["bias"], wanted["bias"].astype(np.float32))
 
 
-def test_a_gradient_that_says_nothing_is_not_followed(trained):
-    network, given = Head(2), trained[2]
-    x = jnp.asarray(X[TRAINING])
+def test_a_gradient_that_says_nothing_is_not_followed():
+    network = Head(1)
+    given, x = drawn(network), jnp.asarray(X[TRAINING])
     reached = (x[None], network.apply(given, x)[None])
 
     def loss(variables, batch):
@@ -169,12 +165,14 @@ def test_a_gradient_that_says_nothing_is_not_followed(trained):
 
     low = low_rank_mlp(jax.random.key(1), network, given, loss, reached, inner="truncated", rank=20)
     plain = np.mean((outputs(truncated_svd(layers(given), 20), x) - np.asarray(reached[1][0])) ** 2)
+    assert not low.gradient.certified
     assert float(low.losses.after) <= plain * (1 + 1e-3)
 
 
-def test_full_rank_changes_nothing(trained):
-    low = built(trained[2], inner="truncated", num_classes=0, rank=64)
-    for now, was in zip(layers(low.to_dense(low.variables)), layers(trained[2]), strict=True):
+def test_full_rank_changes_nothing():
+    given = drawn(Head(1))
+    low = built(given, Head(1), inner="truncated", num_classes=0, rank=64)
+    for now, was in zip(layers(low.to_dense(low.variables)), layers(given), strict=True):
         np.testing.assert_allclose(now["kernel"], was["kernel"], atol=1e-5)
 
 
@@ -191,19 +189,17 @@ def test_anything_may_stand_between_layers_that_keep_their_units(between):
 
 def test_a_trained_network_that_is_lost_is_warned_of(trained):
     message = r"a loss of 0\.\d+ on the first batch, the low-rank one \d.*last kernel at 0.*inner='truncated' keeps"
-    for hidden in (2, 3):
-        with pytest.warns(UserWarning, match=message):
-            low = built(trained[hidden], hidden)
-        held, dense = layers(trained[hidden]), layers(low.to_dense(low.variables))
-        assert accuracy(held) - accuracy(dense) > 0.3
+    with pytest.warns(UserWarning, match=message):
+        low = built(trained)
+    assert accuracy(layers(trained)) - accuracy(layers(low.to_dense(low.variables))) > 0.3
 
 
 def test_the_warning_is_free_of_offset_and_scale(trained):
-    network = Head(2)
+    network = Head()
     loss, batches = problem(network)
     for scale, offset in ((1e-3, -5.0), (40.0, 0.0)):
         scaled = lambda *at, a=scale, b=offset: a * loss(*at) + b  # noqa: E731
-        build = ft.partial(low_rank_mlp, jax.random.key(1), network, trained[2], scaled, batches)
+        build = ft.partial(low_rank_mlp, jax.random.key(1), network, trained, scaled, batches)
         with pytest.warns(UserWarning, match="the low-rank one"):
             build(basis=jnp.eye(64, 20, dtype="float32"))
 
@@ -211,16 +207,16 @@ def test_the_warning_is_free_of_offset_and_scale(trained):
 def test_what_was_not_trained_is_not_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for seed in range(3):
+        for seed in range(2):
             built(
-                drawn(Head(2), seed),
+                drawn(Head(), seed),
                 basis=jnp.linalg.qr(jax.random.normal(jax.random.key(seed), (64, 20), "float32"))[0],
             )
 
 
 def test_a_truncation_that_loses_the_network_is_warned_of(trained):
     with pytest.warns(UserWarning, match="a larger rank keeps more"):
-        built(trained[3], 3, inner="truncated", num_classes=0, rank=3)
+        built(trained, inner="truncated", num_classes=0, rank=3)
 
 
 def test_a_loss_that_is_not_finite_is_warned_of():
@@ -246,4 +242,4 @@ def test_a_loss_that_is_not_finite_is_warned_of():
 )
 def test_what_does_not_fit_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        built(drawn(Head(2)), inner="truncated", **options)
+        built(drawn(Head()), inner="truncated", **options)
