@@ -111,15 +111,15 @@ def low_rank_mlp(
 ) -> LowRankNetwork:
     """The low-rank form of a network's MLP head, starting in S_big (Xu et al. 2026, Section 5, Appendix F).
 
-    The start is for training from initialization: with fewer units, a trained network's function is lost. Only
-    ``inner="truncated"`` keeps a trained network.
+    The start is for training from initialization: with r units in a layer, what a trained network computes is lost.
+    For a trained network take ``inner="truncated"``.
 
     ``loss(variables, batch)`` calls ``network.apply``; a ``jax.jit`` around it is taken off. One inside it, or a
     ``jax.checkpoint`` around it, hides the layers. ``batches`` is a tree of arrays whose leading axis runs over the
-    batches; the gradient is that of the losses *summed* over them, and only its products are formed. It is the gradient
-    through the layer's outputs: an L2 penalty on the kernels in the loss is no part of it, and acts on the factors of
-    the low-rank network. ``layers`` are the paths of the head's ``nn.Dense`` layers in order, "Dense_0" or
-    "head/Dense_0"; by default all that run and have their weights in ``variables``.
+    batches; the gradient is that of the losses *summed* over them (``gradient_spectra.kernel_gradient_products``). An
+    L2 penalty on the kernels in the loss is a part of it; in training it acts on the factors of the low-rank network.
+    ``layers`` are the paths of the head's ``nn.Dense`` layers in order, "Dense_0" or "head/Dense_0"; by default all
+    that run and have their weights in ``variables``.
 
     V~ spans S_big = span[R, W_1^T L], from the K = ``num_classes`` leading singular vectors L, R of the gradient in
     W_1, by default as many as there are outputs, and random directions beside it up to r = ``rank`` >= 2K (default
@@ -133,16 +133,16 @@ def low_rank_mlp(
 
     "truncated" keeps all units and the biases: each hidden layer W_l becomes W_l V~_l V~_l^T = U~_l W~_l V~_l^T, where
     V~_l spans S_big of that layer, span[R_l, W_l^T L_l] from the gradient in W_l, and the r - 2K leading right singular
-    vectors of the rest of W_l. Where the r leading right singular vectors of W_l alone, the
-    truncated SVD, have the lower loss on the first batch, all layers take those; ``num_classes=0`` asks for them, with
-    any rank.
+    vectors of the rest of W_l. If the truncated SVDs, with the r leading right singular vectors of each W_l, have a
+    lower loss on the first batch, all layers take those instead; ``num_classes=0`` asks for them, at any rank.
 
-    Checks at build time run on the first batch with dropout off, and only where values are concrete: under ``jax.jit``,
-    ``losses`` are traced values to return and compare, and nothing is warned of. A warning says that a trained network
-    has lost more than half of what it has learned (``head_checks.warn_if_lost``). Except with "truncated", what stands
-    between the layers must act unit by unit, as activations and dropout do: normalizations and layers with weights are
-    refused, and so is whatever makes the network and its dense form compute different things, such as a softmax. A
-    layer inside ``nn.scan``, ``nn.vmap`` or ``nn.remat`` is not supported.
+    A warning says that a trained network has lost more than half of what it has learned (``head_checks.warn_if_lost``).
+    Except with "truncated", what stands between the layers must act unit by unit, as activations and dropout do.
+    Normalizations and layers with weights are refused by name. A softmax, a normalization by hand, a skip connection
+    and the like are found on the first batch: the low-rank network and its dense form differ, or a unit changes with
+    others (``head_checks.check_dense_form``, ``check_units``). Warning and comparisons need values and are left out
+    under ``jax.jit`` and ``jax.vmap``; ``losses`` are traced there like the variables. A layer inside ``nn.scan``,
+    ``nn.vmap`` or ``nn.remat`` is not supported.
 
     Raises:
         ValueError: layers that the network does not run, or not once and in this order; something between them that
