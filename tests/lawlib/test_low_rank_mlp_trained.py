@@ -156,17 +156,17 @@ def test_without_classes_it_is_the_truncated_svd(trained):
 
 
 def test_a_gradient_that_says_nothing_is_not_followed():
-    network = Head(1)
-    given, x = drawn(network), jnp.asarray(X[TRAINING])
+    network, x = Head(1), jnp.asarray(X[TRAINING])
+    given = drawn(network)
+    given["params"]["Dense_0"]["kernel"] = jnp.asarray(truncated_svd(layers(given), 12)[0]["kernel"], "float32")
     reached = (x[None], network.apply(given, x)[None])
 
     def loss(variables, batch):
         return jnp.mean((network.apply(variables, batch[0]) - batch[1]) ** 2)
 
     low = low_rank_mlp(jax.random.key(1), network, given, loss, reached, inner="truncated", rank=20)
-    plain = np.mean((outputs(truncated_svd(layers(given), 20), x) - np.asarray(reached[1][0])) ** 2)
     assert not low.gradient.certified
-    assert float(low.losses.after) <= plain * (1 + 1e-3)
+    assert float(low.losses.after) < 1e-8
 
 
 def test_full_rank_changes_nothing():
