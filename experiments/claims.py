@@ -34,12 +34,12 @@ __all__ = [
 ]
 
 KINDS = ("law", "printed", "report")
-STATUSES = ("holds", "fails", "not_run")
+STATUSES = ("holds", "fails", "not_judged", "not_run")
 RELATIONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
 STATISTICS = {"median": np.median, "mean": np.mean, "min": np.min, "max": np.max}
 # Why a claim that compares variants is not judged where a config leaves one out.
 NO_SUCH_VARIANT = "this run has no such variant"
-COLOURS = {"holds": "green", "fails": "bold red", "not_run": "yellow"}
+COLOURS = {"holds": "green", "fails": "bold red", "not_judged": "yellow", "not_run": "yellow"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Claim:
         spread: Minimum, median and maximum over the members; empty without members.
         members: How many members were measured.
         diverged: How many members diverged.
-        status: ``holds``, ``fails`` or ``not_run``.
+        status: ``holds``, ``fails``, ``not_judged`` (measured, but outside the setting of the bound) or ``not_run``.
     """
 
     id: str
@@ -95,11 +95,13 @@ def judge(
     statistic: str = "worst",
     diverged: int = 0,
     counts_divergence: bool = False,
+    outside: str = "",
 ) -> Claim:
     """Judge a statement: it holds if ``statistic(values) relation bound`` does.
 
     The verdict does not depend on the order of the members. It is ``fails`` if any value is NaN, if there are
-    none, and for a law if a member diverged and the statement does not count divergence.
+    none, and for a law if a member diverged and the statement does not count divergence. Where members diverged, what
+    is measured is that of the others.
 
     Args:
         id: The claim's name in the table.
@@ -114,6 +116,7 @@ def judge(
             the bound for ==), ``median``, ``mean``, ``min``, ``max``, or ``fraction`` (of the values not 0).
         diverged: How many members diverged.
         counts_divergence: The statement is about divergence, which then does not fail a law.
+        outside: Why the bound does not apply to these members, which are then measured and not judged.
 
     Raises:
         ValueError: The kind, relation or statistic is unknown.
@@ -121,23 +124,24 @@ def judge(
     _require("kind", kind, KINDS[:2])
     _require("relation", relation, RELATIONS)
     sample = _sample(values)
-    measured = _worst(sample, relation, bound) if statistic == "worst" else _measure(sample, statistic)
-    undisturbed = kind != "law" or counts_divergence or diverged == 0
+    known = _known(sample, diverged)
+    measured = _worst(known, relation, bound) if statistic == "worst" else _measure(known, statistic)
+    undisturbed = not np.isnan(sample).any() and (kind != "law" or counts_divergence or diverged == 0)
     holds = undisturbed and bool(RELATIONS[relation](measured, bound))
     return Claim(
         id=id,
         kind=kind,
         paper=paper,
         figure=figure,
-        statement=statement,
+        statement=f"{statement} (not judged: {outside})" if outside else statement,
         statistic=statistic,
         measured=measured,
-        relation=relation,
-        bound=float(bound),
-        spread=_spread(sample),
+        relation="" if outside else relation,
+        bound=None if outside else float(bound),
+        spread=_spread(known),
         members=sample.size,
         diverged=int(diverged),
-        status="holds" if holds else "fails",
+        status="not_judged" if outside else "holds" if holds else "fails",
     )
 
 
@@ -154,13 +158,14 @@ def report(
     """Report a number without a bound: it holds, unless it is NaN or there are no members.
 
     ``values`` holds one number per member; ``statistic`` is one of judge's other than ``worst``, which needs
-    a bound.
+    a bound. Where members diverged, the number is that of the others.
 
     Raises:
         ValueError: The statistic is unknown.
     """
     sample = _sample(values)
-    measured = _measure(sample, statistic)
+    known = _known(sample, diverged)
+    measured = _measure(known, statistic)
     return Claim(
         id=id,
         kind="report",
@@ -171,7 +176,7 @@ def report(
         measured=measured,
         relation="",
         bound=None,
-        spread=_spread(sample),
+        spread=_spread(known),
         members=sample.size,
         diverged=int(diverged),
         status="fails" if np.isnan(measured) else "holds",
@@ -204,18 +209,20 @@ def over(
     kind: str = "law",
     missing: str = "no variant of this profile has such members",
     reason: str = "",
+    outside: str = "",
     **about: Any,
 ) -> Claim:
     """Judge or report (by kind) what is measured over a family of runs, each with its ``diverged``; or say why not.
 
     ``measure(family)`` gives the numbers of all members. It is not run where the family is empty (``missing``) or where
-    a ``reason`` is given. ``about`` are the other arguments of ``judge`` or ``report``.
+    a ``reason`` is given; outside the setting of the bound it is measured and not judged. ``about`` are the other
+    arguments of ``judge`` or ``report``.
     """
     if reason or not family:
         source = {name: about[name] for name in ("id", "paper", "figure", "statement")}
         return not_run(kind=kind, reason=reason or missing, **source)
     about |= {"values": measure(family), "diverged": sum(run.diverged for run in family)}
-    return report(**about) if kind == "report" else judge(kind=kind, **about)
+    return report(**about) if kind == "report" else judge(kind=kind, outside=outside, **about)
 
 
 def each(measure: Callable[[Any], ArrayLike]) -> Callable[[Sequence[Any]], np.ndarray]:
@@ -281,6 +288,12 @@ def markdown(claims: Iterable[Claim]) -> str:
 def _sample(values: ArrayLike) -> np.ndarray:
     """The values sorted, so that no rounding, no tie and no sign of zero depends on the members' order."""
     return np.sort(np.asarray(values, dtype=np.float64).ravel()) + 0.0
+
+
+def _known(sample: np.ndarray, diverged: int) -> np.ndarray:
+    """Without what is not a number, where members diverged and others did not: theirs alone is what was measured."""
+    numbers = sample[~np.isnan(sample)]
+    return numbers if diverged and numbers.size else sample
 
 
 def _worst(sample: np.ndarray, relation: str, bound: float) -> float:

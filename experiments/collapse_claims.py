@@ -199,12 +199,12 @@ def _reached(relu: Family, at: str, **about: Any) -> Claim:
 
 
 def _judged(family: Family, measure: Measure, *, everywhere: bool = False, least: int = 1, **about: Any) -> Claim:
-    """One number per member, unless there is nothing to judge or the bound was stated for other data."""
+    """One number per member, unless there is nothing to judge; not judged where the bound was stated for other data."""
     ours = all(leaves(c.config)[field] == value for c in family for field, value in SETTING.items())
     reason = "it compares two settings or more" if len(family) < least else ""
     reason = reason if any(c.ended.any() for c in family) else UNREACHED
-    reason = reason if ours or everywhere else "stated for K = 5 classes of n = 10 orthogonal inputs"
-    return over(family, measure, reason=reason, paper=PAPER, **about)
+    outside = "" if ours or everywhere else "stated for K = 5 classes of n = 10 orthogonal inputs"
+    return over(family, measure, reason=reason, outside=outside, paper=PAPER, **about)
 
 
 def _reported(family: Family, measure: Measure, **about: Any) -> Claim:

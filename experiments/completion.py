@@ -5,8 +5,7 @@ a tolerance on their mean loss. Networks of one seed share target, mask and, whe
 """
 
 import functools as ft
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +15,7 @@ import xarray as xr
 from ml_collections import ConfigDict
 
 from experiments.checks import Checks
-from experiments.claims import Claim, judge, not_run, report
+from experiments.claims import Claim, each, over, report
 from experiments.completion_figures import figures, final_recovery, steps_to_tolerance
 from experiments.fields import leaves, swept
 from experiments.members import number
@@ -181,17 +180,20 @@ def _depth_and_width(found: list[Group]) -> Iterator[Claim]:
     recovered = f"L = 3 recovers the matrix at every width ({widths}): recovery error (mean) at the end"
     overfits = "L = 2 of width 20 and more overfits: recovery error (mean) at the end"
     faster = "L = 3: steps to the tolerance at width 100 / at width 10 (capped there: an upper bound)"
-    if not printed or not shallow or narrowest is None or widest is None:
-        reason = "stated for d = 100, r = 10, 30% observed, eps = 1e-3, L = 2 and 3, widths 10 and 100"
-        statements = {"recovery": recovered, "overfitting": overfits, "width": faster}
-        yield from (not_run(f"F4 {name}", statement=text, reason=reason, **about) for name, text in statements.items())
-        return
-    errors = _errors(list(deep.values()))
-    yield judge("F4 recovery", statement=recovered, relation="<", bound=RECOVERED, **errors, **about)
-    yield judge("F4 overfitting", statement=overfits, relation=">", bound=1e-4, **_errors(shallow), **about)
-    ratios = steps_to_tolerance(widest, capped=np.inf) / steps_to_tolerance(narrowest)
-    diverged = widest.diverged + narrowest.diverged
-    yield judge("F4 width", statement=faster, values=ratios, relation="<", bound=0.6, diverged=diverged, **about)
+    stated = "stated for d = 100, r = 10, 30% observed, eps = 1e-3, L = 2 and 3, widths 10 and 100"
+    ends = [g for g in (narrowest, widest) if g is not None]
+    about |= {"missing": stated, "outside": "" if printed and shallow and len(ends) == 2 else stated}
+    errors = each(final_recovery)
+    yield over(
+        list(deep.values()), errors, id="F4 recovery", statement=recovered, relation="<", bound=RECOVERED, **about
+    )
+    yield over(shallow, errors, id="F4 overfitting", statement=overfits, relation=">", bound=1e-4, **about)
+
+    def ratios(pair: Sequence[Group]) -> np.ndarray:
+        return steps_to_tolerance(pair[1], capped=np.inf) / steps_to_tolerance(pair[0])
+
+    pair = ends if len(ends) == 2 else []
+    yield over(pair, ratios, id="F4 width", statement=faster, relation="<", bound=0.6, **about)
 
 
 def _compression(found: list[Group]) -> Iterator[Claim]:
@@ -202,17 +204,24 @@ def _compression(found: list[Group]) -> Iterator[Claim]:
     at = f"r^ = {', '.join(map(str, ranks))}"
     faster = f"steps to the tolerance, narrow / compressed, at every {at} (a capped narrow net: a lower bound)"
     steady = f"the compressed network's steps vary little with {at}: (most - fewest) / fewest, seed by seed"
-    if not _is_printed(found) or len(ranks) < 2:
-        yield not_run("F5 ratio", statement=faster, reason=_OTHER_SETTING, **about)
-        yield not_run("F5 spread", statement=steady, reason=_OTHER_SETTING, **about)
+    about |= {"missing": _OTHER_SETTING, "outside": "" if _is_printed(found) and len(ranks) > 1 else _OTHER_SETTING}
+    quick, slow = ([family[rank] for rank in ranks] for family in (compressed, narrow))
+
+    def steps(family: Sequence[Group], cap: float | None = np.inf) -> np.ndarray:
+        return np.stack([steps_to_tolerance(g, capped=cap) for g in family])
+
+    def ratios(_: Sequence[Group]) -> np.ndarray:
+        return steps(slow, None) / steps(quick)
+
+    def spread(family: Sequence[Group]) -> np.ndarray:
+        fewest = steps(family).min(axis=0)
+        return (steps(family).max(axis=0) - fewest) / fewest
+
+    yield over([*quick, *slow], ratios, id="F5 ratio", statement=faster, relation=">", bound=1.5, **about)
+    several = quick if len(ranks) > 1 else []
+    yield over(several, spread, id="F5 spread", statement=steady, relation="<", bound=0.05, **about)
+    if not ranks:
         return
-    steps = np.stack([steps_to_tolerance(compressed[rank], capped=np.inf) for rank in ranks])
-    ratios = np.stack([steps_to_tolerance(narrow[rank]) for rank in ranks]) / steps
-    diverged = sum(g.diverged for g in compressed.values())
-    everywhere = diverged + sum(g.diverged for g in narrow.values())
-    yield judge("F5 ratio", statement=faster, values=ratios, relation=">", bound=1.5, diverged=everywhere, **about)
-    spread = (steps.max(axis=0) - steps.min(axis=0)) / steps.min(axis=0)
-    yield judge("F5 spread", statement=steady, values=spread, relation="<", bound=0.05, diverged=diverged, **about)
     capped = [np.mean(narrow[rank].data.first_done < 0) for rank in ranks]
     statement = f"share of the narrow networks stopped at the cap of {found[0].config.opt.num_steps} steps, {at}"
     yield report("F5 capped", paper=PAPER, figure="Fig. 5", statement=statement, values=capped, statistic="mean")
@@ -226,28 +235,25 @@ def _discrepancy(found: list[Group]) -> Iterator[Claim]:
     needed = "outer factors at rest do not recover: final recovery error, gamma = 0 / gamma = .01"
     recovered = "gamma = .01 recovers the matrix: recovery error (mean) at the end"
     diverges = "gamma = 1 diverges: share of its members that met a value not finite"
-    if compressed is None or not _is_printed(found) or not _sweeps_gamma(compressed):
-        statements = {"ratio": needed, "recovery": recovered, "divergence": diverges}
-        for name, statement in statements.items():
-            yield not_run(f"F6 {name}", statement=statement, reason=_OTHER_SETTING, **about)
-        return
-    slow, still, fast = (_at(compressed, gamma) for gamma in (GAMMA, NO_GAMMA, FULL_GAMMA))
-    both = slow.diverged + still.diverged
-    ratios = final_recovery(still) / final_recovery(slow)
-    yield judge("F6 ratio", statement=needed, values=ratios, relation=">", bound=1e4, diverged=both, **about)
-    yield judge("F6 recovery", statement=recovered, relation="<", bound=RECOVERED, **_errors([slow]), **about)
-    yield judge(
-        "F6 divergence",
-        statement=diverges,
-        values=fast.data.first_bad_step >= 0,
-        relation="==",
-        bound=1.0,
-        statistic="fraction",
-        diverged=fast.diverged,
-        counts_divergence=True,
-        **about,
+    swept = compressed is not None and _sweeps_gamma(compressed)
+    slow, still, fast = (_at(compressed, gamma) for gamma in (GAMMA, NO_GAMMA, FULL_GAMMA)) if swept else (None,) * 3
+    about |= {"missing": _OTHER_SETTING, "outside": "" if _is_printed(found) else _OTHER_SETTING}
+
+    def judged(id: str, statement: str, family: Sequence[Group | None], measure: Any, **verdict: Any) -> Claim:
+        return over(family if swept else [], measure, id=f"F6 {id}", statement=statement, **verdict, **about)
+
+    yield judged(
+        "ratio",
+        needed,
+        [still, slow],
+        lambda pair: final_recovery(pair[0]) / final_recovery(pair[1]),
+        relation=">",
+        bound=1e4,
     )
-    if full is not None:
+    yield judged("recovery", recovered, [slow], each(final_recovery), relation="<", bound=RECOVERED)
+    counted = {"relation": "==", "bound": 1.0, "statistic": "fraction", "counts_divergence": True}
+    yield judged("divergence", diverges, [fast], each(lambda g: g.data.first_bad_step >= 0), **counted)
+    if full is not None and slow is not None:
         yield from _against_full(full, slow)
 
 
@@ -287,8 +293,3 @@ def _sweeps_gamma(group: Group) -> bool:
 def _at(group: Group, gamma: float) -> Group:
     """The members of one gamma."""
     return group._replace(data=group.data.sel(discrepancy=gamma))
-
-
-def _errors(family: list[Group]) -> dict[str, Any]:
-    values = list(itertools.chain.from_iterable(final_recovery(group) for group in family))
-    return {"values": values, "diverged": sum(group.diverged for group in family)}

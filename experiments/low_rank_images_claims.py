@@ -149,7 +149,8 @@ def _printed(group: Group, **about: Any) -> Iterator[Claim]:
         reached = SHARES[0] * straight.isel(step=-1)
         first = first_of(straight, reached)
         unknown = "" if np.isfinite(first).all() else "a network diverged at psi = 0"
-        later = first_of(accuracy.sel(angle=near), reached) / first.where(np.isfinite(first), 1.0)
+        unknown = unknown or ("" if (first > 0).all() else "psi = 0 begins with that accuracy")
+        later = first_of(accuracy.sel(angle=near), reached) / first.where(np.isfinite(first) & (first > 0), 1.0)
         latest = near[int(later.mean("seed").argmax("angle"))]
         statement = (
             "'curves are nearly identical for all psi in {0, 15, 30, 45}' is false: steps to "
@@ -178,13 +179,13 @@ def _decreases(group: Group, **about: Any) -> Iterator[Claim]:
 
 def _of(family: dict[str, Group], forms: Sequence[str], measure: Callable[..., np.ndarray], **about: Any) -> Claim:
     chosen = [family[which] for which in forms if which in family]
-    missing = "" if len(chosen) == len(forms) else NO_SUCH_VARIANT
-    reasons = [missing, *map(_not_ours, chosen)]
-    return over(chosen, lambda those: measure(*those), reason=next(filter(None, reasons), ""), **about)
+    about["reason"] = "" if len(chosen) == len(forms) else NO_SUCH_VARIANT
+    outside = next(filter(None, map(_not_ours, chosen)), "")
+    return over(chosen, lambda those: measure(*those), outside=outside, **about)
 
 
 def _law(group: Group, *, values: np.ndarray, reason: str = "", **about: Any) -> Claim:
-    return over([group], lambda _: values, reason=_not_ours(group) or reason, **about)
+    return over([group], lambda _: values, reason=reason, outside=_not_ours(group), **about)
 
 
 def _not_ours(group: Group) -> str:

@@ -1,8 +1,8 @@
 """The look that all figures share, and panels that more than one experiment draws."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -10,13 +10,31 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from experiments.store import replacing
 
-__all__ = ["COLOURS", "figure", "heat", "label_rows", "legends_beside", "save", "series", "strip", "time_axis"]
+__all__ = [
+    "COLOURS",
+    "Look",
+    "band",
+    "figure",
+    "heat",
+    "label_rows",
+    "largest",
+    "legends_beside",
+    "looks",
+    "note",
+    "save",
+    "series",
+    "some",
+    "strip",
+    "time_axis",
+]
 
 # Okabe and Ito's palette: told apart by every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = "osD^vP<>Xp*h"
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -37,6 +55,48 @@ LOG_FLOOR = 1e-17
 mpl.rcParams.update(STYLE)
 
 
+class Look(NamedTuple):
+    """How one of several curves is drawn."""
+
+    colour: str
+    line: tuple[int, tuple[float, ...]] | str
+    marker: str
+
+    @property
+    def curve(self) -> dict[str, Any]:
+        """What a curve is drawn with."""
+        return {"color": self.colour, "linestyle": self.line}
+
+    @property
+    def points(self) -> dict[str, Any]:
+        """What points are drawn with."""
+        return {"color": self.colour, "marker": self.marker}
+
+
+def looks(count: int) -> list[Look]:
+    """As many looks as there are curves, no two alike as lines and no two alike as points.
+
+    The first round of the colours is solid, the second dashed, and every further one has one more dot between the
+    dashes; points beyond the shapes that there are have a number for a marker.
+    """
+    return [_look(place) for place in range(count)]
+
+
+def _look(place: int) -> Look:
+    rounds, colour = divmod(place, len(COLOURS))
+    dashes: tuple[float, ...] = (5.0, 2.0, *(1.0, 2.0) * (rounds - 1))
+    marker = MARKERS[place] if place < len(MARKERS) else f"${place + 1}$"
+    return Look(COLOURS[colour], (0, dashes) if rounds else "-", marker)
+
+
+def some(count: int, most: int, what: str) -> tuple[list[int], str]:
+    """At most so many places, evenly from the first to the last; and which choice that is, "5 of 40 seeds", in words."""
+    shown = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)) if count else []
+    return [int(place) for place in shown], f"{len(shown)} of {count} {what}" if len(
+        shown
+    ) < count else f"{count} {what}"
+
+
 def figure(width: float, height: float) -> Figure:
     """An empty figure of this size in inches, laid out so that nothing overlaps."""
     return Figure(figsize=(width, height), layout="constrained")
@@ -50,6 +110,33 @@ def save(drawn: Figure, folder: Path, name: str) -> None:
             drawn.savefig(partial, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
         # Laid out once: the second format finds every axis in its place.
         drawn.set_layout_engine("none")
+
+
+def note(drawn: Figure, text: str) -> None:
+    """Say something below the whole figure, under what stands there; nothing where there is nothing to say."""
+    if text:
+        drawn.supxlabel("\n".join(filter(None, (drawn.get_supxlabel(), text))), fontsize=8)
+
+
+def largest(values: Sequence[ArrayLike], default: float = 1.0) -> float:
+    """The largest number of all, where an axis ends; the default where none is a number."""
+    every = np.concatenate([np.ravel(each) for each in values])
+    return float(np.max(every[np.isfinite(every)], initial=-np.inf)) if np.isfinite(every).any() else default
+
+
+def band(
+    axes: Axes,
+    x: ArrayLike,
+    members: np.ndarray,
+    *,
+    middle: Callable[..., Any] = np.ma.median,
+    alpha: float = 0.2,
+    **look: Any,
+) -> None:
+    """The middle of the members, which come first, and their range; where some are no numbers, that of the others."""
+    lines = np.ma.masked_invalid(members)
+    axes.plot(x, middle(lines, axis=0), **look)
+    axes.fill_between(x, lines.min(0), lines.max(0), color=look["color"], alpha=alpha, linewidth=0)
 
 
 def heat(
@@ -69,7 +156,7 @@ def heat(
     if limits:
         norm, palette = Normalize(*limits), "cividis"
     else:
-        most = max(float(np.nanmax(np.abs(values))), 10 * linear_below)
+        most = max(largest([np.abs(values)]), 10 * linear_below)
         norm, palette = SymLogNorm(linear_below, vmin=-most, vmax=most), "PuOr_r"
     colours = mpl.colormaps[palette].with_extremes(bad="lightgrey")
     index = np.arange(1, values.shape[1] + 1)
@@ -82,8 +169,8 @@ def heat(
 
 def series(axes: Axes, steps: np.ndarray, lines: Mapping[str, np.ndarray], *, bound: float | None = None) -> None:
     """Several curves over the steps on a log axis, with the bound that they must stay below."""
-    for colour, (label, values) in zip(COLOURS, lines.items(), strict=False):
-        axes.semilogy(steps, np.maximum(values, LOG_FLOOR), color=colour, label=label)
+    for look, (label, values) in zip(looks(len(lines)), lines.items(), strict=True):
+        axes.semilogy(steps, np.maximum(values, LOG_FLOOR), label=label, **look.curve)
     if bound is not None:
         axes.axhline(bound, color="black", linestyle="--", linewidth=1.0, label=f"bound {bound:g}")
 

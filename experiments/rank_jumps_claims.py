@@ -295,10 +295,11 @@ def _fraction(
     r: Runs, hits: np.ndarray, statement: str, relation: str, bound: float, *, needs: int = 0, **about: Any
 ) -> Claim:
     """Judge a frequency among members, its Wilson interval as the spread."""
-    if len(r.bad) < ENOUGH or r.end < needs:
-        reason = f"{len(r.bad)} members of {r.end} steps; needed are {ENOUGH} members of {needs or r.end} steps"
-        return not_run(kind="law", paper=PAPER, reason=reason, statement=statement, **about)
+    told = f"{len(r.bad)} members of {r.end} steps; needed are {ENOUGH} members of {needs or r.end} steps"
+    if r.end < needs:
+        return not_run(kind="law", paper=PAPER, reason=told, statement=statement, **about)
     verdict = {"statistic": "fraction", "relation": relation, "bound": bound, "counts_divergence": True}
+    verdict["outside"] = told if len(r.bad) < ENOUGH else ""
     judged = judge(kind="law", paper=PAPER, statement=statement, values=hits, diverged=r.diverged, **verdict, **about)
     return replace(judged, spread=wilson(hits)) if hits.size else judged
 

@@ -10,7 +10,10 @@ from ml_collections import ConfigDict
 
 from experiments import settings
 
-__all__ = ["Group", "Variable", "assemble", "groups"]
+__all__ = ["Group", "Variable", "assemble", "divergence", "drawable", "groups"]
+
+# No axis shows more than this: the last observations before a member diverges can be as large as a float.
+LARGEST_DRAWN = 1e100
 
 MARKS = {
     "first_done": "first step at which it was done",
@@ -55,11 +58,42 @@ class Group(NamedTuple):
 
 
 def groups(results: xr.DataTree) -> list[Group]:
-    """Every variant of the results, in the order of the run."""
+    """Every variant of the results, in the order of the run; of a member that diverged nothing is known from then on.
+
+    Some observations of a state that is not finite are finite themselves, a count for example, and mean nothing.
+    """
     return [
-        Group(name, ConfigDict(json.loads(node.attrs["config"])), node.to_dataset())
+        Group(name, ConfigDict(json.loads(node.attrs["config"])), _while_finite(node.to_dataset()))
         for name, node in results.children.items()
     ]
+
+
+def _while_finite(data: xr.Dataset) -> xr.Dataset:
+    """The observations before each member's first bad step; NaN in place of the others, other members untouched."""
+    if not (data.first_bad_step >= 0).any():
+        return data
+    known = (data.first_bad_step < 0) | (data.step < data.first_bad_step)
+    kept = {name: values.where(known).transpose(*values.dims) for name, values in data.items() if "step" in values.dims}
+    return data.assign(kept)
+
+
+def drawable(results: xr.DataTree) -> xr.DataTree:
+    """The results with NaN for every observation not finite or too large for an axis: curves break off there."""
+    drawn = {name: node.to_dataset().map(_shown, keep_attrs=True) for name, node in results.children.items()}
+    return xr.DataTree.from_dict(drawn | {"/": results.to_dataset()})
+
+
+def _shown(values: xr.DataArray) -> xr.DataArray:
+    return values.where(np.abs(values) < LARGEST_DRAWN) if values.dtype.kind == "f" else values
+
+
+def divergence(results: xr.DataTree) -> str:
+    """What a figure says of members that diverged; empty if none did."""
+    marks = [node["first_bad_step"].values >= 0 for node in results.children.values()]
+    lost, every = (
+        sum(int(count) for count in counts) for counts in ([m.sum() for m in marks], [m.size for m in marks])
+    )
+    return f"{lost} of this run's {every} members diverged: what is drawn of them ends there" if lost else ""
 
 
 def assemble(

@@ -20,7 +20,7 @@ from experiments import claims as claims_table
 from experiments import plots, settings
 from experiments.checkpoints import Checkpoints, Restored
 from experiments.progress import Reporter, reporting
-from experiments.results import assemble
+from experiments.results import assemble, divergence, drawable
 from experiments.stopping import STOPPED, Stop
 from experiments.store import Refused, RunFolder, environment, open_run, write_atomic
 from experiments.watchdog import Watchdog, guarding
@@ -255,12 +255,16 @@ def _chunks(checkpoints: Checkpoints, variant: int) -> list[list[dict[str, np.nd
 
 
 def _conclude(experiment: ModuleType, folder: RunFolder) -> None:
-    """Judge the claims and draw the figures, from results.nc alone."""
+    """Judge the claims and draw the figures, from results.nc alone.
+
+    The verdict does not wait for the figures; claims.json, which makes the folder complete, does.
+    """
     with folder.read_results() as results:
-        for name, figure in experiment.figures(results).items():
-            plots.save(figure, folder.path / "figures", name)
         verdict = experiment.claims(results)
-    write_atomic(folder.path / "claims.md", claims_table.markdown(verdict))
+        write_atomic(folder.path / "claims.md", claims_table.markdown(verdict))
+        for name, figure in experiment.figures(drawable(results)).items():
+            plots.note(figure, divergence(results))
+            plots.save(figure, folder.path / "figures", name)
     write_atomic(folder.path / "claims.json", claims_table.to_json(verdict))
 
 

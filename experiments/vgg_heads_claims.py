@@ -50,6 +50,10 @@ class Setting(NamedTuple):
     epochs: int
     images: int
 
+    def speaks_of(self, group: Group) -> bool:
+        """Whether a variant has these weights: numbers of others would not be what the statement says."""
+        return group.config.data.pretrained == self.fields["data.pretrained"]
+
     def fits(self, group: Group) -> bool:
         """Whether a variant was run in this setting."""
         config = group.config
@@ -249,11 +253,12 @@ def _judged(
     reason: str = "",
     **about: Any,
 ) -> Claim:
-    """What is measured of some variants, where they are there and as the bound was stated for."""
+    """What is measured of some variants, where they are there; judged where they are as the bound was stated for."""
     those = [family[name] for name in which if name in family]
     missing = NO_SUCH_VARIANT if len(those) < len(which) else ""
-    reason = missing or reason or ("" if all(map(setting.fits, those)) else setting.words)
-    return over(those, lambda found: measure(*found), reason=reason, **about)
+    reason = missing or reason or ("" if all(map(setting.speaks_of, those)) else setting.words)
+    outside = "" if all(map(setting.fits, those)) else setting.words
+    return over(those, lambda found: measure(*found), reason=reason, outside=outside, **about)
 
 
 def _ends(group: Group, title: str, **about: Any) -> Iterator[Claim]:
