@@ -1,7 +1,6 @@
 """The figures of progressive collapse: the separation after every layer, with the best line on a log axis."""
 
 import copy
-import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -140,10 +139,8 @@ def _separation(found: list[Curves]) -> Figure:
 
 
 def _panel(axes: Axes, panel: list[Curves]) -> None:
-    # A marker for every round of the colours.
-    looks = itertools.product("os^", plots.COLOURS)
-    for (marker, colour), c in zip(looks, panel, strict=False):
-        _draw_members(axes, c, marker, colour)
+    for look, c in zip(plots.looks(len(panel)), panel, strict=True):
+        _draw_members(axes, c, look)
     if any(c.lawful for c in panel):
         axes.plot([], [], color="black", linestyle=":", linewidth=1.0, label="law ε²/n^(1/L)")
     config = panel[0].config
@@ -155,19 +152,20 @@ def _panel(axes: Axes, panel: list[Curves]) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=7.5)
 
 
-def _draw_members(axes: Axes, c: Curves, marker: str, colour: str) -> None:
+def _draw_members(axes: Axes, c: Curves, look: plots.Look) -> None:
     """Every member's points, crosses where it stopped on a plateau, the line of their geometric mean, and the law."""
     layers = np.arange(c.separation.shape[1])
     ended, capped = c.separation[c.ended], c.separation[~c.ended]
-    axes.semilogy(layers, ended.T, marker, color=colour, markersize=3.5, alpha=0.6)
+    colour = look.colour
+    axes.semilogy(layers, ended.T, linestyle="", markersize=3.5, alpha=0.6, **look.points)
     axes.semilogy(layers, capped.T, "x", color=colour, markersize=4.5, alpha=0.8)
     if len(ended):
         line, poorest = fit(np.exp(np.log(ended).mean(0))), fit(ended).r_squared.min()
         law = f" (law {c.law:.3g})" if c.lawful else ""
         # Rounded down: 1 would say exact.
         label = f"{_setting(c)}: rate {line.rate:.3g}{law}, R² ≥ {np.floor(1e4 * poorest) / 1e4:g}"
-        axes.semilogy(layers, line.start * line.rate**layers, color=colour, linewidth=1.0)
-        axes.plot([], [], f"{marker}-", color=colour, markersize=3.5, label=label)
+        axes.semilogy(layers, line.start * line.rate**layers, linewidth=1.0, **look.curve)
+        axes.plot([], [], marker=look.marker, markersize=3.5, label=label, **look.curve)
         if c.lawful:
             axes.semilogy(layers, ended[0, 0] * c.law**layers, color="black", linestyle=":", linewidth=1.0)
     if len(capped):

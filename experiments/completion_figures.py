@@ -18,7 +18,6 @@ from experiments.results import Group, groups
 __all__ = ["figures", "final_recovery", "operations_per_step", "steps_to_tolerance"]
 
 COST = "floating-point operations\nin matrix products (counted)"
-STYLES = ("-", "--", "-.", ":")
 
 
 class Curve(NamedTuple):
@@ -27,8 +26,7 @@ class Curve(NamedTuple):
     label: str
     config: ConfigDict
     member: xr.Dataset
-    colour: str
-    style: str
+    look: plots.Look
 
 
 def steps_to_tolerance(group: Group, capped: float | None = None) -> np.ndarray:
@@ -69,8 +67,9 @@ def _depth_and_width(found: list[Group]) -> Figure:
     drawn = plots.figure(8.6, 3.7)
     drawn.suptitle(_title(found[0].config))
     errors, steps = drawn.subplots(1, 2)
-    for place, depth in enumerate(sorted({g.config.net.depth for g in found})):
-        look = {"colour": plots.COLOURS[place], "marker": "os^D"[place % 4], "label": f"L = {depth}"}
+    depths = sorted({g.config.net.depth for g in found})
+    for own, depth in zip(plots.looks(len(depths)), depths, strict=True):
+        look = {"look": own, "label": f"L = {depth}"}
         family = [g for g in found if g.config.net.depth == depth]
         widths = [g.config.net.width for g in family]
         capped = [_capped(g) for g in family]
@@ -89,11 +88,11 @@ def _compression(found: list[Group]) -> Figure:
     drawn.suptitle(_title(found[0].config))
     steps, cost = drawn.subplots(1, 2)
     names = {"narrow": "narrow network of width 2r̂", "compressed": "compressed network, γ = {:g}"}
-    for place, (kind, name) in enumerate(names.items()):
+    for own, (kind, name) in zip(plots.looks(len(names)), names.items(), strict=True):
         family = [g for g in found if g.config.net.kind == kind]
         ranks, capped = [g.config.net.rank for g in family], [_capped(g) for g in family]
         label = name.format(family[0].config.opt.discrepancy if family else 0)
-        look = {"colour": plots.COLOURS[place], "marker": "os"[place], "label": label}
+        look = {"look": own, "label": label}
         counts = [steps_to_tolerance(g) for g in family]
         work = [operations_per_step(g.config) * count for g, count in zip(family, counts, strict=True)]
         _members(steps, ranks, counts, capped, **look)
@@ -116,7 +115,7 @@ def _discrepancy(found: list[Group]) -> Figure:
     for curve in curves:
         if _diverged(curve.member):
             bad = int(curve.member.first_bad_step)
-            by_step.axvline(bad, color=curve.colour, linestyle=":", label=f"{curve.label} diverges")
+            by_step.axvline(bad, color=curve.look.colour, linestyle=":", label=f"{curve.label} diverges")
             continue
         moving = _until_stopped(curve.member)
         errors = np.maximum(moving.recovery_error, plots.LOG_FLOOR)
@@ -124,8 +123,8 @@ def _discrepancy(found: list[Group]) -> Figure:
             # A log axis has no place for step 0.
             shown = slice(0 if per_step == 1 else 1, None)
             at = moving.step.values[shown] * float(per_step)
-            axes.semilogy(at, errors[shown], color=curve.colour, linestyle=curve.style, label=curve.label)
-            axes.plot(at[-1], errors[-1], "o", color=curve.colour)
+            axes.semilogy(at, errors[shown], label=curve.label, **curve.look.curve)
+            axes.plot(at[-1], errors[-1], "o", color=curve.look.colour)
     if reached := [curve for curve in curves if int(curve.member.first_done) > 0]:
         # Most of a run is a plateau: what differs happens at its end.
         ends = [int(curve.member.first_done) for curve in reached]
@@ -148,9 +147,8 @@ def _curves(found: list[Group]) -> list[Curve]:
         for gamma in group.data.discrepancy.values if swept else [group.config.opt.discrepancy]:
             member = seed.sel(discrepancy=gamma) if swept else seed
             label = "original network" if group.config.net.kind == "full" else f"compressed, γ = {gamma:g}"
-            look = plots.COLOURS[len(curves) % len(plots.COLOURS)], STYLES[len(curves) % len(STYLES)]
-            curves.append(Curve(label, group.config, member, *look))
-    return curves
+            curves.append((label, group.config, member))
+    return [Curve(*curve, look) for curve, look in zip(curves, plots.looks(len(curves)), strict=True)]
 
 
 def _principal_paths(axes: Axes, curves: Sequence[Curve]) -> None:
@@ -165,8 +163,8 @@ def _principal_paths(axes: Axes, curves: Sequence[Curve]) -> None:
     share = spread**2 / np.sum(spread**2)
     for curve, path in zip(curves, paths, strict=True):
         x, y = ((path - centre) @ directions[:2].T).T
-        axes.plot(x, y, color=curve.colour, linestyle=curve.style)
-        axes.plot(x[-1], y[-1], "o", color=curve.colour)
+        axes.plot(x, y, **curve.look.curve)
+        axes.plot(x[-1], y[-1], "o", color=curve.look.colour)
     axes.set(xlabel=f"principal component 1 ({share[0]:.0%})", ylabel=f"principal component 2 ({share[1]:.0%})")
 
 
@@ -197,17 +195,16 @@ def _members(
     values: Sequence[np.ndarray],
     capped: Sequence[np.ndarray],
     *,
-    colour: str,
-    marker: str,
+    look: plots.Look,
     label: str,
 ) -> None:
     """Every member as a marker, hollow where it did not reach the tolerance, and a line through the medians."""
-    axes.plot(places, [np.median(each) for each in values], color=colour)
-    axes.plot([], [], color=colour, marker=marker, markersize=4.5, label=label)
+    axes.plot(places, [np.ma.median(np.ma.masked_invalid(each)) for each in values], **look.curve)
+    axes.plot([], [], marker=look.marker, markersize=4.5, label=label, **look.curve)
     for place, each, stopped in zip(places, values, capped, strict=True):
-        for chosen, filling in ((~stopped, colour), (stopped, "white")):
-            where = np.full(chosen.sum(), place)
-            axes.plot(where, each[chosen], marker, color=colour, markerfacecolor=filling, markersize=4.5)
+        for chosen, filling in ((~stopped, look.colour), (stopped, "white")):
+            where, filled = np.full(chosen.sum(), place), {"markerfacecolor": filling, "markersize": 4.5}
+            axes.plot(where, each[chosen], linestyle="", **look.points, **filled)
 
 
 def _legend(drawn: Figure, axes: Axes, found: Sequence[Group]) -> None:

@@ -52,8 +52,13 @@ def _seen(member: xr.Dataset) -> int:
 
 
 def _components(axes: Axes, member: xr.Dataset) -> None:
-    """Both trajectories on the principal components of the d x d network's."""
+    """Both trajectories on the principal components of the d x d network's, as long as both are numbers."""
     full, small = (member[name].values.reshape(member.sizes["step"], -1) for name in ("full_core", "reduced_core"))
+    known = np.isfinite(full).all(1) & np.isfinite(small).all(1)
+    if not known.any():
+        axes.text(0.5, 0.5, "diverged at once", ha="center", transform=axes.transAxes)
+        return
+    full, small = full[known], small[known]
     centre = full.mean(axis=0)
     components = np.linalg.svd(full - centre)[2][:2]
     for values, colour, width, label in ((full, FULL, 5.0, "d x d network"), (small, SMALL, 1.4, "small equivalent")):
@@ -105,11 +110,11 @@ def _alone(alone: list[Group]) -> Figure:
     """Every member's loss of the small networks that run without their d x d one."""
     drawn = plots.figure(6.0, 3.8)
     axes = drawn.subplots()
-    for colour, group in zip(plots.COLOURS, alone, strict=False):
+    for look, group in zip(plots.looks(len(alone)), alone, strict=True):
         config = group.config
         for seed, losses in enumerate(group.data.reduced_loss.values.reshape(-1, group.data.sizes["step"])):
             label = f"d = {config.net.width}, r = {config.data.rank} ({group.data.first_done.size} members)"
-            axes.semilogy(group.data.step, losses, color=colour, alpha=0.7, label=None if seed else label)
+            axes.semilogy(group.data.step, losses, alpha=0.7, label=None if seed else label, **look.curve)
     axes.set_xlabel("step t")
     axes.set_ylabel("mean loss")
     axes.set_title("the small network alone, its bases drawn without d x d weights")

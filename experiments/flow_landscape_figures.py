@@ -36,6 +36,8 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
 def _convergence(flowing: list[Group]) -> Figure:
     """A panel for each kind of start: every member's distance to Z_1 on the clock, a colour for each depth."""
     parts = [part for g in flowing for part in started(g)]
+    depths = sorted({_depth(g) for g in parts})
+    look = dict(zip(depths, plots.looks(len(depths)), strict=True))
     kinds = [kind for kind in (BALANCED, NEGATIVE, OPPOSITE, UNBALANCED) if any(_kind(g) == kind for g in parts)]
     drawn = plots.figure(3.4 * len(kinds), 3.4)
     row = drawn.subplots(1, len(kinds), squeeze=False)[0]
@@ -43,16 +45,24 @@ def _convergence(flowing: list[Group]) -> Figure:
         # Against Z the distance stays above s_Z, and what goes to 0 is W.
         seen, label = ("value", "s / $s_Z$") if kind == OPPOSITE else ("distance", "‖$Z_1$ − W‖ / $s_Z$")
         for g in (g for g in parts if _kind(g) == kind):
-            depth = len(g.config.net.widths) - 1
             lines, x = (g.data[name].transpose("seed", "step").values for name in (seen, "clock"))
-            colour = plots.COLOURS[(depth - 2) % len(plots.COLOURS)]
-            axes.semilogy(x[0], np.maximum(lines, plots.LOG_FLOOR).T, color=colour, linewidth=0.5, alpha=0.5)
-            axes.plot([], [], color=colour, label=f"N = {depth}: {len(lines)} starts")
+            own = look[_depth(g)].curve
+            axes.semilogy(_clock(x), np.maximum(lines, plots.LOG_FLOOR).T, linewidth=0.5, alpha=0.5, **own)
+            axes.plot([], [], label=f"N = {_depth(g)}: {len(lines)} starts", **own)
         axes.set_title(kind)
         axes.set_xlabel("clock x = m $s_Z^{2−2/N}$ t")
         axes.set_ylabel(label)
         axes.legend(fontsize=7)
     return drawn
+
+
+def _depth(g: Group) -> int:
+    return len(g.config.net.widths) - 1
+
+
+def _clock(members: np.ndarray) -> np.ndarray:
+    """The clock that all members share: of the first that is whole."""
+    return members[int(np.isfinite(members).sum(1).argmax())]
 
 
 def _kind(g: Group) -> str:
@@ -74,10 +84,12 @@ def _lemmas(states: list[Group]) -> Figure:
     }
     drawn = plots.figure(3.5 * len(panels), 3.2)
     for axes, (name, (title, label)) in zip(drawn.subplots(1, len(panels)), panels.items(), strict=True):
-        values = {len(g.config.net.widths) - 1: g.data[name].values.ravel() for g in states}
-        bins = np.linspace(min(0.0, *(v.min() for v in values.values())), max(v.max() for v in values.values()), 40)
-        for colour, (depth, v) in zip(plots.COLOURS, values.items(), strict=False):
-            axes.hist(v, bins=list(bins), histtype="step", color=colour, label=f"N = {depth}, {v.size} states")
+        values = [(_depth(g), g.data[name].values.ravel()) for g in states]
+        ends = (sign * plots.largest([sign * v for _, v in values]) for sign in (-1, 1))
+        bins = np.linspace(min(0.0, next(ends)), next(ends), 40)
+        for look, (depth, v) in zip(plots.looks(len(values)), values, strict=True):
+            kind = {"histtype": "step", "label": f"N = {depth}, {v.size} states"}
+            axes.hist(v[np.isfinite(v)], bins=list(bins), **look.curve, **kind)
         axes.axvline(0, color="black", linestyle="--", linewidth=1.0)
         axes.set_title(title)
         axes.set_xlabel(label)
@@ -90,12 +102,11 @@ def _stationary(points: list[Group]) -> Figure:
     """Every stationary point: its loss above the global minimum, and the smallest eigenvalue of its Hessian."""
     drawn = plots.figure(7.5, 4.0)
     axes = drawn.subplots()
-    for colour, marker, g in zip(plots.COLOURS, "osD^vP", points, strict=False):
+    for look, g in zip(plots.looks(len(points)), points, strict=True):
         widths = ", ".join(map(str, g.config.net.widths))
-        for label, excess, smallest, face in _classes(g, colour):
-            axes.plot(
-                excess, smallest, marker, color=colour, markerfacecolor=face, markersize=5, label=f"({widths}) {label}"
-            )
+        for label, excess, smallest, face in _classes(g, look.colour):
+            about = {"markerfacecolor": face, "markersize": 5, "label": f"({widths}) {label}"}
+            axes.plot(excess, smallest, linestyle="", **look.points, **about)
     axes.axhline(0, color="black", linestyle="--", linewidth=1.0)
     axes.set_xlabel("($L_N$ − global minimum) / (m $s_Z^2$)")
     axes.set_ylabel("smallest eigenvalue / largest")

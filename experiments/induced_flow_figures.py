@@ -14,8 +14,6 @@ from experiments.results import Group, groups
 
 __all__ = ["figures"]
 
-MARKERS = "osD^v"
-
 
 class Panel(NamedTuple):
     """The members of the first seed at one s_Z, and what that s_Z is called."""
@@ -47,23 +45,23 @@ def _distances(timed: list[Group]) -> Figure:
     rows = -(-len(panels) // columns)
     drawn = plots.figure(3.6 * columns, 3.0 * rows + 0.7)
     grid = drawn.subplots(rows, columns, squeeze=False).ravel()
-    for axes, panel in zip(grid, panels, strict=False):
+    for axes, panel in zip(grid[: len(panels)], panels, strict=True):
         _distance(axes, panel)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    depths = [(colour, "-", f"N = {depth:g}") for colour, depth in _coloured(panels[0])]
+    handles = [Line2D([], [], label=f"N = {depth:g}", **look.curve) for look, depth in _looked(panels[0])]
     others = [("black", "--", "bound of Theorem 20, as proved"), ("0.4", ":", f"explicit Euler, step {step:g} s")]
-    handles = [Line2D([], [], color=c, ls=style, label=label) for c, style, label in depths + others]
+    handles += [Line2D([], [], color=c, ls=style, label=label) for c, style, label in others]
     handles.append(Line2D([], [], color="black", marker="o", linestyle="", markersize=4, label="τ: s = √6 $s_Z$"))
     drawn.legend(handles=handles, loc="outside upper center", ncols=4)
     return drawn
 
 
 def _distance(axes: Axes, panel: Panel) -> None:
-    for colour, depth in _coloured(panel):
-        member = panel.data.sel(depth=depth).isel(step=slice(1, None))
+    for look, depth in _looked(panel):
+        colour, member = look.colour, panel.data.sel(depth=depth).isel(step=slice(1, None))
         t, distance = member["seconds"].values, member["distance"].values
-        axes.loglog(t, distance, color=colour)
+        axes.loglog(t, distance, **look.curve)
         axes.loglog(t, distance * np.exp(-member["excess"].values / 2), "--", color=colour, linewidth=0.9)
         axes.loglog(t, member["euler_distance"].values, ":", color="0.4", linewidth=1.0)
         tau = float(member["tau"].isel(step=-1))
@@ -80,27 +78,29 @@ def _clock(single: list[Group], timed: list[Group]) -> Figure:
     drawn = plots.figure(11.0, 3.9)
     left, middle, right = drawn.subplots(1, 3)
     panels = [panel for g in single for panel in _panels(g)]
-    for panel, style in zip(panels, ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 3))), strict=False):
-        for colour, depth in _coloured(panel):
+    # The targets of one depth fall on one curve: each further one is thinner, and lies on those before.
+    for place, panel in enumerate(panels):
+        for look, depth in _looked(panel):
             member = panel.data.sel(depth=depth).isel(step=slice(1, None))
-            left.loglog(member["clock"], member["distance"], color=colour, linestyle=style)
-    for colour, depth in _coloured(panels[0]):
-        left.plot([], [], color=colour, label=f"N = {depth:g}")
+            width = 3.0 - 2.4 * place / len(panels)
+            left.loglog(member["clock"], member["distance"], linewidth=width, alpha=0.7, **look.curve)
+    for look, depth in _looked(panels[0]):
+        left.plot([], [], label=f"N = {depth:g}", **look.curve)
     left.set_title(f"{len(panels)} targets $s_Z$ on one clock")
     left.set_xlabel("clock x = m $s_Z^{2−2/N}$ t")
     left.set_ylabel("‖Z − W‖ / $s_Z$")
     left.legend()
     _rates(middle, panels)
-    colours: dict[str, str] = dict(zip((panel.name for panel in panels), plots.COLOURS, strict=False))
-    _euler(right, timed, colours)
+    names = dict.fromkeys(panel.name for panel in (*panels, *(panel for g in timed for panel in _panels(g))))
+    _euler(right, timed, dict(zip(names, plots.looks(len(names)), strict=True)))
     return drawn
 
 
 def _rates(axes: Axes, panels: list[Panel]) -> None:
-    for colour, marker, panel in zip(plots.COLOURS, MARKERS, panels, strict=False):
+    for look, panel in zip(plots.looks(len(panels)), panels, strict=True):
         end = panel.data.isel(step=-1)
-        axes.semilogy(end["depth"], end["rate_law"], "--", color=colour, linewidth=1.0)
-        axes.semilogy(end["depth"], end["rate"], marker, color=colour, markersize=5, label=panel.name)
+        axes.semilogy(end["depth"], end["rate_law"], "--", color=look.colour, linewidth=1.0)
+        axes.semilogy(end["depth"], end["rate"], linestyle="", markersize=5, label=panel.name, **look.points)
     x = float(panels[0].data["clock"].isel(step=-1).max())
     axes.plot([], [], "--", color="black", linewidth=1.0, label="m $s_Z^{2−2/N}$")
     axes.set_title(f"nearby rate, at x = {x:g}")
@@ -110,14 +110,13 @@ def _rates(axes: Axes, panels: list[Panel]) -> None:
     axes.legend(fontsize=7, ncols=2, loc="lower left")
 
 
-def _euler(axes: Axes, timed: list[Group], colours: dict[str, str]) -> None:
+def _euler(axes: Axes, timed: list[Group], looks: dict[str, plots.Look]) -> None:
     """The largest distance of Euler's method from the flow by depth, for every s_Z and both steps."""
     for g in timed:
-        for marker, panel in zip(MARKERS, _panels(g), strict=False):
-            colour = colours.get(panel.name, "black")
+        for panel in _panels(g):
             for name, style, label in (("euler", "-", panel.name), ("euler_halved", ":", None)):
-                most = panel.data[name].max("step")
-                axes.semilogy(most["depth"], most, style + marker, color=colour, markersize=4, label=label)
+                most, about = panel.data[name].max("step"), {"linestyle": style, "markersize": 4, "label": label}
+                axes.semilogy(most["depth"], most, **looks[panel.name].points, **about)
         step = _euler_step(g)
         axes.plot([], [], "-", color="black", label=f"step {step:g} s")
         axes.plot([], [], ":", color="black", label=f"step {step / 2:g} s")
@@ -136,12 +135,12 @@ def _bounds(several: list[Group]) -> Figure:
     for axes, (g, ratio) in zip(row, panels, strict=True):
         data = g.data.isel(seed=0, gap=-1, scale=0)
         data = data.sel(ratio=ratio) if "ratio" in g.knobs else data
-        for colour, depth in zip(plots.COLOURS, data["depth"].values, strict=False):
+        for look, depth in _looked(Panel("", data)):
             member = data.sel(depth=depth).isel(step=slice(1, None))
             gamma = float(member["gamma"].isel(step=-1))
-            axes.loglog(member["clock"], member["distance"], color=colour, label=f"N = {depth:g}, γ = {gamma:.2g}")
+            axes.loglog(member["clock"], member["distance"], label=f"N = {depth:g}, γ = {gamma:.2g}", **look.curve)
             bound = member["distance"] * np.exp(-member["excess"] / 2)
-            axes.loglog(member["clock"], bound, "--", color=colour, linewidth=0.9)
+            axes.loglog(member["clock"], bound, "--", color=look.colour, linewidth=0.9)
         axes.plot([], [], "--", color="black", linewidth=0.9, label="bound of Theorem 20")
         beta = g.config.bound.margin * ratio
         axes.set_title(f"$d_y$ = {g.config.data.num_outputs}, $s_0$ = {ratio:.3g} $s_Z$, β = {beta:.3g}")
@@ -170,5 +169,7 @@ def _euler_step(g: Group) -> float:
     return g.config.opt.interval / g.config.opt.substeps
 
 
-def _coloured(panel: Panel) -> Iterator[tuple[str, float]]:
-    return zip(plots.COLOURS, (float(depth) for depth in panel.data["depth"].values), strict=False)
+def _looked(panel: Panel) -> Iterator[tuple[plots.Look, float]]:
+    """Every depth with its look."""
+    depths = [float(depth) for depth in panel.data["depth"].values]
+    return zip(plots.looks(len(depths)), depths, strict=True)

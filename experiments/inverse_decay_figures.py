@@ -54,20 +54,21 @@ def _errors(family: Sequence[Run], label: Any) -> Figure:
     drawn = plots.figure(9.0, 3.3 * len(decays) + 0.6)
     drawn.suptitle(_title(family[0]))
     rows = drawn.subplots(len(decays), 2, squeeze=False)
-    colours = dict(zip(dict.fromkeys(label(run) for run in family), plots.COLOURS, strict=False))
+    names = dict.fromkeys(label(run) for run in family)
+    looks = dict(zip(names, plots.looks(len(names)), strict=True))
     for row, decay in zip(rows, decays, strict=True):
         members = [run for run in family if decay in (None, run.decay)]
         for run in members:
-            colour = colours[label(run)]
+            look = looks[label(run)]
             for axes, name in zip(row, ("regression_error", "off_subspace_error"), strict=True):
-                _band(axes, run, name, by_step, color=colour, label=label(run))
-            _plateau(row[0], run, by_step, colour)
+                _band(axes, run, name, by_step, label=label(run), **look.curve)
+            _plateau(row[0], run, by_step, look.colour)
         row[0].set_ylabel(REGRESSION)
         row[1].set_ylabel(OFF_SUBSPACE)
         for axes in row:
             axes.set_xlabel("step t" if by_step else CLOCK)
             axes.set_yscale("log")
-            axes.set_xlim(0, 1.02 * max(_times(run, by_step)[_going(run)].max() for run in members))
+            axes.set_xlim(0, 1.02 * plots.largest([_times(run, by_step)[_going(run)] for run in members]))
             if decay is not None and len(decays) > 1:
                 axes.set_title(f"λ = {decay:g}")
         if not by_step:
@@ -106,8 +107,7 @@ def _band(axes: Axes, run: Run, name: str, by_step: bool, **look: Any) -> None:
     """The median and the range over the seeds, up to where the first member ends."""
     x, values = _times(run, by_step), np.maximum(run.all(name), FLOOR)
     x, values = x[_going(run)], values[:, _going(run)]
-    axes.plot(x, np.median(values, axis=0), **look)
-    axes.fill_between(x, values.min(0), values.max(0), color=look["color"], alpha=0.2, linewidth=0)
+    plots.band(axes, x, values, **look)
     if by_step:
         axes.set_xscale("symlog", linthresh=10.0)
 
@@ -120,7 +120,7 @@ def _going(run: Run) -> np.ndarray:
 def _times(run: Run, by_step: bool) -> np.ndarray:
     """The clock of the median member, or the steps."""
     if not by_step:
-        return np.median(run.all("clock"), axis=0)
+        return np.ma.median(np.ma.masked_invalid(run.all("clock")), axis=0).filled(np.nan)
     return run.data.step.values
 
 
@@ -128,13 +128,15 @@ def _plateau(axes: Axes, run: Run, by_step: bool, colour: str) -> None:
     """Where the scalar minimizers say that the regression error comes to rest."""
     if run.decay == 0 or run.config.data.condition_number != 1:
         return
-    level = np.median(predicted(run, theory.plateau))
-    axes.axhline(level, color=colour, linestyle=":", linewidth=1.0)
+    levels = predicted(run, theory.plateau)
+    level = np.ma.median(np.ma.masked_invalid(levels))
+    if level is not np.ma.masked:
+        axes.axhline(level, color=colour, linestyle=":", linewidth=1.0)
 
 
 def _expected_slope(axes: Axes, family: Sequence[Run]) -> None:
     """exp(-x), the decay of the first layer alone."""
-    longest = max(family, key=lambda run: _times(run, by_step=False)[-1])
+    longest = max(family, key=lambda run: plots.largest([_times(run, by_step=False)]))
     x = _times(longest, by_step=False)
     start = float(np.median(longest.all("off_subspace_error")[:, 0]))
     axes.plot(x, start * np.exp(-x), color="black", linestyle="--", linewidth=1.0, label="first layer alone, e^(−x)")

@@ -1,10 +1,7 @@
 """The figures of noise robustness: test error over the noise for every weight decay, beside the oracle."""
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import plots
@@ -25,12 +22,11 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     noise, time = drawn.subplots(1, 2)
     levels = np.asarray(config.data.noise) * (config.data.num_measurements**0.5 if config.study == "union" else 1.0)
     place = int(np.argmin(np.abs(levels - (1.0 if config.study == "union" else 0.1))))
-    for colour, run in zip(plots.COLOURS, found, strict=False):
-        _band(
-            noise, levels, run.last("test_error"), color=colour, marker="o", markersize=3.0, label=f"λ = {run.decay:g}"
-        )
-        _band(time, run.data.step.values, run.all("test_error")[:, :, place], color=colour)
-    oracle = np.median(found[0].last("oracle_error"), axis=0)
+    for look, run in zip(plots.looks(len(found)), found, strict=True):
+        about = {"marker": "o", "markersize": 3.0, "label": f"λ = {run.decay:g}"}
+        plots.band(noise, levels, run.last("test_error"), **look.curve, **about)
+        plots.band(time, run.data.step.values, run.all("test_error")[:, :, place], **look.curve)
+    oracle = np.ma.median(np.ma.masked_invalid(found[0].all("oracle_error")[:, 0]), axis=0).filled(np.nan)
     noise.plot(levels, oracle, "k:", label=ORACLES[config.study])
     time.axhline(oracle[place], color="black", linestyle=":")
     name = "noise σ√m, relative to the signal" if config.study == "union" else "noise σ in every measurement"
@@ -42,12 +38,6 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     time.set_xlim(0, found[0].config.opt.num_steps)
     noise.legend()
     return {config.study: drawn}
-
-
-def _band(axes: Axes, x: np.ndarray, values: np.ndarray, **look: Any) -> None:
-    """The median over the seeds and their range."""
-    axes.plot(x, np.median(values, axis=0), **look)
-    axes.fill_between(x, values.min(0), values.max(0), color=look["color"], alpha=0.2, linewidth=0)
 
 
 def _title(run: Run) -> str:

@@ -27,14 +27,12 @@ def _phases(family: Sequence[Run]) -> Figure:
     drawn = plots.figure(12.0, 4.0)
     drawn.suptitle(_title(family[0]))
     first, second, ends = drawn.subplots(1, 3)
-    for colour, run in zip(plots.COLOURS, family, strict=False):
-        t = np.minimum(run.data.step.values, run.last("stopping_time").max())
+    for look, run in zip(plots.looks(len(family)), family, strict=True):
+        t = np.minimum(run.data.step.values, plots.largest([run.all("stopping_time")]))
         for axes, name in ((first, "regression_error"), (second, "off_subspace_error")):
-            values = run.all(name)
-            axes.plot(t, np.median(values, axis=0), color=colour, label=f"$d_w$ = {run.config.net.width}")
-            axes.fill_between(t, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+            plots.band(axes, t, run.all(name), label=f"$d_w$ = {run.config.net.width}", **look.curve)
         size, values = run.config.net.width, run.last("off_subspace_error")
-        ends.loglog(np.full(len(values), size), values, "o", color=colour, markersize=4)
+        ends.loglog(np.full(len(values), size), values, linestyle="", markersize=4, **look.points)
     _first_phase(first, family[0])
     second.set(xlabel="step t, to T", ylabel=OFF_SUBSPACE, yscale="log")
     sizes = np.asarray([run.config.net.width for run in family], float)
@@ -52,17 +50,27 @@ def _phases(family: Sequence[Run]) -> Figure:
 
 def _first_phase(axes: Axes, run: Run) -> None:
     """The level that ends the first phase, and the rate that bounds it."""
-    config, gamma = run.config, float(np.median(run.last("accuracy")))
+    config, gamma = run.config, _median(run.all("accuracy"))
     level = theory.first_phase_level(gamma=gamma, depth=config.net.depth)
     about = {"depth": config.net.depth, "num_measurements": config.data.num_measurements, "smallest": 1.0}
-    rate = theory.rate_bound(step_size=float(np.median(run.last("step_size"))), **about)
-    t, start = np.geomspace(1, 200, 50), float(np.median(run.all("regression_error")[:, 0]))
+    rate = theory.rate_bound(step_size=_median(run.all("step_size")), **about)
+    t, start = np.geomspace(1, 200, 50), _median(run.all("regression_error")[:, 0])
     axes.axhline(float(level), color="black", linestyle=":", linewidth=1.0, label="80γ/L (30a)")
     axes.plot(t, start * rate**t, "k--", linewidth=1.0, label="rate bound (31)")
     axes.axhline(gamma, color="grey", linestyle="-.", linewidth=1.0, label="γ")
     axes.set(xlabel="step t", ylabel=REGRESSION, yscale="log")
     axes.set_xscale("symlog", linthresh=1.0)
-    axes.set_xlim(0, 1.2 * float(run.last("stopping_time").max()))
+    axes.set_xlim(0, 1.2 * plots.largest([run.all("stopping_time")]))
+
+
+def _median(values: np.ndarray) -> float:
+    """Of a number that every member keeps: the middle of those that are known."""
+    return float(np.median(values[np.isfinite(values)]))
+
+
+def _medians(members: np.ndarray) -> np.ndarray:
+    """Over the members that are numbers; NaN where none is."""
+    return np.ma.median(np.ma.masked_invalid(members), axis=0).filled(np.nan)
 
 
 def _robustness(found: Sequence[Run]) -> Figure:
@@ -78,13 +86,12 @@ def _robustness(found: Sequence[Run]) -> Figure:
     ):
         errors = run.last("test_error")
         label = f"λ = {run.decay:g}, $d_w$ = {run.config.net.width}"
-        axes.plot(noise, np.median(errors, 0), "o-", color=colour, markersize=3.5, label=label)
-        axes.fill_between(noise, errors.min(0), errors.max(0), color=colour, alpha=0.2, linewidth=0)
-        axes.plot(noise, np.median(bound(run), 0), "--", color=colour, linewidth=1.0, label=f"{name}, constants 1")
-    axes.plot(noise, np.median(regularized.last("oracle_error"), 0), "k:", label="oracle map X Y⁺")
+        plots.band(axes, noise, errors, marker="o", color=colour, markersize=3.5, label=label)
+        axes.plot(noise, _medians(bound(run)), "--", color=colour, linewidth=1.0, label=f"{name}, constants 1")
+    axes.plot(noise, _medians(regularized.all("oracle_error")[:, 0]), "k:", label="oracle map X Y⁺")
     axes.set_xscale("symlog", linthresh=float(noise[noise > 0].min()))
     axes.set_yscale("log")
-    axes.set_ylim(bottom=0.3 * float(np.median(regularized.last("test_error"), 0).min()))
+    axes.set_ylim(bottom=-0.3 * plots.largest([-_medians(regularized.last("test_error"))], default=-1e-3))
     axes.set(xlabel="noise σ in every measurement", ylabel="test error E‖W y − x‖, ‖x‖ = 1")
     axes.set_title(_title(regularized), fontsize=9.0)
     axes.legend()

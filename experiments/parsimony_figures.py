@@ -89,11 +89,11 @@ def _title(config: ConfigDict, member: xr.Dataset, knobs: list[str]) -> str:
 def _rho_panel(axes: Axes, group: Group, layer: int) -> None:
     """The idle value as measured, wide and in colour, under rho as predicted, thin and black, for every knob."""
     seed = group.data.isel(seed=0, layer=layer)
-    places = list(np.ndindex(*(seed.sizes[knob] for knob in group.knobs)))[: len(plots.COLOURS)]
-    for colour, place in zip(plots.COLOURS, places, strict=False):
+    places = list(np.ndindex(*(seed.sizes[knob] for knob in group.knobs)))
+    for look, place in zip(plots.looks(len(places)), places, strict=True):
         one = seed.isel(dict(zip(group.knobs, place, strict=True)))
         label = ", ".join(f"{LETTERS[knob]} = {float(one[knob]):g}" for knob in group.knobs)
-        axes.plot(one.step, one.idle_value, color=colour, linewidth=4, alpha=0.6, label=f"measured {label}".strip())
+        axes.plot(one.step, one.idle_value, linewidth=4, alpha=0.6, label=f"measured {label}".strip(), **look.curve)
         axes.plot(
             one.step, np.abs(one.rho), color="black", linewidth=0.9, label=None if any(place) else "predicted ρ(t)"
         )

@@ -90,11 +90,9 @@ def _look(place: int) -> Look:
 
 
 def some(count: int, most: int, what: str) -> tuple[list[int], str]:
-    """At most so many places, evenly from the first to the last; and which choice that is, "5 of 40 seeds", in words."""
-    shown = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)) if count else []
-    return [int(place) for place in shown], f"{len(shown)} of {count} {what}" if len(
-        shown
-    ) < count else f"{count} {what}"
+    """At most so many places, evenly from the first to the last, and that choice in words, "5 of 40 seeds"."""
+    shown = np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(int)).tolist()
+    return shown, f"{len(shown)} of {count} {what}" if len(shown) < count else f"{count} {what}"
 
 
 def figure(width: float, height: float) -> Figure:

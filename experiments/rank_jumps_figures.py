@@ -77,9 +77,9 @@ def _jump_times(compared: Sequence[tuple[str, Runs]]) -> Figure:
     drawn = plots.figure(6.4, 3.6)
     axes = drawn.subplots()
     # Dashed, since curves may coincide: it is the drawn entries that decide when a run jumps.
-    looks = zip(plots.COLOURS, ("-", "-", "--"), compared, strict=False)
-    for colour, style, (label, r) in looks:
-        _fraction_jumped(axes, r, colour, f"{label} ({len(r.bad)} runs)", style)
+    for place, (look, (label, r)) in enumerate(zip(plots.looks(len(compared)), compared, strict=True)):
+        own = look._replace(line=(0, (4, 2))) if place == 2 else look
+        _fraction_jumped(axes, r, own, f"{label} ({len(r.bad)} runs)")
     axes.set_xlabel(STEP)
     axes.set_ylabel("fraction of the runs that has jumped")
     axes.set_ylim(-0.03, 1.03)
@@ -87,11 +87,11 @@ def _jump_times(compared: Sequence[tuple[str, Runs]]) -> Figure:
     return drawn
 
 
-def _fraction_jumped(axes: Axes, r: Runs, colour: str, label: str, style: str = "-") -> None:
+def _fraction_jumped(axes: Axes, r: Runs, look: plots.Look, label: str) -> None:
     steps = np.arange(0, r.branch + 1, max(1, r.branch // 400))
     low, middle, high = np.asarray([wilson(r.jump <= step) for step in steps]).T
-    axes.plot(steps, middle, style, color=colour, label=label)
-    axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(steps, middle, label=label, **look.curve)
+    axes.fill_between(steps, low, high, color=look.colour, alpha=0.15, linewidth=0)
 
 
 def _watches(found: Sequence[Runs]) -> dict[str, Figure]:
@@ -105,11 +105,12 @@ def _watches(found: Sequence[Runs]) -> dict[str, Figure]:
         (left, low[0], "put back to $s_2/s_1 < 10^{-3}$"),
         (right, high[0], "control: put back to rank 2"),
     ):
-        for colour, ratio in zip(plots.COLOURS, r.values("ratio")[:SHOWN], strict=False):
-            axes.semilogy(r.steps, np.maximum(ratio, FLOOR), color=colour, linewidth=0.8)
+        shown, told = plots.some(len(r.bad), SHOWN, "runs")
+        for look, seed in zip(plots.looks(len(shown)), shown, strict=True):
+            axes.semilogy(r.steps, np.maximum(r.values("ratio")[seed], FLOOR), linewidth=0.8, **look.curve)
         axes.axhline(0.05, color="black", linestyle="--", linewidth=1.0, label="a return: above .05")
         axes.set_xlabel(STEP)
-        axes.set_title(f"{title}\n{SHOWN} of {len(r.bad)} runs", fontsize=9)
+        axes.set_title(f"{title}\n{told}", fontsize=9)
     left.set_ylabel(RATIO)
     left.legend(loc="upper right")
     plain = find(
@@ -146,14 +147,15 @@ def _depth(found: Sequence[Runs]) -> dict[str, Figure]:
     """Some runs of each depth, and what fraction of all has jumped."""
     drawn = plots.figure(9.6, 6.0)
     (top_left, top_right), (left, right) = drawn.subplots(2, 2, sharex=True)
-    for colour, r in zip(plots.COLOURS, found, strict=False):
+    for look, r in zip(plots.looks(len(found)), found, strict=True):
         name = f"L = {r.config.net.depth}"
-        for seed in range(min(SHOWN, len(r.bad))):
-            label = name if seed == 0 else None
+        shown_seeds, told = plots.some(len(r.bad), SHOWN, "runs")
+        for place, seed in enumerate(shown_seeds):
+            label = None if place else f"{name} ({told})"
             for axes, values in ((top_left, r.fit), (top_right, r.error), (left, r.values("ratio"))):
                 shown = np.maximum(values[seed], FLOOR)
-                axes.semilogy(r.steps, shown, color=colour, linewidth=0.8, alpha=0.8, label=label)
-        _fraction_jumped(right, r, colour, f"{name} ({len(r.bad)} runs)")
+                axes.semilogy(r.steps, shown, linewidth=0.8, alpha=0.8, label=label, **look.curve)
+        _fraction_jumped(right, r, look, f"{name} ({len(r.bad)} runs)")
     panels = ((top_left, "mean squared error\nof the observed entries"), (top_right, ERROR), (left, RATIO))
     for axes, label in (*panels, (right, "fraction of the runs\nthat has jumped")):
         axes.set_ylabel(label)
@@ -200,13 +202,13 @@ def _shades(count: int) -> list:
 
 
 def _success(axes: Axes, found: Sequence[Runs]) -> None:
-    looks = zip(sorted({r.epsilon for r in found}), (*plots.COLOURS, "black"), "os^Dv<>", strict=False)
-    for epsilon, colour, marker in looks:
+    scales = sorted({r.epsilon for r in found})
+    for look, epsilon in zip(plots.looks(len(scales)), scales, strict=True):
         those = sorted((r for r in found if r.epsilon == epsilon), key=lambda r: r.branch)
         low, middle, high = np.asarray([wilson(r.success) for r in those]).T
         reach = np.maximum(np.stack([middle - low, high - middle]), 0)
-        style = {"color": colour, "marker": marker, "markersize": 4, "capsize": 2, "label": f"ε = {epsilon:g}"}
-        axes.errorbar([r.branch for r in those], middle, reach, **style)
+        style = {"markersize": 4, "capsize": 2, "label": f"ε = {epsilon:g}", "marker": look.marker}
+        axes.errorbar([r.branch for r in those], middle, reach, **style, **look.curve)
     axes.set_xlabel("steps $t_0$ at large η and λ")
     axes.set_ylabel("fraction with relative test error < 1/2")
     axes.legend(fontsize=7.5)
@@ -218,9 +220,9 @@ def _periodic(found: Sequence[Runs]) -> dict[str, Figure]:
     drawn = plots.figure(9.0, 6.4)
     rows = drawn.subplots(3, 1, sharex=True, height_ratios=(2, 2, 1))
     shown = np.argsort(r.jump)[np.linspace(0, len(r.jump) - 1, min(SHOWN, len(r.jump))).astype(int)]
-    for colour, seed in zip(plots.COLOURS, shown, strict=False):
+    for look, seed in zip(plots.looks(len(shown)), shown, strict=True):
         for axes, values in ((rows[0], r.error), (rows[1], r.values("ratio"))):
-            axes.semilogy(r.steps, np.maximum(values[seed], FLOOR), color=colour, linewidth=0.8)
+            axes.semilogy(r.steps, np.maximum(values[seed], FLOOR), linewidth=0.8, **look.curve)
     jumps = r.jump[np.isfinite(r.jump)]
     rows[2].hist(jumps, bins=np.linspace(0, r.end, 83).tolist(), color=BLUE)
     for axes in rows:

@@ -164,16 +164,16 @@ def _ridge(ends: list[Group]) -> Figure:
     """s_1 of the rank-1 minimum over lambda, and where GD from it ends."""
     drawn = plots.figure(6.2, 3.4)
     axes = drawn.subplots()
-    for colour, group in zip(plots.COLOURS, ends, strict=False):
+    for look, group in zip(plots.looks(len(ends)), ends, strict=True):
         depth, eps = group.config.net.depth, group.config.data.offdiagonal
         last = 4 * last_ridge(eps, depth, 1)
         decays = np.append(np.linspace(0.02, last, 200)[:-1], last * (1 - 1e-9))
         exact = [minimum(eps, decay / 4, depth, 1).singular_values[0] for decay in decays]
-        axes.plot(decays, exact, color=colour, label=f"L = {depth}: exact, ends at λ = {last:.3f}")
+        axes.plot(decays, exact, label=f"L = {depth}: exact, ends at λ = {last:.3f}", **look.curve)
         reached = singular_values(group.data["product"].isel(step=-1).values)[..., 0]
         for row in reached:
-            axes.plot(group.data.weight_decay.values, row, "o", color=colour, markersize=5, fillstyle="none")
-        axes.axvline(last, color=colour, linestyle=":", linewidth=1.0)
+            axes.plot(group.data.weight_decay.values, row, "o", color=look.colour, markersize=5, fillstyle="none")
+        axes.axvline(last, color=look.colour, linestyle=":", linewidth=1.0)
     axes.plot([], [], "o", color="black", fillstyle="none", label="GD from the rank-1 minimum")
     axes.set_xlabel("λ of the update")
     axes.set_ylabel("$s_1$ of A")
@@ -187,7 +187,7 @@ def _region(regions: list[Group]) -> Figure:
     drawn = plots.figure(7.6, 0.9 + 1.2 * len(regions))
     axes = drawn.subplots()
     names = (r"norm, $||W_l||_F^2 = C$", "imbalance $= ε_1$", "soft rank $= r + ε_2$")
-    for index, (name, colour) in enumerate(zip(names, plots.COLOURS, strict=False)):
+    for index, (name, colour) in enumerate(zip(names, plots.COLOURS[: len(names)], strict=True)):
         # The exact zeros are steps that leave at once; none is expected here.
         rows = [g.data.leaving.sel(norm_times=1.0).values.reshape(-1, 3)[:, index] for g in regions]
         plots.strip(axes, rows, colour=colour, offset=0.2 * (index - 1), label=name)

@@ -316,7 +316,6 @@ def _draw_squares(found: list[Runs]) -> Figure:
     return drawn
 
 
-def _band(axes: Axes, at: np.ndarray, values: np.ndarray, colour: int, label: str) -> None:
-    """The median over the seeds within their range."""
-    axes.plot(at, np.median(values, 0), color=plots.COLOURS[colour], label=label)
-    axes.fill_between(at, values.min(0), values.max(0), color=plots.COLOURS[colour], alpha=0.25, linewidth=0)
+def _band(axes: Axes, at: np.ndarray, values: np.ndarray, place: int, label: str) -> None:
+    """The median over the seeds within their range, in the look of that place."""
+    plots.band(axes, at, values, alpha=0.25, label=label, **plots.looks(place + 1)[place].curve)

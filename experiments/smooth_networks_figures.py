@@ -1,6 +1,7 @@
 """The figures of four-layer smooth networks: spectra and subspaces over time, and where the change of a layer lies."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -89,11 +90,12 @@ def _ends(found: list[Group]) -> Figure:
 
 def _curves(axes: Axes, found: Iterable[Group], name: str, layer: int, side: int | None) -> None:
     """The mean over members of each activation in its range, from step 1 on; broken lines are not smooth."""
-    for colour, group in zip(plots.COLOURS, found, strict=False):
+    found = list(found)
+    for look, group in zip(plots.looks(len(found)), found, strict=True):
         values = group.data[name].isel(layer=layer).sel(step=slice(1, None))
         values = values.max("side") if side is None else values.isel(side=side)
-        style = STYLES.get(group.config.net.activation, "-")
-        _band(axes, values, colour=colour, label=_activation(group), linestyle=style)
+        line = STYLES.get(group.config.net.activation, look.line) if look.line == "-" else look.line
+        _band(axes, values, colour=look.colour, label=_activation(group), linestyle=line)
 
 
 # Blocks ---------------------------------------------------------------------------------------------------------------
@@ -107,7 +109,7 @@ def _fractions(found: list[Group]) -> Figure:
     for row, group in zip(rows, found, strict=True):
         for layer, axes in enumerate(row):
             seen = group.data.isel(layer=layer).sel(step=slice(1, None))
-            for block, (colour, label) in enumerate(zip(plots.COLOURS, BLOCKS, strict=False)):
+            for block, (colour, label) in enumerate(zip(plots.COLOURS[: len(BLOCKS)], BLOCKS, strict=True)):
                 _band(axes, seen.fractions.isel(block=block), colour=colour, label=label)
             by_chance = seen.random_fractions.isel(block=0)
             _band(axes, by_chance, colour="black", label=f"{BLOCKS[0]} of a random subspace", linestyle="--")
@@ -142,7 +144,7 @@ def _final(found: list[Group]) -> Figure:
 # Words and curves -----------------------------------------------------------------------------------------------------
 
 
-def _band(axes: Axes, values: xr.DataArray, *, colour: str, label: str, linestyle: str = "-") -> None:
+def _band(axes: Axes, values: xr.DataArray, *, colour: str, label: str, linestyle: Any = "-") -> None:
     members = [dim for dim in values.dims if dim != "step"]
     axes.plot(values.step, values.mean(members), color=colour, label=label, linestyle=linestyle)
     axes.fill_between(values.step, values.min(members), values.max(members), color=colour, alpha=0.18, linewidth=0)
