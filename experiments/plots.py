@@ -134,7 +134,8 @@ def band(
     """The middle of the members, which come first, and their range; where some are no numbers, that of the others."""
     lines = np.ma.masked_invalid(members)
     axes.plot(x, middle(lines, axis=0), **look)
-    axes.fill_between(x, lines.min(0), lines.max(0), color=look["color"], alpha=alpha, linewidth=0)
+    if lines.count():
+        axes.fill_between(x, lines.min(0), lines.max(0), color=look["color"], alpha=alpha, linewidth=0)
 
 
 def heat(

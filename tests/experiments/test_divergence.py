@@ -1,0 +1,124 @@
+"""Members that diverge, and more series than colours: the verdict and the figures leave nothing out, and say what."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+from synthetic import experiment_of
+
+from experiments import plots
+from experiments.claims import failing, judge, over, report
+from experiments.results import divergence, drawable, groups
+
+# One of each experiment, of those that other tests run too.
+RUN = ("dln_parsimony", "dln_factorization", "completion_gamma", "mlp_gradient_decay", "mlp_deep", "jumps_annealing")
+RUN += ("jumps_theory", "collapse_scale", "induced_flow", "inverse_depth")
+ABOUT = {"id": "F1", "paper": "a paper", "figure": "Fig. 1", "statement": "small"}
+
+
+def broken(path, *, every):
+    """The results of a run in which the first member of every variant, or all, diverge from the second step seen on."""
+    with xr.open_datatree(path, engine="h5netcdf", decode_times=False) as opened:
+        results = opened.load()
+    tree = {}
+    for name, node in results.children.items():
+        data = node.to_dataset().copy(deep=True)
+        dims, steps = data.first_bad_step.dims, data.step.values
+        first = data.first_bad_step.copy(data=np.full(data.first_bad_step.shape, every))
+        first[dict.fromkeys(dims, 0)] = True
+        data["first_bad_step"] = data.first_bad_step.where(~first, int(steps[1]))
+        data["first_done"] = data.first_done.where(~first, -1)
+        lost = first & (data.step >= steps[1])
+        for field, values in data.items():
+            if "step" in values.dims and values.dtype.kind == "f":
+                data[field] = values.where(~lost, np.nan).transpose(*values.dims)
+        tree[name] = data
+    whole = xr.DataTree.from_dict(tree)
+    whole.attrs = results.attrs
+    return whole
+
+
+@pytest.mark.parametrize("every", [False, True], ids=["one", "all"])
+@pytest.mark.parametrize("name", RUN)
+@pytest.mark.filterwarnings("ignore")
+def test_what_diverges_is_judged_and_drawn(smoke, name, every):
+    folder, (code, _, err) = smoke(name)
+    assert code == 0, err
+    results = broken(folder / "results.nc", every=every)
+    experiment = experiment_of(ConfigDict(json.loads(results.attrs["config"])))
+    claims = experiment.claims(results)
+    assert claims
+    assert any(claim.diverged for claim in claims)
+    laws = [claim for claim in claims if claim.kind == "law" and claim.diverged == claim.members > 0]
+    assert all(law.status in ("fails", "not_judged") for law in laws if "diverge" not in law.statement)
+    for figure in experiment.figures(drawable(results)).values():
+        plots.note(figure, divergence(results))
+        assert "members diverged" in figure.get_supxlabel()
+        if name in ("dln_factorization", "jumps_theory", "inverse_depth"):
+            figure.savefig(io.BytesIO(), dpi=20)
+
+
+def test_other_members_keep_every_bit_and_the_diverged_one_ends(smoke):
+    folder, _ = smoke("dln_parsimony")
+    with xr.open_datatree(folder / "results.nc", engine="h5netcdf") as whole:
+        for before, after in zip(groups(whole), groups(broken(folder / "results.nc", every=False)), strict=True):
+            gone = dict.fromkeys(before.data.first_bad_step.dims, 0)
+            assert after.diverged == 1
+            assert np.isnan(after.data.num_moved[gone][1:]).all()
+            np.testing.assert_array_equal(after.data.loss[gone][:1], before.data.loss[gone][:1])
+            assert after.data.loss.isnull().sum() == len(before.data.step) - 1
+            kept = after.data.loss.notnull()
+            np.testing.assert_array_equal(after.data.loss.values[kept], before.data.loss.values[kept])
+
+
+def test_the_number_of_the_others_is_shown_and_a_law_fails_all_the_same():
+    law = judge(**ABOUT, kind="law", values=[1.0, np.nan, 3.0], relation="<", bound=5.0, diverged=1)
+    assert (law.measured, law.spread, law.members, law.diverged, law.status) == (3.0, (1.0, 2.0, 3.0), 3, 1, "fails")
+    assert report(**ABOUT, values=[1.0, np.nan, 3.0], diverged=1).measured == 2.0
+    assert np.isnan(judge(**ABOUT, kind="law", values=[np.nan], relation="<", bound=5.0, diverged=1).measured)
+    printed = judge(**ABOUT, kind="printed", values=[1.0, np.nan], relation="<", bound=5.0, diverged=1)
+    assert printed.status == "fails"
+
+
+class Member:
+    diverged = 0
+
+
+def test_outside_the_setting_of_the_bound_a_number_is_shown_and_not_judged():
+    verdict = {"relation": "<", "bound": 0.5, "outside": "stated for ELU"}
+    claim = over([Member()], lambda _: [0.7, 0.9], **verdict, **ABOUT)
+    assert (claim.status, claim.measured, claim.members) == ("not_judged", 0.9, 2)
+    assert (claim.relation, claim.bound, claim.statement) == ("", None, "small (not judged: stated for ELU)")
+    assert failing([claim]) == ()
+    assert over([], lambda _: [0.7], **verdict, **ABOUT).status == "not_run"
+    assert over([Member()], lambda _: [0.7], kind="report", outside="stated for ELU", **ABOUT).status == "holds"
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 13, 100])
+def test_no_two_looks_are_alike(count):
+    looks = plots.looks(count)
+    assert len({repr(look.curve) for look in looks}) == len({repr(look.points) for look in looks}) == count
+
+
+@pytest.mark.parametrize("count", [1, 7, 13])
+def test_every_series_is_drawn(count):
+    axes = Figure().subplots()
+    plots.series(axes, np.arange(3), {f"no. {place}": np.ones(3) + place for place in range(count)})
+    assert len({(line.get_color(), repr(line._dash_pattern)) for line in axes.lines}) == count
+    Figure().savefig(io.BytesIO())
+
+
+def test_a_choice_is_told():
+    assert plots.some(40, 3, "seeds") == ([0, 20, 39], "3 of 40 seeds")
+    assert plots.some(2, 5, "seeds") == ([0, 1], "2 seeds")
+    assert plots.some(0, 5, "seeds") == ([], "0 seeds")
+
+
+def test_a_band_is_that_of_the_members_that_are_numbers():
+    axes = Figure().subplots()
+    plots.band(axes, np.arange(2), np.array([[1.0, 1.0], [3.0, np.nan], [5.0, 2.0]]), color="black")
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [3.0, 1.5])
