@@ -101,7 +101,7 @@ def judge(
 
     The verdict does not depend on the order of the members. It is ``fails`` if any value is NaN, if there are
     none, and for a law if a member diverged and the statement does not count divergence. Where members diverged, what
-    is measured is that of the others.
+    is measured is that of the others: their NaN are left out, unless the statement counts divergence.
 
     Args:
         id: The claim's name in the table.
@@ -124,9 +124,9 @@ def judge(
     _require("kind", kind, KINDS[:2])
     _require("relation", relation, RELATIONS)
     sample = _sample(values)
-    known = _known(sample, diverged)
+    known = sample if counts_divergence else _known(sample, diverged)
     measured = _worst(known, relation, bound) if statistic == "worst" else _measure(known, statistic)
-    undisturbed = not np.isnan(sample).any() and (kind != "law" or counts_divergence or diverged == 0)
+    undisturbed = kind != "law" or counts_divergence or diverged == 0
     holds = undisturbed and bool(RELATIONS[relation](measured, bound))
     return Claim(
         id=id,

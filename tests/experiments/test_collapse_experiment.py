@@ -299,7 +299,7 @@ def test_bounds_are_not_carried_to_other_data():
     words = ("net.width=25", "data.samples_per_class=5")
     claims = collapse.claims(results_of(config_of("collapse_scale", *words), lambda *_: None))
     laws = [claim for claim in claims if claim.kind != "report"]
-    assert [claim.status for claim in laws] == ["fails"] + ["not_run"] * 4  # lawful() has the D_0 of n = 10
+    assert [claim.status for claim in laws] == ["fails"] + ["not_judged"] * 4  # lawful() has the D_0 of n = 10
 
 
 # Figures and fits -----------------------------------------------------------------------------------------

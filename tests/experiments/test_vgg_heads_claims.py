@@ -129,7 +129,9 @@ def test_the_paper_is_judged_with_its_own_weights_alone():
 )
 def test_another_setting_is_not_judged(word):
     found = verdict("vgg16_rank", words=(word,))
-    assert {claim.status for claim in found if claim.kind != "report"} == {"not_run"}
+    assert {claim.status for claim in found if claim.kind != "report"} <= {"not_judged", "not_run"}
+    is_another_variant = word == "net.orthonormal=True"
+    assert is_another_variant or any(claim.status == "not_judged" and claim.members for claim in found)
 
 
 def test_weights_of_every_kind_have_a_name_in_the_figures():
