@@ -16,7 +16,7 @@ from experiments.results import divergence, drawable, groups
 
 # One of each experiment, of those that other tests run too.
 RUN = ("dln_parsimony", "dln_factorization", "completion_gamma", "mlp_gradient_decay", "mlp_deep", "jumps_annealing")
-RUN += ("jumps_theory", "collapse_scale", "induced_flow", "inverse_depth")
+RUN += ("jumps_theory", "collapse_scale", "induced_flow", "inverse_decay")
 ABOUT = {"id": "F1", "paper": "a paper", "figure": "Fig. 1", "statement": "small"}
 
 
@@ -58,7 +58,7 @@ def test_what_diverges_is_judged_and_drawn(smoke, name, every):
     for figure in experiment.figures(drawable(results)).values():
         plots.note(figure, divergence(results))
         assert "members diverged" in figure.get_supxlabel()
-        if name in ("dln_factorization", "jumps_theory", "inverse_depth"):
+        if name in ("dln_factorization", "jumps_theory", "inverse_decay"):
             figure.savefig(io.BytesIO(), dpi=20)
 
 
