@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax.core import FrozenDict
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from lawlib.batches import check_batches
 from lawlib.types import Array, PyTree, Scalar
 
 __all__ = ["FACTORS", "factors_of", "find_head", "flat_params", "widths_of", "with_factors", "with_params"]
@@ -50,9 +51,10 @@ def find_head(
 
     Raises:
         ValueError: layers that do not run, or not once and in this order; a module between them that combines units;
-            variables in boxes.
+            variables in boxes; batches that are not (``batches.check_batches``).
     """
     held = _held(variables)
+    check_batches(loss, variables, batches)
     calls = _calls(loss, variables, batches)
     dense = [call.path for call in calls if call.is_dense]
     head = tuple(dict.fromkeys(path for path in dense if path in held) if layers is None else layers)

@@ -37,11 +37,10 @@ LEVELS = (
         "problems",
         "signals",
         "layouts",
-        "heads",
         "tracking",
     },
-    {"theory", "guesses", "gradient_spectra", "head_checks"},
-    {"low_rank_start"},
+    {"theory", "guesses", "gradient_spectra", "heads"},
+    {"low_rank_start", "head_checks"},
     {"compress"},
     {"completion"},
 )
