@@ -6,13 +6,16 @@ subspaces would lie for singular vectors guessed from the entries; all of it is 
 sparse entries, and nothing m x n is made for them.
 
 The solver works in units of the data: entries are divided by an estimate of sigma_1 and the loss by the observed share
-of the fullest line. Curvatures are then of order one, and one step size serves every size, scale and density.
+of the fullest line. Gradients are preconditioned, so that curvatures are of order one along every direction, and one
+step size serves every size, scale, density and spectrum. A direction grows at the rate of its share in what is left to
+fit: a plateau before a small singular value lasts no longer than that before the first, and a floor that outlasts
+``STALL`` looks is noise.
 """
 
 import functools as ft
 import math
 import operator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +23,13 @@ import numpy as np
 import optax
 from jax import lax
 
+from lawlib.centering import CENTERS, less, levels, with_levels
 from lawlib.compress import Bases, draw_bases
-from lawlib.entries import Entries, hold_out
+from lawlib.entries import Entries, check_range, hold_out, relative_error, taken_in, without_entries
 from lawlib.guesses import Guess, line_weights, spectral_guess
 from lawlib.layouts import Layout, arrange, scaled, sum_squared_error
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.transforms import restarted_momentum
+from lawlib.transforms import preconditioned, restarted_momentum
 from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree, Scalar, Weights
 
 __all__ = [
@@ -40,11 +44,12 @@ __all__ = [
 
 # The scale at which layers start: for two layers the fewest steps; for more, eps^L of it is what a plateau allows.
 SCALE, DEEPER_PRODUCT = 3e-4, 3.4e-6
-STEP_SIZE = 0.2  # A fitted network has curvature about L + 2, and Nesterov's method is stable below 4/3 of the inverse.
-CHECK = 10  # Steps between two looks at the held-out entries.
+DAMPING = 0.5  # Of the distance that is left: half as much fits noise sooner, twice as much takes longer.
+CHECK = 5  # Steps between two looks at the held-out entries.
 PATIENCE, RISE = 20, 1.02  # So many looks without a lowest error, and then one that stands so far above it, are enough.
 STALL, LEAST_FALL = 50, 1e-4  # So many looks over which the observed error falls by less than this are enough, too,
 LEFT_START = 0.9  # once it has fallen below this: the start is a plateau of its own.
+CONVERGED = ("tolerance", "error rises", "stalled")  # Noise is no failure.
 MAX_HELD_OUT = 100_000  # Enough for an estimate to half a per cent.
 
 _matmul = ft.partial(jnp.matmul, precision="highest")
@@ -63,10 +68,17 @@ class Completion(NamedTuple):
 
     Errors are relative, ||Omega . (left right^T - Phi)||_F / ||Omega . Phi||_F: over the entries that were fitted, and
     over those held out, an estimate of the recovery error and of the noise together (NaN where none were).
-    ``converged`` says that the observed error reached the tolerance. ``reason`` is "tolerance", "error rises" (of what
-    was held out: noise, or too few entries; where nothing was, of what was fitted: too large a step), "stalled" (a
-    floor of noise), "steps" or "diverged"; all but the first return the factors of the lowest such error on the way,
-    the start included.
+    ``held_out_spread`` is the standard error of that estimate, from ``held_out_count`` entries
+    (``entries.relative_error``): few make it wide.
+
+    ``reason`` is "tolerance" (the observed error reached it), "error rises" (of what was held out, for good: what is
+    left is noise, or there are too few entries), "stalled" (the observed error stands on a floor of noise), "steps" or
+    "diverged" (not finite, or, where nothing was held out, risen for good: too large a step). ``converged`` says that
+    the descent ended by itself, by one of the first three. "tolerance" returns the last factors, all else those of the
+    lowest such error on the way, the start included.
+
+    The ``empty_rows`` and ``empty_columns`` without entries come back as NaN, unless centring gives them their level:
+    "both" that of the other side's mean, "columns" a row the columns' means, "rows" a column the rows' means.
     """
 
     left: Float[Array, "m k"]
@@ -76,6 +88,10 @@ class Completion(NamedTuple):
     steps: int
     converged: bool
     reason: str
+    held_out_spread: float
+    held_out_count: int
+    empty_rows: int
+    empty_columns: int
 
 
 class _Judged(NamedTuple):
@@ -111,13 +127,14 @@ class _Progress(NamedTuple):
 
 def complete(
     key: PRNGKey,
-    entries: Entries,
+    entries: Any,
     rank: int,
     *,
+    center: str | None = None,
     depth: int = 2,
     scale: float | None = None,
     transform: optax.GradientTransformation | None = None,
-    tolerance: float = 2e-4,
+    tolerance: float = 3e-5,
     max_steps: int = 5000,
     held_out: float = 0.05,
     dense: bool | None = None,
@@ -126,46 +143,59 @@ def complete(
 
     Descends on 1/(2 p) ||Omega . (U W~_{L:1} V^T - Phi / sigma)||_F^2, a sum over the observed entries, with p the
     observed share of the fullest row or column and sigma an estimate of sigma_1(Phi), from layers eps I. L is ``depth``
-    and eps ``scale``: a depth of 2 takes the fewest steps, from 3e-4; more layers, whose first plateau lasts about
-    eps^{2-L} steps, start where eps^L = 3.4e-6 and forgive a larger over-estimate. Directions that are not needed stay
-    at about eps^L, so that a tolerance near that needs a smaller scale. The descent ends when the relative observed
-    error is at most ``tolerance``, when the error on the share ``held_out`` of the entries, which are not fitted, has
-    risen for good, or when the observed error falls no more.
+    and eps ``scale``: a depth of 2 takes the fewest steps, from 3e-4; more layers start where eps^L = 3.4e-6 and
+    forgive a larger over-estimate. Directions that are not needed stay at about eps^L, so that a tolerance near that
+    needs a smaller scale. The descent ends when the relative observed error is at most ``tolerance``, when the error on
+    the share ``held_out`` of the entries, which are not fitted, has risen for good, or when the observed error falls no
+    more.
 
-    ``transform`` is any optax transform on ``Factors``, ``transforms.restarted_momentum(0.2)`` by default. Gradient
-    descent and line searches fit as they are; what scales every entry by itself, like Adam, goes into
-    ``transforms.entrywise``. ``dense`` chooses the layout of the entries, by default the faster one. The computation
-    has the dtype of the values (float32 where JAX has no float64 enabled).
+    ``entries`` are ``Entries``, a scipy sparse matrix, a pair (matrix, mask) or an array with NaN where nothing was
+    observed. ``center`` takes a level off every row ("rows"), column ("columns") or a_i + b_j off both ("both") and
+    gives it back in two columns more of the factors: for ratings and the like, whose mean would be the largest singular
+    value by far.
+
+    ``transform`` is any optax transform on ``Factors``, by default ``transforms.preconditioned(0.5)`` and then
+    ``restarted_momentum(1 / (L + 2))``. Gradient descent and line searches fit as they are; what scales every entry by
+    itself, like Adam, goes into ``transforms.entrywise``. ``dense`` chooses the layout of the entries, by default the
+    faster one. The computation has the dtype of the values (float32 where JAX has no float64 enabled).
 
     Raises:
-        TypeError: rank, depth or max_steps is not a whole number.
-        ValueError: rank, depth, scale, tolerance, max_steps or held_out is out of its range, a value is not finite, or
-            every value is 0.
+        TypeError: rank, depth or max_steps is not a whole number, or the entries are of no kind that is known.
+        ValueError: rank, center, depth, scale, tolerance, max_steps or held_out is out of its range, the entries are
+            not finite, beyond the range of the dtype, or given twice, or every value is 0.
+
+    Warns:
+        UnrecoverableWarning: a row or a column has no entry.
     """
     rank, depth, max_steps = map(operator.index, (rank, depth, max_steps))
     scale = _default_scale(depth) if scale is None else scale
-    _check(entries, rank, depth=depth, scale=scale, tolerance=tolerance, max_steps=max_steps)
+    entries = taken_in(entries)
+    _check(entries, rank, center, depth=depth, scale=scale, tolerance=tolerance, max_steps=max_steps)
     # Squares of what is given may overflow; of this they do not.
     unit = np.abs(entries.values).max()
     dtype = jax.dtypes.canonicalize_dtype(entries.values.dtype)
-    entries = entries._replace(values=(entries.values / unit).astype(dtype))
-    key_held, key_guess, key_bases = jax.random.split(key, 3)
+    check_range(unit, entries.shape, dtype)
+    entries = entries._replace(values=(entries.values.astype(np.float64) / unit).astype(entries.values.dtype))
+    key_held, key = jax.random.split(key)
     fitted, judged = hold_out(key_held, entries, held_out, at_most=MAX_HELD_OUT)
     if not np.any(fitted.values):
         fitted, judged = hold_out(key_held, entries, 0.0, at_most=MAX_HELD_OUT)
-    layout = arrange(fitted, 2 * rank, dense=dense)
-    guess = _spectral_guess(key_guess, layout, line_weights(fitted), rank=rank)
-    sigma = _scale_of(fitted, guess)
-    bases = draw_bases(key_bases, guess.left, guess.right)
-    factors = start(bases, depth=depth, scale=scale)
-    layout = scaled(layout, 1 / sigma)
-    task = _task(layout, fitted, judged, sigma, tolerance)
-    factors, steps, reason = _descend(factors, task, _DEFAULT if transform is None else transform, max_steps)
-    observed, unseen = _final_errors(factors, task)
-    left, right = two_factors(factors)
-    return Completion(
-        left * sigma * unit.astype(dtype), right, float(observed), float(unseen), steps, reason == "tolerance", reason
+    level = None if center is None else levels(fitted, center)
+    rest = [less(part, level, dtype) for part in (fitted, judged)]
+    goal = tolerance * _norm(fitted)
+    solve = _solve if _norm(rest[0]) > goal else _nothing
+    left, right, observed, missed, steps, reason = solve(
+        key, *rest, rank, goal, depth=depth, scale=scale, transform=transform, max_steps=max_steps, dense=dense
     )
+    error, spread = relative_error(
+        missed, judged.values.astype(np.float64), _norm(fitted) / math.sqrt(len(fitted.values))
+    )
+    left, right = with_levels(left, right, level, without_entries(entries), unit)
+    empty_rows, empty_columns = (int(unseen.sum()) for unseen in without_entries(entries))
+    return Completion(
+        left, right, observed / _norm(fitted), error, steps, reason in CONVERGED, reason,
+        spread, len(judged.values), empty_rows, empty_columns,
+    )  # fmt: skip
 
 
 def start(bases: Bases, *, depth: int, scale: float | Scalar) -> Factors:
@@ -195,6 +225,46 @@ def entries_of(
         (rows, columns),
         batch_size=max(1, min(2**16, rows.size)),
     )
+
+
+def _norm(entries: Entries) -> float:
+    return float(np.linalg.norm(entries.values.astype(np.float64)))
+
+
+def _nothing(
+    key: PRNGKey, fitted: Entries, judged: Entries, rank: int, goal: float, **_: Any
+) -> tuple[Array, Array, float, np.ndarray, int, str]:
+    """Of entries within the tolerance of their levels: factors of 0."""
+    left, right = (jnp.zeros((size, 2 * rank), fitted.values.dtype) for size in fitted.shape)
+    return left, right, _norm(fitted), -judged.values.astype(np.float64), 0, "tolerance"
+
+
+def _solve(
+    key: PRNGKey,
+    fitted: Entries,
+    judged: Entries,
+    rank: int,
+    goal: float,
+    *,
+    depth: int,
+    scale: float,
+    transform: optax.GradientTransformation | None,
+    max_steps: int,
+    dense: bool | None,
+) -> tuple[Array, Array, float, np.ndarray, int, str]:
+    """The two factors, the norm of the error of what was fitted, the errors of what was not, steps and reason."""
+    key_guess, key_bases = jax.random.split(key)
+    layout = arrange(fitted, 2 * rank, dense=dense)
+    guess = _spectral_guess(key_guess, layout, line_weights(fitted), rank=rank)
+    sigma = _scale_of(fitted, guess)
+    factors = start(draw_bases(key_bases, guess.left, guess.right), depth=depth, scale=scale)
+    task = _task(scaled(layout, 1 / sigma), fitted, judged, sigma, goal / _norm(fitted))
+    transform = _default_transform(depth) if transform is None else transform
+    factors, steps, reason = _descend(factors, task, transform, max_steps)
+    observed, missed = _final_errors(factors, task)
+    left, right = two_factors(factors)
+    missed = np.asarray(missed, np.float64) * float(sigma)
+    return left * sigma, right, float(observed) * _norm(fitted), missed, steps, reason
 
 
 def _scale_of(fitted: Entries, guess: Guess) -> Scalar:
@@ -236,7 +306,7 @@ def _descend(
         if not math.isfinite(error + judged):
             return best, int(progress.steps), "diverged"
         if since >= PATIENCE and judged > RISE * lowest:
-            return best, int(progress.steps), "error rises"
+            return best, int(progress.steps), "error rises" if task.judged.values.size else "diverged"
         if len(observed) > STALL and LEFT_START > error > (1 - LEAST_FALL) * observed[-1 - STALL]:
             return best, int(progress.steps), "stalled"
         if int(progress.steps) == max_steps:
@@ -267,21 +337,16 @@ def _run(progress: _Progress, task: _Task, last: Int[Array, ""], *, transform) -
         return (now.steps < last) & (now.error > task.tolerance)
 
     progress = lax.while_loop(goes_on, step, progress)
-    observed, unseen = _errors(progress.factors, task)
-    return progress, unseen if task.judged.values.size else observed
+    observed, missed = _errors(progress.factors, task)
+    return progress, jnp.linalg.norm(missed) / task.judged.norm if missed.size else observed
 
 
-def _errors(factors: Factors, task: _Task) -> tuple[Scalar, Scalar]:
-    observed = jnp.sqrt(2 * sum_squared_error(*two_factors(factors), task.layout) / task.square)
-    return observed, _held_out_error(factors, task)
-
-
-def _held_out_error(factors: Factors, task: _Task) -> Scalar:
-    rows, columns, values, norm = task.judged
-    if not values.size:
-        return jnp.asarray(jnp.nan, values.dtype)
-    missed = entries_of(*two_factors(factors), rows, columns) - values
-    return jnp.linalg.norm(missed) / norm
+def _errors(factors: Factors, task: _Task) -> tuple[Scalar, Float[Array, " N"]]:
+    """The relative error of what was fitted, and what was missed of each entry held out."""
+    rows, columns, values, _ = task.judged
+    left, right = two_factors(factors)
+    observed = jnp.sqrt(2 * sum_squared_error(left, right, task.layout) / task.square)
+    return observed, entries_of(left, right, rows, columns) - values if values.size else values
 
 
 def _fullest_share(entries: Entries) -> float:
@@ -294,7 +359,17 @@ def _default_scale(depth: int) -> float:
     return SCALE if depth <= 2 else DEEPER_PRODUCT ** (1 / depth)
 
 
-def _check(entries: Entries, rank: int, *, depth: int, scale: float, tolerance: float, max_steps: int) -> None:
+@ft.cache
+def _default_transform(depth: int) -> optax.GradientTransformation:
+    """One object for each depth: what is compiled for it is found again.
+
+    A fitted network has curvature about L + 2, the sum of one projection for each factor, and Nesterov's method is
+    stable below 4/3 of the inverse.
+    """
+    return optax.chain(preconditioned(DAMPING), restarted_momentum(1 / (depth + 2)))
+
+
+def _check(entries: Entries, rank: int, center: str | None, **positive: float | int) -> None:
     """Refuse what no compute could mend."""
     m, n = entries.shape
     largest = min(m, n, max(m, n) // 2)
@@ -304,12 +379,12 @@ def _check(entries: Entries, rank: int, *, depth: int, scale: float, tolerance: 
     if not 1 <= rank <= largest:
         msg = f"rank must be in 1..{largest} for a {m} x {n} matrix, whose bases have 2 rank columns, got {rank}"
         raise ValueError(msg)
-    for name, value in {"depth": depth, "scale": scale, "tolerance": tolerance, "max_steps": max_steps}.items():
+    for name, value in positive.items():
         if not 0 < value < math.inf:
             msg = f"{name} must be positive and finite, got {value}"
             raise ValueError(msg)
-    if not np.all(np.isfinite(entries.values)):
-        msg = "every observed value must be finite; lawlib.entries.from_coo names those that are not"
+    if center not in CENTERS:
+        msg = f"center must be one of {', '.join(map(repr, CENTERS))}, got {center!r}"
         raise ValueError(msg)
     if not np.any(entries.values):
         msg = "every observed value is 0, and so is the matrix that fits them best"
@@ -317,7 +392,6 @@ def _check(entries: Entries, rank: int, *, depth: int, scale: float, tolerance: 
 
 
 # Compiled once for each shape of the entries and each transform.
-_DEFAULT = restarted_momentum(STEP_SIZE)
 _spectral_guess = jax.jit(spectral_guess, static_argnames="rank")
 _stretch = jax.jit(_run, static_argnames="transform")
 _final_errors = jax.jit(_errors)

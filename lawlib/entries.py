@@ -3,6 +3,7 @@
 Everything here is numpy on the host and happens once, before any compute on a device.
 """
 
+import inspect
 import math
 import operator
 import warnings
@@ -14,7 +15,18 @@ from jaxtyping import Bool, Float, Int
 
 from lawlib.types import PRNGKey
 
-__all__ = ["Entries", "UnrecoverableWarning", "from_coo", "from_mask", "from_scipy", "hold_out"]
+__all__ = [
+    "Entries",
+    "UnrecoverableWarning",
+    "check_range",
+    "from_coo",
+    "from_mask",
+    "from_scipy",
+    "hold_out",
+    "relative_error",
+    "taken_in",
+    "without_entries",
+]
 
 MAX_NAMED = 5  # A message names this many culprits and counts the others.
 
@@ -86,6 +98,39 @@ def from_mask(matrix: Any, mask: Any) -> Entries:
     return _checked(rows, columns, matrix[rows, columns], matrix.shape)
 
 
+def taken_in(data: Any) -> Entries:
+    """Entries from whatever holds them, each by its own function and checked as there.
+
+    ``Entries``; a scipy sparse matrix (``from_scipy``); a pair of a matrix and its mask (``from_mask``); an m x n array
+    with NaN where nothing was observed, or a masked array. Raises and warns as these, and TypeError for all else.
+    """
+    if isinstance(data, Entries):
+        return _checked(*data)
+    if hasattr(data, "tocoo"):
+        return from_scipy(data)
+    if isinstance(data, tuple) and len(data) == 2:
+        return from_mask(*data)
+    if isinstance(data, np.ma.MaskedArray):
+        return from_mask(data.data, ~np.ma.getmaskarray(data))
+    if getattr(data, "ndim", 0) == 2:
+        matrix = np.asarray(data)
+        return from_mask(matrix, np.ones(matrix.shape) if matrix.dtype.kind in "iub" else ~np.isnan(matrix))
+    msg = (
+        "entries are lawlib.entries.Entries (from_coo makes them), a scipy sparse matrix, a pair (matrix, mask), "
+        f"or an m x n array with NaN where nothing was observed, got {type(data).__name__}"
+    )
+    raise TypeError(msg)
+
+
+def without_entries(entries: Entries) -> tuple[Bool[np.ndarray, " m"], Bool[np.ndarray, " n"]]:
+    """Which rows and which columns have no entry."""
+    rows, columns = (
+        np.bincount(lines, minlength=size) == 0
+        for lines, size in zip((entries.rows, entries.columns), entries.shape, strict=True)
+    )
+    return rows, columns
+
+
 def hold_out(key: PRNGKey, entries: Entries, share: float, *, at_most: int) -> tuple[Entries, Entries]:
     """Split the entries at random into those to fit and about ``share`` of them to judge by, about ``at_most`` in all.
 
@@ -102,6 +147,43 @@ def hold_out(key: PRNGKey, entries: Entries, share: float, *, at_most: int) -> t
         np.maximum.at(highest, lines, lots)
         held &= lots < highest[lines]
     return _select(entries, ~held), _select(entries, held)
+
+
+def relative_error(missed: np.ndarray, values: np.ndarray, typical: float) -> tuple[float, float]:
+    """H = ||e|| / ||Phi|| over held-out entries, e what was missed of the ``values`` Phi, and h's standard error.
+
+    sqrt(N / (N - 1) sum_i (e_i^2 - h^2 Phi_i^2)^2) / (2 h sum_i Phi_i^2), that of a ratio of two sums over N
+    independent draws: infinite for one entry, NaN for none.
+    Where zeros alone were held out, the typical size of what was fitted tells what is small.
+    """
+    count = len(values)
+    if not count:
+        return math.nan, math.nan
+    squares = np.square(values if np.any(values) else np.full(count, typical))
+    share = float(np.sum(np.square(missed)) / squares.sum())
+    if count == 1 or not share:
+        return math.sqrt(share), math.inf if count == 1 else 0.0
+    apart = np.square(missed) - share * squares
+    spread = math.sqrt(count / (count - 1) * np.sum(np.square(apart))) / squares.sum()
+    return math.sqrt(share), spread / (2 * math.sqrt(share))
+
+
+def check_range(unit: Any, shape: tuple[int, int], dtype: Any) -> None:
+    """Refuse entries, the largest of them ``unit``, that a dtype cannot hold.
+
+    The largest singular value must fit into it, and what underflows must be below rounding. Raises ValueError.
+    """
+    limits = np.finfo(dtype)
+    largest = float(limits.max) / (8 * math.sqrt(math.prod(shape)))
+    smallest = float(limits.tiny) / float(limits.eps)
+    if not smallest <= float(unit) <= largest:
+        mend = "multiply the entries by a power of ten"
+        if np.dtype(dtype) == np.float32:
+            mend = f'{mend}, or keep them in float64: jax.config.update("jax_enable_x64", True)'
+        msg = (
+            f"the largest entry must be in {smallest:.1e}..{largest:.1e} to compute in {dtype}, got {unit:.1e}; {mend}"
+        )
+        raise ValueError(msg)
 
 
 def _select(entries: Entries, chosen: Bool[np.ndarray, " N"]) -> Entries:
@@ -187,12 +269,18 @@ def _check_distinct(entries: Entries) -> None:
 
 
 def _warn_of_empty(entries: Entries) -> None:
-    for name, lines, size in zip(("row", "column"), (entries.rows, entries.columns), entries.shape, strict=True):
-        empty = np.flatnonzero(np.bincount(lines, minlength=size) == 0)
-        if empty.size:
-            msg = f"no observed entry, so that nothing can recover it, in {name} {_some(empty)}"
-            # Past two frames of this module, to the call that brought the entries.
-            warnings.warn(msg, UnrecoverableWarning, stacklevel=4)
+    for name, unseen in zip(("row", "column"), without_entries(entries), strict=True):
+        if unseen.any():
+            msg = f"no observed entry, so that nothing can recover it, in {name} {_some(np.flatnonzero(unseen))}"
+            warnings.warn(msg, UnrecoverableWarning, stacklevel=_depth_of_caller())
+
+
+def _depth_of_caller() -> int:
+    """The stack level, as seen by ``_warn_of_empty``, of the first frame outside this library."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "lawlib":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _places(entries: Entries, chosen: Bool[np.ndarray, " N"]) -> str:

@@ -1,14 +1,19 @@
 """Gradient transformations in optax's own form, for networks in factors of very different sizes."""
 
+import functools as ft
+import itertools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.scipy.linalg import cho_solve
 
-from lawlib.types import PyTree, Scalar
+from lawlib.types import Array, Matrix, PyTree, Scalar
 
-__all__ = ["entrywise", "restarted_momentum"]
+__all__ = ["entrywise", "preconditioned", "restarted_momentum"]
+
+_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class _Restarted(NamedTuple):
@@ -43,6 +48,49 @@ def restarted_momentum(step_size: float) -> optax.GradientTransformation:
         return moves, _Restarted(after, count)
 
     return optax.GradientTransformation(init, update)
+
+
+def preconditioned(damping: float) -> optax.GradientTransformationExtraArgs:
+    """Gradients of ``completion.Factors`` scaled by what surrounds each factor: rates forget the condition number.
+
+    With W = P F Q^T for a factor F, dF becomes (P^T P + lambda I)^{-1} dF (Q^T Q + lambda I)^{-1}, without the side
+    that U and V do not have: scaled gradient descent (Tong, Ma and Chi, J. Mach. Learn. Res. 22, 2021). lambda is
+    ``damping`` sqrt(2 loss), a multiple of the distance that is left, so that an over-estimated rank does no harm
+    (Zhang, Fattahi and Zhang, NeurIPS 2021): a direction grows at the rate of its share in what is left, large ones
+    first, and what is not needed stays small. ``update`` needs the loss, ``value=``, of order one at the start.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None, *, value: Scalar, **_: Any) -> tuple[Any, Any]:
+        left_of = _grams(params.left, [core.T for core in reversed(params.core)])[::-1]
+        right_of = _grams(params.right, params.core)
+        lefts, rights = (
+            [_damped(gram, damping * jnp.sqrt(2 * value)) for gram in grams] for grams in (left_of, right_of)
+        )
+        core = [
+            _solve(left, _solve(right, g.T).T)
+            for left, right, g in zip(lefts[1:], rights[:-1], updates.core, strict=True)
+        ]
+        left, right = (_solve(gram, g.T).T for gram, g in ((rights[-1], updates.left), (lefts[0], updates.right)))
+        return updates._replace(left=left, core=tuple(core), right=right), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def _grams(outer: Matrix, layers: Any) -> list[Matrix]:
+    """B^T B of B = outer, outer W_1^T, outer W_1^T W_2^T, ... for the layers W_1, W_2, ..."""
+    return list(itertools.accumulate(layers, lambda G, W: _matmul(W, _matmul(G, W.T)), initial=_matmul(outer.T, outer)))
+
+
+def _damped(gram: Matrix, damping: Scalar) -> Matrix:
+    """The Cholesky factor of gram + damping I; rounding is added, so that a loss of 0 leaves it positive."""
+    size, rounding = gram.shape[0], jnp.finfo(gram.dtype).eps
+    # Beside the trace, so that Grams near 0 at a loss of 0 have something to stand on.
+    floor = size * rounding * jnp.trace(gram) + jnp.finfo(gram.dtype).tiny
+    return jnp.linalg.cholesky(gram + (damping + floor) * jnp.eye(size, dtype=gram.dtype))
+
+
+def _solve(triangle: Matrix, right: Array) -> Array:
+    return cho_solve((triangle, True), right)
 
 
 def entrywise(transform: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -29,6 +29,7 @@ LEVELS = (
     },
     {
         "batches",
+        "centering",
         "descent",
         "entry_descent",
         "parametrizations",

@@ -82,7 +82,7 @@ def test_zeros_alone_held_out_and_one_value_alone_are_no_divergence():
     matrix[0] = 1.0
     mostly_zero = observed(matrix, 0.5)
     found = complete(jax.random.key(1), mostly_zero, 1, held_out=0.02)
-    assert found.reason in ("tolerance", "stalled")
+    assert found.reason in completion.CONVERGED
     assert np.isfinite(found.held_out_error)
     alone = Entries(np.asarray([0, 1, 1], np.int32), np.asarray([0, 0, 1], np.int32), np.asarray([2.0, 0, 0]), (8, 8))
     assert np.isfinite(complete(jax.random.key(15), alone, 1, held_out=0.9, max_steps=50).left).all()
@@ -131,7 +131,8 @@ def test_noise_is_reported_and_the_best_factors_are_returned():
     matrix = low_rank((100, 100), 2)
     noisy = matrix + 0.1 * np.linalg.norm(matrix) / 100 * np.random.default_rng(2).standard_normal(matrix.shape)
     found = complete(jax.random.key(0), observed(noisy, 0.4), 10)
-    assert not found.converged
+    # Noise is no failure.
+    assert found.converged
     assert found.reason == "error rises"
     assert found.observed_error > 2e-4
     # The held-out error contains the noise itself, a tenth, and the recovery error does not.
