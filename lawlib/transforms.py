@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.scipy.linalg import cho_solve
+from jax.scipy.linalg import solve_triangular
 
-from lawlib.types import Array, Matrix, PyTree, Scalar
+from lawlib.types import Array, Float, Matrix, PyTree, Scalar
 
 __all__ = ["entrywise", "preconditioned", "restarted_momentum"]
 
@@ -63,14 +63,10 @@ def preconditioned(damping: float) -> optax.GradientTransformationExtraArgs:
     def update(updates: Any, state: Any, params: Any = None, *, value: Scalar, **_: Any) -> tuple[Any, Any]:
         left_of = _grams(params.left, [core.T for core in reversed(params.core)])[::-1]
         right_of = _grams(params.right, params.core)
-        lefts, rights = (
-            [_damped(gram, damping * jnp.sqrt(2 * value)) for gram in grams] for grams in (left_of, right_of)
-        )
-        core = [
-            _solve(left, _solve(right, g.T).T)
-            for left, right, g in zip(lefts[1:], rights[:-1], updates.core, strict=True)
-        ]
-        left, right = (_solve(gram, g.T).T for gram, g in ((rights[-1], updates.left), (lefts[0], updates.right)))
+        inverses = _damped_inverses(jnp.stack([*left_of, *right_of]), damping * jnp.sqrt(2 * value))
+        lefts, rights = inverses[: len(left_of)], inverses[len(left_of) :]
+        core = [_matmul(lefts[i + 1], _matmul(g, rights[i])) for i, g in enumerate(updates.core)]
+        left, right = _matmul(updates.left, rights[-1]), _matmul(updates.right, lefts[0])
         return updates._replace(left=left, core=tuple(core), right=right), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
@@ -81,16 +77,17 @@ def _grams(outer: Matrix, layers: Any) -> list[Matrix]:
     return list(itertools.accumulate(layers, lambda G, W: _matmul(W, _matmul(G, W.T)), initial=_matmul(outer.T, outer)))
 
 
-def _damped(gram: Matrix, damping: Scalar) -> Matrix:
-    """The Cholesky factor of gram + damping I; rounding is added, so that a loss of 0 leaves it positive."""
-    size, rounding = gram.shape[0], jnp.finfo(gram.dtype).eps
-    # Beside the trace, so that Grams near 0 at a loss of 0 have something to stand on.
-    floor = size * rounding * jnp.trace(gram) + jnp.finfo(gram.dtype).tiny
-    return jnp.linalg.cholesky(gram + (damping + floor) * jnp.eye(size, dtype=gram.dtype))
+def _damped_inverses(grams: Float[Array, "l k k"], damping: Scalar) -> Float[Array, "l k k"]:
+    """(gram + damping I)^{-1} of each; rounding of its trace is added, so that a loss of 0 leaves it regular.
 
-
-def _solve(triangle: Matrix, right: Array) -> Array:
-    return cho_solve((triangle, True), right)
+    Inverses of k x k and products with them, since solving for all rows of a factor takes a hundred times as long.
+    """
+    size, limits = grams.shape[-1], jnp.finfo(grams.dtype)
+    eye = jnp.eye(size, dtype=grams.dtype)
+    floor = size * limits.eps * jnp.trace(grams, axis1=1, axis2=2) + limits.tiny
+    triangles = jnp.linalg.cholesky(grams + (damping + floor)[:, None, None] * eye[None])
+    roots = solve_triangular(triangles, jnp.broadcast_to(eye[None], grams.shape), lower=True)
+    return _matmul(jnp.swapaxes(roots, 1, 2), roots)
 
 
 def entrywise(transform: optax.GradientTransformation) -> optax.GradientTransformation:
