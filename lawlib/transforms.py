@@ -13,6 +13,8 @@ from lawlib.types import Array, Float, Matrix, PyTree, Scalar
 
 __all__ = ["entrywise", "preconditioned", "restarted_momentum"]
 
+SERIAL = 16  # LAPACK on a CPU solves larger triangles in threads, which takes a hundred times as long.
+
 _matmul = ft.partial(jnp.matmul, precision="highest")
 
 
@@ -86,8 +88,22 @@ def _damped_inverses(grams: Float[Array, "l k k"], damping: Scalar) -> Float[Arr
     eye = jnp.eye(size, dtype=grams.dtype)
     floor = size * limits.eps * jnp.trace(grams, axis1=1, axis2=2) + limits.tiny
     triangles = jnp.linalg.cholesky(grams + (damping + floor)[:, None, None] * eye[None])
-    roots = solve_triangular(triangles, jnp.broadcast_to(eye[None], grams.shape), lower=True)
+    roots = _inverse_triangles(triangles)
     return _matmul(jnp.swapaxes(roots, 1, 2), roots)
+
+
+def _inverse_triangles(lower: Float[Array, "l k k"]) -> Float[Array, "l k k"]:
+    """[[A, 0], [B, C]]^{-1} = [[A^{-1}, 0], [-C^{-1} B A^{-1}, C^{-1}]]: products, and small solves that stay serial."""
+    size = lower.shape[-1]
+    if size <= SERIAL:
+        return solve_triangular(
+            lower, jnp.broadcast_to(jnp.eye(size, dtype=lower.dtype)[None], lower.shape), lower=True
+        )
+    half = size // 2
+    A, C = _inverse_triangles(lower[:, :half, :half]), _inverse_triangles(lower[:, half:, half:])
+    corner = -_matmul(C, _matmul(lower[:, half:, :half], A))
+    above = jnp.zeros((lower.shape[0], half, size - half), lower.dtype)
+    return jnp.concatenate([jnp.concatenate([A, above], 2), jnp.concatenate([corner, C], 2)], 1)
 
 
 def entrywise(transform: optax.GradientTransformation) -> optax.GradientTransformation:
