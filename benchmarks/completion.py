@@ -3,7 +3,8 @@
 d = 1000, r = 5, 20 % observed, no noise, float32; the target is the best rank-5 part of a Gaussian matrix. Methods are
 told r^ = 20 and have 2 r^ = 40 columns, ALS at rank 5 knows the truth. The deep solver, the paths of falling penalties
 and the ridge that is picked on held-out entries run as they are; a single ridge, and scale and step of the plain
-networks, were set by hand for this problem. At the end small hard cases: a mean, a spread spectrum, noise. Ridges are absolute, those of paths and grids in units of
+networks, were set by hand for this problem. At the end small hard cases: a mean, a spread spectrum, noise.
+Ridges are absolute, those of paths and grids in units of
 ||mask . matrix||_2 = 13, from which on the best fit is 0. `python -m benchmarks.completion 3` prints 3 draws.
 """
 
@@ -77,7 +78,7 @@ def measure() -> dict[str, float]:
 
 
 def hard_cases() -> dict[str, float]:
-    """Seconds and relative error over the whole matrix, ours and of ALS told the rank and at our columns, ridge .001."""
+    """Seconds and relative error over the whole matrix, ours and of ALS told the rank or our guess, at ridge .001."""
     found = {}
     for name, (matrix, seen, shown, guess, rank) in _hard().items():
         mask, given = jnp.asarray(seen, DTYPE), jnp.asarray(shown, DTYPE)
