@@ -276,11 +276,13 @@ def _warn_of_empty(entries: Entries) -> None:
 
 
 def _depth_of_caller() -> int:
-    """The stack level, as seen by ``_warn_of_empty``, of the first frame outside this library."""
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "lawlib":
+    """The stack level, as seen by ``_warn_of_empty``, of what called into this library, type checkers in between."""
+    frame, level, outermost = inspect.currentframe(), 0, 0
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] == "lawlib":
+            outermost = level
         frame, level = frame.f_back, level + 1
-    return level
+    return outermost + 1
 
 
 def _places(entries: Entries, chosen: Bool[np.ndarray, " N"]) -> str:

@@ -93,7 +93,7 @@ def _damped_inverses(grams: Float[Array, "l k k"], damping: Scalar) -> Float[Arr
 
 
 def _inverse_triangles(lower: Float[Array, "l k k"]) -> Float[Array, "l k k"]:
-    """[[A, 0], [B, C]]^{-1} = [[A^{-1}, 0], [-C^{-1} B A^{-1}, C^{-1}]]: products, and small solves that stay serial."""
+    """[[A, 0], [B, C]]^{-1} = [[A^{-1}, 0], [-C^{-1} B A^{-1}, C^{-1}]]: products and small solves."""
     size = lower.shape[-1]
     if size <= SERIAL:
         return solve_triangular(
