@@ -181,11 +181,20 @@ def complete(
     if not np.any(fitted.values):
         fitted, judged = hold_out(key_held, entries, 0.0, at_most=MAX_HELD_OUT)
     level = None if center is None else levels(fitted, center)
-    rest = [less(part, level, dtype) for part in (fitted, judged)]
+    rest, rest_judged = (less(part, level, dtype) for part in (fitted, judged))
     goal = tolerance * _norm(fitted)
-    solve = _solve if _norm(rest[0]) > goal else _nothing
+    solve = _solve if _norm(rest) > goal else _nothing
     left, right, observed, missed, steps, reason = solve(
-        key, *rest, rank, goal, depth=depth, scale=scale, transform=transform, max_steps=max_steps, dense=dense
+        key,
+        rest,
+        rest_judged,
+        rank,
+        goal,
+        depth=depth,
+        scale=scale,
+        transform=transform,
+        max_steps=max_steps,
+        dense=dense,
     )
     error, spread = relative_error(
         missed, judged.values.astype(np.float64), _norm(fitted) / math.sqrt(len(fitted.values))

@@ -62,10 +62,10 @@ def preconditioned(damping: float) -> optax.GradientTransformationExtraArgs:
     first, and what is not needed stays small. ``update`` needs the loss, ``value=``, of order one at the start.
     """
 
-    def update(updates: Any, state: Any, params: Any = None, *, value: Scalar, **_: Any) -> tuple[Any, Any]:
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         left_of = _grams(params.left, [core.T for core in reversed(params.core)])[::-1]
         right_of = _grams(params.right, params.core)
-        inverses = _damped_inverses(jnp.stack([*left_of, *right_of]), damping * jnp.sqrt(2 * value))
+        inverses = _damped_inverses(jnp.stack([*left_of, *right_of]), damping * jnp.sqrt(2 * extra["value"]))
         lefts, rights = inverses[: len(left_of)], inverses[len(left_of) :]
         core = [_matmul(lefts[i + 1], _matmul(g, rights[i])) for i, g in enumerate(updates.core)]
         left, right = _matmul(updates.left, rights[-1]), _matmul(updates.right, lefts[0])
