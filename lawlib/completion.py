@@ -6,10 +6,8 @@ subspaces would lie for singular vectors guessed from the entries; all of it is 
 sparse entries, and nothing m x n is made for them.
 
 The solver works in units of the data: entries are divided by an estimate of sigma_1 and the loss by the observed share
-of the fullest line. Gradients are preconditioned, so that curvatures are of order one along every direction, and one
-step size serves every size, scale, density and spectrum. A direction grows at the rate of its share in what is left to
-fit: a plateau before a small singular value lasts no longer than that before the first, and a floor that outlasts
-``STALL`` looks is noise.
+of the fullest line. Gradients are preconditioned: curvatures are of order one along every
+direction, one step size serves all, and a floor that outlasts ``STALL`` looks is noise and no plateau.
 """
 
 import functools as ft
@@ -163,9 +161,7 @@ def complete(
         TypeError: rank, depth or max_steps is not a whole number, or the entries are of no kind that is known.
         ValueError: rank, center, depth, scale, tolerance, max_steps or held_out is out of its range, the entries are
             not finite, beyond the range of the dtype, or given twice, or every value is 0.
-
-    Warns:
-        UnrecoverableWarning: a row or a column has no entry.
+    Warns of rows and columns without entries.
     """
     rank, depth, max_steps = map(operator.index, (rank, depth, max_steps))
     scale = _default_scale(depth) if scale is None else scale
@@ -257,10 +253,8 @@ def _solve(
     *,
     depth: int,
     scale: float,
-    transform: optax.GradientTransformation | None,
-    max_steps: int,
-    dense: bool | None,
-) -> tuple[Array, Array, float, np.ndarray, int, str]:
+    transform: optax.GradientTransformation | None, max_steps: int, dense: bool | None,
+) -> tuple[Array, Array, float, np.ndarray, int, str]:  # fmt: skip
     """The two factors, the norm of the error of what was fitted, the errors of what was not, steps and reason."""
     key_guess, key_bases = jax.random.split(key)
     layout = arrange(fitted, 2 * rank, dense=dense)
