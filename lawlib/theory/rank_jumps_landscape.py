@@ -33,9 +33,9 @@ __all__ = ["Fold", "Minimum", "last_offdiagonal", "last_ridge", "local_minimum",
 
 Number = Scalar | float
 NUM_OBSERVED = 3
-# Of the curve, between which its largest lambda is then found by bisection.
-NUM_POINTS = 513
 BISECTIONS = 60
+# Where a curve of rank 2 begins, for at u = 0 itself s_1 is infinite.
+NEAR_ZERO = 1e-3
 
 
 class Fold(NamedTuple):
@@ -152,19 +152,11 @@ def _point(u: Scalar, eps: Scalar, depth: int, rank: int) -> _Point:
 def _fold(offdiagonal: Number, depth: int, rank: int) -> tuple[Scalar, Scalar]:
     """Eps as an array, and the slope u at which lambda is largest."""
     eps = jnp.asarray(offdiagonal, offdiagonal.dtype if isinstance(offdiagonal, jax.Array) else float)
-    # Rank 1: lambda > 0 between the fit u = eps and s_1 = 0. Rank 2: rho < 1.
+    # Rank 1: lambda rises from 0 at the fit u = eps and falls to 0 at s_1 = 0. Rank 2, rho < 1: from 0 at u = 0 lambda
+    # first dips below 0; where it gets above 0 at all, it has turned before half of the u of its top.
     zero = jnp.zeros_like(eps)
-    low, high = (jnp.maximum(eps, 0), (eps + jnp.sqrt(eps**2 + 4)) / 2) if rank == 1 else (zero, zero + 1)
-    grid = low + (high - low) * (jnp.arange(1, NUM_POINTS, dtype=eps.dtype) / NUM_POINTS)
-
-    def ridge(u: Scalar) -> Scalar:
-        return _point(u, eps, depth, rank).ridge
-
-    at = jnp.argmax(jax.vmap(ridge)(grid))
-    gap = (high - low) / NUM_POINTS
-    # On the first or last point of the grid the neighbour would be outside of the curve.
-    below, above = jnp.maximum(grid[at] - gap, grid[0]), jnp.minimum(grid[at] + gap, grid[-1])
-    return eps, _bisected(jax.grad(ridge), below, above)
+    low, high = (jnp.maximum(eps, 0), (eps + jnp.sqrt(eps**2 + 4)) / 2) if rank == 1 else (zero + NEAR_ZERO, zero + 1)
+    return eps, _bisected(jax.grad(lambda u: _point(u, eps, depth, rank).ridge), low, high)
 
 
 def _bisected(function: Callable[[Scalar], Scalar], positive: Scalar, negative: Scalar) -> Scalar:

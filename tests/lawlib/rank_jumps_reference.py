@@ -32,6 +32,7 @@ CASES = [  # weight decay, depth, rank, width, C over its least value, slack
     (0.05, 3, 1, 4, 1.0, 0.25),
     (0.2, 4, 1, 3, 1.5, 0.4),
     (0.0005, 3, 2, 100, 1.0, 0.1),
+    (10.0, 3, 1, 4, 1.0, 0.25),  # here lambda^2 eps_1 is a thousand times the term beside it
 ]
 
 

@@ -60,6 +60,33 @@ def test_the_error_follows_the_tolerance(exponent):
     assert tolerance * 1e-4 < drift < 100 * tolerance
 
 
+def swing(q, p, duration, **given):
+    """A harmonic oscillator, which turns by the duration."""
+    step = jax.jit(lambda y: adaptive_step(lambda y: (y[1], -y[0]), y, duration, **given))
+    return np.asarray(step((jnp.asarray(q), jnp.asarray(p))))
+
+
+@pytest.mark.parametrize(("rtol", "atol"), [(1e-13, 1e-5), (1e-5, 1e-13)])
+def test_either_tolerance_alone_lets_the_error_in(rtol, atol):
+    error = np.abs(swing(1.0, 0.0, 10.0, rtol=rtol, atol=atol) - (np.cos(10), -np.sin(10))).max()
+    assert 1e-9 < error < 1e-3
+
+
+def test_the_absolute_tolerance_has_the_unit_of_the_state():
+    """Of a linear flow the steps are those of the state in units of atol; with another atol they are others."""
+    known = swing(1.0, 0.5, 10.0, rtol=1e-5, atol=1e-4)
+    scaled = swing(2.0**-20, 2.0**-21, 10.0, rtol=1e-5, atol=2.0**-20 * 1e-4) * 2.0**20
+    np.testing.assert_allclose(scaled, known, rtol=1e-12)
+    assert np.abs(swing(2.0**-20, 2.0**-21, 10.0, rtol=1e-5, atol=1e-4) * 2.0**20 - known).max() > 1e-9
+
+
+def test_a_long_way_takes_as_many_steps_as_are_allowed():
+    tolerances = {"rtol": 1e-10, "atol": 1e-10}
+    exact = np.cos(300), -np.sin(300)
+    np.testing.assert_allclose(swing(1.0, 0.0, 300.0, **tolerances), exact, atol=1e-6)
+    assert np.isnan(swing(1.0, 0.0, 300.0, **tolerances, max_steps=64)).all()
+
+
 def test_eulers_step_is_of_first_order(dtype, tol):
     y = {"a": jnp.asarray([1.0, -2.0], dtype)}
     stepped = euler_step(lambda y: {"a": -3 * y["a"]}, y, 0.1)

@@ -1,4 +1,4 @@
-"""The flow induced on the product of a linear network, and the bounds on it."""
+"""The flow induced on the product of a linear network."""
 
 import functools as ft
 
@@ -7,39 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
-from jax.flatten_util import ravel_pytree
+from induced_flow_reference import SHAPE, spectral, state, unit
 
 from lawlib.flows import adaptive_step
 from lawlib.initializers import balanced_factorization
 from lawlib.networks.deep_linear import end_to_end, imbalances
 from lawlib.problems import rotated_start, whitened_regression
 from lawlib.theory import induced_flow as flow
-from lawlib.theory import induced_flow_bounds as bounds
 
-SHAPE = (3, 5)
 seeds = st.integers(0, 2**31)
-
-
-def unit(rng, n):
-    x = rng.standard_normal(n)
-    return x / np.linalg.norm(x)
-
-
-def state(rng, dtype=jnp.float64, value=None):
-    """A random s u v^T."""
-    s = rng.uniform(0.2, 3.0) if value is None else value
-    return flow.RankOne(*(jnp.asarray(x, dtype) for x in (s, unit(rng, SHAPE[0]), unit(rng, SHAPE[1]))))
-
-
-def spectral(rng, values):
-    """A matrix of SHAPE with these singular values, and its best rank-one part."""
-    U, _ = np.linalg.qr(rng.standard_normal((SHAPE[0], SHAPE[0])))
-    V, _ = np.linalg.qr(rng.standard_normal((SHAPE[1], SHAPE[0])))
-    Z = (U * np.asarray(values)) @ V.T
-    return jnp.asarray(Z), flow.RankOne(jnp.asarray(values[0]), jnp.asarray(U[:, 0]), jnp.asarray(V[:, 0]))
 
 
 def power(gram, exponent, rank):
@@ -189,132 +167,6 @@ def test_the_factors_descend_on_the_error_of_the_data(tol, dtype):
     assert float(flow.factor_loss(weights, data.target, 8)) == pytest.approx(float(expected), rel=tol(data.inputs))
     moving = flow.factor_field(weights, data.target, 8)
     np.testing.assert_allclose(moving[1], residual @ data.inputs.T @ weights[0].T, rtol=tol(data.inputs, 1e3))
-
-
-# Bounds ----------------------------------------------------------------------------------------------------
-
-
-@jax.jit
-def judged(part, Z, leading, target, m, depth):
-    """L and its bound (33), dL/dt by its definition (34) and its bound (35), and u^T Z_1 v."""
-    W, Z_1 = flow.matrix(part), flow.matrix(leading)
-    overlap = target.value * flow.alignment(part, leading)
-    rate = -m * jnp.sum((W - Z_1) * flow.operator_of_rank_one(part, W - Z, depth))
-    loss_bound = bounds.loss_bound(part.value, overlap, target)
-    rate_bound = bounds.loss_rate_bound(part.value, overlap, target, m, depth)
-    return flow.loss(part, leading), loss_bound, rate, rate_bound, overlap
-
-
-def floats(*numbers):
-    return tuple(jnp.asarray(float(number)) for number in numbers)
-
-
-@given(seed=seeds, depth=st.sampled_from([2, 3, 6]), gap=st.sampled_from([0.0, 0.3, 0.9]))
-def test_33_and_lemma_18_at_any_state(seed, depth, gap):
-    rng = np.random.default_rng(seed)
-    s_Z = rng.uniform(0.1, 3.0)
-    Z, leading = spectral(rng, (s_Z, gap * s_Z, 0.5 * gap * s_Z))
-    part, target, (m, N) = state(rng), bounds.Target(*floats(s_Z, gap)), floats(5, depth)
-    loss, loss_bound, rate, rate_bound, overlap = (float(x) for x in judged(part, Z, leading, target, m, N))
-    Z_1 = s_Z * np.outer(leading.left, leading.right)
-    assert overlap == pytest.approx(float(part.left @ Z_1 @ part.right), abs=1e-12)
-    assert loss_bound - loss == pytest.approx((s_Z - overlap) ** 2 / 2, abs=1e-10)
-    assert rate <= rate_bound + 1e-9 * abs(rate_bound)
-
-
-def test_lemma_18_is_an_equality_where_its_proof_loses_nothing():
-    """At gamma_Z = 0 and u^T u_Z = v^T v_Z."""
-    rng = np.random.default_rng(6)
-    Z, leading = spectral(rng, (1.3, 0.0, 0.0))
-    part = turned(rng, leading, 0.8, 2.0)
-    m, depth, s_Z, gap = floats(5, 4, 1.3, 0)
-    _, _, rate, rate_bound, _ = judged(part, Z, leading, bounds.Target(s_Z, gap), m, depth)
-    assert float(rate) == pytest.approx(float(rate_bound), rel=1e-12)
-
-
-def turned(rng, leading, cosine, value):
-    """A state whose vectors are both at this cosine from the leading ones."""
-    vectors = (cosine * np.asarray(x) + np.sqrt(1 - cosine**2) * _aside(rng, x) for x in leading[1:])
-    return flow.RankOne(jnp.asarray(value), *(jnp.asarray(x) for x in vectors))
-
-
-def _aside(rng, x):
-    y = rng.standard_normal(x.size)
-    y -= y @ np.asarray(x) * np.asarray(x)
-    return y / np.linalg.norm(y)
-
-
-def test_theorem_20s_exponents_as_proved_and_as_printed():
-    target = bounds.Target(0.1, 0.01)
-    proved = bounds.rates(target, 50, 4, alpha=0.8, beta=2.0)
-    kept, lost = 0.79**1.5, 2 * 0.01 * 2**1.5
-    assert proved.fast == pytest.approx(50 * 4 * 0.1**1.5 * (kept - lost), rel=1e-12)
-    assert proved.slow == pytest.approx(50 * 0.1**1.5 * (0.8 * kept - 4 * lost), rel=1e-12)
-    printed = bounds.rates(target, 50, 4, alpha=0.8, beta=2.0, as_printed=True)
-    assert printed.fast / proved.fast == pytest.approx(0.1**-2, rel=1e-12)
-    assert printed.slow == proved.slow
-
-
-def test_the_distance_bound_changes_its_exponent_at_tau():
-    rate = bounds.Rates(3.0, 0.5)
-    log_bound = ft.partial(bounds.log_distance_bound, start=4.0, at_tau=0.3, rate=rate)
-    np.testing.assert_allclose(log_bound(jnp.asarray(0.2), jnp.asarray(0.5)), np.log(4) - 0.6)
-    np.testing.assert_allclose(log_bound(jnp.asarray(0.7), jnp.asarray(0.5)), np.log(0.3) - 0.1)
-    np.testing.assert_allclose(log_bound(jnp.asarray(0.7), jnp.asarray(np.inf)), np.log(4) - 2.1)
-
-
-@pytest.mark.parametrize(("depth", "alpha", "beta"), [(2, 0.8, 1.5), (10, 0.85, 10.5)])
-def test_the_largest_gap_is_where_the_slow_exponent_vanishes(depth, alpha, beta):
-    p = 2 - 2 / depth
-
-    def balance(g):
-        return alpha * (alpha - g) ** p - 2 * g * depth * beta**p
-
-    expected = scipy.optimize.brentq(balance, 0, alpha, xtol=1e-16)
-    assert float(bounds.largest_gap(depth, alpha, beta)) == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.mark.parametrize("gap", [0.0, 0.4])
-def test_the_nearby_rate_is_the_slowest_of_the_linearized_flow(gap):
-    rng = np.random.default_rng(7)
-    Z, leading = spectral(rng, (0.7, 0.7 * gap, 0.0))
-    flat, back = ravel_pytree(leading)
-    jacobian = jax.jit(jax.jacfwd(lambda x: ravel_pytree(flow.rank_one_field(back(x), Z, 3.0, 4.0))[0]))(flat)
-    # Only what changes s and turns u and v: the lengths of u and v are 1.
-    tangents = np.zeros((9, 7))
-    tangents[0, 0] = 1
-    tangents[1:4, 1:3] = scipy.linalg.null_space(np.asarray(leading.left)[None])
-    tangents[4:, 3:] = scipy.linalg.null_space(np.asarray(leading.right)[None])
-    values = np.linalg.eigvals(tangents.T @ np.asarray(jacobian) @ tangents)
-    expected = bounds.nearby_rate(bounds.Target(0.7, gap), 3.0, 4.0)
-    assert np.min(-values.real) == pytest.approx(expected, rel=1e-9)
-    assert np.min(np.abs(-values.real - 4 * expected / (1 - gap))) < 1e-9
-
-
-@pytest.mark.parametrize(("alpha", "gap"), [(1.0, 0.1), (1, 0.1), (0.1, 0.1), (0.05, 0.1)])
-def test_an_alpha_outside_its_interval_is_refused(alpha, gap):
-    with pytest.raises(ValueError, match=rf"alpha must lie in \(gamma_Z, 1\) = \(0.1, 1\), got {alpha}"):
-        bounds.in_stable_set(1.0, 1.0, bounds.Target(1.0, gap), alpha)
-
-
-@given(seed=seeds, depth=st.sampled_from([2.0, 5.0]), gap=st.floats(0.05, 0.6))
-def test_the_flow_points_into_the_stable_set_on_its_border(seed, depth, gap):
-    """Lemmas 19, 22 and 23, on the border where each would be left."""
-    rng, alpha, beta = np.random.default_rng(seed), gap + 0.05, 1.5
-    Z, leading = spectral(rng, (1.0, gap, 0.3 * gap))
-    part = turned(rng, leading, np.sqrt(rng.uniform(alpha, 1)), 1.0)
-    turning, at_least, at_most = borders(part, Z, leading, *floats(depth, alpha - gap, beta))
-    assert float(turning) > -1e-12
-    assert float(at_least) > 0 > float(at_most)
-
-
-@jax.jit
-def borders(part, Z, leading, depth, least, most):
-    """The rate of the alignment, and those of s on both borders."""
-    moving = flow.rank_one_field(part, Z, 1.0, depth)
-    _, turning = jax.jvp(lambda p: flow.alignment(p, leading), (part,), (moving,))
-    ends = [flow.rank_one_field(part._replace(value=s), Z, 1.0, depth).value for s in (least, most)]
-    return turning, *ends
 
 
 # Problems --------------------------------------------------------------------------------------------------

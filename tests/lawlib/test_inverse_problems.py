@@ -5,6 +5,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import mpmath as mp
 import numpy as np
 import pytest
 import scipy.linalg
@@ -150,6 +151,30 @@ def test_the_plateau_minimizes_the_scalar_losses(depth, decay, values):
     assert found == pytest.approx(
         float(theory.plateau_estimate(jnp.asarray(values), weight_decay=decay, depth=depth)), rel=4 * 3 * decay
     )
+
+
+def largest_decay(depth):
+    """The lambda above which 1 - q = lambda q^(2/L-1) has no root, its two at the top of q^(1-2/L) - q^(2-2/L)."""
+    power = mp.mpf(2) / depth
+    q = (1 - power) / (2 - power)
+    return q ** (1 - power) * (1 - q)
+
+
+@pytest.mark.parametrize("depth", [3, 4, 6])
+def test_the_plateau_is_the_largest_root_up_to_where_there_is_none(depth):
+    """At rho = 1, where the root is nearly double and Newton's steps only halve the distance."""
+    power = mp.mpf(2) / depth - 1
+    with mp.workdps(40):
+        last = largest_decay(depth)
+        for short in (0.3, 1e-2, 1e-4, 1e-6, 1e-9):
+            decay = float(last * (1 - short))
+            excess = lambda q, decay=decay: 1 - q - mp.mpf(decay) * q**power  # noqa: E731
+            top = (-power * mp.mpf(decay)) ** (1 / (1 - power))
+            expected = float(1 - mp.findroot(excess, (top, mp.mpf(1)), solver="anderson", tol=1e-60, maxsteps=200))
+            # Near a double root the error is that of lambda over the distance of the roots.
+            found = float(PLATEAU(jnp.ones(1), decay, depth))
+            assert found == pytest.approx(expected, abs=1e-14 / short**0.5)
+        assert float(PLATEAU(jnp.ones(1), float(last * (1 + mp.mpf(1e-9))), depth)) == 1.0
 
 
 def test_the_plateau_is_stationary(dtype, tol):

@@ -208,6 +208,22 @@ def test_no_admissible_step_leaves_the_region_and_one_beyond_leaving_steps_does(
     assert exact.excesses(exact.step(tilted, G, threshold * (1 + mp.mpf("1e-6"))))[1] > 0
 
 
+@pytest.mark.parametrize("decay", [0.5, 5.0])
+def test_the_leaving_step_of_a_large_imbalance_is_that_of_the_worst_matrix_of_its_norm(decay):
+    weights, bound = drawn(2, (2, 4, 3, 2)), 0.3
+    residual = jnp.asarray([[0.0, 0.0], [0.7, 0.0]])
+    leaving = region.leaving_steps(weights, residual, decay, bound).by_imbalance
+    W, G = [np.asarray(w) for w in weights], np.asarray(residual)
+    pushes = [(W[2] @ W[1]).T @ G, W[2].T @ G @ W[0].T, G @ (W[1] @ W[0]).T]
+    for (T, up), eta in zip(itertools.pairwise(pushes), leaving, strict=True):
+        X = T @ T.T - up.T @ up
+        values, vectors = np.linalg.eigh(X)
+        top = np.argmax(abs(values))
+        worst = -np.sign(values[top]) * bound * np.outer(vectors[:, top], vectors[:, top])
+        norms = [np.linalg.norm((1 - e * decay) ** 2 * worst - e**2 * X, 2) for e in (0.999 * eta, 1.001 * eta)]
+        assert norms[0] < bound < norms[1]
+
+
 def test_every_step_leaves_a_region_as_small_as_theorem_d4_prints():
     # Its C <= 1/(2 lambda) admits C = .2/lambda; at A_ij = A*_ij/2 the loss pushes outward by more than the decay.
     decay = 0.05
