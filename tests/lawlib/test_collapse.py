@@ -146,7 +146,7 @@ def test_the_bound_and_the_scales_of_the_papers_setting():
     assert [largest(depth=3), largest(depth=4)] == pytest.approx([0.0344891, 0.0235005], rel=1e-5)
 
 
-@pytest.mark.parametrize(("width", "n"), [(49, 10), (10, 2)])
+@pytest.mark.parametrize(("width", "n"), [(49, 10), (51, 10), (10, 2), (5, 1)])
 def test_theorem_2_is_refused_where_it_does_not_speak(width, n):
     with pytest.raises(ValueError, match=rf"got width={width}$"):
         collapse.largest_scale(width=width, samples_per_class=n, num_classes=5, depth=3)

@@ -103,11 +103,16 @@ ADMITTED = {"weight_decay": 0.1, "depth": 3, "rank": 1, "width": 4, "largest_ent
 ADMITTED |= {"slack": 0.25}
 REFUSED = [
     ({"weight_decay": 0.0}, "weight_decay must be positive, got 0.0"),
+    ({"weight_decay": -0.1}, "weight_decay must be positive, got -0.1"),
+    ({"weight_decay": math.inf}, "weight_decay must be positive, got inf"),
     ({"depth": 2}, "depth must be at least 3, since alpha has the power 1/.L - 2., got 2"),
     ({"rank": 5}, "rank must be in 0..4, the largest width, got 5"),
     ({"rank": -1}, "rank must be in 0..4, the largest width, got -1"),
+    ({"slack": 0.0}, "slack must be in .0, 1/2., got 0.0"),
+    ({"slack": -0.1}, "slack must be in .0, 1/2., got -0.1"),
     ({"slack": 0.5}, "slack must be in .0, 1/2., got 0.5"),
     ({"norm_bound": 4.9}, "norm_bound must be at least C_1/.2 lambda. = 5, got 4.9"),
+    ({"largest_entry": -1.0}, "largest_entry must be positive, got -1.0"),
     ({"largest_entry": 0.0}, "largest_entry must be positive, got 0.0"),
 ]
 
@@ -122,23 +127,34 @@ def test_constants_refuse_what_the_theorem_does_not_admit(fields, message):
 def test_other_functions_refuse_bad_input():
     numbers = {"step_size": 0.4, "weight_decay": 0.05, "norm_bound": 20.0, "start_norm": 17.0, "slack": 0.25}
     numbers |= {"log_cutoff": -15.0, "log_imbalance": -80.0, "width": 4, "smallest_side": 2}
-    with pytest.raises(ValueError, match=r"rank must be in 0..2 and below 4, got 3"):
-        theory.jump_bound(rank=3, **numbers)
+    for rank in (-1, 3):
+        with pytest.raises(ValueError, match=rf"rank must be in 0..2 and below 4, got {rank}"):
+            theory.jump_bound(rank=rank, **numbers)
+    with pytest.raises(ValueError, match=r"rank must be in 0..2 and below 2, got 2"):
+        theory.jump_bound(rank=2, **numbers | {"width": 2})
+    with pytest.raises(ValueError, match="step_size must be positive, got 0"):
+        theory.jump_bound(rank=1, **numbers | {"step_size": 0})
     with pytest.raises(ValueError, match="weight_decay must be positive, got 0"):
         theory.jump_bound(rank=1, **numbers | {"weight_decay": 0})
     with pytest.raises(ValueError, match="weight_decay must be positive, got 0"):
         theory.smallest_norm_bound(0.0, 1.0)
     with pytest.raises(ValueError, match="depth must be at least 1, got 0"):
         theory.representation_cost(jnp.eye(2), 0)
-    with pytest.raises(ValueError, match="cutoff must be positive and finite, got 0"):
-        region.rank_weight(jnp.ones(1), 0.0)
+    for cutoff in (0.0, -1.0, math.inf):
+        with pytest.raises(ValueError, match=f"cutoff must be positive and finite, got {cutoff}"):
+            region.rank_weight(jnp.ones(1), cutoff)
     for depth, rank, eps, message in (
         (2, 1, 0.1, "depth must be at least 3"),
         (3, 0, 0.1, "rank must be 1 or 2"),
+        (3, 3, 0.1, "rank must be 1 or 2"),
         (3, 1, 0.0, "offdiagonal must be positive and finite, got 0.0"),
+        (3, 1, math.inf, "offdiagonal must be positive and finite, got inf"),
     ):
         with pytest.raises(ValueError, match=message):
             landscape.last_ridge(eps, depth=depth, rank=rank)
+    for rank, fill_sign in ((2, -1), (1, 0), (1, 2)):
+        with pytest.raises(ValueError, match=f"1, or -1 for rank 1, got {fill_sign} for rank {rank}"):
+            landscape.last_ridge(0.1, depth=3, rank=rank, fill_sign=fill_sign)
     with pytest.raises(ValueError, match="ridge must be positive and finite, got 0"):
         landscape.local_minimum(0.1, 0.0, depth=3, rank=1)
     with pytest.raises(ValueError, match="ridge must be positive and finite, got -1"):

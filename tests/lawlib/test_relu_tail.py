@@ -44,7 +44,9 @@ def test_proposition_b1_is_not_violated_and_says_something_of_wide_layers(num_hi
 
 
 def test_what_proposition_b1_does_not_cover_is_refused():
-    with pytest.raises(ValueError, match=r"probability in \(0, 1\), got 1"):
-        bounds.relu_tail_bound(jnp.ones((3, 9)), jnp.ones((3, 5)), 1.0)
-    with pytest.raises(ValueError, match="K=5 and N=5"):
-        bounds.relu_tail_bound(jnp.ones((5, 9)), jnp.ones((5, 5)), 0.1)
+    for failure in (-0.1, 0.0, 1.0, 2.0):
+        with pytest.raises(ValueError, match=rf"probability in \(0, 1\), got {failure}"):
+            bounds.relu_tail_bound(jnp.ones((3, 9)), jnp.ones((3, 5)), failure)
+    for K in (5, 6):
+        with pytest.raises(ValueError, match=f"K={K} and N=5"):
+            bounds.relu_tail_bound(jnp.ones((K, 9)), jnp.ones((K, 5)), 0.1)

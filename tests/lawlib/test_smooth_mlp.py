@@ -80,9 +80,10 @@ def test_the_gradient_is_autodiffs(name, tol):
 
 
 def test_the_gradient_of_another_depth_is_refused():
-    weights = (matrix(0, 4, 4),) * 3
-    with pytest.raises(ValueError, match="two layers, got 3"):
-        theory.first_layer_gradient(weights, matrix(1, 4, 5), matrix(2, 4, 5), ACTIVATIONS["elu"])
+    for depth in (1, 3):
+        weights = (matrix(0, 4, 4),) * depth
+        with pytest.raises(ValueError, match=f"two layers, got {depth}"):
+            theory.first_layer_gradient(weights, matrix(1, 4, 5), matrix(2, 4, 5), ACTIVATIONS["elu"])
 
 
 def test_s_small_is_the_intersection_and_s_big_its_complement(dtype, tol):
