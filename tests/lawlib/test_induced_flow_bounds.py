@@ -18,6 +18,7 @@ from lawlib.theory import induced_flow_bounds as bounds
 
 seeds = st.integers(0, 2**31)
 
+
 @jax.jit
 def judged(part, Z, leading, target, m, depth):
     """L and its bound (33), dL/dt by its definition (34) and its bound (35), and u^T Z_1 v."""

@@ -150,7 +150,16 @@ def folded(y, offdiagonal, depth):
 
 
 FOLDED_SLOPE = jax.jit(jax.jacfwd(folded), static_argnums=2)
-FOLDS = [(2, 1, 0.2, 3), (2, 1, 1e-7, 3), (2, 1, 0.49, 3), (2, 1, 0.1, 4), (2, 1, 0.02, 12), (1, 1, 0.2, 3), (1, 1, 2.0, 5), (1, -1, 0.2, 3)]
+FOLDS = [
+    (2, 1, 0.2, 3),
+    (2, 1, 1e-7, 3),
+    (2, 1, 0.49, 3),
+    (2, 1, 0.1, 4),
+    (2, 1, 0.02, 12),
+    (1, 1, 0.2, 3),
+    (1, 1, 2.0, 5),
+    (1, -1, 0.2, 3),
+]
 
 
 @pytest.mark.parametrize(("rank", "fill_sign", "offdiagonal", "depth"), FOLDS)
