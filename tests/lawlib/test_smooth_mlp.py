@@ -376,6 +376,12 @@ def test_rates_need_a_small_subspace_and_take_a_last_value_of_zero():
     assert theory.step_rate(matrix(0, 2, 9), jnp.zeros(()), 2) == 0
 
 
+def test_no_step_is_within_a_bound_of_zero():
+    start, zero = matrix(0, M, D), jnp.zeros((M, D))
+    U, V = (jnp.asarray(basis(i, n, P)) for i, n in enumerate((M, D)))
+    assert tuple(theory.step_bound(zero, zero, start, U, V, 0.1)[1:]) == (0, 0)
+
+
 def test_the_rates_bound_is_its_formula():
     found = bounds.rate_bound(0.3, 2.0, jnp.float64(0.5), 0.7, 0.9, P)
     np.testing.assert_allclose(found, np.sqrt((0.9 * 0.3 * 2.5) ** 2 / P + 0.7**2), rtol=1e-14)
