@@ -138,6 +138,7 @@ def test_other_functions_refuse_bad_input():
         theory.jump_bound(rank=1, **numbers | {"weight_decay": 0})
     with pytest.raises(ValueError, match="weight_decay must be positive, got 0"):
         theory.smallest_norm_bound(0.0, 1.0)
+    assert theory.representation_cost(jnp.diag(jnp.asarray([3.0, 4.0])), 1) == pytest.approx(25)
     with pytest.raises(ValueError, match="depth must be at least 1, got 0"):
         theory.representation_cost(jnp.eye(2), 0)
     for cutoff in (0.0, -1.0, math.inf):
