@@ -368,7 +368,7 @@ def test_subspaces_that_are_arbitrary_show_no_gap():
     fewer = jnp.asarray((L[:, : K - 1] * s[: K - 1]) @ Rt[: K - 1])
     assert big_and_small(SCALE * Q, fewer, K).gap < 1e-12
     assert big_and_small(SCALE * Q, 0 * G, K).gap == 0
-    exact = jnp.zeros((M, D)).at[jnp.arange(K), jnp.arange(K)].set(jnp.arange(K, 0, -1) * 3.0)
+    exact = jnp.zeros((M, D)).at[jnp.arange(K), jnp.arange(K)].set(3 * jnp.arange(K, 0.0, -1))
     assert big_and_small(SCALE * Q, exact, K).gap == pytest.approx(1 / K, rel=1e-12)
 
 
@@ -392,4 +392,5 @@ def test_the_rates_bound_is_its_formula():
 def test_a_gap_that_closes_bounds_nothing():
     assert bounds.alignment_bound(1.0, 2.0, 3.0, jnp.float64(2.0), 1.0) == np.inf
     assert bounds.alignment_bound(1.0, 2.0, 3.0, 2.0, 1.0) == np.inf
+    assert bounds.alignment_bound(1.5, 2.0, 7.0, jnp.float64(2.0), 1.0) == 0.75
     assert bounds.alignment_bound(1.0, 2.0, 4.0, jnp.float64(2.0), 1.0) == 2.0
