@@ -147,7 +147,9 @@ def check_dense_form(
         low, full = _seen(runs[0], small, batch, head), _seen(runs[1], dense, batch, head)
         if any(low.draws):
             return
-        eps = max(float(jnp.finfo(x.dtype).eps) for x in (*low.inputs.values(), *low.outputs.values()))
+        # The inputs of the first layer may be whole numbers, which have no rounding.
+        arrays = (*low.inputs.values(), *low.outputs.values())
+        eps = max(float(jnp.finfo(x.dtype).eps) for x in arrays if jnp.issubdtype(x.dtype, jnp.floating))
         moved = _seen(runs[0], _rounded(key, small, eps), batch, head)
     width = max(x.shape[-1] for x in full.inputs.values())
     names = [f"the inputs of {head[-1]!r}", *["the outputs of the network"] * len(low.results)]
