@@ -235,8 +235,8 @@ def _discrepancy(found: list[Group]) -> Iterator[Claim]:
     needed = "outer factors at rest do not recover: final recovery error, gamma = 0 / gamma = .01"
     recovered = "gamma = .01 recovers the matrix: recovery error (mean) at the end"
     diverges = "gamma = 1 diverges: share of its members that met a value not finite"
-    swept = compressed is not None and _sweeps_gamma(compressed)
-    slow, still, fast = (_at(compressed, gamma) for gamma in (GAMMA, NO_GAMMA, FULL_GAMMA)) if swept else (None,) * 3
+    swept = compressed if compressed is not None and _sweeps_gamma(compressed) else None
+    slow, still, fast = (None if swept is None else _at(swept, g) for g in (GAMMA, NO_GAMMA, FULL_GAMMA))
     about |= {"missing": _OTHER_SETTING, "outside": "" if _is_printed(found) else _OTHER_SETTING}
 
     def judged(id: str, statement: str, family: Sequence[Group | None], measure: Any, **verdict: Any) -> Claim:

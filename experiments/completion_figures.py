@@ -140,7 +140,7 @@ def _discrepancy(found: list[Group]) -> Figure:
 
 def _curves(found: list[Group]) -> list[Curve]:
     """Seed 0 of the original network and of the compressed one at each gamma."""
-    curves = []
+    curves: list[tuple[str, ConfigDict, xr.Dataset]] = []
     for group in found:
         seed = group.data.isel(seed=0)
         swept = "discrepancy" in group.knobs

@@ -104,7 +104,7 @@ def _decay(family: Sequence[Run]) -> Iterator[Claim]:
     yield _judged(common if whole else [], falling, statement=statement, relation="<", bound=1.0, least=2, **about)
     still = [run for run in common if run.decay == 0 and whole]
     still = [run for run in still if _is_wide(run)] or still
-    wide = about | {"outside": _outside(still)}
+    wide: dict[str, Any] = about | {"outside": _outside(still)}
     statement = "lambda = 0: change of the off-subspace error from its start to that t, relative"
     moved = each(lambda run: np.abs(run.last("off_subspace_error") / run.all("off_subspace_error")[:, 0] - 1))
     yield _judged(still, moved, statement=statement, relation="<", bound=0.05, **wide)

@@ -89,7 +89,7 @@ def _shown(values: xr.DataArray) -> xr.DataArray:
 
 def divergence(results: xr.DataTree) -> str:
     """What a figure says of members that diverged; empty if none did."""
-    marks = [node["first_bad_step"].values >= 0 for node in results.children.values()]
+    marks = [node.to_dataset()["first_bad_step"].values >= 0 for node in results.children.values()]
     lost, every = (
         sum(int(count) for count in counts) for counts in ([m.sum() for m in marks], [m.size for m in marks])
     )
