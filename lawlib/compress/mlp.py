@@ -111,13 +111,15 @@ def low_rank_mlp(
 ) -> LowRankNetwork:
     """The low-rank form of a network's MLP head, starting in S_big (Xu et al. 2026, Section 5, Appendix F).
 
-    The start is for training from initialization: with r units in a layer, what a trained network computes is lost.
-    For a trained network take ``inner="truncated"``.
+    The start is for training from initialization: all hidden layers but the last have r units, with which what a
+    trained network computes is lost. For a trained network take ``inner="truncated"``.
 
     ``loss(variables, batch)`` calls ``network.apply``; a ``jax.jit`` around it is taken off. One inside it, or a
     ``jax.checkpoint`` around it, hides the layers. ``batches`` is a tree of arrays whose leading axis runs over the
-    batches; the gradient is that of the losses *summed* over them (``gradient_spectra.kernel_gradient_products``). An
-    L2 penalty on the kernels in the loss is a part of it; in training it acts on the factors of the low-rank network.
+    batches; the gradient is that in the kernel itself of the losses *summed* over them, an array of the kernel's size
+    (the route "parameter" of ``gradient_spectra.kernel_gradient_products``). An L2 penalty on the kernels in the loss
+    is a part of it; in training it acts on the factors of the low-rank network. A penalty c/2 ||W_1||_F^2 adds c W_1:
+    if that outweighs the gradient of the data, S_big tends to the leading singular vectors of W_1 and knows no data.
     ``layers`` are the paths of the head's ``nn.Dense`` layers in order, "Dense_0" or "head/Dense_0"; by default all
     that run and have their weights in ``variables``.
 
