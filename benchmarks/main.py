@@ -20,6 +20,7 @@ from benchmarks import (
     samples,
     scale,
     spectra,
+    trained_heads,
 )
 from benchmarks.timing import limits
 from experiments.run import prepare
@@ -39,6 +40,7 @@ BENCHMARKS = {
         flows,
         samples,
         low_rank,
+        trained_heads,
         paper_sizes,
         convolution,
     )
