@@ -52,7 +52,7 @@ def measure() -> dict[str, float]:
 
 
 def _problem(depth: int, *, shuffled: bool) -> Problem:
-    digits = load_digits()
+    digits: Any = load_digits()
     count = len(digits.target)
     order = np.random.default_rng(0).permutation(count) if shuffled else np.arange(count)
     x, classes = jnp.asarray(digits.data[order] / 16, jnp.float32), jnp.asarray(digits.target[order])
