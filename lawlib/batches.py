@@ -22,7 +22,7 @@ def check_batches(loss: Callable[[PyTree, Any], Scalar], parameters: PyTree, bat
     ``loss(parameters, batch)`` is traced once, for the first batch. Data without an axis of batches, (X, y) with
     samples along the leading axis, has the same shapes as batches of it; it is known by its single samples: every
     product with a matrix of the parameters is then one with a vector. (A loss that maps over the samples of a batch by
-    ``jax.vmap`` is none of this.)
+    ``jax.vmap``, ``lax.map`` or a scan that sums is none of this.)
 
     Raises:
         ValueError: leading axes that differ, or none; data without an axis of batches; a list of batches; a loss that

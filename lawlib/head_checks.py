@@ -45,12 +45,17 @@ class Losses(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What the head's layers took in and put out, what networks put out, and how many random draws were between."""
+    """What the head's layers took in and put out, what networks put out, and how many random draws were between.
+
+    The values are not known where the loss runs the network inside ``jax.vmap`` or ``lax.map``; ``losses``, of one
+    entry, holds what the run returns.
+    """
 
     inputs: dict[str, Array]
     outputs: dict[str, Array]
     results: list[Array]
     draws: list[int]
+    losses: list[Scalar]
 
 
 def without_dropout(function: Callable) -> Callable:
@@ -137,7 +142,8 @@ def check_dense_form(
 
     What the last layer of the head takes in, and what the network puts out, must agree to
     10 sqrt(m) (eps max|x| + change), m the widest layer and change that of relative errors of eps in the low-rank
-    variables. Dropout is off. Where something else draws random numbers between the layers, the draws have other shapes
+    variables. Of a loss that runs the network inside ``jax.vmap`` or ``lax.map`` the two values are compared instead.
+    Dropout is off. Where something else draws random numbers between the layers, the draws have other shapes
     and a difference means nothing.
 
     Raises:
@@ -153,7 +159,10 @@ def check_dense_form(
         moved = _seen(runs[0], _rounded(key, small, eps), batch, head)
     width = max(x.shape[-1] for x in full.inputs.values())
     names = [f"the inputs of {head[-1]!r}", *["the outputs of the network"] * len(low.results)]
-    compared = zip(names, *([seen.inputs[head[-1]], *seen.results] for seen in (low, full, moved)), strict=True)
+    values = [[seen.inputs[head[-1]], *seen.results] for seen in (low, full, moved)]
+    if not is_concrete(values):
+        names, values = ["the losses"], [seen.losses for seen in (low, full, moved)]
+    compared = zip(names, *values, strict=True)
     for name, x, y, z in compared:
         if x.shape != y.shape:
             continue
@@ -172,12 +181,14 @@ def check_units(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batch:
 
     For each hidden layer, the outputs of every second unit and of all layers before it are replaced by others. What the
     other units hand to the next layer must stay the same: it changes with a normalization, whatever its form, and with
-    a skip connection. Random draws stay the same too.
+    a skip connection. Random draws stay the same too. Nothing is known of a network inside ``jax.vmap`` or ``lax.map``.
 
     Raises:
         ValueError: it changes.
     """
     given = _seen(loss, variables, batch, head)
+    if not is_concrete((given.inputs, given.outputs)):
+        return
     everywhere = {path: _replaced(z, step=1) for path, z in given.outputs.items()}
     for layer, path in enumerate(head[:-1]):
         instead = {at: everywhere[at] for at in head[:layer]} | {path: _replaced(given.outputs[path], step=2)}
@@ -212,7 +223,7 @@ def _seen(
     instead: Mapping[str, Array] | None = None,
 ) -> _Seen:
     """One run with dropout off, and these outputs of the layers ``instead`` of their own."""
-    seen, instead = _Seen({}, {}, [], []), instead or {}
+    seen, instead = _Seen({}, {}, [], [], []), instead or {}
     at_start = []
 
     def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
@@ -221,7 +232,8 @@ def _seen(
             return call(*args, **kwargs)
         if not path:
             results = call(*args, **kwargs)
-            seen.results.extend(x for x in jax.tree.leaves(results) if jnp.issubdtype(x.dtype, jnp.floating))
+            arrays = [x for x in jax.tree.leaves(results) if isinstance(x, jax.Array)]
+            seen.results.extend(x for x in arrays if jnp.issubdtype(x.dtype, jnp.floating))
             return results
         if path == head[0]:
             at_start.append(_num_draws(scope.root.rng_counters))
@@ -232,7 +244,7 @@ def _seen(
         return seen.outputs[path]
 
     with nn.intercept_methods(intercept):
-        without_dropout(run)(variables, batch)
+        seen.losses.append(without_dropout(run)(variables, batch))
     return seen
 
 

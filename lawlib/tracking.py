@@ -156,6 +156,10 @@ def _compared(matrix: Matrix, triplets: Triplets, reference: Reference | None) -
 
 def _check_orthonormal(reference: Reference | None) -> None:
     for side, basis in () if reference is None else reference._asdict().items():
+        basis = jnp.asarray(basis)  # NumPy's float64 is float32 to JAX, unless x64 is on
+        if basis.ndim != 2:
+            msg = f"the reference's {side} basis needs the shape (rows, columns), got {basis.shape}"
+            raise ValueError(msg)
         rows, columns = basis.shape
         if not 1 <= columns <= rows:
             msg = f"the reference's {side} basis needs 1 to {rows} columns, as many as it has rows, got {columns}"

@@ -143,8 +143,9 @@ def low_rank_mlp(
     Normalizations and layers with weights are refused by name. A softmax, a normalization by hand, a skip connection
     and the like are found on the first batch: the low-rank network and its dense form differ, or a unit changes with
     others (``head_checks.check_dense_form``, ``check_units``). Warning and comparisons need values and are left out
-    under ``jax.jit`` and ``jax.vmap``; ``losses`` are traced there like the variables. A layer inside ``nn.scan``,
-    ``nn.vmap`` or ``nn.remat`` is not supported.
+    under ``jax.jit`` and ``jax.vmap``; ``losses`` are traced there like the variables. Where the loss itself runs the
+    network inside ``jax.vmap`` or ``lax.map``, the losses of the two are all that is compared. A layer inside
+    ``nn.scan``, ``nn.vmap`` or ``nn.remat`` is not supported.
 
     Raises:
         ValueError: layers that the network does not run, or not once and in this order; something between them that

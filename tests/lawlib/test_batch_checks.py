@@ -46,6 +46,21 @@ def of_classes(held, batch):
     return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(network.apply(held, x), label))
 
 
+def per_sample_in_turn(held, batch):
+    return jnp.sum(jax.lax.map(lambda sample: loss(held, sample), batch))
+
+
+def scanned(held, batch):
+    return jax.lax.scan(lambda summed, sample: (summed + loss(held, sample), None), jnp.float32(0), batch)[0]
+
+
+def recurrent(held, batch):
+    """A state of D numbers, moved by each row of X through the first two kernels."""
+    K_1, K_2 = (held["params"][name]["kernel"] for name in ("layers_0", "layers_2"))
+    step = lambda state, x: (x + jnp.pad(jnp.tanh(state @ K_1) @ K_2, (0, D - K)), None)  # noqa: E731
+    return jnp.sum(jax.lax.scan(step, jnp.zeros(D, "float32"), batch[0])[0] ** 2)
+
+
 Batch = collections.namedtuple("Batch", ["x", "y"])
 LABELS = jnp.zeros((B, N), "int32")
 
@@ -61,6 +76,8 @@ LABELS = jnp.zeros((B, N), "int32")
         (loss, tuple(x[None] for x in FLAT)),
         (jax.jit(loss), (X, Y)),
         (per_sample, (X, Y)),
+        (per_sample_in_turn, (X, Y)),
+        (scanned, (X, Y)),
         (of_classes, (X, LABELS)),
         (of_images, (X.reshape(B, N, 2, 3), Y)),
         (
@@ -82,6 +99,7 @@ REFUSED = {
     "flat": (loss, FLAT, rf"{AXIS}, and a batch of \(6,\), \(3,\) is a single sample.*{FLAT_DATA}"),
     "flat, jitted": (jax.jit(loss), FLAT, FLAT_DATA),
     "flat, classes": (of_classes, (FLAT[0], LABELS.ravel()), FLAT_DATA),
+    "flat, recurrent": (recurrent, (X, Y), r"a batch of \(7, 6\), \(7, 3\) is a single sample"),
     "flat, mapped": (per_sample, FLAT, r"\(28, 6\), \(28, 3\), on which the loss runs as one batch, .*reshape X"),
     "flat images": (of_images, (FLAT[0].reshape(-1, 2, 3), FLAT[1]), r"\(28, 2, 3\), .* runs as one batch.*reshape X"),
     "one batch": (lambda held, x: loss(held, (x, Y[0])), X[0], r"got \(7, 6\), on which .* one batch, .*reshape X"),

@@ -363,6 +363,20 @@ def test_two_routes_that_disagree_are_an_error_where_values_are_known(monkeypatc
         build()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_plain_layer_stays_one_at_a_minimum_of_its_loss(dtype):
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal((1, 20, n)) for n in (10, 4))
+    network = nn.Sequential([nn.Dense(4, use_bias=False)])
+    held = {"params": {"layers_0": {"kernel": jnp.asarray(np.linalg.lstsq(x[0], y[0], rcond=None)[0], dtype)}}}
+    loss = lambda held, batch: jnp.sum((network.apply(held, batch[0]) - batch[1]) ** 2)  # noqa: E731
+    batches = (jnp.asarray(x, dtype), jnp.asarray(y, dtype))
+    products = kernel_gradient_products(loss, held, "layers_0", batches, route="matrix_free")
+    G = np.asarray(products.forward(jnp.eye(4, dtype=dtype)), "float64")
+    off = 2 * x[0].T @ (x[0] @ np.asarray(held["params"]["layers_0"]["kernel"], "float64") - y[0]) - G
+    assert np.abs(off).max() < 100 * jnp.finfo(dtype).eps * 20
+
+
 def test_nothing_of_the_layers_size_is_formed_without_the_parameter():
     variables, loss, batches = problem(nn.Dense(M), jnp.float32)
 

@@ -171,3 +171,35 @@ def test_an_untrained_network_is_not_warned_of(sign):
         for seed in range(2):
             basis = jnp.linalg.qr(jax.random.normal(jax.random.key(seed), (D, R), "float32"))[0]
             low_rank_mlp(jax.random.key(1), network, variables, lambda *at: sign * loss(*at), batches, basis=basis)
+
+
+@pytest.mark.parametrize("over", [jax.vmap, lambda run: lambda *data: jax.lax.map(lambda pair: run(*pair), data)])
+def test_a_loss_of_single_samples_gives_the_same_network(over):
+    network = Net()
+    variables, loss, batches = shifted(network)
+    one = lambda held: lambda x, y: jnp.sum((network.apply(held, x, rngs=RNGS) - y) ** 2) / 2  # noqa: E731
+    per_sample = lambda held, batch: jnp.sum(over(one(held))(*batch))  # noqa: E731
+    built = [low_rank_mlp(jax.random.key(1), network, variables, f, batches, rank=R) for f in (per_sample, loss)]
+    for ours, wanted in zip(*(low.losses for low in built), strict=True):
+        assert ours == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_a_loss_of_single_samples_does_not_hide_what_combines_units():
+    network = Net(between=lambda module, h: jax.nn.softmax(h))
+    variables, _, batches = shifted(network)
+    loss = lambda held, batch: jnp.sum(jax.vmap(lambda x, y: jnp.sum((network.apply(held, x) - y) ** 2))(*batch))  # noqa: E731
+    with pytest.raises(ValueError, match=r"the losses differ by .* between the low-rank network and its dense form"):
+        low_rank_mlp(jax.random.key(1), network, variables, loss, batches, rank=R)
+
+
+def test_networks_may_give_back_what_is_no_array():
+    class Counted(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Net(name="net")(x), {"layers": 4, "name": "net"}
+
+    network = Counted()
+    variables, _, batches = shifted(Net())
+    variables = {"params": {"net": variables["params"]}}
+    loss = lambda held, batch: jnp.sum((network.apply(held, batch[0])[0] - batch[1]) ** 2)  # noqa: E731
+    assert low_rank_mlp(jax.random.key(1), network, variables, loss, batches, rank=R).losses.after > 0

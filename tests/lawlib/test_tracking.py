@@ -99,3 +99,15 @@ def test_what_no_look_can_see_is_refused_at_the_start():
         tracker(lambda W: W[:, 0], None, K, every=1, num_steps=1).init(key, matrix())
     with pytest.raises(ValueError, match="tolerance must be positive"):
         tracker(identity, reference, K, every=1, num_steps=1, tolerance=-1.0).init(key, matrix())
+
+
+def test_a_reference_of_numpy_has_the_precision_that_jax_gives_it():
+    rng = np.random.default_rng(0)
+    bases = (np.linalg.qr(rng.standard_normal((d, 3)))[0] for d in (30, 20))
+    with jax.enable_x64(False):
+        tracker(lambda value: value, Reference(*bases), 3, every=1, num_steps=1)
+
+
+def test_a_vector_is_no_reference():
+    with pytest.raises(ValueError, match=r"left basis needs the shape \(rows, columns\), got \(30,\)"):
+        tracker(lambda value: value, Reference(jnp.ones(30), jnp.eye(20)[:, :3]), 3, every=1, num_steps=1)
