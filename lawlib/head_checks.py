@@ -12,7 +12,7 @@ from flax.core import Scope
 from flax.errors import FlaxError
 from jax.core import Tracer
 
-from lawlib.heads import flat_params, with_params
+from lawlib.heads import FACTORS, flat_params, with_params
 from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar
 
 __all__ = [
@@ -88,11 +88,17 @@ def measured_losses(
     """The losses of the two networks on one batch, dropout off.
 
     Raises:
-        ValueError: the low-rank network does not run, since shapes disagree.
+        ValueError: the low-rank network does not run, since shapes disagree or the loss looks up a kernel itself.
     """
     before = without_dropout(loss)(variables, batch)
     try:
         after = without_dropout(low_loss)(small, batch)
+    except KeyError as error:
+        msg = (
+            f"the loss looks up {error} among the variables, where the low-rank network has the factors {FACTORS}: "
+            f"take such a term out of the loss (weight decay belongs in the optimizer), or sum it over all leaves"
+        )
+        raise ValueError(msg) from error
     except (TypeError, ValueError, FlaxError) as error:
         msg = f"the low-rank network does not run ({str(error).splitlines()[0]}): {UNIT_BY_UNIT}"
         raise ValueError(msg) from error

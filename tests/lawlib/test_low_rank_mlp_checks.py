@@ -203,3 +203,13 @@ def test_networks_may_give_back_what_is_no_array():
     variables = {"params": {"net": variables["params"]}}
     loss = lambda held, batch: jnp.sum((network.apply(held, batch[0])[0] - batch[1]) ** 2)  # noqa: E731
     assert low_rank_mlp(jax.random.key(1), network, variables, loss, batches, rank=R).losses.after > 0
+
+
+def test_a_loss_that_looks_up_a_kernel_is_refused_with_what_to_do():
+    variables, loss, batches = shifted(Net())
+
+    def decayed(held, batch):
+        return loss(held, batch) + jnp.sum(held["params"]["Dense_1"]["kernel"] ** 2)
+
+    with pytest.raises(ValueError, match=r"looks up 'kernel'.*factors.*weight decay belongs in the optimizer"):
+        low_rank_mlp(jax.random.key(1), Net(), variables, decayed, batches, rank=R)
