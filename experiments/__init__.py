@@ -38,15 +38,15 @@ def _usable_cores() -> int:
 def _num_devices() -> int:
     """The CPU devices that JAX will make: its own setting comes first, then the last flag of XLA."""
     wanted = os.environ.get("JAX_NUM_CPU_DEVICES", "")
-    flags = re.findall(rf"--{DEVICES}=(\d+)", os.environ["XLA_FLAGS"])
-    return int(wanted) if wanted.isdigit() else int(flags[-1]) if flags else 1
+    flags = re.findall(rf"""--{DEVICES}=["']?(\d+)""", os.environ["XLA_FLAGS"])
+    return int(wanted) if wanted.isdecimal() else int(flags[-1]) if flags else 1
 
 
 def _prepare_threads(num_devices: int) -> None:
     """Set NPROC, or warn of a deadlock where it is set too small."""
     enough = max(LEAST_THREADS, 2 * num_devices)
     given = os.environ.setdefault("NPROC", str(enough))
-    if num_devices > 1 and not (given.isdigit() and int(given) > num_devices):
+    if num_devices > 1 and not (given.isdecimal() and int(given) > num_devices):
         print(
             f"NPROC={given} with {num_devices} CPU devices: jaxlib can deadlock; unset NPROC or set NPROC={enough}",
             file=sys.stderr,

@@ -6,26 +6,31 @@ Exit codes: 0 done; 1 a claim fails under --strict; 2 a bad config or input, or 
 """
 
 import importlib
+import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from experiments import checks, settings, stopping
 from experiments.command import BAD_INPUT, command_line, default_workdir
-from experiments.store import Refused
+from experiments.store import SOURCE, Refused
 
 OUR_ERROR = 70
+OURS = tuple(f"{SOURCE / package}{os.sep}" for package in ("experiments", "lawlib"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check everything first, then run; return the exit code."""
     options, overrides = command_line().parse_known_args(arguments)
-    with stopping.listening() as stop:
+    with stopping.listening() as stop, _warnings_in_lines():
         try:
             config = _checked(options.config, overrides, replot=options.replot)
             from experiments.run import run
@@ -40,6 +45,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return stopping.STOPPED
             traceback.print_exc()
             return OUR_ERROR
+
+
+@contextmanager
+def _warnings_in_lines() -> Iterator[None]:
+    """A warning of ours is one line for people; where in the code it came from tells them nothing."""
+    before = warnings.formatwarning
+
+    def told(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> str:
+        if issubclass(category, UserWarning) and filename.startswith(OURS):
+            return f"warning: {' '.join(str(message).split())}\n"
+        return before(message, category, filename, *place)
+
+    warnings.formatwarning = told
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _checked(spec: str, overrides: Sequence[str], *, replot: bool) -> ConfigDict:

@@ -210,7 +210,7 @@ def _watched(reporter: Reporter) -> Iterator[Callable[[Iterator[Any]], Iterator[
 
 def _standing_still() -> str:
     devices, threads = jax.device_count(), os.environ.get("NPROC", "")
-    enough = 2 * max(devices, int(threads) if threads.isdigit() else 0)
+    enough = 2 * max(devices, int(threads) if threads.isdecimal() else 0)
     return (
         f"no progress and no CPU used for a minute: jaxlib may be deadlocked (NPROC={threads}, {devices} CPU devices). "
         f"Press Ctrl-C twice and give the same command with NPROC={enough} before it"

@@ -100,7 +100,8 @@ def override(config: ConfigDict, overrides: Sequence[str]) -> list[str]:
     file or not. Of two values for a field the last one counts.
 
     Of a field that variants set, a value selects the variants that have it. Where none has it, the variants that leave
-    the field to the config take it or, if every variant sets it, all of them do; what becomes the same run is run once.
+    the field to the config take it or, if none does, those that set it; what becomes the same run is run once. Variants
+    that sweep the field keep what they sweep.
     ``name`` selects the variant of this name. Words are applied in order, ``variants`` before the others.
     """
     (assignments, problems), applied, kept = _parse(overrides), [], []
@@ -170,23 +171,33 @@ def _set(config: ConfigDict, path: str, value: Any) -> list[str]:
         chosen = [variant for variant, whole in zip(usable, before, strict=True) if whole.name == value]
         fields.assign(config, "variants", tuple(chosen))
         return []
-    had = [fields.leaves(whole.config).get(path) for whole in before]
+    had = [_value(whole.config, path) for whole in before]
     setting = [path in variant for variant in usable]
+    sweeping = [f"sweep.{path}" in variant for variant in usable]  # these keep their values
     fields.assign(config, path, value)
     chosen = [variant for variant, old in zip(usable, had, strict=True) if old == value]
     if chosen and any(setting) and not _of_extent(path):
         fields.assign(config, "variants", tuple(chosen))
         return []
-    changed = (variant | {path: value} if all(setting) else variant for variant in usable)
+    free = [not (sets or sweeps) for sets, sweeps in zip(setting, sweeping, strict=True)]
+    taking = free if any(free) else setting
+    pairs = zip(usable, setting, strict=True)
+    changed = (variant | {path: value} if sets and not any(free) else variant for variant, sets in pairs)
     renamed = (_renamed(*each, path, value) for each in zip(usable, changed, had, strict=True))
     fields.assign(config, "variants", tuple(renamed))
     fields.assign(config, "variants", _once(config, [_run(whole.config) for whole in before]))
-    return [] if all(setting) else _kept(before, setting, had, path, value)
+    return _kept(before, taking, had, path, value)
 
 
-def _kept(before: Sequence[Variant], setting: Sequence[bool], had: Sequence[Any], path: str, value: Any) -> list[str]:
+def _value(config: ConfigDict, path: str) -> Any:
+    """The value that a field has in a variant's whole config, or those that are swept there."""
+    leaves = fields.leaves(config)
+    return leaves.get(f"sweep.{path}", leaves.get(path))
+
+
+def _kept(before: Sequence[Variant], taking: Sequence[bool], had: Sequence[Any], path: str, value: Any) -> list[str]:
     """A line on the variants that go on with a value of their own, where others take the one that is given."""
-    own = [f"{v.name} {old!r}" for v, sets, old in zip(before, setting, had, strict=True) if sets and old != value]
+    own = [f"{v.name} {old!r}" for v, takes, old in zip(before, taking, had, strict=True) if not takes and old != value]
     return [f"{path} = {value!r} is not for variants with a value of their own: {', '.join(own)}"] if own else []
 
 

@@ -67,8 +67,11 @@ class Stop:
 
 @contextmanager
 def listening() -> Iterator[Stop]:
-    """Handle SIGINT and SIGTERM while this lasts; in the main thread only."""
+    """Handle SIGINT and SIGTERM while this lasts; in another thread than the main one Python allows no handlers."""
     stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     threading.Thread(target=_listen, args=(receiver, stop), daemon=True).start()

@@ -47,6 +47,7 @@ def devices(count):
         (devices(2) | {"JAX_NUM_CPU_DEVICES": "5"}, "10"),  # and JAX its own setting before XLA's
         (devices(4) | {"NPROC": "5"}, "5"),
         (devices(1) | {"NPROC": "1"}, "1"),
+        ({"XLA_FLAGS": f'--{DEVICES}="4"'}, "8"),
     ],
 )
 def test_there_are_twice_as_many_threads_as_devices_unless_the_user_says_otherwise(given, seen):

@@ -1,6 +1,7 @@
 """The command line: what is refused, in which words, with which exit code, and that nothing is left behind."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,20 @@ def test_an_error_of_ours_is_70(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("experiments.run.run", broken)
     assert main([PARSIMONY, f"--workdir={tmp_path / 'run'}"]) == 70
     assert "the roof is on fire" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_warning_of_ours_is_a_line_without_a_place_in_the_code(shell, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = shell.finish(PARSIMONY, f"--workdir={tmp_path / 'file'}", "--config.net.width=40")
+    told, *refused = err.splitlines()
+    assert told == "warning: net.width = 40 is not for variants with a value of their own: digits_L3 61"
+    assert (code, len(refused)) == (2, 1)
+
+
+def test_a_run_can_be_started_in_another_thread(tmp_path):
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(main, [PARSIMONY, f"--workdir={tmp_path / 'run'}", "--config.net.deph=3"]).result() == 2
 
 
 @pytest.mark.slow

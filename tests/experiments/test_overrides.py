@@ -71,6 +71,24 @@ def test_variants_that_keep_their_own_value_are_told_of():
     assert names(config) == names(settings.read(str(ROOT / "configs" / f"{FLAGSHIP}.py")))
 
 
+@pytest.mark.parametrize(
+    ("name", "word", "wanted", "told"),
+    [
+        ("inverse_decay", "opt.weight_decay=0.01", ["common", "opt.weight_decay=0.01"], "common (0.0, 0.003, 0.01)"),
+        ("collapse_theorem", "net.scale=0.5", ["net.scale=0.5", "L3_beyond"], "L3_beyond (0.25,)"),
+        ("completion_gamma", "opt.discrepancy=0.1", ["full", "compressed"], "compressed (0.01, 0.0, 1.0)"),
+        ("jumps_theory", "data.offdiagonal=0.25", ["region_L3"], ""),
+    ],
+)
+def test_variants_that_sweep_a_field_do_not_have_its_value_and_are_told_of(name, word, wanted, told):
+    config = settings.read(f"{ROOT}/configs/{name}.py:smoke")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert settings.override(config, [f"--config.{word}"]) == []
+    assert [str(each.message).rpartition("own: ")[2] for each in caught] == [told] * bool(told)
+    assert all(part in name for part, name in zip(wanted, names(config), strict=True))
+
+
 def test_how_long_a_run_is_selects_nothing():
     config = settings.read(str(ROOT / "configs" / f"{FLAGSHIP}.py"))
     with pytest.warns(UserWarning, match="digits_L3 200"):
