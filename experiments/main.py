@@ -5,9 +5,14 @@ Exit codes: 0 done; 1 a claim fails under --strict; 2 a bad config or input, or 
 (after both, the same command goes on from the last checkpoint).
 """
 
+import signal
+
+if __name__ == "__main__":
+    # Until signals are listened to there are only imports to stop, and once they are not, JAX shuts down.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import importlib
 import os
-import signal
 import sys
 import traceback
 import warnings
@@ -36,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from experiments.run import run
 
             workdir = Path(options.workdir or default_workdir(options.config))
+            stop.imported()
             return run(config, workdir, strict=options.strict, replot=options.replot, stop=stop)
         except (settings.ConfigError, Refused) as refusal:
             print(*refusal.problems, sep="\n", file=sys.stderr)
@@ -94,7 +100,4 @@ def _experiment(config: ConfigDict) -> ModuleType:
 
 
 if __name__ == "__main__":
-    code = main()
-    # A signal while JAX shuts down has nothing left to stop.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.exit(code)
+    sys.exit(main())

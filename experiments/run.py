@@ -32,6 +32,16 @@ DONE, CLAIM_FAILED = 0, 1
 LINE_WIDTH = 120
 
 
+class _Console(Console):
+    """A console that is no reason to end: what it says is in the run folder too."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on in silence where nobody reads any more, as after ``| head``; rich would exit with 1."""
+        self.quiet = True
+        # What is still in Python's buffer goes there at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Work(NamedTuple):
     """One compiled program of a run: a variant, and what ``plan``, ``outline`` and ``sweep`` take first."""
 
@@ -59,13 +69,14 @@ def run(
         raise Refused([f"{workdir}: has no results.nc to draw again; run it first, without --replot"])
     prepare()
     stop = stop or Stop()
-    console = Console() if sys.stdout.isatty() else Console(width=LINE_WIDTH)
+    console = _Console() if sys.stdout and sys.stdout.isatty() else _Console(width=LINE_WIDTH)
     experiment = importlib.import_module(f"experiments.{config.experiment}")
     with open_run(workdir, settings.to_plain(config)) as folder:
         if not (folder.path / "results.nc").exists():
             with _stopwatch(folder, sources_of(config, experiment)):
                 # Before signals wait for a checkpoint: data may take minutes to prepare, and are kept by themselves.
                 work = work_of(config, experiment)
+                stop.check()
                 with stop.in_steps():
                     finished = _simulate(work, config, experiment, folder, console, stop)
             if not finished:
@@ -73,10 +84,9 @@ def run(
                     f"stopped after a checkpoint; the same command goes on from there ({workdir})", markup=False
                 )
                 return STOPPED
-            stop.check()
         Checkpoints(folder.path).clear()
         if replot or not folder.is_complete:
-            _conclude(experiment, folder)
+            _conclude(experiment, folder, stop)
         verdict = claims_table.from_json((folder.path / "claims.json").read_text())
         claims_table.table(verdict, console)
         console.print(f"run folder: {workdir}", highlight=False, markup=False)
@@ -254,15 +264,17 @@ def _chunks(checkpoints: Checkpoints, variant: int) -> list[list[dict[str, np.nd
     return list(chunks.values())
 
 
-def _conclude(experiment: ModuleType, folder: RunFolder) -> None:
+def _conclude(experiment: ModuleType, folder: RunFolder, stop: Stop) -> None:
     """Judge the claims and draw the figures, from results.nc alone.
 
     The verdict does not wait for the figures; claims.json, which makes the folder complete, does.
     """
+    stop.check()
     with folder.read_results() as results:
         verdict = experiment.claims(results)
         write_atomic(folder.path / "claims.md", claims_table.markdown(verdict))
         for name, figure in experiment.figures(drawable(results)).items():
+            stop.check()
             plots.note(figure, divergence(results))
             plots.save(figure, folder.path / "figures", name)
     write_atomic(folder.path / "claims.json", claims_table.to_json(verdict))

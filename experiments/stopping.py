@@ -4,12 +4,14 @@ Python runs its signal handlers between instructions of the main thread, which a
 handler below them writes each signal to a socket at once, and a thread waits at its other end.
 """
 
+import gc
 import os
 import signal
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 __all__ = ["ENDED_AT_ONCE", "STOPPED", "Stop", "listening"]
 
@@ -25,13 +27,17 @@ class Stop:
     """What the signals ask for: an interrupt of the main thread, or a stop after a checkpoint where there are steps."""
 
     def __init__(self) -> None:
-        self._acknowledged = self._noted = self._in_steps = False
+        self._acknowledged = self._noted = self._in_steps = self._imported = False
         self.interrupted = False
 
     @property
     def asked(self) -> bool:
         """Whether a signal came."""
         return self._acknowledged or self._noted
+
+    def imported(self) -> None:
+        """From now on the main thread is interrupted; before, the process ends: NumPy's import may crash on it."""
+        self._imported = True
 
     @contextmanager
     def in_steps(self) -> Iterator[None]:
@@ -48,10 +54,12 @@ class Stop:
             self.interrupted = True
             raise KeyboardInterrupt
 
-    def note(self, _number: int, _frame: object) -> None:
+    def note(self, _number: int, frame: FrameType | None) -> None:
         """What Python runs in the main thread at a signal."""
         first, self._noted = not self._noted, True
-        if first and not self._in_steps:
+        # Out of a callback of the garbage collector, as JAX has one, no exception comes; the next check raises it.
+        collecting = frame and frame.f_code in [getattr(callback, "__code__", None) for callback in gc.callbacks]
+        if first and self._imported and not self._in_steps and not collecting:
             self.check()
 
     def acknowledge(self) -> None:
@@ -63,6 +71,8 @@ class Stop:
         self._acknowledged = True
         _write(2, b"\n", only_terminal=True)  # below the progress bar
         _write(2, AFTER_CHECKPOINT if self._in_steps else AS_IT_IS)
+        if not self._imported:  # nothing is begun that could be lost
+            os._exit(STOPPED)
 
 
 @contextmanager
@@ -74,7 +84,8 @@ def listening() -> Iterator[Stop]:
         return
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
-    threading.Thread(target=_listen, args=(receiver, stop), daemon=True).start()
+    listener = threading.Thread(target=_listen, args=(receiver, stop), daemon=True)
+    listener.start()
     wakeup = signal.set_wakeup_fd(sender.fileno())
     before = {number: signal.signal(number, stop.note) for number in SIGNALS}
     try:
@@ -84,6 +95,7 @@ def listening() -> Iterator[Stop]:
             signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup)
         sender.close()
+        listener.join()  # what it has to say comes before the process ends
 
 
 def _listen(receiver: socket.socket, stop: Stop) -> None:

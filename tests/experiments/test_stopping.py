@@ -43,6 +43,33 @@ sys.exit(main.main(sys.argv[1:]))
 """
 
 
+IMPORTING = """
+import sys, threading
+from experiments import main
+def importing(*_, **__):
+    print("begun", file=sys.stderr, flush=True)
+    threading.Event().wait()
+main._checked = importing
+sys.exit(main.main(sys.argv[1:]))
+"""
+# The signal comes while the garbage collector calls back, and Python lets no exception out of there.
+COLLECTING = """
+import gc, os, signal, sys
+from experiments import main, run
+sent, before = [], run.work_of
+def callback(*_):
+    if not sent:
+        sent.append(1)
+        os.kill(os.getpid(), signal.SIGINT)
+def collecting(*given):
+    gc.callbacks.append(callback)
+    gc.collect()
+    return before(*given)
+run.work_of = collecting
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
 @pytest.fixture
 def start(shell, tmp_path):
     """Starts the small run by a program that changes it; the run folder is ``tmp_path / "run"``."""
@@ -88,6 +115,20 @@ def test_a_run_that_is_stopped_in_every_phase_ends_whole(start, shell, tmp_path)
     assert (folder / "results.nc").read_bytes() == results
     starts = json.loads((folder / "provenance.json").read_text())["starts"]
     assert [bool(each["end"]) for each in starts] == [True, False, True]
+
+
+def test_a_signal_while_modules_are_imported_ends_the_process_with_a_line(start):
+    process = start(IMPORTING)
+    assert wait_for_line(process, "begun") == ["begun\n"]
+    process.send_signal(signal.SIGINT)
+    _, err = communicate(process)
+    assert (process.returncode, err) == (75, AS_IT_IS.decode())
+
+
+def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(start):
+    process = start(COLLECTING)
+    _, err = communicate(process)
+    assert (process.returncode, err) == (75, AS_IT_IS.decode())
 
 
 def test_a_run_that_stands_still_says_so_with_what_helps(start):
