@@ -122,6 +122,7 @@ def _check_variants(checks: Checks) -> None:
         checks.problems += [f"variants[{i}]{line}" for line in fields.variant_problems(checks.config, variant)]
     for name, count in Counter(variant.name for variant in expand(checks.config)).items():
         checks.require("variants", count == 1, f"must differ, and {name} stands there {count} times")
+        checks.require("variants", name not in (".", ".."), f"must not be called {name}, which is a folder")
     for names in alike(checks.config):
         told = f"{' and '.join(names)} are the same run, but for num_seeds or run.* at most"
         checks.problems.append(f"variants: must differ, and {told}")

@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config = _checked(options.config, overrides, replot=options.replot)
             from experiments.run import run
 
-            workdir = Path(options.workdir or default_workdir(options.config))
+            # Shells leave "~" as it is after "--workdir=".
+            workdir = Path(os.path.expanduser(options.workdir or default_workdir(options.config)))
             stop.imported()
             return run(config, workdir, strict=options.strict, replot=options.replot, stop=stop)
         except (settings.ConfigError, Refused) as refusal:

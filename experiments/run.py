@@ -65,7 +65,7 @@ def run(
         Refused: The folder is another's, locked or cannot be written; nothing was made.
         KeyboardInterrupt: A signal came while nothing was computed; what was done is kept.
     """
-    if replot and not (workdir / "results.nc").exists():
+    if replot and not os.path.exists(workdir / "results.nc"):  # also of a name too long for a file
         raise Refused([f"{workdir}: has no results.nc to draw again; run it first, without --replot"])
     prepare()
     stop = stop or Stop()

@@ -287,7 +287,12 @@ def _torch_legacy(file: BinaryIO) -> Iterator[WeightFile]:
 def _tensors(loaded: Any) -> dict[str, _Tensor]:
     if not isinstance(loaded, dict):
         _damaged(f"it holds {type(loaded).__name__}, not a dictionary of tensors")
-    return dict(_flat(loaded, "", MAX_DEPTH))
+    tensors = {}
+    for name, tensor in _flat(loaded, "", MAX_DEPTH):
+        if name in tensors:
+            _damaged(f"two of its tensors are called {name:.80}")
+        tensors[name] = tensor
+    return tensors
 
 
 def _flat(loaded: Mapping, path: str, depth: int) -> Iterator[tuple[str, _Tensor]]:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from liveness import communicate
 
 from experiments.main import main
 
@@ -143,6 +144,16 @@ def test_a_folder_of_something_else(refused, tmp_path):
     assert "not a run folder" in line
 
 
+def test_a_home_that_the_shell_left_as_it_is(refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.path.expanduser", lambda path: str(path).replace("~", str(tmp_path / "home")))
+    told = "has no results.nc to draw again; run it first, without --replot"
+    assert refused(PARSIMONY, "--workdir=~/run", "--replot") == [f"{tmp_path}/home/run: {told}"]
+
+
+def test_a_replot_of_a_name_too_long_for_a_folder(refused):
+    assert len(refused(PARSIMONY, f"--workdir={'x' * 300}", "--replot")) == 1
+
+
 def test_a_replot_of_nothing_does_not_run(refused, tmp_path):
     (line,) = refused(PARSIMONY, f"--workdir={tmp_path / 'none'}", "--replot")
     assert line == f"{tmp_path / 'none'}: has no results.nc to draw again; run it first, without --replot"
@@ -199,6 +210,16 @@ def test_an_error_of_ours_is_70(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("experiments.run.run", broken)
     assert main([PARSIMONY, f"--workdir={tmp_path / 'run'}"]) == 70
     assert "the roof is on fire" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_reader_that_went_away_ends_no_run(shell, smoke):
+    folder, _ = smoke("dln_momentum")
+    process = shell.start(f"--config={ROOT / 'configs'}/dln_momentum.py:smoke", f"--workdir={folder}")
+    process.stdout.close()
+    process.stdout = None
+    _, err = communicate(process)
+    assert (process.returncode, err) == (0, "")
 
 
 @pytest.mark.slow

@@ -89,6 +89,12 @@ def test_variants_that_sweep_a_field_do_not_have_its_value_and_are_told_of(name,
     assert all(part in name for part, name in zip(wanted, names(config), strict=True))
 
 
+@pytest.mark.parametrize("name", [".", ".."])
+def test_no_variant_is_called_as_a_folder_is(name):
+    _, problems = config_of(FLAGSHIP, f"--config.variants=({{'name': {name!r}}},)")
+    assert any(f"must not be called {name}" in line for line in problems)
+
+
 def test_how_long_a_run_is_selects_nothing():
     config = settings.read(str(ROOT / "configs" / f"{FLAGSHIP}.py"))
     with pytest.warns(UserWarning, match="digits_L3 200"):

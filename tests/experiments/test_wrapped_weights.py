@@ -85,6 +85,14 @@ def test_a_network_of_other_names_is_told_by_what_it_holds(tmp_path):
     assert "holds 9 arrays, layer0.conv.weight (2, 2, 3, 3), " in line(tmp_path / "weights")
 
 
+def test_two_tensors_of_one_name_are_refused(tmp_path):
+    arrays = torch_arrays(layers())
+    state = tensors(arrays)
+    other = {"2.weight": state["features.2.weight"]}  # of the right shape
+    torch_zip_file(tmp_path / "weights", arrays, state | {"features": other})
+    assert "two of its tensors are called features.2.weight" in line(tmp_path / "weights")
+
+
 def test_a_dictionary_that_holds_itself_is_refused(tmp_path):
     arrays = torch_arrays(layers())
     circle = {"state": tensors(arrays)}
