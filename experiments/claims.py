@@ -2,8 +2,8 @@
 
 A claim is a statement that could fail. Its kind is ``law`` (must hold), ``printed`` (a statement of the paper
 shown to fail: it holds when it fails by its own margin) or ``report`` (a number without a bound). The verdict
-is a function of one number per member, the members being the trajectories of a sweep; NaN never holds, and
-nothing holds of no members.
+is a function of one number per member, the members being the trajectories of a sweep; NaN never holds, no bound holds
+where a member diverged unless the statement is about that, and nothing holds of no members.
 """
 
 import json
@@ -27,6 +27,7 @@ __all__ = [
     "judge",
     "markdown",
     "not_run",
+    "numbers_apiece",
     "over",
     "report",
     "table",
@@ -94,14 +95,16 @@ def judge(
     bound: float,
     statistic: str = "worst",
     diverged: int = 0,
+    apiece: int = 1,
     counts_divergence: bool = False,
     outside: str = "",
 ) -> Claim:
     """Judge a statement: it holds if ``statistic(values) relation bound`` does.
 
     The verdict does not depend on the order of the members. It is ``fails`` if any value is NaN, if there are
-    none, and for a law if a member diverged and the statement does not count divergence. Where members diverged, what
-    is measured is that of the others: their NaN are left out, unless the statement counts divergence.
+    none, and if a member diverged, unless the statement counts divergence. Where members diverged, what is measured is
+    that of the others: as many NaN as these have numbers are left out; with more, some other member has no number, and
+    what is measured is NaN.
 
     Args:
         id: The claim's name in the table.
@@ -115,7 +118,8 @@ def judge(
         statistic: ``worst`` (the largest value for < and <=, the smallest for > and >=, the farthest from
             the bound for ==), ``median``, ``mean``, ``min``, ``max``, or ``fraction`` (of the values not 0).
         diverged: How many members diverged.
-        counts_divergence: The statement is about divergence, which then does not fail a law.
+        apiece: How many numbers each member has.
+        counts_divergence: The statement is about divergence, which then does not fail it.
         outside: Why the bound does not apply to these members, which are then measured and not judged.
 
     Raises:
@@ -124,10 +128,9 @@ def judge(
     _require("kind", kind, KINDS[:2])
     _require("relation", relation, RELATIONS)
     sample = _sample(values)
-    known = sample if counts_divergence else _known(sample, diverged)
+    known = sample if counts_divergence else _known(sample, diverged * apiece)
     measured = _worst(known, relation, bound) if statistic == "worst" else _measure(known, statistic)
-    undisturbed = kind != "law" or counts_divergence or diverged == 0
-    holds = undisturbed and bool(RELATIONS[relation](measured, bound))
+    holds = (counts_divergence or diverged == 0) and bool(RELATIONS[relation](measured, bound))
     return Claim(
         id=id,
         kind=kind,
@@ -154,17 +157,18 @@ def report(
     values: ArrayLike,
     statistic: str = "median",
     diverged: int = 0,
+    apiece: int = 1,
 ) -> Claim:
     """Report a number without a bound: it holds, unless it is NaN or there are no members.
 
     ``values`` holds one number per member; ``statistic`` is one of judge's other than ``worst``, which needs
-    a bound. Where members diverged, the number is that of the others.
+    a bound. Where members diverged, the number is that of the others, as in ``judge``.
 
     Raises:
         ValueError: The statistic is unknown.
     """
     sample = _sample(values)
-    known = _known(sample, diverged)
+    known = _known(sample, diverged * apiece)
     measured = _measure(known, statistic)
     return Claim(
         id=id,
@@ -230,6 +234,11 @@ def each(measure: Callable[[Any], ArrayLike]) -> Callable[[Sequence[Any]], np.nd
     return lambda family: np.concatenate([np.ravel(measure(run)) for run in family])
 
 
+def numbers_apiece(values: Iterable[ArrayLike]) -> int:
+    """The most numbers that a member has in arrays with the members first: an argument for ``judge``."""
+    return max((row.size // max(len(row), 1) for row in map(np.atleast_1d, values)), default=1)
+
+
 def failing(claims: Iterable[Claim]) -> tuple[Claim, ...]:
     """Return the law and printed claims that fail."""
     return tuple(claim for claim in claims if claim.kind != "report" and claim.status == "fails")
@@ -290,10 +299,10 @@ def _sample(values: ArrayLike) -> np.ndarray:
     return np.sort(np.asarray(values, dtype=np.float64).ravel()) + 0.0
 
 
-def _known(sample: np.ndarray, diverged: int) -> np.ndarray:
-    """Without what is not a number, where members diverged and others did not: theirs alone is what was measured."""
+def _known(sample: np.ndarray, explained: int) -> np.ndarray:
+    """Without what is not a number, where divergence explains it and some are numbers: theirs alone was measured."""
     numbers = sample[~np.isnan(sample)]
-    return numbers if diverged and numbers.size else sample
+    return numbers if numbers.size and sample.size - numbers.size <= explained else sample
 
 
 def _worst(sample: np.ndarray, relation: str, bound: float) -> float:

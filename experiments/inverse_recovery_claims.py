@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, over
+from experiments.claims import Claim, numbers_apiece, over
 from experiments.inverse_decay_claims import exact_laws, warn_of_divergence
 from experiments.inverse_problems import PAPER, Run, runs
 from lawlib.theory import inverse_problems as theory
@@ -160,7 +160,8 @@ def _gains(plain: Sequence[Run], decayed: Sequence[Run], least: float, *, only: 
 
 
 def _judged(family: Sequence[Run], values: Sequence[Any], **about: Any) -> Claim:
-    return over(family, lambda _: np.concatenate([np.ravel(v) for v in values]), missing=MISSING, paper=PAPER, **about)
+    about |= {"missing": MISSING, "apiece": numbers_apiece(values)}
+    return over(family, lambda _: np.concatenate([np.ravel(v) for v in values]), paper=PAPER, **about)
 
 
 _reported = ft.partial(_judged, kind="report")

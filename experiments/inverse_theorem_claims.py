@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, not_run, over
+from experiments.claims import Claim, not_run, numbers_apiece, over
 from experiments.inverse_decay_claims import exact_laws, warn_of_divergence
 from experiments.inverse_problems import PAPER, Run, runs
 from lawlib.theory import inverse_problems as theory
@@ -60,7 +60,7 @@ def _corollary(found: Sequence[Run]) -> Iterator[Claim]:
     about: dict[str, Any] = {"id": "2.6", "figure": "Corollary 2.6"}
     there = _at_the_end(found)
     regularized, plain = ([run for run in there if (run.decay > 0) == decays] for decays in (True, False))
-    ratios = [(run.last("test_error") / upper_bound(run)).ravel() for run in regularized]
+    ratios = [run.last("test_error") / upper_bound(run) for run in regularized]
     statement = "test error with lambda > 0 over (19) with constants 1, every sigma"
     yield _reported(regularized, ratios, statement=statement, statistic="max", **about)
     oracle = [_noisy(run, run.last("test_error")) / _noisy(run, run.last("oracle_error")) for run in regularized]
@@ -132,7 +132,8 @@ def _sizes(family: Sequence[Run]) -> str:
 
 
 def _judged(family: Sequence[Run], values: Sequence[Any], **about: Any) -> Claim:
-    return over(family, lambda _: np.concatenate([np.ravel(v) for v in values]), missing=SHORT, paper=PAPER, **about)
+    about |= {"missing": SHORT, "apiece": numbers_apiece(values)}
+    return over(family, lambda _: np.concatenate([np.ravel(v) for v in values]), paper=PAPER, **about)
 
 
 _reported = ft.partial(_judged, kind="report")

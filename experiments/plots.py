@@ -118,7 +118,7 @@ def note(drawn: Figure, text: str) -> None:
 
 def largest(values: Sequence[ArrayLike], default: float = 1.0) -> float:
     """The largest number of all, where an axis ends; the default where none is a number."""
-    every = np.concatenate([np.ravel(each) for each in values])
+    every = np.concatenate([np.ravel(each) for each in values]).astype(float)
     return float(np.max(every[np.isfinite(every)], initial=-np.inf)) if np.isfinite(every).any() else default
 
 

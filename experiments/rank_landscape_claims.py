@@ -35,6 +35,8 @@ LARGEST_ENTRY = 1.0
 RANK_ONE, JUMPED = 1e-6, 1e-2
 FIGURES_OFFDIAGONALS = (0.05, 0.1, 0.2, 0.25)
 LOW, LAST_OF_FIGURE_3 = 0.001, 4000
+# What is said of the exact curves and constants alone is as true where a member of the run diverges.
+OF_NO_MEMBER = {"diverged": 0}
 
 
 def claims(results: xr.DataTree) -> list[Claim]:
@@ -109,7 +111,7 @@ def _fold(group: Group) -> Iterator[Claim]:
         statement = (
             f"{name}: last eps of a rank-2 minimum at lambda = .1: from {named:g} on, Fig. 3's successes are drift"
         )
-        yield judge(kind="law", statement=statement, values=[last], relation="<", bound=named, **about)
+        yield judge(kind="law", statement=statement, values=[last], relation="<", bound=named, **about | OF_NO_MEMBER)
     yield from _of_the_ridges(depth, **about)
     balance = group.data.imbalance.isel(step=-1).values
     statement = f"{name}: GD ends balanced, ||W_(l+1)^T W_(l+1) - W_l W_l^T||_F (Prop. A.1)"
@@ -118,7 +120,7 @@ def _fold(group: Group) -> Iterator[Claim]:
 
 def _of_the_ridges(depth: int, **about: Any) -> Iterator[Claim]:
     """What the exact curves say of the ridges that the paper prints."""
-    about |= {"kind": "printed", "figure": "Section 4", "diverged": 0}
+    about |= {"kind": "printed", "figure": "Section 4"} | OF_NO_MEMBER
     last = [last_ridge(eps, depth, 2) for eps in FIGURES_OFFDIAGONALS]
     statement = f"L = {depth}: 'three local minima' at the printed lambda = .1: largest lambda (main text) with rank 2"
     yield judge(statement=f"{statement}, eps = .05 to .25", values=last, relation="<", bound=0.1, **about)
@@ -245,7 +247,7 @@ def _budget(group: Group) -> Iterator[Claim]:
     yield judge(statement=statement, values=errors[..., -1], relation="<", bound=0.01, outside=outside, **about)
     last = [last_ridge(eps, depth, 2) for eps in offdiagonals]
     statement = f"L = {depth}, {setting}: no lambda has a rank-2 minimum: the largest that has one"
-    yield judge(statement=statement, values=last, relation="<=", bound=0.0, **about)
+    yield judge(statement=statement, values=last, relation="<=", bound=0.0, **about | OF_NO_MEMBER)
 
 
 # The sets B_r and the bound. ------------------------------------------------------------------------------------------
@@ -273,7 +275,7 @@ def _region(group: Group) -> Iterator[Claim]:
     slope = _exponent(config)
     printed = 4 * depth + 1 + (depth + 1) / (depth - 2)
     statement = f"L = {depth}: 'eta ~ lambda^{printed:g}' is not that of Theorem B.1's constants, whose power is"
-    about |= {"kind": "printed", "figure": "Section 3.2"}
+    about |= {"kind": "printed", "figure": "Section 3.2"} | OF_NO_MEMBER
     yield judge(statement=statement, values=[slope], relation=">", bound=printed + 1, **about)
     statement = f"L = {depth}: 'for any lambda >= 0': the admissible eta vanishes with lambda: log10 at lambda = 1e-6"
     (_, tiny) = constants_of(config, 1e-6, 1.0)
@@ -313,7 +315,7 @@ def _jumps(group: Group) -> Iterator[Claim]:
     setting = f"L = {config.net.depth}, eps = {config.data.offdiagonal:g}, eta = {config.opt.step_size:g}, lambda = .1"
     statement = f"{setting}: log10 of the least P (T_0 = {bound.settling_steps:.0f}, T_1 = {bound.sampling_steps:.0f})"
     value = float(bound.log_probability) * log10
-    yield report(statement=f"{statement}, the step's own bounds aside", values=[value], **about)
+    yield report(statement=f"{statement}, the step's own bounds aside", values=[value], **about | OF_NO_MEMBER)
     statement = f"{setting}: members with s_2/s_1 < .01 after T_0 + T_1 = {total:.0f} steps"
     at = np.searchsorted(group.data.step.values, total)
     if at == len(group.data.step):
@@ -324,7 +326,7 @@ def _jumps(group: Group) -> Iterator[Claim]:
         yield report(statement=statement, values=jumped, statistic="fraction", **about)
     statement = f"{setting}: log10 of -log10 of the least P at Theorem B.1's largest step"
     value = float(jnp.log(-admissible.log_probability * log10)) * log10
-    yield report(statement=statement, values=[value], **about)
+    yield report(statement=statement, values=[value], **about | OF_NO_MEMBER)
 
 
 def _bound(config: ConfigDict, step_size: float | None) -> theory.JumpBound:

@@ -101,7 +101,8 @@ def test_divergence_fails_a_law_unless_it_is_counted():
     assert law([0.5]).status == "holds"
     assert law([0.5], diverged=1).status == "fails"
     assert law([0.5], diverged=1, counts_divergence=True).status == "holds"
-    assert law([0.5], diverged=1, kind="printed").status == "holds"
+    assert law([0.5], diverged=1, kind="printed").status == "fails"
+    assert law([0.5], diverged=1, kind="printed", counts_divergence=True).status == "holds"
     assert law([0.5], diverged=1).diverged == 1
 
 

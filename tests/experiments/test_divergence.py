@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from synthetic import experiment_of
 
 from experiments import plots
-from experiments.claims import failing, judge, over, report
+from experiments.claims import failing, judge, numbers_apiece, over, report
 from experiments.results import divergence, drawable, groups
 
 # One of each experiment, of those that other tests run too.
@@ -81,7 +81,28 @@ def test_the_number_of_the_others_is_shown_and_a_law_fails_all_the_same():
     assert report(**ABOUT, values=[1.0, np.nan, 3.0], diverged=1).measured == 2.0
     assert np.isnan(judge(**ABOUT, kind="law", values=[np.nan], relation="<", bound=5.0, diverged=1).measured)
     printed = judge(**ABOUT, kind="printed", values=[1.0, np.nan], relation="<", bound=5.0, diverged=1)
-    assert (printed.status, printed.measured) == ("holds", 1.0)
+    assert (printed.status, printed.measured) == ("fails", 1.0)
+
+
+@pytest.mark.parametrize("statistic", ["median", "mean", "min", "max", "fraction"])
+def test_a_member_that_did_not_diverge_and_has_no_number_is_not_left_out(statistic):
+    values = [1.0, np.nan, 3.0, np.nan]
+    told = report(**ABOUT, values=values, statistic=statistic, diverged=1)
+    assert np.isnan(told.measured)
+    assert told.status == "fails"
+    assert report(**ABOUT, values=values, statistic=statistic, diverged=2).status == "holds"
+    for kind in ("law", "printed"):
+        found = judge(**ABOUT, kind=kind, values=values, statistic=statistic, relation="<", bound=5.0, diverged=1)
+        assert np.isnan(found.measured)
+
+
+def test_of_members_with_several_numbers_all_of_a_diverged_one_are_left_out():
+    rows = [np.array([[1.0, 2.0, 3.0], [np.nan] * 3]), np.array([[4.0, 5.0, 6.0]])]
+    assert numbers_apiece(rows) == 3
+    assert numbers_apiece([np.ones(4), np.float64(1.0)]) == numbers_apiece([]) == 1
+    values = np.concatenate([np.ravel(row) for row in rows])
+    assert report(**ABOUT, values=values, diverged=1, apiece=3).measured == 3.5
+    assert np.isnan(report(**ABOUT, values=[*values, np.nan], diverged=1, apiece=3).measured)
 
 
 class Member:
