@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,22 +12,26 @@ from ml_collections import ConfigDict
 from synthetic import experiment_of
 
 from experiments import plots
-from experiments.claims import failing, judge, numbers_apiece, over, report
+from experiments.claims import failing, from_json, judge, numbers_apiece, over, report
 from experiments.results import divergence, drawable, groups
 
+ROOT = Path(__file__).parents[2]
 # One of each experiment, of those that other tests run too.
 RUN = ("dln_parsimony", "dln_factorization", "completion_gamma", "mlp_gradient_decay", "mlp_deep", "jumps_annealing")
 RUN += ("jumps_theory", "collapse_scale", "induced_flow", "inverse_decay")
 ABOUT = {"id": "F1", "paper": "a paper", "figure": "Fig. 1", "statement": "small"}
 
 
-def broken(path, *, every):
-    """The results of a run in which the first member of every variant, or all, diverge from the second step seen on."""
+def broken(path, *, every=False, variants=slice(None)):
+    """The results of a run in which the first member of these variants, or all, diverge from the second step seen on."""
     with xr.open_datatree(path, engine="h5netcdf", decode_times=False) as opened:
         results = opened.load()
     tree = {}
+    names = list(results.children)
     for name, node in results.children.items():
-        data = node.to_dataset().copy(deep=True)
+        data = tree[name] = node.to_dataset().copy(deep=True)
+        if name not in names[variants]:
+            continue
         dims, steps = data.first_bad_step.dims, data.step.values
         first = data.first_bad_step.copy(data=np.full(data.first_bad_step.shape, every))
         first[dict.fromkeys(dims, 0)] = True
@@ -36,7 +41,6 @@ def broken(path, *, every):
         for field, values in data.items():
             if "step" in values.dims and values.dtype.kind == "f":
                 data[field] = values.where(~lost, np.nan).transpose(*values.dims)
-        tree[name] = data
     whole = xr.DataTree.from_dict(tree)
     whole.attrs = results.attrs
     return whole
@@ -65,7 +69,7 @@ def test_what_diverges_is_judged_and_drawn(smoke, name, every):
 def test_other_members_keep_every_bit_and_the_diverged_one_ends(smoke):
     folder, _ = smoke("dln_parsimony")
     with xr.open_datatree(folder / "results.nc", engine="h5netcdf") as whole:
-        for before, after in zip(groups(whole), groups(broken(folder / "results.nc", every=False)), strict=True):
+        for before, after in zip(groups(whole), groups(broken(folder / "results.nc")), strict=True):
             gone = dict.fromkeys(before.data.first_bad_step.dims, 0)
             assert after.diverged == 1
             assert np.isnan(after.data.num_moved[gone][1:]).all()
@@ -73,6 +77,44 @@ def test_other_members_keep_every_bit_and_the_diverged_one_ends(smoke):
             assert after.data.loss.isnull().sum() == len(before.data.step) - 1
             kept = after.data.loss.notnull()
             np.testing.assert_array_equal(after.data.loss.values[kept], before.data.loss.values[kept])
+
+
+@pytest.mark.parametrize(("name", "fewest"), [("dln_parsimony", 8), ("jumps_theory", 8), ("inverse_decay", 8)])
+@pytest.mark.filterwarnings("ignore")
+def test_claims_without_a_diverged_member_are_what_they_were(smoke, name, fewest):
+    folder, _ = smoke(name)
+    with xr.open_datatree(folder / "results.nc", engine="h5netcdf", decode_times=False) as whole:
+        judge_all = experiment_of(ConfigDict(json.loads(whole.attrs["config"]))).claims
+        before = judge_all(whole)
+    after = judge_all(broken(folder / "results.nc", variants=slice(1)))
+    undisturbed = [(one, other) for one, other in zip(before, after, strict=True) if not other.diverged]
+    assert fewest <= len(undisturbed) < len(after)
+    for one, other in undisturbed:
+        assert repr(one) == repr(other)
+
+
+def test_beside_a_step_size_far_too_large_the_other_members_keep_every_bit(shell, tmp_path):
+    """Stepped together with it, on one device: batches of one size, since a batch of another rounds otherwise."""
+    small = [f"--config={ROOT / 'configs' / 'dln_momentum.py'}:smoke", "--config.net.width=8", "--config.data.rank=1"]
+    small += ["--config.sweep.opt.momentum=0.9,", "--config.run.chunk=2", "--config.run.batch=2"]
+    one_device = type(shell)()
+    one_device.env = shell.env | {"XLA_FLAGS": f"{shell.env['XLA_FLAGS']} --xla_force_host_platform_device_count=1"}
+    runs, verdicts = [], []
+    for name, sizes in (("alone", (1e-3,)), ("beside", (1e-3, 5.0))):
+        folder = tmp_path / name
+        words = [f"--config.sweep.opt.step_size={sizes}", f"--workdir={folder}"]
+        code, _, err = one_device.finish(*small, *words)
+        assert code == 0, err
+        with xr.open_datatree(folder / "results.nc", engine="h5netcdf") as opened:
+            runs.append(opened["momentum_L3"].to_dataset().load())
+        verdicts.append(from_json((folder / "claims.json").read_text()))
+    alone, beside = runs
+    assert (beside.first_bad_step.sel(step_size=5.0) > 0).all()
+    xr.testing.assert_identical(beside.sel(step_size=[1e-3]).drop_attrs(), alone.drop_attrs())
+    for one, other in zip(*verdicts, strict=True):
+        assert (one.members, one.diverged, one.status) == (2, 0, "holds")
+        assert (other.members, other.diverged, other.status) == (4, 2, "fails")
+        assert (other.measured, other.spread) == (one.measured, one.spread)
 
 
 def test_the_number_of_the_others_is_shown_and_a_law_fails_all_the_same():
@@ -131,6 +173,12 @@ def test_every_series_is_drawn(count):
     plots.series(axes, np.arange(3), {f"no. {place}": np.ones(3) + place for place in range(count)})
     assert len({(line.get_color(), repr(line._dash_pattern)) for line in axes.lines}) == count
     Figure().savefig(io.BytesIO())
+
+
+def test_the_largest_of_all_is_a_number_whatever_they_are():
+    assert plots.largest([np.arange(3), np.array([np.nan, 1.5, np.inf])]) == 2.0
+    assert plots.largest([np.arange(4), np.arange(2)]) == 3.0
+    assert plots.largest([np.array([np.nan])], default=7.0) == plots.largest([np.zeros(0)], default=7.0) == 7.0
 
 
 def test_a_choice_is_told():
