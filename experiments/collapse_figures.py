@@ -192,8 +192,7 @@ def _bounds(found: list[Curves]) -> Figure:
         plots.strip(axes, rows, colour=plots.COLOURS[colour], offset=0.0, label=label)
     axes.axvline(1, color="black", linestyle="--", linewidth=1.0, label="bound 2(√K + 1)ε²")
     labels = [f"{_setting(c)}, loss {c.config.opt.tolerance:g}{'' if c.bound < 1 else ' (bound ≥ 1)'}" for c in found]
-    axes.set_yticks(range(len(found)), labels)
-    axes.invert_yaxis()
+    plots.name_rows(axes, labels)
     axes.set_xlabel("largest $D_{l+1}/D_l$ of a member over Theorem 2's bound")
     drawn.legend(loc="outside upper center", ncols=3)
     return drawn

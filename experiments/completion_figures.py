@@ -64,7 +64,7 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
 
 def _depth_and_width(found: list[Group]) -> Figure:
     """Figure 4: recovery error over the width at each depth, and the number of steps of the deep networks."""
-    drawn = plots.figure(8.6, 3.7)
+    drawn = plots.figure(11.0, 3.5)
     drawn.suptitle(_title(found[0].config))
     errors, steps = drawn.subplots(1, 2)
     depths = sorted({g.config.net.depth for g in found})
@@ -84,7 +84,7 @@ def _depth_and_width(found: list[Group]) -> Figure:
 
 def _compression(found: list[Group]) -> Figure:
     """Figure 5: steps and counted arithmetic to the tolerance over r^, compressed against narrow."""
-    drawn = plots.figure(8.6, 3.7)
+    drawn = plots.figure(11.0, 3.5)
     drawn.suptitle(_title(found[0].config))
     steps, cost = drawn.subplots(1, 2)
     names = {"narrow": "narrow network of width 2r̂", "compressed": "compressed network, γ = {:g}"}
@@ -107,7 +107,7 @@ def _compression(found: list[Group]) -> Figure:
 
 def _discrepancy(found: list[Group]) -> Figure:
     """Figure 6: paths of the end-to-end matrices, and recovery over steps and counted arithmetic, of one seed."""
-    drawn = plots.figure(12.0, 4.1)
+    drawn = plots.figure(14.0, 3.9)
     drawn.suptitle(f"{_title(found[0].config)}; seed 0")
     paths, by_step, by_cost = drawn.subplots(1, 3)
     curves = _curves(found)
@@ -134,7 +134,7 @@ def _discrepancy(found: list[Group]) -> Figure:
     by_step.set(xlabel="gradient steps", ylabel="recovery error (mean)")
     by_cost.set(xlabel=COST, ylabel="recovery error (mean)", xscale="log")
     handles, labels = by_step.get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    drawn.legend(handles, labels, loc="outside right center")
     return drawn
 
 
@@ -212,7 +212,7 @@ def _legend(drawn: Figure, axes: Axes, found: Sequence[Group]) -> None:
     if any(_capped(group).any() for group in found):
         handles.append(axes.plot([], [], "o", color="grey", markerfacecolor="white")[0])
         labels.append(f"not at the tolerance after {found[0].config.opt.num_steps} steps")
-    drawn.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    drawn.legend(handles, labels, loc="outside right center")
 
 
 def _title(config: ConfigDict) -> str:

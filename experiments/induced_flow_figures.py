@@ -75,8 +75,8 @@ def _distance(axes: Axes, panel: Panel) -> None:
 
 def _clock(single: list[Group], timed: list[Group]) -> Figure:
     """Every s_Z on one clock; the nearby rate by depth; how far Euler's method is off."""
-    drawn = plots.figure(11.0, 3.9)
-    left, middle, right = drawn.subplots(1, 3)
+    drawn = plots.figure(11.0 if timed else 7.6, 3.9)
+    left, middle, *others = drawn.subplots(1, 3 if timed else 2)
     panels = [panel for g in single for panel in _panels(g)]
     # The targets of one depth fall on one curve: each further one is thinner, and lies on those before.
     for place, panel in enumerate(panels):
@@ -92,7 +92,8 @@ def _clock(single: list[Group], timed: list[Group]) -> Figure:
     left.legend()
     _rates(middle, panels)
     names = dict.fromkeys(panel.name for panel in (*panels, *(panel for g in timed for panel in _panels(g))))
-    _euler(right, timed, dict(zip(names, plots.looks(len(names)), strict=True)))
+    for right in others:
+        _euler(right, timed, dict(zip(names, plots.looks(len(names)), strict=True)))
     return drawn
 
 

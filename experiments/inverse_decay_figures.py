@@ -113,15 +113,16 @@ def _band(axes: Axes, run: Run, name: str, by_step: bool, **look: Any) -> None:
 
 
 def _going(run: Run) -> np.ndarray:
-    """The observations before the first member ends."""
-    return run.data.step.values <= _end(run)
+    """The observations up to where the first member ends: the first one after it shows that end."""
+    steps = run.data.step.values
+    return np.arange(len(steps)) <= np.searchsorted(steps, _end(run))
 
 
 def _times(run: Run, by_step: bool) -> np.ndarray:
     """The clock of the median member, or the steps."""
     if not by_step:
         return np.ma.median(np.ma.masked_invalid(run.all("clock")), axis=0).filled(np.nan)
-    return run.data.step.values
+    return np.minimum(run.data.step.values, _end(run))
 
 
 def _plateau(axes: Axes, run: Run, by_step: bool, colour: str) -> None:

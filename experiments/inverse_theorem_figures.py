@@ -36,13 +36,13 @@ def _phases(family: Sequence[Run]) -> Figure:
     _first_phase(first, family[0])
     second.set(xlabel="step t, to T", ylabel=OFF_SUBSPACE, yscale="log")
     sizes = np.asarray([run.config.net.width for run in family], float)
-    ends.loglog(sizes, sizes**-theory.OFF_SUBSPACE_EXPONENT, "k--", linewidth=1.0, label="bound $d_w^{-3/2}$ (32)")
+    ends.loglog(sizes, sizes**-theory.OFF_SUBSPACE_EXPONENT, "k_--", linewidth=1.0, label="bound $d_w^{-3/2}$ (32)")
     ends.set_xticks(sizes, [f"{size:g}" for size in sizes])
     ends.set_xticks([], minor=True)
     ends.set(xlabel="width $d_w$", ylabel="off-subspace error at T")
     # The curves of the first panel are those of the second, where their names stand.
     lines = [line for line in first.get_lines() if not str(line.get_label()).startswith("$d_w$")]
-    first.legend(handles=lines, loc="lower left")
+    first.legend(handles=lines, loc="best")
     second.legend()
     ends.legend()
     return drawn

@@ -60,8 +60,8 @@ def _layers(group: Group) -> Figure:
         layered = {name: label for name, label in LABELS.items() if name != "readout_leak"}
         curves = {label: _judged(one, name, config).values for name, label in layered.items()}
         plots.series(rows[4, layer], steps, curves, bound=1e-12 if config.data.whiten else None)
-    # Beside a single column there is less room to share.
-    plots.legends_beside(rows[3:], 1.0 if num_layers > 1 else 1.4)
+    # The colour bar beside a single column is the narrowest.
+    plots.legends_beside(rows[3:], 0.75 if num_layers > 1 else 0.4)
     plots.label_rows(
         rows,
         (
@@ -108,8 +108,7 @@ def _deviations(found: list[Group]) -> Figure:
         plots.strip(axes, values, colour=plots.COLOURS[place], offset=0.18 * (place - 1.5), label=label)
     axes.axvline(1e-12, color="black", linestyle="--", linewidth=1.0, label="bound, float64")
     axes.axvline(2e-4, color="black", linestyle=":", linewidth=1.0, label="bound, float32")
-    axes.set_yticks(range(len(found)), [f"{group.name} ({group.data.first_bad_step.size} members)" for group in found])
-    axes.invert_yaxis()
+    plots.name_rows(axes, [f"{group.name} ({group.data.first_bad_step.size} members)" for group in found])
     axes.set_xlabel("a member's worst deviation from the law over layers and steps (real data: relative to σ₁)")
     drawn.legend(loc="outside upper center", ncols=3)
     return drawn

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 from numpy.typing import ArrayLike
 
 from experiments.store import replacing
@@ -24,6 +25,7 @@ __all__ = [
     "largest",
     "legends_beside",
     "looks",
+    "name_rows",
     "note",
     "save",
     "series",
@@ -50,6 +52,8 @@ STYLE: dict[Any, Any] = {
 }
 # Rounding can leave an exact zero, which a log axis cannot show.
 LOG_FLOOR = 1e-17
+# Inches: in a smaller figure the name of an axis, a title or a legend is longer than the figure.
+LEAST_SIZE = (5.4, 3.3)
 
 
 mpl.rcParams.update(STYLE)
@@ -96,18 +100,29 @@ def some(count: int, most: int, what: str) -> tuple[list[int], str]:
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure of this size in inches, laid out so that nothing overlaps."""
-    return Figure(figsize=(width, height), layout="constrained")
+    """An empty figure of this size in inches or the least that holds titles and legends, so that nothing overlaps."""
+    return Figure(figsize=(max(width, LEAST_SIZE[0]), max(height, LEAST_SIZE[1])), layout="constrained")
 
 
 def save(drawn: Figure, folder: Path, name: str) -> None:
     """Write NAME.png and NAME.pdf into the folder, each by rename."""
     folder.mkdir(exist_ok=True)
+    _tell_ticks_apart(drawn)
     for kind in ("png", "pdf"):
         with replacing(folder / f"{name}.{kind}") as partial:
             drawn.savefig(partial, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
         # Laid out once: the second format finds every axis in its place.
         drawn.set_layout_engine("none")
+
+
+def _tell_ticks_apart(drawn: Figure) -> None:
+    """On a log axis of less than a decade: few ticks, with all the digits in which they differ."""
+    for axis in (axis for axes in drawn.axes for axis in (axes.xaxis, axes.yaxis) if axis.get_scale() == "log"):
+        low, high = sorted(axis.get_view_interval())
+        if 0 < low < high < 10 * low and not isinstance(axis.get_major_locator(), FixedLocator):
+            axis.set_major_locator(MaxNLocator(4))
+            axis.set_major_formatter(ScalarFormatter())
+            axis.set_minor_locator(NullLocator())
 
 
 def note(drawn: Figure, text: str) -> None:
@@ -181,12 +196,21 @@ def strip(axes: Axes, rows: Sequence[np.ndarray], *, colour: str, offset: float,
     axes.semilogx(dots, places, "|", color=colour, markersize=6, label=label)
 
 
-def legends_beside(rows: np.ndarray, inches: float = 1.0) -> None:
-    """A legend on the right of each row, where the colour bars of other rows are, and that much room beyond those."""
-    drawn = rows[0, 0].figure
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a picture of dots, the first on top, and leave half a row above and below them."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def legends_beside(rows: np.ndarray, taken: float = 0.0) -> None:
+    """A legend on the right of each row and room for the widest, of which colour bars have taken that many inches."""
+    drawn, widths = rows[0, 0].figure, []
     for row in rows:
-        row[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5)).set_in_layout(False)
-    drawn.get_layout_engine().set(rect=(0, 0, 1 - inches / drawn.get_figwidth(), 1))
+        legend = row[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        legend.set_in_layout(False)
+        widths.append(legend.get_window_extent().width / drawn.dpi)
+    room = max(max(widths) + 0.1 - taken, 0.0)
+    drawn.get_layout_engine().set(rect=(0, 0, 1 - room / drawn.get_figwidth(), 1))
 
 
 def label_rows(rows: np.ndarray, names: Sequence[str]) -> None:

@@ -141,7 +141,8 @@ def _minima(searches: list[Group]) -> Figure:
     for axes, depth in zip(row, depths, strict=True):
         for study, (marker, size, colour, label) in looks.items():
             family = [g for g in searches if (g.config.study, g.config.net.depth) == (study, depth)]
-            ends = np.concatenate([g.data["product"].isel(step=-1).values.reshape(-1, 2, 2) for g in family])
+            found = [g.data["product"].isel(step=-1).values.reshape(-1, 2, 2) for g in family]
+            ends = np.concatenate([np.empty((0, 2, 2)), *found])
             x, y = ends[:, 0, 1], ends[:, 1, 0]
             axes.plot(x, y, marker, color=colour, markersize=size, fillstyle="none", label=label)
         _name_minima(axes, next(g for g in searches if g.config.net.depth == depth))
@@ -192,8 +193,7 @@ def _region(regions: list[Group]) -> Figure:
         rows = [g.data.leaving.sel(norm_times=1.0).values.reshape(-1, 3)[:, index] for g in regions]
         plots.strip(axes, rows, colour=colour, offset=0.2 * (index - 1), label=name)
     axes.axvline(1, color="black", linestyle="--", linewidth=1.0, label="Theorem B.1")
-    axes.set_yticks(range(len(regions)), [f"L = {g.config.net.depth}" for g in regions])
-    axes.set_ylim(len(regions) - 0.5, -0.5)
+    plots.name_rows(axes, [f"L = {g.config.net.depth}" for g in regions])
     axes.set_xlabel("smallest η that leaves $B_1$, over the largest admissible η")
     drawn.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return drawn

@@ -201,7 +201,7 @@ def _draw_blocks(found: list[Runs]) -> Figure:
         upper.set_title(r.label)
         lower.set_xlabel("step t")
     plots.label_rows(rows, ("share of block 1\nin $||W_1(t) - W_1(0)||_F^2$", "share of the others"))
-    plots.legends_beside(rows, 1.9)
+    plots.legends_beside(rows)
     return drawn
 
 
@@ -230,7 +230,7 @@ def _draw_bounds(found: list[Runs]) -> Figure:
         upper.set_title(r.label)
         lower.set_xlabel("step t")
     plots.label_rows(rows, ("change in a step", "of the first gradient"))
-    plots.legends_beside(rows, 2.1)
+    plots.legends_beside(rows)
     return drawn
 
 
@@ -252,7 +252,7 @@ def _draw_decay(found: list[Runs]) -> Figure:
         upper.set_title(f"{r.label}, ε = {r.config.net.scale:g}")
         lower.set_xlabel("step t")
     plots.label_rows(rows, ("of the first gradient", "change of the norm in a step"))
-    plots.legends_beside(rows, 2.0)
+    plots.legends_beside(rows)
     return drawn
 
 
@@ -272,7 +272,7 @@ def _draw_tail(found: list[Runs]) -> Figure:
         axes.set_title(name)
         axes.set_xlabel("step t")
     plots.label_rows(rows, ("singular value",))
-    plots.legends_beside(rows, 2.1)
+    plots.legends_beside(rows)
     return drawn
 
 
@@ -294,7 +294,7 @@ def _draw_spectra(found: list[Runs]) -> Figure:
         upper.set_title(name)
         lower.set_xlabel(f"index i (K = {panel[0].classes})")
     plots.label_rows(rows, ("$\\sigma_i(G_1(0))$", "slope of log $\\sigma_i$ in log ε"))
-    plots.legends_beside(rows, 1.1)
+    plots.legends_beside(rows)
     return drawn
 
 
@@ -309,8 +309,7 @@ def _draw_squares(found: list[Runs]) -> Figure:
     net = [(r.config.data.dimension, r.config.net.width, r.config.net.scale) for r in found]
     vacuous = [" (no bound)" if not len(values) else "" for values in positive]
     labels = [f"d = N = {d}, m = {m}, ε = {s:g}{v}" for (d, m, s), v in zip(net, vacuous, strict=True)]
-    axes.set_yticks(range(len(found)), labels)
-    axes.invert_yaxis()
+    plots.name_rows(axes, labels)
     axes.set_xlabel("singular value")
     drawn.legend(loc="outside upper center", ncols=2)
     return drawn

@@ -134,8 +134,7 @@ def _final(found: list[Group]) -> Figure:
             axes.plot(np.concatenate(lasts), places, marker, color=colour, markersize=3.5, alpha=0.6, label=label)
         axes.set_title(f"$W_{layer + 1}$")
         axes.set_xlim(-0.03, 1.03)
-    row[0].set_yticks(range(len(found)), [", ".join(_setting(group)) for group in found])
-    row[0].invert_yaxis()
+    plots.name_rows(row[0], [", ".join(_setting(group)) for group in found])
     row[num_layers // 2].set_xlabel(f"share of the change in {BLOCKS[0]} at the last {_step(found)}, every member")
     drawn.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return drawn
