@@ -103,7 +103,7 @@ def _distances(axes: Axes, steps: np.ndarray, member: xr.Dataset) -> None:
     axes.set_xlabel("step t")
     axes.set_ylabel("‖W_full − W_comp‖ / ‖Φ‖ (Frobenius)")
     axes.set_title("distance of the end-to-end matrices")
-    axes.legend(loc="best")
+    plots.legend_above(axes)
 
 
 def _alone(alone: list[Group]) -> Figure:

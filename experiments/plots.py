@@ -10,7 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    LogFormatterSciNotation,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+    ScalarFormatter,
+)
 from numpy.typing import ArrayLike
 
 from experiments.store import replacing
@@ -23,6 +31,7 @@ __all__ = [
     "heat",
     "label_rows",
     "largest",
+    "legend_above",
     "legends_beside",
     "looks",
     "name_rows",
@@ -47,6 +56,8 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 8.0,
     "lines.linewidth": 1.4,
+    # In points, so that the dashes of a wide line fit into its legend.
+    "lines.scale_dashes": False,
     "image.cmap": "cividis",
     "savefig.dpi": 160,
 }
@@ -88,7 +99,7 @@ def looks(count: int) -> list[Look]:
 
 def _look(place: int) -> Look:
     rounds, colour = divmod(place, len(COLOURS))
-    dashes: tuple[float, ...] = (5.0, 2.0, *(1.0, 2.0) * (rounds - 1))
+    dashes: tuple[float, ...] = (6.0, 2.5, *(1.5, 2.5) * (rounds - 1))
     marker = MARKERS[place] if place < len(MARKERS) else f"${place + 1}$"
     return Look(COLOURS[colour], (0, dashes) if rounds else "-", marker)
 
@@ -116,13 +127,19 @@ def save(drawn: Figure, folder: Path, name: str) -> None:
 
 
 def _tell_ticks_apart(drawn: Figure) -> None:
-    """On a log axis of less than a decade: few ticks, with all the digits in which they differ."""
+    """On a log axis of less than a decade: few ticks, with all digits in which they differ; of two: no minor names."""
     for axis in (axis for axes in drawn.axes for axis in (axes.xaxis, axes.yaxis) if axis.get_scale() == "log"):
         low, high = sorted(axis.get_view_interval())
-        if 0 < low < high < 10 * low and not isinstance(axis.get_major_locator(), FixedLocator):
+        if isinstance(axis.get_major_locator(), FixedLocator) or not 0 < low < high < 100 * low:
+            continue
+        if high < 10 * low:
             axis.set_major_locator(MaxNLocator(4))
             axis.set_major_formatter(ScalarFormatter())
             axis.set_minor_locator(NullLocator())
+        else:
+            axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            axis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def note(drawn: Figure, text: str) -> None:
@@ -200,6 +217,13 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Name the rows of a picture of dots, the first on top, and leave half a row above and below them."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def legend_above(axes: Axes, share: float = 0.35) -> None:
+    """A legend over the curves of a log axis, in this share of its height, which they leave to it."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** (share / (1 - share)))
+    axes.legend(loc="upper right")
 
 
 def legends_beside(rows: np.ndarray, taken: float = 0.0) -> None:

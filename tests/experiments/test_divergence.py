@@ -23,7 +23,7 @@ ABOUT = {"id": "F1", "paper": "a paper", "figure": "Fig. 1", "statement": "small
 
 
 def broken(path, *, every=False, variants=slice(None)):
-    """The results of a run in which the first member of these variants, or all, diverge from the second step seen on."""
+    """The results of a run in which the first member of these variants, or every one, diverges from the second step."""
     with xr.open_datatree(path, engine="h5netcdf", decode_times=False) as opened:
         results = opened.load()
     tree = {}
