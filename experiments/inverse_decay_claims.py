@@ -214,7 +214,7 @@ def _hypotheses(family: Sequence[Run], figure: str) -> Iterator[Claim]:
         return
     about: dict[str, Any] = {"id": "A2", "figure": figure}
     statement = "the figures are 'covered by our theory': RIP fails, delta over the theorem's 1/10"
-    isometry = each(lambda run: run.last("isometry") / theory.LARGEST_ISOMETRY)
+    isometry = each(lambda run: run.all("isometry")[:, 0] / theory.LARGEST_ISOMETRY)
     yield _judged(
         family, isometry, kind="printed", statement=statement, relation=">", bound=1.0, counts_divergence=True, **about
     )

@@ -111,7 +111,7 @@ def _all_gains(found: Sequence[Run], least: float, **about: Any) -> Iterator[Cla
 
 
 def _assumptions(found: Sequence[Run], **about: Any) -> Iterator[Claim]:
-    isometry = [run.last("isometry") / theory.LARGEST_ISOMETRY for run in found]
+    isometry = [run.all("isometry")[:, 0] / theory.LARGEST_ISOMETRY for run in found]
     statement = "RIP constant delta over the theorem's 1/10"
     if about["id"] == "digits":
         yield _reported(found, isometry, statement=statement, statistic="min", **about)
