@@ -202,8 +202,8 @@ def _kept(before: Sequence[Variant], taking: Sequence[bool], had: Sequence[Any],
 
 
 def _of_extent(path: str) -> bool:
-    """Whether a field says how many, how long or how often: nobody means such a number to tell variants apart."""
-    return path in ("num_seeds", "opt.num_steps") or path.startswith(("run.", "observe."))
+    """Whether a field says how many, how long, how often or how precisely: no variant is chosen by such a value."""
+    return path in ("num_seeds", "opt.num_steps", "precision") or path.startswith(("run.", "observe."))
 
 
 def _renamed(before: dict[str, Any], now: dict[str, Any], old: Any, path: str, value: Any) -> dict[str, Any]:

@@ -37,7 +37,11 @@ def names(config):
         (FLAGSHIP, ["data.source=gaussian"], ["case2_L2", "case2_L3", "case2_L4"]),
         (FLAGSHIP, ["net.depth=4", "data.source=gaussian"], ["case2_L4"]),
         (FLAGSHIP, ["data.source=gaussian", "net.depth=4"], ["case2_L4"]),
-        (FLAGSHIP, ["precision=float32"], ["case1_L3_float32"]),
+        (
+            FLAGSHIP,
+            ["precision=float32"],
+            [*(f"case{case}_L{depth}" for case in (1, 2) for depth in (2, 3, 4)), "digits_L3"],
+        ),
         (FLAGSHIP, ["net.width=61"], ["digits_L3"]),
         (FLAGSHIP, ["name=case2_L3"], ["case2_L3"]),
         (FLAGSHIP, ["net.depth=4", "variants=({'net.depth': 2}, {'net.depth': 4})"], ["depth=4"]),
