@@ -233,7 +233,8 @@ def entries_of(
 
 
 def _norm(entries: Entries) -> float:
-    return float(np.linalg.norm(entries.values.astype(np.float64)))
+    # BLAS would start threads for its dot product, which cost more than the sum.
+    return math.sqrt(np.sum(np.square(entries.values, dtype=np.float64)))
 
 
 def _nothing(
@@ -272,7 +273,7 @@ def _solve(
 
 def _scale_of(fitted: Entries, guess: Guess) -> Scalar:
     """An estimate of sigma_1(Phi); the norm of all of Phi bounds what noise can make of the guess."""
-    norm = np.linalg.norm(fitted.values) / math.sqrt(fitted.density)
+    norm = _norm(fitted) / math.sqrt(fitted.density)
     return jnp.minimum(guess.norm / fitted.density, jnp.asarray(norm, guess.norm.dtype))
 
 
@@ -280,9 +281,9 @@ def _task(layout: Layout, fitted: Entries, judged: Entries, sigma: Scalar, toler
     def number(x: float) -> Scalar:
         return jnp.asarray(x, sigma.dtype)
 
-    square = jnp.square(number(float(np.linalg.norm(fitted.values))) / sigma)
+    square = jnp.square(number(_norm(fitted)) / sigma)
     # Where zeros alone were held out, what was fitted tells what is small.
-    missing = number(float(np.linalg.norm(judged.values))) / sigma
+    missing = number(_norm(judged)) / sigma
     typical = jnp.sqrt(square * (len(judged.values) / len(fitted.values)))
     rows, columns, values = map(jnp.asarray, judged[:3])
     unseen = _Judged(rows, columns, values / sigma, jnp.where(missing > 0, missing, typical))
