@@ -23,6 +23,7 @@ __all__ = [
     "from_mask",
     "from_scipy",
     "hold_out",
+    "norm",
     "relative_error",
     "taken_in",
     "without_entries",
@@ -147,6 +148,12 @@ def hold_out(key: PRNGKey, entries: Entries, share: float, *, at_most: int) -> t
         np.maximum.at(highest, lines, lots)
         held &= lots < highest[lines]
     return _select(entries, ~held), _select(entries, held)
+
+
+def norm(entries: Entries) -> float:
+    """||Omega . Phi||_F in float64."""
+    # BLAS would start threads for its dot product, and they cost more than the sum.
+    return math.sqrt(np.sum(np.square(entries.values, dtype=np.float64)))
 
 
 def relative_error(missed: np.ndarray, values: np.ndarray, typical: float) -> tuple[float, float]:

@@ -24,6 +24,7 @@ LEVELS = (
         "samples",
         "schedules",
         "spectra",
+        "stopping",
         "subspaces",
         "transforms",
     },
@@ -43,6 +44,8 @@ LEVELS = (
     {"theory", "guesses", "gradient_spectra", "heads"},
     {"low_rank_start", "head_checks"},
     {"compress"},
+    {"compressed_network"},
+    {"fitting"},
     {"completion"},
 )
 # These know no network and no law, whatever the level.

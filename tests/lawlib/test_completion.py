@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from lawlib import completion, layouts
+from lawlib import completion, fitting, layouts, stopping
 from lawlib.completion import Factors, complete, entries_of
 from lawlib.entries import Entries, UnrecoverableWarning
 from lawlib.guesses import line_weights, spectral_guess
@@ -64,9 +64,9 @@ def test_the_same_call_serves_every_scale_of_the_data(dtype, power):
 def test_a_second_call_compiles_nothing():
     entries = observed(low_rank((60, 60), 2), 0.5)
     complete(jax.random.key(3), entries, 2)
-    compiled = completion._stretch._cache_size()
+    compiled = fitting._stretch._cache_size()
     complete(jax.random.key(3), entries._replace(values=2 * entries.values), 2, max_steps=20)
-    assert completion._stretch._cache_size() == compiled
+    assert fitting._stretch._cache_size() == compiled
 
 
 @pytest.mark.parametrize("depth", [1, 3, 4])
@@ -82,7 +82,7 @@ def test_zeros_alone_held_out_and_one_value_alone_are_no_divergence():
     matrix[0] = 1.0
     mostly_zero = observed(matrix, 0.5)
     found = complete(jax.random.key(1), mostly_zero, 1, held_out=0.02)
-    assert found.reason in completion.CONVERGED
+    assert found.reason in stopping.CONVERGED
     assert np.isfinite(found.held_out_error)
     alone = Entries(np.asarray([0, 1, 1], np.int32), np.asarray([0, 0, 1], np.int32), np.asarray([2.0, 0, 0]), (8, 8))
     with pytest.warns(UnrecoverableWarning):

@@ -7,7 +7,7 @@ import optax
 import pytest
 import scipy.sparse
 
-from lawlib import centering, completion, transforms
+from lawlib import centering, completion, fitting, stopping, transforms
 from lawlib.completion import Factors, complete
 from lawlib.entries import UnrecoverableWarning, from_coo, from_mask, relative_error
 
@@ -222,15 +222,15 @@ def scripted(monkeypatch, errors, judged=None, held=True):
     def stretch(progress, task, last, *, transform):
         at = next(looks)
         factors = Factors(jnp.full((1, 1), float(at)), (), jnp.ones((1, 1)))
-        return completion._Progress(factors, (), jnp.asarray(errors[at]), last), jnp.asarray(judged[at])
+        return fitting._Progress(factors, (), jnp.asarray(errors[at]), last), jnp.asarray(judged[at])
 
-    monkeypatch.setattr(completion, "_stretch", stretch)
+    monkeypatch.setattr(fitting, "_stretch", stretch)
     zero = jnp.zeros(1 if held else 0)
-    unseen = completion._Judged(zero.astype(int), zero.astype(int), zero, jnp.asarray(1.0))
-    task = completion._Task(None, unseen, jnp.asarray(1.0), jnp.asarray(1.0), jnp.asarray(1e-9))
+    unseen = fitting._Judged(zero.astype(int), zero.astype(int), zero, jnp.asarray(1.0))
+    task = fitting.Task(None, unseen, jnp.asarray(1.0), jnp.asarray(1.0), jnp.asarray(1e-9))
     start = Factors(jnp.full((1, 1), -1.0), (), jnp.ones((1, 1)))
-    factors, steps, reason = completion._descend(start, task, optax.sgd(0.1), completion.CHECK * len(errors))
-    return float(factors.left[0, 0]), steps // completion.CHECK, reason
+    factors, steps, reason = fitting.descend(start, task, optax.sgd(0.1), stopping.CHECK * len(errors))
+    return float(factors.left[0, 0]), steps // stopping.CHECK, reason
 
 
 def test_the_best_factors_are_returned_after_twenty_looks_without_better(monkeypatch):
@@ -268,7 +268,7 @@ def test_the_loss_is_that_of_the_fullest_line_and_a_step_the_inverse_of_its_curv
     seen = rng.random((ROWS, COLUMNS)) < 0.2
     seen[:5], seen[:, :5] = True, True
     entries = from_mask(gaussian(rng, 2), seen)
-    assert completion._fullest_share(entries) == 1.0
+    assert fitting._fullest_share(entries) == 1.0
     for depth, scale in ((1, 3e-4), (2, 3e-4), (3, 3.4e-6 ** (1 / 3)), (4, 3.4e-6**0.25)):
         assert completion._default_scale(depth) == pytest.approx(scale)
         x, g = jnp.ones((3, 2)), jnp.ones((3, 2))
