@@ -53,13 +53,17 @@ def restarted_momentum(step_size: float) -> optax.GradientTransformation:
 
 
 def preconditioned(damping: float) -> optax.GradientTransformationExtraArgs:
-    """Gradients of ``completion.Factors`` scaled by what surrounds each factor: rates forget the condition number.
+    """Gradients of ``completion.Factors`` scaled by what surrounds each factor, for spread singular values.
 
     With W = P F Q^T for a factor F, dF becomes (P^T P + lambda I)^{-1} dF (Q^T Q + lambda I)^{-1}, without the side
     that U and V do not have: scaled gradient descent (Tong, Ma and Chi, J. Mach. Learn. Res. 22, 2021). lambda is
     ``damping`` sqrt(2 loss), a multiple of the distance that is left, so that an over-estimated rank does no harm
     (Zhang, Fattahi and Zhang, NeurIPS 2021): a direction grows at the rate of its share in what is left, large ones
-    first, and what is not needed stays small. ``update`` needs the loss, ``value=``, of order one at the start.
+    first, and what is not needed stays small. The core's rates do not depend on the condition number c. U and V, whose
+    Gram matrices are of order 1/c^2 against a lambda of order 1/c, turn more slowly towards small directions: steps
+    grow about as sqrt(c) where the guess misses them.
+
+    ``update`` needs the loss, ``value=``, of order one at the start.
     """
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
