@@ -8,6 +8,7 @@ import pytest
 
 from lawlib import completion, fitting, layouts, stopping
 from lawlib.completion import Factors, complete, entries_of
+from lawlib.compress import Bases
 from lawlib.entries import Entries, UnrecoverableWarning
 from lawlib.guesses import line_weights, spectral_guess
 from lawlib.transforms import entrywise, restarted_momentum
@@ -207,7 +208,7 @@ def test_the_compressed_network_is_its_product(dtype, tol):
 
 def test_the_network_starts_at_its_bases_and_its_scale():
     left, right = np.linalg.qr(np.random.default_rng(0).standard_normal((9, 4)))[0], np.eye(7, 4)
-    factors = completion.start(completion.Bases(jnp.asarray(left), jnp.asarray(right)), depth=3, scale=0.5)
+    factors = completion.start(Bases(jnp.asarray(left), jnp.asarray(right)), depth=3, scale=0.5)
     np.testing.assert_allclose(completion.product(factors), 0.125 * left @ right.T, atol=1e-12)
     assert len(factors.core) == 3
 
