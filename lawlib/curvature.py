@@ -75,7 +75,6 @@ def _residual(
 
     ||y|| = 1 to rounding: the coordinates are an eigenvector's, and the basis is reorthogonalized in full.
     """
-    coordinates = jnp.where(reached, coordinates, 0)
 
     def combine(vectors: Array) -> Array:
         used = jnp.where(reached.reshape(-1, *[1] * (vectors.ndim - 1)), vectors, 0)

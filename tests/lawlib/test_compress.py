@@ -82,6 +82,7 @@ def test_fourteen_directions_take_the_other_route_of_small_products(tol):
     rank = 7
     assert 2 * rank > compress.FUSED_SIZE > 2 * RANK
     reduction, small, full, weights, _ = both(square, 3, jnp.float64, RATES[1], width=18, rank=rank)
+    assert {basis.shape for basis in reduction.bases} == {(18, 2 * rank)}
     for W, unfolded in zip(full, compress.expand(reduction, small, weights), strict=True):
         np.testing.assert_allclose(unfolded, W, atol=tol(W))
 

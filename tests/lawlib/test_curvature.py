@@ -80,6 +80,22 @@ def test_a_coefficient_above_the_rounding_of_the_map_goes_on_and_one_below_ends(
     np.testing.assert_allclose(found[:2], [1.0, 5.0 if seen else 1.0], rtol=1e-5)
 
 
+def test_one_product_gives_the_rayleigh_quotient_and_its_residual():
+    A, start = (np.asarray(x) for x in symmetric(6, np.arange(6.0), jnp.float64))
+    y = start / np.linalg.norm(start)
+    theta = y @ A @ y
+    off = np.linalg.norm(A @ y - theta * y)
+    np.testing.assert_allclose(extremes(jnp.asarray(A), jnp.asarray(start), 1), [theta, theta, off, off], rtol=1e-12)
+
+
+def test_the_largest_value_of_an_exhausted_space_may_be_above_all_coefficients(dtype):
+    """Lanczos from e_1 ends after three products, with .9 on all three diagonals: .9 (1 +- sqrt 2) and .9."""
+    A = np.zeros((6, 6), dtype)
+    A[:3, :3] = 0.9 * (np.eye(3) + np.eye(3, k=1) + np.eye(3, k=-1))
+    found = extremes(jnp.asarray(A), jnp.eye(6, dtype=dtype)[0], 6)
+    np.testing.assert_allclose(found[:2], [0.9 * (1 - 2**0.5), 0.9 * (1 + 2**0.5)], rtol=1e-6)
+
+
 def test_a_start_of_zero_gives_nan():
     A, start = symmetric(4, np.arange(6.0), jnp.float64)
     assert np.isnan(extremes(A, 0 * start, 6)).all()

@@ -145,6 +145,7 @@ def test_bad_scales_and_shapes_are_refused(build):
     for shape in ((3,), (2, 3, 4), (0, 3)):
         with pytest.raises(ValueError, match="two positive sizes"):
             build(1.0)(jax.random.key(0), shape)
+    assert build(1.0)(jax.random.key(0), (1, 1)).shape == (1, 1)
 
 
 @pytest.mark.parametrize("build", BUILDERS[1:])
@@ -189,10 +190,11 @@ def test_balanced_factors_give_their_product_back(seed, widths, tol):
         assert imbalance(weights) < tol(product, 10)
 
 
-def test_a_known_rank_passes_a_narrow_layer_and_leaves_no_rounding_behind(dtype, tol):
+@pytest.mark.parametrize("widths", [(5, 6, 6, 1, 6, 6, 6, 6, 4), (5, 3, 4)])
+def test_a_known_rank_passes_a_narrow_layer_and_leaves_no_rounding_behind(widths, dtype, tol):
     rng = np.random.default_rng(12)
     product = np.outer(rng.standard_normal(4), rng.standard_normal(5)).astype(dtype)
-    weights = factorization(product, (5, 6, 6, 1, 6, 6, 6, 6, 4), rank=1)
+    weights = factorization(product, widths, rank=1)
     np.testing.assert_allclose(end_to_end(weights), product, atol=tol(product, 10))
     assert imbalance(weights) < tol(product, 10)
     for W in weights:

@@ -332,9 +332,9 @@ def test_blocks_and_their_deviation_are_those_of_the_dense_product(dtype, tol):
 
 def test_the_excess_value_is_the_first_beyond_the_active_ones(dtype, tol):
     rng = np.random.default_rng(11)
-    start, U, V = 0.5 * haar(rng, 7), haar(rng, 7), haar(rng, 7)
-    W = 0.3 / 0.5 * start + U * [7, 6, 5, 4, 0.25, 0.125, 0] @ V
-    excess = parsimony.excess_value(jnp.asarray(W, dtype), jnp.asarray(start, dtype), 0.3, scale=0.5, rank=2)
+    start, U, V = 0.5 * haar(rng, 9), haar(rng, 9), haar(rng, 9)
+    W = 0.3 / 0.5 * start + U * [9, 8, 7, 6, 5, 4, 0.25, 0.125, 0] @ V
+    excess = parsimony.excess_value(jnp.asarray(W, dtype), jnp.asarray(start, dtype), 0.3, scale=0.5, rank=3)
     np.testing.assert_allclose(excess, 0.25, rtol=10 * tol(excess))
 
 

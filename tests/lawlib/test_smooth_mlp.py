@@ -100,7 +100,7 @@ def test_s_small_is_the_intersection_and_s_big_its_complement(dtype, tol):
     assert 0 < kept < 1
 
 
-@pytest.mark.parametrize("num_classes", [0, 8, 9])
+@pytest.mark.parametrize("num_classes", [-1, 0, 8, 9])
 def test_too_many_classes_leave_no_s_small(num_classes):
     with pytest.raises(ValueError, match=rf"0 < 2 num_classes < d=16, got num_classes={num_classes}"):
         theory.big_and_small(matrix(0, M, D), matrix(1, M, D), num_classes)

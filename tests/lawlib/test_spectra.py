@@ -127,6 +127,7 @@ def test_rank_below_k_and_a_zero_matrix_are_not_certified(dtype, tol):
     assert max(sine(left[:, :2], U), sine(right[:, :2], V)) < tol(G, 10)
     zero = iterate(jax.random.key(1), jnp.zeros_like(G), K, **SIX)
     assert not zero.certified
+    assert zero.residual == np.inf
     np.testing.assert_array_equal(zero.triplets.values, 0)
 
 
@@ -160,6 +161,15 @@ def test_all_triplets_of_a_small_matrix_take_two_passes(tol):
     assert found.certified
     np.testing.assert_allclose(found.triplets.values, np.linalg.svd(G, compute_uv=False), rtol=tol(G))
     assert found.next_value < tol(G)
+
+
+def test_a_block_of_more_than_half_of_a_side_is_the_whole_side():
+    # Fourteen columns of the twenty would see nothing but a flat spectrum.
+    G, U, V = draw(22, (25, 20), with_tail(20, 0.99))
+    found = iterate(jax.random.key(0), G, K, **SIX)
+    assert found.passes == 2
+    assert found.certified
+    assert max(errors(found, U, V)) <= found.bound
 
 
 def test_a_warm_start_saves_passes_and_still_sees_what_is_new():
