@@ -112,7 +112,7 @@ def last_offdiagonal(ridge: Number, *, depth: int) -> Scalar:
     _require_positive("ridge", ridge)
     ridge = jnp.asarray(ridge, ridge.dtype if isinstance(ridge, jax.Array) else float)
     return _bisected(
-        lambda eps: last_ridge(eps, depth=depth, rank=2).ridge - ridge, jnp.zeros_like(ridge), ridge * 0 + 1
+        lambda eps: last_ridge(eps, depth=depth, rank=2).ridge - ridge, jnp.zeros_like(ridge), jnp.ones_like(ridge)
     )
 
 

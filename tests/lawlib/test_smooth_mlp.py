@@ -370,6 +370,7 @@ def test_subspaces_that_are_arbitrary_show_no_gap():
     assert big_and_small(SCALE * Q, 0 * G, K).gap == 0
     exact = jnp.zeros((M, D)).at[jnp.arange(K), jnp.arange(K)].set(3 * jnp.arange(K, 0.0, -1))
     assert big_and_small(SCALE * Q, exact, K).gap == pytest.approx(1 / K, rel=1e-12)
+    assert big_and_small(SCALE * Q, exact.at[1:].set(0), 1).gap == pytest.approx(1, rel=1e-12)
 
 
 def test_rates_need_a_small_subspace_and_take_a_last_value_of_zero():
