@@ -219,6 +219,7 @@ def test_other_dtypes_are_refused_and_numpy_is_taken():
     with pytest.raises(TypeError, match="float32 or float64, got bfloat16"):
         spectra.matrix_triplets(jax.random.key(0), jnp.ones((7, 5), jnp.bfloat16), 2)
     found = spectra.matrix_triplets(jax.random.key(0), np.diag([3.0, 2.0, 1.0]), 1)
+    assert found.certified
     np.testing.assert_allclose(found.triplets.values, [3.0], rtol=1e-12)
 
 
