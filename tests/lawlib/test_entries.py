@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lawlib import layouts
-from lawlib.entries import Entries, UnrecoverableWarning, from_coo, from_mask, from_scipy, hold_out
+from lawlib.entries import (
+    Entries,
+    UnrecoverableWarning,
+    from_coo,
+    from_mask,
+    from_scipy,
+    hold_out,
+    relative_error,
+)
 from lawlib.layouts import arrange, arrange_dense, arrange_lists
 
 ROWS, COLUMNS, VALUES = [0, 0, 1, 2], [0, 2, 1, 0], [1.0, -2.0, 3.0, 0.5]
@@ -132,6 +140,18 @@ def test_the_share_held_out_is_the_share_asked_for():
     assert len(hold_out(jax.random.key(0), entries, 0.2, at_most=1000)[1].values) == pytest.approx(1000, rel=0.1)
     with pytest.raises(ValueError, match=r"in \[0, 1\), got 1.0"):
         hold_out(jax.random.key(0), entries, 1.0, at_most=10)
+
+
+def test_the_error_of_held_out_entries_has_the_spread_of_its_draws():
+    # By hand: h^2 = 5/13, and both e^2 - h^2 Phi^2 are 7/13 in size.
+    h = (5 / 13) ** 0.5
+    np.testing.assert_allclose(relative_error(np.array([1.0, 2]), np.array([2.0, 3]), 1.0), [h, 14 / 13 / (26 * h)])
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((3000, 200))
+    missed = 0.2 * values * rng.standard_normal(values.shape)
+    found, widths = np.transpose([relative_error(*pair, 1.0) for pair in zip(missed, values, strict=True)])
+    np.testing.assert_allclose(np.mean(found), 0.2, rtol=0.02)
+    np.testing.assert_allclose(np.sqrt(np.mean(widths**2)), np.std(found), rtol=0.1)
 
 
 @pytest.mark.parametrize("arrangement", [arrange_lists, arrange_dense])
