@@ -36,7 +36,7 @@ RANK_ONE, JUMPED = 1e-6, 1e-2
 FIGURES_OFFDIAGONALS = (0.05, 0.1, 0.2, 0.25)
 LOW, LAST_OF_FIGURE_3 = 0.001, 4000
 # What is said of the exact curves and constants alone is as true where a member of the run diverges.
-OF_NO_MEMBER = {"diverged": 0}
+OF_NO_MEMBER: dict[str, Any] = {"diverged": 0}
 
 
 def claims(results: xr.DataTree) -> list[Claim]:

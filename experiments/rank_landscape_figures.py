@@ -119,7 +119,8 @@ def _landscape_column(column: np.ndarray, group: Group) -> None:
         column[1].plot(where, ended[chosen], "o", color=colour, markersize=4.5, fillstyle="none")
     for axes in column:
         axes.axvline(last, color="black", linestyle=":", linewidth=1.0)
-    column[1].annotate(f"ends at ε = {last:.4f}", (last, 0.9 * np.nanmax(ended)), (6, 0), textcoords="offset points")
+    at = last, 0.9 * plots.largest([ended])
+    column[1].annotate(f"ends at ε = {last:.4f}", at, (6, 0), textcoords="offset points")
     column[0].set_title(f"L = {depth}, λ = {group.config.opt.weight_decay:g}")
     column[1].set_xlabel("ε")
 
