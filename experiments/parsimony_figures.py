@@ -105,9 +105,11 @@ def _deviations(found: list[Group]) -> Figure:
     axes = drawn.subplots()
     for place, (name, label) in enumerate(LABELS.items()):
         values = [deviation(group, name) if name in group.data else np.empty(0) for group in found]
-        plots.strip(axes, values, colour=plots.COLOURS[place], offset=0.18 * (place - 1.5), label=label)
-    axes.axvline(1e-12, color="black", linestyle="--", linewidth=1.0, label="bound, float64")
-    axes.axvline(2e-4, color="black", linestyle=":", linewidth=1.0, label="bound, float32")
+        if any(value.size for value in values):
+            plots.strip(axes, values, colour=plots.COLOURS[place], offset=0.18 * (place - 1.5), label=label)
+    for precision, bound, line in (("float64", 1e-12, "--"), ("float32", 2e-4, ":")):
+        if any(group.config.precision == precision for group in found):
+            axes.axvline(bound, color="black", linestyle=line, linewidth=1.0, label=f"bound, {precision}")
     plots.name_rows(axes, [f"{group.name} ({group.data.first_bad_step.size} members)" for group in found])
     axes.set_xlabel("a member's worst deviation from the law over layers and steps (real data: relative to σ₁)")
     drawn.legend(loc="outside upper center", ncols=3)

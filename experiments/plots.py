@@ -1,5 +1,6 @@
 """The look that all figures share, and panels that more than one experiment draws."""
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -213,9 +214,14 @@ def strip(axes: Axes, rows: Sequence[np.ndarray], *, colour: str, offset: float,
     axes.semilogx(dots, places, "|", color=colour, markersize=6, label=label)
 
 
+# Of a variant that is called by its fields, more on a line would leave the dots no room.
+NAME_WIDTH = 34
+
+
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Name the rows of a picture of dots, the first on top, and leave half a row above and below them."""
-    axes.set_yticks(range(len(names)), names)
+    wrapped = ["\n".join(textwrap.wrap(name.replace(",", ", "), NAME_WIDTH)) for name in names]
+    axes.set_yticks(range(len(names)), wrapped)
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 

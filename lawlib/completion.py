@@ -13,6 +13,7 @@ serves all, and a floor that outlasts fifty looks is noise and no plateau (``sto
 import functools as ft
 import math
 import operator
+import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -45,6 +46,7 @@ __all__ = [
 SCALE, DEEPER_PRODUCT = 3e-4, 3.4e-6
 DAMPING = 0.5  # Of the distance that is left: half as much fits noise sooner, twice as much takes longer.
 MAX_HELD_OUT = 100_000  # Enough for an estimate to half a per cent.
+ENOUGH_TO_JUDGE, NO_BETTER = 30, 0.9  # Of fewer entries a ratio of errors is a matter of chance.
 
 
 class Completion(NamedTuple):
@@ -136,7 +138,7 @@ def complete(
         TypeError: rank, depth or max_steps is not a whole number, or the entries are of no kind that is known.
         ValueError: rank, center, depth, scale, tolerance, max_steps or held_out is out of its range, the entries are
             not finite, beyond the range of the dtype, or given twice, or every value is 0.
-    Warns of rows and columns without entries.
+    Warns of rows and columns without entries, and of held-out entries that their mean predicts nearly as well.
     """
     rank, depth, max_steps = map(operator.index, (rank, depth, max_steps))
     scale = _default_scale(depth) if scale is None else scale
@@ -158,6 +160,7 @@ def complete(
     settings = _Settings(rank, depth, scale, transform, max_steps, dense)
     solve = _solve if norm(rest) > goal else _nothing
     solved = solve(key, rest, rest_judged, goal, settings)
+    _warn_of_a_mean(solved.missed, judged, fitted, center)
     typical = norm(fitted) / math.sqrt(len(fitted.values))
     error, spread = relative_error(solved.missed, judged.values.astype(np.float64), typical)
     empty = without_entries(entries)
@@ -175,6 +178,21 @@ def complete(
         empty_rows=int(empty[0].sum()),
         empty_columns=int(empty[1].sum()),
     )
+
+
+def _warn_of_a_mean(missed: np.ndarray, judged: Entries, fitted: Entries, center: str | None) -> None:
+    """Warn where the mean predicts what was held out nearly as well: beside a large mean any error looks small."""
+    if len(judged.values) < ENOUGH_TO_JUDGE:
+        return
+    left = np.asarray(judged.values, np.float64) - np.mean(fitted.values, dtype=np.float64)
+    ours, its = (float(np.sqrt(np.mean(x**2))) for x in (missed, left))
+    if ours > NO_BETTER * its:
+        mend = "" if center == "both" else "; center='both' takes off the levels of rows and columns first"
+        msg = (
+            f"the entries held out are predicted hardly better than by the mean of the others (error {ours:.3g}, of the "
+            f"mean {its:.3g}, over the largest entry): of the matrix beside its mean nothing was recovered{mend}"
+        )
+        warnings.warn(msg, stacklevel=3)
 
 
 def _nothing(key: PRNGKey, fitted: Entries, judged: Entries, goal: float, settings: _Settings) -> _Solved:

@@ -175,9 +175,12 @@ def _checked(variables: PyTree, path: str, dtype: DTypeLike | None, route: str) 
     for name in path.split("/"):
         if not isinstance(node, Mapping) or name not in node:
             among = sorted(node) if isinstance(node, Mapping) else "none, since a layer has no layers"
-            msg = f"no layer {path!r} in the variables: {name!r} is not among {among}"
+            msg = f"no layer {path!r} in the variables['params']: {name!r} is not among {among}"
             raise ValueError(msg)
         node = node[name]
+    if not isinstance(node, Mapping) and path.endswith("/kernel"):
+        msg = f"path must name a layer, not its kernel: {path.removesuffix('/kernel')!r}, got {path!r}"
+        raise ValueError(msg)
     if not isinstance(node, Mapping) or "kernel" not in node or jnp.ndim(node["kernel"]) != 2:
         msg = (
             f"the layer {path!r} needs a kernel with two axes, it holds {jax.tree.map(jnp.shape, node)}; of a stack of "

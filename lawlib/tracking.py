@@ -110,7 +110,7 @@ def tracker(
 
     def init(key: PRNGKey, value: PyTree) -> Track:
         watched = jax.eval_shape(matrix, value)
-        _check_shape(reference, watched.shape)
+        _check_shape(reference, watched)
         (m, n), dtype = watched.shape, watched.dtype
         keys = jax.random.split(key, 3)
         left, right = (jax.random.normal(keys[i], (d, k), dtype) / d**0.5 for i, d in enumerate((m, n)))
@@ -173,9 +173,10 @@ def _check_orthonormal(reference: Reference | None) -> None:
             raise ValueError(msg)
 
 
-def _check_shape(reference: Reference | None, shape: tuple[int, ...]) -> None:
-    if len(shape) != 2:
-        msg = f"matrix(value) must be a matrix, got shape {shape}"
+def _check_shape(reference: Reference | None, watched: PyTree) -> None:
+    shape = watched.shape if isinstance(watched, jax.ShapeDtypeStruct) else None
+    if shape is None or len(shape) != 2:
+        msg = f"matrix(value) must be a matrix, got {jax.tree.map(jnp.shape, watched) if shape is None else shape}"
         raise ValueError(msg)
     given = shape if reference is None else tuple(basis.shape[0] for basis in reference)
     if given != shape:

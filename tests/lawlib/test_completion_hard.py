@@ -1,5 +1,7 @@
 """The solver where the spectrum is spread, the data have a mean or there is noise, and the rules by which it stops."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -301,3 +303,21 @@ def test_the_loss_is_that_of_the_fullest_line_and_a_step_the_inverse_of_its_curv
         np.testing.assert_allclose(moved.left, -np.ones((3, 2)) @ np.linalg.inv(gram) / (depth + 2) * 1.25, rtol=1e-9)
     found = complete(jax.random.key(0), entries, 4)
     assert found.reason == "tolerance"
+
+
+def test_a_mean_that_hides_the_rest_is_told():
+    """A relative error of .3 % is all there is to find beside a mean 300 times as large."""
+    rng = np.random.default_rng(0)
+    matrix = 500 + rng.standard_normal((120, 3)) @ rng.standard_normal((3, 80)) + 0.1 * rng.standard_normal((120, 80))
+    seen = rng.random(matrix.shape) < 0.4
+    entries = from_mask(matrix.astype(np.float32), seen)
+    with pytest.warns(UserWarning, match=r"hardly better than by the mean of the others .*center='both'"):
+        found = complete(jax.random.key(0), entries, 8)
+    missed = np.asarray(found.left) @ np.asarray(found.right).T - matrix
+    assert np.sqrt(np.mean(missed[~seen] ** 2)) > 0.9 * matrix.std()
+    assert found.held_out_error < 0.01
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = complete(jax.random.key(0), entries, 8, center="both")
+    missed = np.asarray(found.left) @ np.asarray(found.right).T - matrix
+    assert np.sqrt(np.mean(missed[~seen] ** 2)) < 0.15 * matrix.std()
