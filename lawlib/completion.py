@@ -189,8 +189,8 @@ def _warn_of_a_mean(missed: np.ndarray, judged: Entries, fitted: Entries, center
     if ours > NO_BETTER * its:
         mend = "" if center == "both" else "; center='both' takes off the levels of rows and columns first"
         msg = (
-            f"the entries held out are predicted hardly better than by the mean of the others (error {ours:.3g}, of the "
-            f"mean {its:.3g}, over the largest entry): of the matrix beside its mean nothing was recovered{mend}"
+            f"the entries held out are predicted hardly better than by the mean of the others (error {ours:.3g}, of "
+            f"the mean {its:.3g}, over the largest entry): of the matrix beside its mean nothing was recovered{mend}"
         )
         warnings.warn(msg, stacklevel=3)
 

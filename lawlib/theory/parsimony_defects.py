@@ -88,8 +88,8 @@ def checked_defect(parts: Parts, tolerance: float) -> Scalar:
     found = "; ".join(f"{what}: {size:.2g}" for what, size in parts.items() if not size <= tolerance)
     msg = (
         f"the small network would not be the whole one: defect {defect:.2g}, tolerance {tolerance:.2g} ({found}). "
-        "Start from initializers.orthogonal_weights and give a rank no less than the target's; tolerance=math.inf allows "
-        "what there is"
+        "Start from initializers.orthogonal_weights and give a rank no less than the target's; tolerance=math.inf "
+        "allows what there is"
     )
     raise ValueError(msg)
 

@@ -320,4 +320,4 @@ def test_a_mean_that_hides_the_rest_is_told():
         warnings.simplefilter("error")
         found = complete(jax.random.key(0), entries, 8, center="both")
     missed = np.asarray(found.left) @ np.asarray(found.right).T - matrix
-    assert np.sqrt(np.mean(missed[~seen] ** 2)) < 0.15 * matrix.std()
+    assert np.sqrt(np.mean(missed[~seen] ** 2)) < 0.25 * matrix.std()
