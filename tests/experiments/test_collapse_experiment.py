@@ -218,7 +218,11 @@ BREAKS = {
         replaced("linear_L8", "first_done", -1),
         [RATE, LINE, "'the decay rate is independent"],
     ),
-    "diverged": ("collapse_depth", replaced("linear_L8", "first_bad_step", 7), ["|D_0 / ", RATE, LINE]),
+    "diverged": (
+        "collapse_depth",
+        replaced("linear_L8", "first_bad_step", 7),
+        ["|D_0 / ", RATE, LINE, "'the decay rate is independent"],
+    ),
     "a bent ReLU": (
         "collapse_depth",
         scaled("relu_L8", 1e-4),

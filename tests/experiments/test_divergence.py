@@ -17,7 +17,7 @@ from experiments.results import divergence, drawable, groups
 
 ROOT = Path(__file__).parents[2]
 # One of each experiment, of those that other tests run too.
-RUN = ("dln_parsimony", "dln_factorization", "completion_gamma", "mlp_gradient_decay", "mlp_deep", "jumps_annealing")
+RUN = ("dln_parsimony", "dln_factorization", "completion_gamma", "mlp_gradient_decay", "mlp_deep", "jumps_periodic")
 RUN += ("jumps_theory", "collapse_scale", "induced_flow", "inverse_decay")
 ABOUT = {"id": "F1", "paper": "a paper", "figure": "Fig. 1", "statement": "small"}
 

@@ -182,7 +182,8 @@ def test_a_batch_of_all_images_in_another_order_gives_the_same_start():
 
 def test_small_layers_are_drawn_or_transported():
     drawn, transported = (
-        begun(variants(f"net.inner={x}")["silu_s_big"])[3].state.weights for x in ("drawn", "transported")
+        begun(variants("name=silu_s_big", f"net.inner={x}")["silu_s_big"])[3].state.weights
+        for x in ("drawn", "transported")
     )
     np.testing.assert_array_equal(drawn.right, transported.right)
     for W in transported.inner:

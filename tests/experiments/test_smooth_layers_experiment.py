@@ -273,7 +273,7 @@ THEOREM = {
     ),
     "Wedin": (scaled("relu", "gradient_change", 0.79, (200,)), WEDIN[:1]),
     "sharper Wedin": (scaled("gelu", "wedin_bound", 0.89, (1,)), WEDIN[1:]),
-    "diverged": (diverged, ["W_1(0): ", "first form: largest", *WEDIN]),
+    "diverged": (diverged, ["W_1(0): ", "first form: largest", "the proof ends in", *WEDIN]),
 }
 DECAY = {
     "no decay": (scaled("elu", "gradient_values", 1.06, (60,), -2), ["ELU: ||G_1||_F strictly decreases"]),

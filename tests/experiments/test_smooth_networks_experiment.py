@@ -346,7 +346,7 @@ def test_the_last_epoch_without_a_majority_is_told():
 
 @pytest.mark.parametrize(
     ("name", "word"),
-    [("mlp_spectra", "opt.step_size=2e-3"), ("mlp_deep", "net.scale=0.2"), ("mlp_optimizers", "data.whiten=True")],
+    [("mlp_spectra", "opt.step_size=2e-3"), ("mlp_deep", "net.scale=0.2"), ("mlp_optimizers", "net.scale=0.2")],
 )
 def test_bounds_are_not_carried_to_other_settings(name, word):
     laws = [claim for claim in verdict(name, lambda *_: None, word) if claim.kind != "report"]

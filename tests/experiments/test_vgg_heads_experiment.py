@@ -75,7 +75,9 @@ def config_of(*words, name="vgg16_cifar10", profile="smoke"):
 
 
 def variant(name, *words):
-    return dict(expand(config_of(*words)))[name]
+    """One variant, on its own before the words are applied: of all of them a word may select others."""
+    (only,) = expand(config_of(f"name={name}", *words))
+    return only.config
 
 
 # Rules ----------------------------------------------------------------------------------------------------
