@@ -176,7 +176,8 @@ def _check_orthonormal(reference: Reference | None) -> None:
 def _check_shape(reference: Reference | None, watched: PyTree) -> None:
     shape = watched.shape if isinstance(watched, jax.ShapeDtypeStruct) else None
     if shape is None or len(shape) != 2:
-        msg = f"matrix(value) must be a matrix, got {jax.tree.map(jnp.shape, watched) if shape is None else shape}"
+        given = f"a tree of {jax.tree.map(jnp.shape, watched)}" if shape is None else f"shape {shape}"
+        msg = f"matrix(value) must be a matrix, got {given}"
         raise ValueError(msg)
     given = shape if reference is None else tuple(basis.shape[0] for basis in reference)
     if given != shape:

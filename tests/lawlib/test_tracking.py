@@ -97,7 +97,7 @@ def test_what_no_look_can_see_is_refused_at_the_start():
             tracker(identity, None, k, every=1, num_steps=1).init(key, matrix())
     with pytest.raises(ValueError, match=r"matrix\(value\) must be a matrix, got shape \(30,\)"):
         tracker(lambda W: W[:, 0], None, K, every=1, num_steps=1).init(key, matrix())
-    with pytest.raises(ValueError, match=r"must be a matrix, got \{'kernel': \("):
+    with pytest.raises(ValueError, match=r"must be a matrix, got a tree of \{'kernel': \("):
         tracker(lambda W: {"kernel": W}, None, K, every=1, num_steps=1).init(key, matrix())
     with pytest.raises(ValueError, match="tolerance must be positive"):
         tracker(identity, reference, K, every=1, num_steps=1, tolerance=-1.0).init(key, matrix())
