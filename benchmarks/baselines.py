@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import cho_solve
 
-from lawlib.descent import Iterate, gradient_descent, masked_sum_squared_error
-from lawlib.initializers import orthogonal_weights
+from lawlib.descent.steps import Iterate, gradient_descent, masked_sum_squared_error
+from lawlib.linalg.spectra import Triplets
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.spectra import Triplets
+from lawlib.networks.initializers import orthogonal_weights
 from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree, Scalar, Vector, Weights
 
 __all__ = [

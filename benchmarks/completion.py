@@ -20,9 +20,10 @@ import numpy as np
 
 from benchmarks.baselines import Completed, Stop, als, leading_triplets, network, relative_error, soft_impute
 from benchmarks.timing import seconds
-from experiments.run import prepare
-from lawlib import completion, entries
-from lawlib.problems import low_rank_target, observation_mask
+from experiments.runner.run import prepare
+from lawlib.completion import entries
+from lawlib.completion import solver as completion
+from lawlib.problems.synthetic import low_rank_target, observation_mask
 from lawlib.types import Array, Matrix, PRNGKey
 
 WIDTH, RANK, GUESS, SHARE = 1000, 5, 20, 0.2

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from benchmarks.timing import alternate
-from lawlib.convolution import same_convolution
+from lawlib.networks.convolution import same_convolution
 from lawlib.networks.vgg import CONFIGURATION_D, kernel_shapes
 
 BLOCKS, IMAGES, SIZE, STEPS, REPEATS = CONFIGURATION_D[:3], 4, 32, 4, 5

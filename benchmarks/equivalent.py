@@ -13,10 +13,10 @@ from jax import lax
 
 from benchmarks.timing import alternate, limits, median, seconds
 from lawlib import compress
-from lawlib.descent import Iterate, gradient_descent, sum_squared_error
-from lawlib.initializers import orthogonal, orthogonal_weights
+from lawlib.descent.steps import Iterate, gradient_descent, sum_squared_error
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.problems import low_rank_target
+from lawlib.networks.initializers import orthogonal, orthogonal_weights
+from lawlib.problems.synthetic import low_rank_target
 
 WIDTH, RANK, DEPTH, SCALE, STEP_SIZE, TOLERANCE = 1000, 5, 3, 1e-3, 1e-3, 1e-10
 FULL_STEPS, SMALL_STEPS, REPEATS, LARGE = 3, 20_000, 5, 1_000_000

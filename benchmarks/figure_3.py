@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import median, seconds
-from experiments import parsimony
-from experiments.run import observation_times
-from experiments.settings import expand, read
-from lawlib.sweep import grid, plan, sweep
+from experiments.laws.parsimony.theorem import system as parsimony
+from experiments.runner.run import observation_times
+from experiments.runner.settings import expand, read
+from lawlib.dynamics.sweep import grid, plan, sweep
 
 NUM_SEEDS = 100
 

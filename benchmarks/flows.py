@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from benchmarks.timing import median, seconds
-from experiments import induced_flow
-from experiments.settings import expand, knobs, load
-from lawlib.flows import euler_step
-from lawlib.sweep import grid, plan, sweep
+from experiments.laws.induced_flow.rank_one import system as induced_flow
+from experiments.runner.settings import expand, knobs, load
+from lawlib.descent.flows import euler_step
+from lawlib.dynamics.sweep import grid, plan, sweep
 from lawlib.theory import induced_flow as flow
 
 CONFIG = Path(__file__).parents[1] / "configs" / "induced_flow.py"

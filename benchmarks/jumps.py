@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from benchmarks.timing import median, seconds
-from experiments import rank_jumps
-from experiments.run import observation_times
-from experiments.settings import expand, read
-from lawlib.dynamics import Watched
-from lawlib.entry_descent import Entry, Tracked, form, track, tracked_step
-from lawlib.schedules import rates_at
-from lawlib.sweep import grid, plan, sweep
+from experiments.laws.rank_jumps.sgd import system as rank_jumps
+from experiments.runner.run import observation_times
+from experiments.runner.settings import expand, read
+from lawlib.descent.schedules import rates_at
+from lawlib.descent.single_entry import Entry, Tracked, form, track, tracked_step
+from lawlib.dynamics.sweep import grid, plan, sweep
+from lawlib.dynamics.system import Watched
 
 MEMBERS, STEPS, PLAIN_STEPS, REPEATS = 64, 20_000, 1000, 3
 

@@ -26,10 +26,10 @@ import optax
 
 from benchmarks.timing import median, seconds
 from lawlib.compress import low_rank_mlp
-from lawlib.descent import sum_squared_error, summed_over_batches
-from lawlib.initializers import orthogonal_weights
-from lawlib.low_rank_start import random_start
+from lawlib.compress.low_rank_init import random_start
+from lawlib.descent.steps import sum_squared_error, summed_over_batches
 from lawlib.networks import low_rank, mlp
+from lawlib.networks.initializers import orthogonal_weights
 
 RANKS, REPEATS, MATMUL = (20, 40, 80, 160), 5, 2048
 FASHION, IMAGES, BATCHES = (784, 784, 784, 784, 10), 1000, 3

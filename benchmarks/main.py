@@ -23,7 +23,7 @@ from benchmarks import (
     trained_heads,
 )
 from benchmarks.timing import limits
-from experiments.run import prepare
+from experiments.runner.run import prepare
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {

@@ -27,7 +27,7 @@ def _child(seeds: int, chunk: int) -> None:
 
     jax.config.update("jax_enable_x64", True)
     from benchmarks.overhead import observed_loss
-    from lawlib.sweep import grid, plan, sweep
+    from lawlib.dynamics.sweep import grid, plan, sweep
 
     system, key, members = observed_loss(), jax.random.key(0), grid(seeds, {}, "float64")
     cut = plan(system, key, members, (), 2, on_cpu=True, chunk=chunk, batch=1)

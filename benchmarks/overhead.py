@@ -14,14 +14,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from benchmarks.timing import alternate
-from experiments.checkpoints import Checkpoints
-from experiments.run import Saver
-from lawlib.descent import gradient_descent, sum_squared_error
-from lawlib.dynamics import Dynamics, Knobs
-from lawlib.initializers import orthogonal
+from experiments.runner.checkpoints import Checkpoints
+from experiments.runner.run import Saver
+from lawlib.descent.steps import gradient_descent, sum_squared_error
+from lawlib.dynamics.sweep import grid, plan, sweep
+from lawlib.dynamics.system import Dynamics, Knobs
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.problems import low_rank_target
-from lawlib.sweep import grid, plan, sweep
+from lawlib.networks.initializers import orthogonal
+from lawlib.problems.synthetic import low_rank_target
 
 WIDTH, DEPTH, RANK, NUM_STEPS, EVERY, REPEATS = 100, 3, 5, 10_000, 100, 5
 

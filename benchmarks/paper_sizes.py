@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 from benchmarks.timing import alternate
-from lawlib.descent import mean_cross_entropy
+from lawlib.descent.steps import mean_cross_entropy
 from lawlib.networks.low_rank import LowRankMLP
 from lawlib.networks.mlp import MLP
 from lawlib.networks.vgg import VGG16, VGGFeatures, flat_averages

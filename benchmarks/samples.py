@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import alternate, median
-from lawlib.descent import Iterate, gradient_descent, sum_squared_error
-from lawlib.parametrizations import fan_in_weights
-from lawlib.samples import compress_samples
-from lawlib.signals import draw_problem
+from lawlib.compress.samples import compress_samples
+from lawlib.descent.rates import fan_in_weights
+from lawlib.descent.steps import Iterate, gradient_descent, sum_squared_error
+from lawlib.problems.inverse import draw_problem
 from lawlib.types import Matrix, Scalar, Weights
 
 SIZES = {"dimension": 64, "num_measurements": 32, "subspace_dimension": 4, "num_samples": 1000}

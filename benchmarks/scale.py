@@ -39,7 +39,7 @@ def sampled(size: int, condition: float, seed: int = 0) -> tuple[Any, np.ndarray
 
     Its singular values fall evenly from d / sqrt(5) to that over ``condition``.
     """
-    from lawlib.entries import from_coo
+    from lawlib.completion.entries import from_coo
 
     rng = np.random.default_rng(seed)
     left, right = (np.linalg.qr(rng.standard_normal((size, RANK)))[0] for _ in range(2))
@@ -83,7 +83,7 @@ def _step(size: int) -> dict[str, float]:
     import jax.numpy as jnp
 
     from benchmarks.timing import alternate
-    from lawlib.layouts import arrange_lists, sum_squared_error
+    from lawlib.completion.layouts import arrange_lists, sum_squared_error
 
     entries, *_ = sampled(size, 1)
     rng, count = np.random.default_rng(1), len(entries.values)
@@ -128,7 +128,7 @@ def _step_of_jax_sparse(entries: Any) -> Callable:
 def _solve(size: int, condition: float) -> dict[str, float]:
     import jax
 
-    from lawlib.completion import complete
+    from lawlib.completion.solver import complete
 
     entries, *target = sampled(size, condition)
     jax.block_until_ready(jax.random.key(0))

@@ -20,9 +20,9 @@ import optax
 from jax import lax
 
 from benchmarks.timing import alternate, seconds
-from lawlib.gradient_spectra import Shift, gradient_products
-from lawlib.spectra import krylov_triplets, matrix_triplets
-from lawlib.subspaces import sin_theta
+from lawlib.linalg.gradients import Shift, gradient_products
+from lawlib.linalg.spectra import krylov_triplets, matrix_triplets
+from lawlib.linalg.subspaces import sin_theta
 from lawlib.tracking import Reference, tracker
 
 K, GAP, REPEATS = 20, 30, 5

@@ -25,7 +25,7 @@ import optax
 from sklearn.datasets import load_digits
 
 from lawlib.compress import LowRankNetwork, low_rank_mlp
-from lawlib.initializers import orthogonal
+from lawlib.networks.initializers import orthogonal
 
 WIDTH, CLASSES, TRAINING = 256, 10, 1400
 DEPTHS, RANKS, SEEDS = (1, 2, 3), (10, 20, 40), (5, 6)

@@ -25,7 +25,7 @@ PROFILES = {
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
     return config_dict.create(
-        experiment="completion",
+        experiment="parsimony.completion",
         name="",
         study="compressed",
         seed=0,

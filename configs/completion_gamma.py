@@ -28,7 +28,7 @@ PROFILES = {
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
     return config_dict.create(
-        experiment="completion",
+        experiment="parsimony.completion",
         name="",
         study="gamma",
         seed=0,

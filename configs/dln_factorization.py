@@ -69,7 +69,7 @@ PROFILES = {
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
     return config_dict.create(
-        experiment="equivalence",
+        experiment="parsimony.compression",
         name="",
         seed=0,
         num_seeds=size["num_seeds"],

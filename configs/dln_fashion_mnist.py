@@ -31,7 +31,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
     lean = {"num_seeds": 1, "observe.num_times": 6} if profile == "cpu" else {}
     pixels = {"data.pool": 1, "net.width": 784, "opt.step_size": steps[2], "name": "pixels_L2", **lean}
     return config_dict.create(
-        experiment="parsimony",
+        experiment="parsimony.theorem",
         name="",
         seed=0,
         num_seeds=size["num_seeds"],

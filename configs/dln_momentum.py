@@ -25,7 +25,7 @@ PROFILES = {
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
     return config_dict.create(
-        experiment="parsimony",
+        experiment="parsimony.theorem",
         name="",
         seed=0,
         num_seeds=size["num_seeds"],

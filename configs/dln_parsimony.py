@@ -44,7 +44,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         "opt.num_steps": 4 * size["num_steps"],
     }
     return config_dict.create(
-        experiment="parsimony",
+        experiment="parsimony.theorem",
         name="",
         seed=0,
         num_seeds=size["num_seeds"],

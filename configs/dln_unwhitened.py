@@ -34,7 +34,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         "opt.step_size": 2e-5,
     }
     return config_dict.create(
-        experiment="parsimony",
+        experiment="parsimony.theorem",
         name="",
         seed=0,
         num_seeds=size["num_seeds"],

@@ -25,7 +25,7 @@ PROFILES = {
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
     return config_dict.create(
-        experiment="low_rank_images",
+        experiment="smooth_mlp.low_rank",
         name="",
         study="angle",
         seed=0,

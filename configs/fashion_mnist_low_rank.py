@@ -45,7 +45,7 @@ PROFILES = {
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
     return config_dict.create(
-        experiment="low_rank_images",
+        experiment="smooth_mlp.low_rank",
         name="",
         study="low_rank",
         seed=0,

@@ -40,7 +40,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         {"name": "gaps_wide", "data.gap_unit": "one", "sweep.data.gap": (0.3, 0.6)} | gaps,
     )
     return config_dict.create(
-        experiment="induced_flow",
+        experiment="induced_flow.rank_one",
         name="",
         study="time",
         seed=0,

@@ -44,7 +44,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         {"name": "stationary_N4_r2", "net.widths": (5, 4, 2, 3, 3)} | points,
     )
     return config_dict.create(
-        experiment="flow_landscape",
+        experiment="induced_flow.landscape",
         name="",
         study="convergence",
         seed=0,

@@ -45,7 +45,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         "observe.num_times": 6,
     }
     return config_dict.create(
-        experiment="inverse_decay",
+        experiment="inverse_problems.decay",
         name="",
         study="decay",
         seed=0,

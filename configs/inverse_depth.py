@@ -30,7 +30,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
     size = {"depths": (2, 3, 4, 5), "early": dict.fromkeys(REST, 1e-4)} | PROFILES[profile]
     printed = () if profile == "smoke" else size["depths"]
     return config_dict.create(
-        experiment="inverse_decay",
+        experiment="inverse_problems.decay",
         name="",
         study="depth",
         seed=0,

@@ -25,7 +25,7 @@ BATCH = {"smoke": 0, "cpu": 1, "paper": 0}
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
     return config_dict.create(
-        experiment="inverse_recovery",
+        experiment="inverse_problems.robustness",
         name="",
         study="digits",
         seed=0,

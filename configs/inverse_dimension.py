@@ -25,7 +25,7 @@ BATCH = {"smoke": 0, "cpu": 1, "paper": 0}
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = {"samples": 1000, "dimensions": (2, 4, 8, 16, 32)} | PROFILES[profile]
     return config_dict.create(
-        experiment="inverse_decay",
+        experiment="inverse_problems.decay",
         name="",
         study="dimension",
         seed=0,

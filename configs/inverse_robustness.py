@@ -27,7 +27,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
     size = {"sizes": SIZES} | PROFILES[profile]
     sizes = dict(size["sizes"])
     return config_dict.create(
-        experiment="inverse_recovery",
+        experiment="inverse_problems.robustness",
         name="",
         study="robustness",
         seed=0,

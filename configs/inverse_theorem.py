@@ -26,7 +26,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
     plain = {"name": "no_decay", "net.width": size["widths"][1], "opt.weight_decay": 0.0}
     return config_dict.create(
-        experiment="inverse_theorem",
+        experiment="inverse_problems.theorem",
         name="",
         study="theorem",
         seed=0,

@@ -37,7 +37,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
     watched = long | {"schedule.branch": size["watch"], "opt.num_steps": size["watch"]}
     flow = {"schedule.phases": (), "schedule.tail": (0.002, 0.1), "watch.imbalance": True}
     return config_dict.create(
-        experiment="rank_jumps",
+        experiment="rank_jumps.sgd",
         name="",
         study="annealing",
         seed=0,

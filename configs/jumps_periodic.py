@@ -24,7 +24,7 @@ PROFILES = {
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
     return config_dict.create(
-        experiment="rank_jumps",
+        experiment="rank_jumps.sgd",
         name="",
         study="periodic",
         seed=0,

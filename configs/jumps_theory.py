@@ -54,7 +54,7 @@ PROFILES["paper"] = PROFILES["cpu"] | {
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
     return config_dict.create(
-        experiment="rank_landscape",
+        experiment="rank_jumps.landscape",
         name="",
         study="fold",
         seed=0,

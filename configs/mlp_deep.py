@@ -26,7 +26,7 @@ STEP_SIZES = {"elu": 1e-3, "gelu": 5e-3}
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = {"cases": EVERY_CASE} | PROFILES[profile]
     return config_dict.create(
-        experiment="smooth_networks",
+        experiment="smooth_mlp.deep",
         name="",
         study="deep",
         seed=0,

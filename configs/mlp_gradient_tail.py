@@ -40,7 +40,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         for d, m in size["squares"]
     )
     return config_dict.create(
-        experiment="smooth_layers",
+        experiment="smooth_mlp.two_layers",
         name="",
         study="tail",
         seed=0,

@@ -42,7 +42,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         for name, whiten in (("raw", False), ("whitened", True))
     )
     return config_dict.create(
-        experiment="smooth_networks",
+        experiment="smooth_mlp.deep",
         name="",
         study="optimizers",
         seed=0,

@@ -25,7 +25,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
     size = {"activations": EVERY_ACTIVATION, "num_samples": 2000} | PROFILES[profile]
     num_samples = size["num_samples"]
     return config_dict.create(
-        experiment="smooth_networks",
+        experiment="smooth_mlp.deep",
         name="",
         study="spectra",
         seed=0,

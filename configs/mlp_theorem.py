@@ -25,7 +25,7 @@ PROFILES = {
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
     return config_dict.create(
-        experiment="smooth_layers",
+        experiment="smooth_mlp.two_layers",
         name="",
         study="theorem",
         seed=0,

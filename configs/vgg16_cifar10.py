@@ -86,7 +86,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
     small = {"cpu": SMALL, "smoke": {}, "paper": {"data.eval_batch": 16, "run.batch": 1}}[profile]
     whole = {f"{name}_whole": heads[name] | {"opt.trains": "all"} | small for name in size["whole"]}
     return config_dict.create(
-        experiment="vgg_heads",
+        experiment="smooth_mlp.vgg_heads",
         name="",
         study="forms",
         seed=0,

@@ -65,7 +65,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         for r in size["ranks"]
     ]
     return config_dict.create(
-        experiment="vgg_heads",
+        experiment="smooth_mlp.vgg_heads",
         name="",
         study="rank",
         seed=0,

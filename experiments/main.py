@@ -24,9 +24,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments import checks, settings, stopping
-from experiments.command import BAD_INPUT, command_line, default_workdir
-from experiments.store import SOURCE, Refused
+from experiments.runner import checks, settings, stopping
+from experiments.runner.command import BAD_INPUT, command_line, default_workdir
+from experiments.runner.store import SOURCE, Refused
 
 OUR_ERROR = 70
 OURS = tuple(f"{SOURCE / package}{os.sep}" for package in ("experiments", "lawlib"))
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with stopping.listening() as stop, _warnings_in_lines():
         try:
             config = _checked(options.config, overrides, replot=options.replot)
-            from experiments.run import run
+            from experiments.runner.run import run
 
             # Shells leave "~" as it is after "--workdir=".
             workdir = Path(os.path.expanduser(options.workdir or default_workdir(options.config)))
@@ -97,7 +97,7 @@ def _validate(config_checks: checks.Checks) -> None:
 
 def _experiment(config: ConfigDict) -> ModuleType:
     # Imported late, with JAX behind it: --help and most bad input need neither.
-    return importlib.import_module(f"experiments.{config.experiment}")
+    return importlib.import_module(f"experiments.laws.{config.experiment}.system")
 
 
 if __name__ == "__main__":

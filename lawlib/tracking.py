@@ -13,8 +13,8 @@ from jax import lax
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
-from lawlib.spectra import Triplets, krylov_triplets, matrix_products
-from lawlib.subspaces import block_fractions, principal_angles
+from lawlib.linalg.spectra import Triplets, krylov_triplets, matrix_products
+from lawlib.linalg.subspaces import block_fractions, principal_angles
 from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree
 
 __all__ = ["Fractions", "Records", "Reference", "Track", "Tracker", "tracker"]

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import baselines
 from benchmarks.baselines import Stop
-from lawlib.initializers import orthogonal_weights
+from lawlib.networks.initializers import orthogonal_weights
 
 SHAPE, RANK, GUESS = (40, 30), 2, 4
 NUM_SINGULAR = min(SHAPE)

@@ -89,14 +89,14 @@ def test_cores_that_the_process_may_not_use_are_no_devices():
 @pytest.mark.slow
 def test_a_program_that_deadlocks_where_operations_run_at_the_same_time_finishes(tmp_path):
     for _ in range(NUM_RUNS):
-        child = python("tests/deadlock_reproducer.py", JAX_COMPILATION_CACHE_DIR=str(tmp_path))
+        child = python("tests/support/deadlock_reproducer.py", JAX_COMPILATION_CACHE_DIR=str(tmp_path))
         assert child.stdout.strip() == "(16, 3) True", child.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [4, 8])
 def test_three_configs_finish_on_as_many_devices_as_an_ordinary_machine_has_cores(count):
-    child = python("tests/deadlock_configs.py", "5", **devices(count))
+    child = python("tests/support/deadlock_configs.py", "5", **devices(count))
     assert child.stdout.split() == ["dln_parsimony", "5", "dln_momentum", "5", "inverse_decay", "5"], child.stderr
 
 

@@ -20,7 +20,7 @@ from lawlib.compress.deep_linear import (
     reduced_loss,
     step,
 )
-from lawlib.compress.mlp import Losses, LowRankNetwork, Savings, Size, low_rank_mlp
+from lawlib.compress.head import Losses, LowRankNetwork, Savings, Size, low_rank_mlp
 
 __all__ = [
     "FUSED_SIZE",

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lawlib.descent import Iterate, heavy_ball
-from lawlib.initializers import orthogonal
+from lawlib.descent.steps import Iterate, heavy_ball
+from lawlib.networks.initializers import orthogonal
 from lawlib.theory.parsimony import Rate, bases_through, invariant_bases, layer_scale, rho_square, rho_wide
 from lawlib.theory.parsimony_defects import (
     allowed_defect,

@@ -1,1 +1,1 @@
-"""Networks as Flax modules, and the way between their parameters and the papers' tuples of matrices."""
+"""Networks, as pure functions of their weights and as Flax modules, and how they are initialized."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-from lawlib.initializers import orthogonal
+from lawlib.networks.initializers import orthogonal
 from lawlib.types import Array, Float, Matrix, Weights
 
 __all__ = ["DeepLinear", "end_to_end", "imbalances", "to_params", "to_weights"]

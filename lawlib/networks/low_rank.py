@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-from lawlib.activations import Activation, activation
-from lawlib.initializers import orthogonal
+from lawlib.networks.activations import Activation, activation
+from lawlib.networks.initializers import orthogonal
 from lawlib.types import Array, Float, Matrix, Weights
 
 __all__ = ["LowRankMLP", "LowRankWeights", "apply", "to_dense", "to_low_rank_params", "to_low_rank_weights"]

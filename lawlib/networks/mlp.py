@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-from lawlib.activations import Activation, activation
-from lawlib.initializers import orthogonal
+from lawlib.networks.activations import Activation, activation
+from lawlib.networks.initializers import orthogonal
 from lawlib.types import Array, Float, Matrix, PRNGKey, Weights
 
 __all__ = ["MLP", "apply", "hidden_features"]

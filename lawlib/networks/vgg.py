@@ -12,7 +12,7 @@ import numpy as np
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-from lawlib.convolution import same_convolution
+from lawlib.networks.convolution import same_convolution
 from lawlib.types import Array, Float
 
 __all__ = ["CONFIGURATION_D", "VGG16", "VGGFeatures", "adaptive_average_pool", "flat_averages", "kernel_shapes"]

@@ -1,1 +1,1 @@
-"""One module per law: what it predicts, as functions of what is known at initialization."""
+"""What each law predicts from quantities known at initialization, one module per law."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from lawlib.subspaces import complement, orthonormal_sum
+from lawlib.linalg.subspaces import complement, orthonormal_sum
 from lawlib.types import Array, Float, Int, Matrix, Scalar, Weights
 
 __all__ = [

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lawlib.activations import Activation, activation
-from lawlib.subspaces import SubspaceSum, block_energies, complement, orthonormal_sum, value_after, wedin
+from lawlib.linalg.subspaces import SubspaceSum, block_energies, complement, orthonormal_sum, value_after, wedin
+from lawlib.networks.activations import Activation, activation
 from lawlib.types import Array, Float, Matrix, Scalar, Weights
 
 __all__ = [
@@ -122,7 +122,7 @@ def alignment(gradient: Float[Array, "m d"], start: Float[Array, "m d"], num_cla
     """A(t) = max(||sin Theta(L_{1,1}(t), L_{1,1}(0))||_F, ||sin Theta(R_{1,1}(t), R_{1,1}(0))||_F) in [0, sqrt K].
 
     gradient is G_1(t) and start G_1(0) (Xu et al. 2026, Theorem 3.5). Both angles, with Wedin's bound on them in its
-    measured terms (eq. 17), are in ``lawlib.subspaces.wedin(gradient, start, num_classes)``.
+    measured terms (eq. 17), are in ``lawlib.linalg.subspaces.wedin(gradient, start, num_classes)``.
     """
     angles = wedin(gradient, start, num_classes)
     return jnp.maximum(angles.left, angles.right)

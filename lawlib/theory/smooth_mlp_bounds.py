@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from lawlib.activations import Activation
-from lawlib.subspaces import complement
+from lawlib.linalg.subspaces import complement
+from lawlib.networks.activations import Activation
 from lawlib.types import Array, Float, Scalar
 
 __all__ = [

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from liveness import communicate
 
-from experiments import datasets
-from experiments.store import Refused
+from experiments.data import datasets
+from experiments.runner.store import Refused
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,1 @@
+"""Image data sets and pretrained weights: found, verified, and prepared once."""

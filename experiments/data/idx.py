@@ -1,0 +1,118 @@
+"""Image data sets in the files they are published in, read into plain arrays without TensorFlow or torch."""
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.runner.store import Refused
+
+__all__ = ["Images", "Reader", "at_hand", "bytes_of", "check_md5", "idx_images", "in_bytes"]
+
+# An idx file begins with two zeros, the code of its type (8 is unsigned bytes) and the number of its dimensions.
+IDX_BYTES = 8
+
+
+class Images(NamedTuple):
+    """Images (N, height, width, channels) and their classes (N,), both uint8."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def in_bytes(images: np.ndarray, labels: np.ndarray) -> Images:
+    """The same numbers as uint8.
+
+    Raises:
+        ValueError: a number is no whole number from 0 to 255.
+    """
+    parts = Images(images.astype(np.uint8), labels.astype(np.uint8))
+    if not all(np.array_equal(part, given) for part, given in zip(parts, (images, labels), strict=True)):
+        msg = f"images and labels must be whole numbers from 0 to 255, got {images.dtype} and {labels.dtype}"
+        raise ValueError(msg)
+    return parts
+
+
+class Reader(NamedTuple):
+    """A way in which a data set may lie in a folder.
+
+    ``files`` are those it takes, each by the names that it may have, in the order in which they are looked for;
+    ``read`` makes (train, test) of their paths. ``published`` says that they hold the published pixels, not a copy that
+    was compressed again, and ``md5`` are the publisher's sums of the files by their names, where he gives them.
+    """
+
+    name: str
+    files: tuple[tuple[str, ...], ...]
+    read: Callable[[Sequence[Path]], tuple[Images, Images]]
+    published: bool = True
+    md5: Mapping[str, str] = {}
+
+
+def at_hand(reader: Reader, folder: Path) -> list[Path | None]:
+    """Where each of the files lies in a folder, None for one that is not there."""
+    return [next((folder / name for name in names if (folder / name).exists()), None) for names in reader.files]
+
+
+def bytes_of(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        Refused: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Refused([f"{path}: cannot be read ({error.strerror})"]) from error
+
+
+def check_md5(reader: Reader, paths: Sequence[Path]) -> None:
+    """Compare the files that their publisher gives sums for with these.
+
+    Raises:
+        Refused: some cannot be read, or have another sum than their publisher gives; a line for each.
+    """
+    problems = []
+    for path in (path for path in paths if path.name in reader.md5):
+        published = reader.md5[path.name]
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        except OSError as error:
+            problems.append(f"{path}: cannot be read ({error.strerror})")
+            continue
+        if found != published:
+            problems.append(f"{path}: is truncated or altered: its MD5 is {found}, {published} as published")
+    if problems:
+        raise Refused(problems)
+
+
+def idx_images(images: Path, labels: Path) -> Images:
+    """The images in one idx file and their labels in another, gzipped or not.
+
+    Raises:
+        Refused: a file is truncated or no idx file of bytes.
+    """
+    return Images(_idx(images, 3)[..., None], _idx(labels, 1))
+
+
+def _idx(path: Path, dimensions: int) -> np.ndarray:
+    raw = _unzipped(path) if path.suffix == ".gz" else bytes_of(path)
+    head = 4 + 4 * dimensions
+    if len(raw) < head or tuple(raw[:4]) != (0, 0, IDX_BYTES, dimensions):
+        raise Refused([f"{path}: is no idx file of unsigned bytes in {dimensions} dimensions"])
+    shape = tuple(np.frombuffer(raw[4:head], ">u4").tolist())
+    if len(raw) - head != np.prod(shape):
+        raise Refused([f"{path}: {len(raw) - head} bytes of data, its head promises {np.prod(shape)} for {shape}"])
+    return np.frombuffer(raw[head:], np.uint8).reshape(shape)
+
+
+def _unzipped(path: Path) -> bytes:
+    packed = bytes_of(path)
+    try:
+        return gzip.decompress(packed)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Refused([f"{path}: cannot be unzipped ({error})"]) from error

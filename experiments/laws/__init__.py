@@ -1,0 +1,1 @@
+"""One package per law: its system, measures, claims and figures."""

@@ -1,0 +1,1 @@
+"""The flow that weights induce on their product (Eftekhari 2020)."""

@@ -1,0 +1,1 @@
+"""The induced flow from a single neuron (Section 4)."""

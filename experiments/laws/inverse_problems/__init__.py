@@ -1,0 +1,1 @@
+"""Subspace inverse problems (Laus et al. 2025)."""

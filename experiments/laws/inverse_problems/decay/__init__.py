@@ -1,0 +1,1 @@
+"""How both errors decay under gradient descent (Figures 2 to 4)."""

@@ -1,0 +1,143 @@
+"""The figures of both errors' decay: Figures 2 to 4 of Laus et al. 2025, each on the clock that shows its claim."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.laws.inverse_problems.common import Run, runs
+from experiments.laws.inverse_problems.decay.claims import predicted
+from experiments.runner import plots
+from lawlib.theory import inverse_problems as theory
+
+__all__ = ["OFF_SUBSPACE", "REGRESSION", "STUDIES", "figures"]
+
+STUDIES = ("dimension", "depth", "decay", "printed", "compression")
+UNITS = {"one": "η = {:g}", "curvature": "η = {:g}/λₘₐₓ(P(0))", "theorem": "η = {:g} m/(Lσ²ₘₐₓ)"}
+REGRESSION = r"regression error $\Vert WY - X\Vert_F/\Vert X\Vert_F$"
+OFF_SUBSPACE = r"off-subspace error $\Vert W P_\perp\Vert$"
+CLOCK = "x = ηλt"
+FLOOR = 1e-16
+
+
+def figures(results: xr.DataTree) -> dict[str, Figure]:
+    """The figure that the config is for; what was drawn as printed or compared with all samples has none."""
+    found = runs(results)
+    drawn = {}
+    for study, label in (("dimension", _subspace), ("depth", _depth), ("decay", _decay)):
+        if family := [run for run in found if run.config.study == study]:
+            drawn[study] = _errors(family, label)
+    return drawn
+
+
+def _subspace(run: Run) -> str:
+    return f"s = {run.config.data.subspace_dimension}"
+
+
+def _depth(run: Run) -> str:
+    return f"L = {run.config.net.depth}"
+
+
+def _decay(run: Run) -> str:
+    return f"λ = {run.decay:g}"
+
+
+def _errors(family: Sequence[Run], label: Any) -> Figure:
+    """Regression and off-subspace error, median and range over seeds; Fig. 3 has a row for each weight decay."""
+    by_step = family[0].config.study == "decay"
+    if by_step:
+        family = _longest(family)
+    decays = [None] if by_step else sorted({run.decay for run in family})
+    drawn = plots.figure(9.0, 3.3 * len(decays) + 0.6)
+    drawn.suptitle(_title(family[0]))
+    rows = drawn.subplots(len(decays), 2, squeeze=False)
+    names = dict.fromkeys(label(run) for run in family)
+    looks = dict(zip(names, plots.looks(len(names)), strict=True))
+    for row, decay in zip(rows, decays, strict=True):
+        members = [run for run in family if decay in (None, run.decay)]
+        for run in members:
+            look = looks[label(run)]
+            for axes, name in zip(row, ("regression_error", "off_subspace_error"), strict=True):
+                _band(axes, run, name, by_step, label=label(run), **look.curve)
+            _plateau(row[0], run, by_step, look.colour)
+        row[0].set_ylabel(REGRESSION)
+        row[1].set_ylabel(OFF_SUBSPACE)
+        for axes in row:
+            axes.set_xlabel("step t" if by_step else CLOCK)
+            axes.set_yscale("log")
+            axes.set_xlim(0, 1.02 * plots.largest([_times(run, by_step)[_going(run)] for run in members]))
+            if decay is not None and len(decays) > 1:
+                axes.set_title(f"λ = {decay:g}")
+        if not by_step:
+            _expected_slope(row[1], members)
+        row[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return drawn
+
+
+def _longest(family: Sequence[Run]) -> list[Run]:
+    """Of the runs of one weight decay, the one that goes farthest."""
+    by_decay: dict[float, Run] = {}
+    for run in sorted(family, key=_end):
+        by_decay[run.decay] = run
+    return [by_decay[decay] for decay in sorted(by_decay)]
+
+
+def _end(run: Run) -> float:
+    done = run.data.first_done.values
+    return float(np.where(done >= 0, done, run.config.opt.num_steps).min())
+
+
+def _title(run: Run) -> str:
+    config = run.config
+    data, net = config.data, config.net
+    step = UNITS[config.opt.step_unit].format(config.opt.step_size)
+    note = ", by Lanczos (η = 0.1 as printed diverges)" if config.opt.step_unit == "curvature" else ""
+    sizes = {"d": data.dimension, "m": data.num_measurements, "$d_w$": net.width}
+    sizes |= {} if config.study == "dimension" else {"s": data.subspace_dimension}
+    sizes |= {} if config.study == "depth" else {"L": net.depth}
+    shape = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+    decay = f", λ = {run.decay:g}" if config.study == "dimension" else ""
+    return f"{shape}{decay}\n{step}{note}; median and range of {config.num_seeds} seeds"
+
+
+def _band(axes: Axes, run: Run, name: str, by_step: bool, **look: Any) -> None:
+    """The median and the range over the seeds, up to where the first member ends."""
+    x, values = _times(run, by_step), np.maximum(run.all(name), FLOOR)
+    x, values = x[_going(run)], values[:, _going(run)]
+    plots.band(axes, x, values, **look)
+    if by_step:
+        axes.set_xscale("symlog", linthresh=10.0)
+
+
+def _going(run: Run) -> np.ndarray:
+    """The observations up to where the first member ends: the first one after it shows that end."""
+    steps = run.data.step.values
+    return np.arange(len(steps)) <= np.searchsorted(steps, _end(run))
+
+
+def _times(run: Run, by_step: bool) -> np.ndarray:
+    """The clock of the median member, or the steps."""
+    if not by_step:
+        return np.ma.median(np.ma.masked_invalid(run.all("clock")), axis=0).filled(np.nan)
+    return np.minimum(run.data.step.values, _end(run))
+
+
+def _plateau(axes: Axes, run: Run, by_step: bool, colour: str) -> None:
+    """Where the scalar minimizers say that the regression error comes to rest."""
+    if run.decay == 0 or run.config.data.condition_number != 1:
+        return
+    levels = predicted(run, theory.plateau)
+    level = np.ma.median(np.ma.masked_invalid(levels))
+    if level is not np.ma.masked:
+        axes.axhline(level, color=colour, linestyle=":", linewidth=1.0)
+
+
+def _expected_slope(axes: Axes, family: Sequence[Run]) -> None:
+    """exp(-x), the decay of the first layer alone."""
+    longest = max(family, key=lambda run: plots.largest([_times(run, by_step=False)]))
+    x = _times(longest, by_step=False)
+    start = float(np.median(longest.all("off_subspace_error")[:, 0]))
+    axes.plot(x, start * np.exp(-x), color="black", linestyle="--", linewidth=1.0, label="first layer alone, e^(−x)")

@@ -1,0 +1,1 @@
+"""Robust recovery from noisy measurements."""

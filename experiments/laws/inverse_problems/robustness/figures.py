@@ -1,0 +1,50 @@
+"""The figures of noise robustness: test error over the noise for every weight decay, beside the oracle."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from experiments.laws.inverse_problems.common import Run, runs
+from experiments.runner import plots
+
+__all__ = ["STUDIES", "figures"]
+
+STUDIES = ("robustness", "union", "digits")
+ORACLES = {"robustness": "oracle map X Y⁺", "union": "oracle: nearest subspace", "digits": "oracle map X Y⁺"}
+
+
+def figures(results: xr.DataTree) -> dict[str, Figure]:
+    """Test error over the noise at the end, and the test error at one noise level over the steps."""
+    found = runs(results)
+    config = found[0].config
+    drawn = plots.figure(10.5, 4.0)
+    drawn.suptitle(_title(found[0]))
+    noise, time = drawn.subplots(1, 2)
+    levels = np.asarray(config.data.noise) * (config.data.num_measurements**0.5 if config.study == "union" else 1.0)
+    place = int(np.argmin(np.abs(levels - (1.0 if config.study == "union" else 0.1))))
+    for look, run in zip(plots.looks(len(found)), found, strict=True):
+        about = {"marker": "o", "markersize": 3.0, "label": f"λ = {run.decay:g}"}
+        plots.band(noise, levels, run.last("test_error"), **look.curve, **about)
+        plots.band(time, run.data.step.values, run.all("test_error")[:, :, place], **look.curve)
+    oracle = np.ma.median(np.ma.masked_invalid(found[0].all("oracle_error")[:, 0]), axis=0).filled(np.nan)
+    noise.plot(levels, oracle, "k:", label=ORACLES[config.study])
+    time.axhline(oracle[place], color="black", linestyle=":")
+    name = "noise σ√m, relative to the signal" if config.study == "union" else "noise σ in every measurement"
+    noise.set(xlabel=name, ylabel="test error E‖f(y) − x‖, ‖x‖ = 1")
+    noise.set_title("at the end")
+    time.set(xlabel="step t", ylabel="test error", yscale="log")
+    time.set_title(f"at noise {'σ√m' if config.study == 'union' else 'σ'} = {levels[place]:g}")
+    time.set_xscale("symlog", linthresh=1.0)
+    time.set_xlim(0, found[0].config.opt.num_steps)
+    noise.legend()
+    return {config.study: drawn}
+
+
+def _title(run: Run) -> str:
+    net, data, opt = run.config.net, run.config.data, run.config.opt
+    kinds = {"robustness": "one subspace", "union": f"{data.num_subspaces} subspaces, one ReLU", "digits": "digits"}
+    sizes = f"d = {data.dimension}, m = {data.num_measurements}, s = {data.subspace_dimension}, $d_w$ = {net.width}"
+    step = f"η = {opt.step_size:g}" + ("/λₘₐₓ(P(0))" if opt.step_unit == "curvature" else "")
+    return (
+        f"{kinds[run.config.study]}: {sizes}, L = {net.depth}, {step}; median and range of {run.config.num_seeds} seeds"
+    )

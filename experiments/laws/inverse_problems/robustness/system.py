@@ -1,0 +1,213 @@
+"""Noise robustness of networks trained on inverse problems (Laus et al. 2025, Figs. 1a and 1b), and on real digits.
+
+With and without weight decay: test errors over the noise, beside the oracle map that knows the subspace. Signals of a
+union of subspaces need the network W_L relu(W_{L-1} ... W_1 x) (eq. 90), whose linear layers act on the few columns of
+an orthonormal basis Q of the measurements, Y = Q C.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.data.datasets import digits
+from experiments.laws.inverse_problems import common as inverse
+from experiments.laws.inverse_problems.common import COMMON_VARIABLES, PAPER, Clocked, Problem, Tests
+from experiments.laws.inverse_problems.robustness.claims import claims
+from experiments.laws.inverse_problems.robustness.figures import STUDIES, figures
+from experiments.runner.checks import Checks
+from experiments.runner.hyperparameters import number
+from experiments.runner.results import Variable
+from lawlib.descent.rates import PARAMETRIZATIONS, Rates, fan_in_weights
+from lawlib.descent.steps import gradient_descent, sum_squared_error
+from lawlib.dynamics.system import Dynamics, Knobs
+from lawlib.problems import inverse as signals
+from lawlib.problems.inverse import InverseProblem
+from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
+
+__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
+
+VARIABLES = COMMON_VARIABLES | {
+    "test_error": Variable(("noise",), "1", "mean ||f(y) - x|| over unit-norm test signals, y = A x + noise", PAPER),
+    "oracle_error": Variable(("noise",), "1", "the same of the map that knows the subspace of each signal"),
+    "operator_error": Variable((), "1", "||W_{L:1} - X Y^+||_F"),
+}
+DIGITS_DIMENSION, DIGITS_TRAINING = 64, 1500
+
+
+class Member(NamedTuple):
+    """What a member draws once: its training data and rates, its tests and what the oracle makes of them.
+
+    ``problem`` is a linear network's; a union's has the basis Q, its coordinates C and the targets X.
+    """
+
+    problem: "Problem | Factored"
+    tests: Tests
+    oracle_error: Array
+
+
+class Factored(NamedTuple):
+    """A union's training data, Y = Q C and X, and its rates."""
+
+    basis: Matrix
+    coordinates: Matrix
+    targets: Matrix
+    rates: Rates
+
+
+class Pictures(NamedTuple):
+    """Digits in the span of their s leading principal components: training signals, basis, test signals of norm 1."""
+
+    signals: Matrix
+    basis: Matrix
+    tests: Matrix
+
+
+def validate(checks: Checks) -> None:
+    """The fields that this experiment reads, and what it asks of them."""
+    inverse.check_linear(checks)
+    checks.choice("study", STUDIES)
+    checks.integer("data.num_tests", at_least=1)
+    checks.integer("data.num_subspaces", at_least=1)
+    data, study = checks.config.data, checks.config.study
+    checks.require(
+        "data.noise", len(data.noise) > 0 and min(data.noise) >= 0, "must be standard deviations of 0 or more"
+    )
+    one = data.num_subspaces == 1 or study == "union"
+    checks.require("data.num_subspaces", one, f"must be 1 for study = {study!r}: a linear network knows one subspace")
+    if study == "union":
+        rank = data.num_subspaces * data.subspace_dimension
+        within = rank < min(data.num_measurements, data.num_samples + 1)
+        rule = f"spans {rank} dimensions, which must be below data.num_measurements and at most data.num_samples"
+        checks.require("data.num_subspaces", within, rule)
+        checks.require("opt.step_unit", checks.config.opt.step_unit == "one", "must be 'one' for a network with a ReLU")
+    if study == "digits":
+        checks.require(
+            "data.dimension", data.dimension == DIGITS_DIMENSION, f"must be {DIGITS_DIMENSION} for the digits"
+        )
+        few = data.num_samples <= DIGITS_TRAINING
+        checks.require("data.num_samples", few, f"must be at most {DIGITS_TRAINING}, the digits kept for training")
+        tests = data.num_tests <= 297
+        checks.require("data.num_tests", tests, "must be at most 297, the digits kept for tests")
+
+
+def shared(config: ConfigDict) -> tuple | Pictures:
+    """The digits, projected on the span of their leading principal components; nothing where signals are drawn."""
+    if config.study != "digits":
+        return ()
+    pictures = digits(np.dtype(config.precision)).inputs
+    training = pictures[:, : config.data.num_samples]
+    basis = np.linalg.svd(training, full_matrices=False)[0][:, : config.data.subspace_dimension]
+    projected = basis @ (basis.T @ training)
+    tests = basis @ (basis.T @ pictures[:, DIGITS_TRAINING : DIGITS_TRAINING + config.data.num_tests])
+    scale = np.linalg.norm(projected, 2)
+    return Pictures(*map(jnp.asarray, (projected / scale, basis, tests / np.linalg.norm(tests, axis=0))))
+
+
+def dynamics(config: ConfigDict) -> Dynamics:
+    """Gradient descent with weight decay for the given number of steps."""
+    descent = gradient_descent(_rectified_loss if config.study == "union" else _linear_loss)
+    begin = _begin_union if config.study == "union" else _begin_linear
+
+    def init(key: PRNGKey, knobs: Knobs, shared: tuple) -> tuple[Member, Clocked]:
+        member, weights = begin(config, key, knobs, shared)
+        return member, Clocked(descent.init(weights), jnp.asarray(0, jnp.int32))
+
+    def step(state: Clocked, member: Member, shared: tuple) -> Clocked:
+        problem = member.problem
+        stepped = descent.step(state.iterate, problem, **problem.rates._asdict())
+        return Clocked(stepped, state.step + 1)
+
+    def observe(state: Clocked, member: Member, shared: tuple) -> dict[str, Array]:
+        weights, problem = state.iterate.weights, member.problem
+        network = _rectified if isinstance(problem, Factored) else inverse.through
+        errors = inverse.test_errors(lambda y: network(weights, y), member.tests, config.data.noise)
+        seen = {"test_error": errors, "oracle_error": member.oracle_error}
+        if isinstance(problem, Factored):
+            outputs = _factored(weights, problem)
+            fit = jnp.linalg.norm(outputs - problem.targets) / jnp.linalg.norm(problem.targets)
+            rate = problem.rates.step_size[0] * problem.rates.weight_decay[0]
+            return seen | {"regression_error": fit, "clock": rate * state.step.astype(fit.dtype)}
+        product = inverse.through(weights, jnp.eye(config.data.num_measurements, dtype=problem.inputs.dtype))
+        off = {"operator_error": jnp.linalg.norm(product - _oracle(config, problem))}
+        return seen | off | inverse.observe_common(weights, state.step, problem)
+
+    return Dynamics(init, step, observe)
+
+
+def _linear_loss(weights: Weights, problem: Problem) -> Scalar:
+    return sum_squared_error(inverse.through(weights, problem.inputs), problem.targets)
+
+
+def _rectified_loss(weights: Weights, problem: Factored) -> Scalar:
+    return sum_squared_error(_factored(weights, problem), problem.targets)
+
+
+def _rectified(weights: Weights, columns: Matrix) -> Matrix:
+    """W_L relu(W_{L-1} ... W_1 Y) (eq. 90)."""
+    return weights[-1] @ jax.nn.relu(inverse.through(weights[:-1], columns))
+
+
+def _factored(weights: Weights, problem: Factored) -> Matrix:
+    """The same on Y = Q C: every layer but the last acts on the columns of Q."""
+    return weights[-1] @ jax.nn.relu(inverse.through(weights[:-1], problem.basis) @ problem.coordinates)
+
+
+def _begin_linear(config: ConfigDict, key: PRNGKey, knobs: Knobs, shared: tuple) -> tuple[Member, Weights]:
+    """One subspace: drawn, or that of the digits under a drawn operator."""
+    key_data, key_start, key_tests = jax.random.split(key, 3)
+    data = _measured(config, key_data, shared) if isinstance(shared, Pictures) else inverse.draw(config, key_data)
+    problem, weights = inverse.start(config, knobs, key_start, data)
+    tests = inverse.draw_tests(config, key_tests, data.operator, data.basis[None])
+    if isinstance(shared, Pictures):
+        tests = tests._replace(signals=shared.tests, clean=data.operator @ shared.tests)
+    oracle = _oracle(config, problem)
+    errors = inverse.test_errors(lambda y: oracle @ y, tests, config.data.noise)
+    return Member(problem, tests, errors), weights
+
+
+def _oracle(config: ConfigDict, problem: Problem) -> Matrix:
+    return signals.oracle_map(problem.targets, problem.inputs, config.data.subspace_dimension)
+
+
+def _measured(config: ConfigDict, key: PRNGKey, pictures: Pictures) -> InverseProblem:
+    sizes = config.data.num_measurements, config.data.dimension
+    A = signals.measurement_operator(key, *sizes, jnp.dtype(config.precision))
+    return InverseProblem(pictures.signals, A @ pictures.signals, A, pictures.basis)
+
+
+def _begin_union(config: ConfigDict, key: PRNGKey, knobs: Knobs, shared: tuple) -> tuple[Member, Weights]:
+    """Several subspaces; the oracle inverts each of them and takes the one that explains the measurements best."""
+    key_data, key_weights, key_tests = jax.random.split(key, 3)
+    names = ("dimension", "num_measurements", "subspace_dimension", "num_samples", "num_subspaces")
+    dtype = jnp.dtype(config.precision)
+    data = signals.draw_union(key_data, **{name: config.data[name] for name in names}, dtype=dtype)
+    weights = fan_in_weights(key_weights, inverse.widths(config), dtype)
+    about = {
+        "step_size": number(config, knobs, "opt.step_size"),
+        "weight_decay": number(config, knobs, "opt.weight_decay"),
+    }
+    rates = PARAMETRIZATIONS[config.net.parametrization](inverse.widths(config), **about)
+    rank = config.data.num_subspaces * config.data.subspace_dimension
+    Q = jnp.linalg.svd(data.measurements, full_matrices=False)[0][:, :rank]
+    tests = inverse.draw_tests(config, key_tests, data.operator, data.bases)
+    errors = inverse.test_errors(_nearest(data.operator, data.bases), tests, config.data.noise)
+    problem = Factored(Q, Q.T @ data.measurements, data.signals, rates)
+    return Member(problem, tests, errors), weights
+
+
+def _nearest(operator: Matrix, bases: Array) -> Callable[[Matrix], Matrix]:
+    """The map y -> R_j (A R_j)^+ y with the j whose A range(R_j) is nearest to y."""
+    measured = jnp.einsum("md,kds->kms", operator, bases)
+    inverses = jnp.linalg.pinv(measured)
+
+    def reconstruct(y: Matrix) -> Matrix:
+        z = jnp.einsum("ksm,mq->ksq", inverses, y)
+        misfits = jnp.linalg.norm(jnp.einsum("kms,ksq->kmq", measured, z) - y[None], axis=1)
+        best = jnp.argmin(misfits, axis=0)[None, :] == jnp.arange(bases.shape[0])[:, None]
+        return jnp.einsum("kds,ksq->dq", bases, jnp.where(best[:, None, :], z, 0))
+
+    return reconstruct

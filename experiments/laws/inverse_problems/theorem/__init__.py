@@ -1,0 +1,1 @@
+"""Theorem A.2 within its hypotheses."""

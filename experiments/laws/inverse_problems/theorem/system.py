@@ -1,0 +1,144 @@
+"""Theorem A.2 and Corollary 2.6 of Laus et al. 2025: two phases of descent with weight decay, and what noise does then.
+
+In the ``ntk`` parametrization, to the theorem's own stopping time T. What holds at every step is followed in the state:
+tau, the worst step before it, and the largest regression error after it.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from experiments.laws.inverse_problems import common as inverse
+from experiments.laws.inverse_problems.common import COMMON_VARIABLES, PAPER, Problem, Tests
+from experiments.laws.inverse_problems.theorem.claims import claims
+from experiments.laws.inverse_problems.theorem.figures import figures
+from experiments.runner.checks import Checks
+from experiments.runner.results import Variable
+from lawlib.descent.steps import Iterate, evaluated, sum_squared_error
+from lawlib.dynamics.system import Dynamics, Knobs, until
+from lawlib.problems.inverse import oracle_map
+from lawlib.theory import inverse_problems as theory
+from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
+
+__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
+
+VARIABLES = COMMON_VARIABLES | {
+    "stopping_time": Variable((), "step", "T", f"{PAPER}, eq. 30b"),
+    "accuracy": Variable((), "1", "gamma = lambda sqrt(d/m) / sigma_min^2", f"{PAPER}, eq. 29"),
+    "first_phase_end": Variable((), "step", "tau, -1: not so far", f"{PAPER}, eq. 30a"),
+    "first_phase_rate": Variable(
+        (), "1", "largest ||Phi(t+1)|| / ||Phi(t)|| over its bound, every t < tau so far", f"{PAPER}, eq. 31"
+    ),
+    "second_phase_error": Variable((), "1", "largest ||Phi(t)|| / ||X||_F from tau to now, at every step"),
+    "test_error": Variable(("noise",), "1", "mean ||W_{L:1} y - x|| over unit-norm test signals, y = A x + noise"),
+    "oracle_error": Variable(("noise",), "1", "the same of the oracle map X Y^+"),
+    "test_norm": Variable(("noise",), "1", "mean ||y|| of the tests"),
+}
+
+
+class Member(NamedTuple):
+    """A problem, its tests with the oracle's errors and norms, gamma, T."""
+
+    problem: Problem
+    tests: Tests
+    oracle_error: Array
+    test_norm: Array
+    accuracy: Scalar
+    stopping_time: Scalar
+
+
+class State(NamedTuple):
+    """The iterate with its loss and gradient, the step, and what the theorem says of all steps so far."""
+
+    iterate: Iterate
+    step: Array
+    first_phase_end: Array
+    first_phase_rate: Scalar
+    second_phase_error: Scalar
+
+
+def validate(checks: Checks) -> None:
+    """The fields that this experiment reads, and what it asks of them."""
+    inverse.check_linear(checks)
+    checks.choice("net.parametrization", ("ntk",))
+    checks.number("opt.clock_decay", above=0.0)
+    checks.integer("data.num_tests", at_least=1)
+    levels = checks.config.data.noise
+    checks.require("data.noise", len(levels) > 0 and min(levels) >= 0, "must be standard deviations of 0 or more")
+
+
+def shared(config: ConfigDict) -> tuple:
+    """Nothing: every member draws its own problem."""
+    return ()
+
+
+def dynamics(config: ConfigDict) -> Dynamics:
+    """Gradient descent to T, watched at every step."""
+    descent = evaluated(_loss)
+
+    def init(key: PRNGKey, knobs: Knobs, shared: tuple) -> tuple[Member, State]:
+        member, weights = _draw(config, key, knobs)
+        zero = jnp.zeros_like(member.accuracy)
+        start = descent.init(weights, member.problem.inputs, member.problem.targets)
+        state = State(start, jnp.asarray(0, jnp.int32), jnp.asarray(-1, jnp.int32), zero, zero)
+        return member, _mark(state, config, member)
+
+    def step(state: State, member: Member, shared: tuple) -> State:
+        problem, bound = member.problem, _bound(config, member)
+        data = problem.inputs, problem.targets
+        stepped = descent.step(state.iterate, *data, **problem.rates._asdict())
+        ratio = jnp.sqrt(stepped.memory.loss / state.iterate.memory.loss) / bound
+        worst = jnp.maximum(state.first_phase_rate, ratio)
+        rate = jnp.where(state.first_phase_end < 0, worst, state.first_phase_rate)
+        return _mark(state._replace(iterate=stepped, step=state.step + 1, first_phase_rate=rate), config, member)
+
+    def observe(state: State, member: Member, shared: tuple) -> dict[str, Array]:
+        weights = state.iterate.weights
+        tests = inverse.test_errors(lambda y: inverse.through(weights, y), member.tests, config.data.noise)
+        constants = {name: getattr(member, name) for name in ("accuracy", "stopping_time", "oracle_error", "test_norm")}
+        marks = {name: getattr(state, name) for name in ("first_phase_rate", "second_phase_error")}
+        tau = state.first_phase_end.astype(member.accuracy.dtype)
+        seen = inverse.observe_common(weights, state.step, member.problem)
+        return seen | constants | marks | {"first_phase_end": tau, "test_error": tests}
+
+    def done(state: State, member: Member, shared: tuple) -> Array:
+        return state.step.astype(member.stopping_time.dtype) >= member.stopping_time
+
+    return until(Dynamics(init, step, observe), done)
+
+
+def _loss(weights: Weights, inputs: Matrix, targets: Matrix) -> Scalar:
+    return sum_squared_error(inverse.through(weights, inputs), targets)
+
+
+def _draw(config: ConfigDict, key: PRNGKey, knobs: Knobs) -> tuple[Member, Weights]:
+    key_data, key_start, key_tests = jax.random.split(key, 3)
+    data = inverse.draw(config, key_data)
+    problem, weights = inverse.start(config, knobs, key_start, data)
+    tests = inverse.draw_tests(config, key_tests, data.operator, data.basis[None])
+    oracle = oracle_map(problem.targets, problem.inputs, config.data.subspace_dimension)
+    sizes = {"dimension": config.data.dimension, "num_measurements": config.data.num_measurements}
+    smallest = problem.signal_values[-1]
+    gamma = jnp.asarray(theory.accuracy(weight_decay=problem.rates.weight_decay[0], smallest=smallest, **sizes))
+    about = {"width": config.net.width, "weight_decay": config.opt.clock_decay, "smallest": smallest}
+    last = theory.stopping_time(**sizes, **about, step_size=problem.step_size)
+    errors = inverse.test_errors(lambda y: oracle @ y, tests, config.data.noise)
+    norms = inverse.test_errors(lambda y: y, tests._replace(signals=jnp.zeros_like(tests.clean)), config.data.noise)
+    return Member(problem, tests, errors, norms, gamma, jnp.ceil(last)), weights
+
+
+def _bound(config: ConfigDict, member: Member) -> Scalar | float:
+    about = {"depth": config.net.depth, "num_measurements": config.data.num_measurements}
+    smallest = member.problem.signal_values[-1]
+    return theory.rate_bound(step_size=member.problem.step_size, smallest=smallest, **about)
+
+
+def _mark(state: State, config: ConfigDict, member: Member) -> State:
+    """Note tau where the regression error is first at its level, and the largest error since."""
+    error = jnp.sqrt(2 * state.iterate.memory.loss) / jnp.linalg.norm(member.problem.targets)
+    level = theory.first_phase_level(gamma=member.accuracy, depth=config.net.depth)
+    tau = jnp.where((state.first_phase_end < 0) & (error <= level), state.step, state.first_phase_end)
+    largest = jnp.where(tau >= 0, jnp.maximum(state.second_phase_error, error), state.second_phase_error)
+    return state._replace(first_phase_end=tau, second_phase_error=largest)

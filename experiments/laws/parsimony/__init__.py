@@ -1,0 +1,1 @@
+"""The law of parsimony (Yaras et al. 2023)."""

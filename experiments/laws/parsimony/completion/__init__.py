@@ -1,0 +1,1 @@
+"""Matrix completion with compressed networks."""

@@ -1,0 +1,221 @@
+"""The figures of deep matrix completion: depth and width, compressed against narrow networks, and the outer step size.
+
+A run has no clock of its own for each member, so that the papers' wall times stand here as counted arithmetic.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from experiments.runner import plots
+from experiments.runner.results import Group, groups
+
+__all__ = ["figures", "final_recovery", "operations_per_step", "steps_to_tolerance"]
+
+COST = "floating-point operations\nin matrix products (counted)"
+
+
+class Curve(NamedTuple):
+    """One network of one seed, and how it is drawn."""
+
+    label: str
+    config: ConfigDict
+    member: xr.Dataset
+    look: plots.Look
+
+
+def steps_to_tolerance(group: Group, capped: float | None = None) -> np.ndarray:
+    """Each member's steps to the tolerance; ``capped``, by default the cap, where it was not reached."""
+    done = group.data.first_done
+    return done.where(done >= 0, group.config.opt.num_steps if capped is None else capped).values.ravel().astype(float)
+
+
+def final_recovery(group: Group) -> np.ndarray:
+    """Each member's recovery error at its end, the mean over all entries."""
+    return group.data.recovery_error.isel(step=-1).values.ravel()
+
+
+def operations_per_step(config: ConfigDict) -> int:
+    """Floating-point operations of the matrix products in one gradient of a network.
+
+    A product of m x n and n x p matrices counts 2 m n p, and each of the end-to-end product comes back twice in the
+    gradient. What is done entry by entry is left out.
+    """
+    net, d = config.net, config.data.size
+    if net.kind == "compressed":
+        k = 2 * net.rank
+        return 3 * 2 * ((net.depth - 1) * k**3 + k * k * d + d * k * d)
+    width = net.width if net.kind == "full" else 2 * net.rank
+    return 3 * 2 * ((net.depth - 2) * width * width * d + d * width * d)
+
+
+def figures(results: xr.DataTree) -> dict[str, Figure]:
+    """The figure that the config is for, from its results alone."""
+    found = groups(results)
+    drawings = {"depth_width": _depth_and_width, "compressed": _compression, "gamma": _discrepancy}
+    study = found[0].config.study
+    return {study: drawings[study](found)}
+
+
+def _depth_and_width(found: list[Group]) -> Figure:
+    """Figure 4: recovery error over the width at each depth, and the number of steps of the deep networks."""
+    drawn = plots.figure(11.0, 3.5)
+    drawn.suptitle(_title(found[0].config))
+    errors, steps = drawn.subplots(1, 2)
+    depths = sorted({g.config.net.depth for g in found})
+    for own, depth in zip(plots.looks(len(depths)), depths, strict=True):
+        look = {"look": own, "label": f"L = {depth}"}
+        family = [g for g in found if g.config.net.depth == depth]
+        widths = [g.config.net.width for g in family]
+        capped = [_capped(g) for g in family]
+        _members(errors, widths, [final_recovery(g) for g in family], capped, **look)
+        if depth > 2:
+            _members(steps, widths, [steps_to_tolerance(g) for g in family], capped, **look)
+    errors.set(xlabel="width of the hidden layers", ylabel="recovery error at the end (mean)", yscale="log")
+    steps.set(xlabel="width of the hidden layers", ylabel="gradient steps to the tolerance", ylim=(0, None))
+    _legend(drawn, errors, found)
+    return drawn
+
+
+def _compression(found: list[Group]) -> Figure:
+    """Figure 5: steps and counted arithmetic to the tolerance over r^, compressed against narrow."""
+    drawn = plots.figure(11.0, 3.5)
+    drawn.suptitle(_title(found[0].config))
+    steps, cost = drawn.subplots(1, 2)
+    names = {"narrow": "narrow network of width 2r̂", "compressed": "compressed network, γ = {:g}"}
+    for own, (kind, name) in zip(plots.looks(len(names)), names.items(), strict=True):
+        family = [g for g in found if g.config.net.kind == kind]
+        ranks, capped = [g.config.net.rank for g in family], [_capped(g) for g in family]
+        label = name.format(family[0].config.opt.discrepancy if family else 0)
+        look = {"look": own, "label": label}
+        counts = [steps_to_tolerance(g) for g in family]
+        work = [operations_per_step(g.config) * count for g, count in zip(family, counts, strict=True)]
+        _members(steps, ranks, counts, capped, **look)
+        _members(cost, ranks, work, capped, **look)
+    for axes in (steps, cost):
+        axes.set_xticks(sorted({g.config.net.rank for g in found}))
+    steps.set(xlabel="estimated rank r̂", ylabel="gradient steps to the tolerance", ylim=(0, None))
+    cost.set(xlabel="estimated rank r̂", ylabel=COST, yscale="log")
+    _legend(drawn, steps, found)
+    return drawn
+
+
+def _discrepancy(found: list[Group]) -> Figure:
+    """Figure 6: paths of the end-to-end matrices, and recovery over steps and counted arithmetic, of one seed."""
+    drawn = plots.figure(14.0, 3.9)
+    drawn.suptitle(f"{_title(found[0].config)}; seed 0")
+    paths, by_step, by_cost = drawn.subplots(1, 3)
+    curves = _curves(found)
+    _principal_paths(paths, [curve for curve in curves if not _diverged(curve.member)])
+    for curve in curves:
+        if _diverged(curve.member):
+            bad = int(curve.member.first_bad_step)
+            by_step.axvline(bad, color=curve.look.colour, linestyle=":", label=f"{curve.label} diverges")
+            continue
+        moving = _until_stopped(curve.member)
+        errors = np.maximum(moving.recovery_error, plots.LOG_FLOOR)
+        for axes, per_step in ((by_step, 1), (by_cost, operations_per_step(curve.config))):
+            # A log axis has no place for step 0.
+            shown = slice(0 if per_step == 1 else 1, None)
+            at = moving.step.values[shown] * float(per_step)
+            axes.semilogy(at, errors[shown], label=curve.label, **curve.look.curve)
+            axes.plot(at[-1], errors[-1], "o", color=curve.look.colour)
+    if reached := [curve for curve in curves if int(curve.member.first_done) > 0]:
+        # Most of a run is a plateau: what differs happens at its end.
+        ends = [int(curve.member.first_done) for curve in reached]
+        by_step.set_xlim(0.8 * min(ends), 1.1 * max(ends))
+        work = [end * operations_per_step(curve.config) for curve, end in zip(reached, ends, strict=True)]
+        by_cost.set_xlim(0.1 * min(work), 2.0 * max(work))
+    by_step.set(xlabel="gradient steps", ylabel="recovery error (mean)")
+    by_cost.set(xlabel=COST, ylabel="recovery error (mean)", xscale="log")
+    handles, labels = by_step.get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside right center")
+    return drawn
+
+
+def _curves(found: list[Group]) -> list[Curve]:
+    """Seed 0 of the original network and of the compressed one at each gamma."""
+    curves: list[tuple[str, ConfigDict, xr.Dataset]] = []
+    for group in found:
+        seed = group.data.isel(seed=0)
+        swept = "discrepancy" in group.knobs
+        for gamma in group.data.discrepancy.values if swept else [group.config.opt.discrepancy]:
+            member = seed.sel(discrepancy=gamma) if swept else seed
+            label = "original network" if group.config.net.kind == "full" else f"compressed, γ = {gamma:g}"
+            curves.append((label, group.config, member))
+    return [Curve(*curve, look) for curve, look in zip(curves, plots.looks(len(curves)), strict=True)]
+
+
+def _principal_paths(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Paths of U_Phi^T W_{L:1} V_Phi in the plane of the two principal components of them all."""
+    if not curves:
+        axes.text(0.5, 0.5, "every network diverged", ha="center", transform=axes.transAxes)
+        return
+    paths = [_flat(_until_stopped(curve.member)) for curve in curves]
+    snapshots = np.concatenate(paths)
+    centre = snapshots.mean(axis=0)
+    _, spread, directions = np.linalg.svd(snapshots - centre, full_matrices=False)
+    share = spread**2 / np.sum(spread**2)
+    for curve, path in zip(curves, paths, strict=True):
+        x, y = ((path - centre) @ directions[:2].T).T
+        axes.plot(x, y, **curve.look.curve)
+        axes.plot(x[-1], y[-1], "o", color=curve.look.colour)
+    axes.set(xlabel=f"principal component 1 ({share[0]:.0%})", ylabel=f"principal component 2 ({share[1]:.0%})")
+
+
+def _flat(member: xr.Dataset) -> np.ndarray:
+    values = member.projection.values.reshape(member.sizes["step"], -1)
+    # A matrix of rank 1 has one coordinate, and a plane has two.
+    return np.pad(values, ((0, 0), (0, max(0, 2 - values.shape[1]))))
+
+
+def _until_stopped(member: xr.Dataset) -> xr.Dataset:
+    """The observations while it moved, and the first of those after."""
+    stopped = int(member.first_done)
+    after = int(np.searchsorted(member.step.values, stopped)) if stopped >= 0 else member.sizes["step"]
+    return member.isel(step=slice(0, after + 1))
+
+
+def _diverged(member: xr.Dataset) -> bool:
+    return int(member.first_bad_step) >= 0
+
+
+def _capped(group: Group) -> np.ndarray:
+    return (group.data.first_done < 0).values.ravel()
+
+
+def _members(
+    axes: Axes,
+    places: Sequence[int],
+    values: Sequence[np.ndarray],
+    capped: Sequence[np.ndarray],
+    *,
+    look: plots.Look,
+    label: str,
+) -> None:
+    """Every member as a marker, hollow where it did not reach the tolerance, and a line through the medians."""
+    axes.plot(places, [np.ma.median(np.ma.masked_invalid(each)) for each in values], **look.curve)
+    axes.plot([], [], marker=look.marker, markersize=4.5, label=label, **look.curve)
+    for place, each, stopped in zip(places, values, capped, strict=True):
+        for chosen, filling in ((~stopped, look.colour), (stopped, "white")):
+            where, filled = np.full(chosen.sum(), place), {"markerfacecolor": filling, "markersize": 4.5}
+            axes.plot(where, each[chosen], linestyle="", **look.points, **filled)
+
+
+def _legend(drawn: Figure, axes: Axes, found: Sequence[Group]) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if any(_capped(group).any() for group in found):
+        handles.append(axes.plot([], [], "o", color="grey", markerfacecolor="white")[0])
+        labels.append(f"not at the tolerance after {found[0].config.opt.num_steps} steps")
+    drawn.legend(handles, labels, loc="outside right center")
+
+
+def _title(config: ConfigDict) -> str:
+    data, depth = config.data, f", L = {config.net.depth}" if config.study != "depth_width" else ""
+    problem = f"d = {data.size}, r = {data.rank}, {data.observed:.0%} of the entries observed{depth}"
+    return f"matrix completion: {problem}; to a mean loss of {config.opt.tolerance:g}"

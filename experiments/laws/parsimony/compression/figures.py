@@ -1,0 +1,122 @@
+"""Figure 1 of Yaras et al. 2023, drawn from results alone."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.runner import plots
+from experiments.runner.results import Group, groups
+
+__all__ = ["figures"]
+
+FULL, SMALL = plots.COLOURS[1], plots.COLOURS[0]
+
+
+def figures(results: xr.DataTree) -> dict[str, Figure]:
+    """Trajectory, loss and distance of one member of every pair and control, and the small networks alone."""
+    found = groups(results)
+    drawn = {f"trajectory_{g.name}": _together(g) for g in found if g.config.net.kind != "small"}
+    alone = [g for g in found if g.config.net.kind == "small"]
+    return drawn | ({"small_alone": _alone(alone)} if alone else {})
+
+
+def _together(group: Group) -> Figure:
+    config = group.config
+    member = group.data.isel(dict.fromkeys(group.knobs, 0)).isel(seed=0)
+    member = member.isel(step=slice(_seen(member)))
+    drawn = plots.figure(10.5, 7.0)
+    unfolded = f", unfolded at step {config.net.skip}" if config.net.skip else ""
+    scale = float(member.scale) if "scale" in group.knobs else config.net.scale
+    control = ", with the bases of another draw" if config.net.kind == "control" else ""
+    drawn.suptitle(
+        f"d x d network and its {2 * config.data.rank} x {2 * config.data.rank} equivalent{control}: "
+        f"d = {config.net.width}, r = {config.data.rank}, L = {config.net.depth}, ε = {scale:g}, seed 0{unfolded}"
+    )
+    panels = drawn.subplots(2, 2)
+    _components(panels[0, 0], member)
+    steps = member.step.values + config.net.skip
+    _losses(panels[0, 1], steps, member)
+    panels[0, 1].set_xlabel("step t")
+    _losses_by_work(panels[1, 0], steps, member, group)
+    _distances(panels[1, 1], steps, member)
+    return drawn
+
+
+def _seen(member: xr.Dataset) -> int:
+    """How many observations were made before the member stopped; the others repeat the last, or are not finite."""
+    if member.first_bad_step >= 0:
+        return max(1, int(np.searchsorted(member.step.values, member.first_bad_step)))
+    last = int(member.first_done) if member.first_done >= 0 else int(member.step[-1])
+    return min(int(np.searchsorted(member.step.values, last)) + 1, member.sizes["step"])
+
+
+def _components(axes: Axes, member: xr.Dataset) -> None:
+    """Both trajectories on the principal components of the d x d network's, as long as both are numbers."""
+    full, small = (member[name].values.reshape(member.sizes["step"], -1) for name in ("full_core", "reduced_core"))
+    known = np.isfinite(full).all(1) & np.isfinite(small).all(1)
+    if not known.any():
+        axes.text(0.5, 0.5, "diverged at once", ha="center", transform=axes.transAxes)
+        return
+    full, small = full[known], small[known]
+    centre = full.mean(axis=0)
+    components = np.linalg.svd(full - centre)[2][:2]
+    for values, colour, width, label in ((full, FULL, 5.0, "d x d network"), (small, SMALL, 1.4, "small equivalent")):
+        path = (values - centre) @ components.T
+        axes.plot(*path.T, color=colour, linewidth=width, alpha=0.6 if width > 2 else 1.0, label=label)
+        axes.plot(*path[:1].T, "o", color=colour, markersize=width + 3)
+        axes.plot(*path[-1:].T, "s", color=colour, markersize=width + 3)
+    axes.set_xlabel("first principal component of $U^T W_{L:1} V$")
+    axes.set_ylabel("second principal component")
+    axes.set_title("end-to-end trajectories (circle: start, square: end)")
+    axes.legend()
+
+
+def _losses(axes: Axes, steps: np.ndarray, member: xr.Dataset) -> None:
+    axes.semilogy(steps, member.full_loss, color=FULL, linewidth=5, alpha=0.6, label="d x d network")
+    axes.semilogy(steps, member.reduced_loss, color=SMALL, label="small equivalent")
+    axes.set_ylabel("mean loss")
+    axes.set_title("loss by step")
+    axes.legend()
+
+
+def _losses_by_work(axes: Axes, steps: np.ndarray, member: xr.Dataset, group: Group) -> None:
+    """The loss over arithmetic: a run folder has no clock of its own for each of the two networks."""
+    config = group.config
+    sizes = {"d x d network": config.net.width, "small equivalent": 2 * config.data.rank}
+    for (label, size), name, colour in zip(sizes.items(), ("full_loss", "reduced_loss"), (FULL, SMALL), strict=True):
+        work = 2 * 3 * (config.net.depth - 1) * float(size) ** 3 * np.maximum(steps, 1)
+        axes.loglog(work, member[name], color=colour, linewidth=2, label=label)
+    axes.set_xlabel("floating-point operations of the matrix products so far (counted)")
+    axes.set_ylabel("mean loss")
+    axes.set_title("loss by work")
+    axes.legend()
+
+
+def _distances(axes: Axes, steps: np.ndarray, member: xr.Dataset) -> None:
+    floor = plots.LOG_FLOOR
+    axes.semilogy(steps, member.distance, color=FULL, linewidth=5, alpha=0.6, label="measured")
+    axes.semilogy(steps, member.predicted_distance, color="black", linewidth=1.0, label="predicted: ε^L √(d − 2r)")
+    whole = np.maximum(member.whole_distance, floor)
+    axes.semilogy(steps, whole, color=SMALL, label="with the term of ρ added")
+    axes.axhline(1e-11, color="black", linestyle="--", linewidth=1.0, label="bound 1e-11")
+    axes.set_xlabel("step t")
+    axes.set_ylabel("‖W_full − W_comp‖ / ‖Φ‖ (Frobenius)")
+    axes.set_title("distance of the end-to-end matrices")
+    plots.legend_above(axes)
+
+
+def _alone(alone: list[Group]) -> Figure:
+    """Every member's loss of the small networks that run without their d x d one."""
+    drawn = plots.figure(6.0, 3.8)
+    axes = drawn.subplots()
+    for look, group in zip(plots.looks(len(alone)), alone, strict=True):
+        config = group.config
+        for seed, losses in enumerate(group.data.reduced_loss.values.reshape(-1, group.data.sizes["step"])):
+            label = f"d = {config.net.width}, r = {config.data.rank} ({group.data.first_done.size} members)"
+            axes.semilogy(group.data.step, losses, alpha=0.7, label=None if seed else label, **look.curve)
+    axes.set_xlabel("step t")
+    axes.set_ylabel("mean loss")
+    axes.set_title("the small network alone, its bases drawn without d x d weights")
+    axes.legend()
+    return drawn

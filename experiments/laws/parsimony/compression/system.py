@@ -1,0 +1,200 @@
+"""The small equivalent network (Yaras et al. 2023, Section 4.1, Figure 1): a d x d network beside its 2r x 2r one.
+
+Both are trained from one draw by separate code, and compared as they run: the end-to-end matrices differ by the idle
+part rho^L (Q - U V^T) and by nothing else. Beside them stand a control, a small network whose bases belong to another
+draw of Q, and the small network alone, its bases drawn without any d x d weights.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import xarray as xr
+from jax import lax
+from ml_collections import ConfigDict
+
+from experiments.laws.parsimony.compression.claims import judged
+from experiments.laws.parsimony.compression.figures import figures
+from experiments.runner.checks import Checks
+from experiments.runner.claims import Claim
+from experiments.runner.hyperparameters import number
+from experiments.runner.results import Variable, groups
+from lawlib import compress
+from lawlib.descent.steps import Iterate, evaluated, sum_squared_error
+from lawlib.dynamics.system import Dynamics, Knobs, Pair, Watched, pair, until
+from lawlib.networks.deep_linear import end_to_end
+from lawlib.networks.initializers import orthogonal_weights
+from lawlib.problems.synthetic import low_rank_target
+from lawlib.types import Array, Matrix, Scalar, Weights
+
+__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
+
+PAPER = "Yaras et al. 2023"
+CORE = ("row", "column")
+VARIABLES = {
+    "full_loss": Variable((), "1", "mean loss of the d x d network: 1/2 mean (W_{L:1} - Phi)^2", f"{PAPER}, Figure 1"),
+    "reduced_loss": Variable((), "1", "the same of its small equivalent, term of rho included", f"{PAPER}, Figure 1"),
+    "rho": Variable((), "1", "idle singular value of the small network", f"{PAPER}, eq. 6"),
+    "defect": Variable((), "1", "how far the hypotheses of the small network fail, 0 to rounding: Reduction.defect"),
+    "reduced_done": Variable((), "step", "first step at which the small network's loss is below tolerance; -1: none"),
+    "distance": Variable((), "1", "||W_{L:1} - U W~_{L:1} V^T||_F / ||Phi||_F", f"{PAPER}, Section 4.1"),
+    "predicted_distance": Variable((), "1", "eps^L sqrt(d - 2r) / ||Phi||_F", f"{PAPER}, Section 4.1"),
+    "whole_distance": Variable((), "1", "the same distance once rho^L (Q - U V^T) is added to the small network"),
+    "full_core": Variable(CORE, "1", "U^T W_{L:1} V of the d x d network"),
+    "reduced_core": Variable(CORE, "1", "W~_{L:1}, in the same coordinates"),
+}
+
+
+class Full(NamedTuple):
+    """What the d x d network draws once: its target, W(0), and where it starts, after ``skip`` steps or at W(0)."""
+
+    target: Matrix
+    drawn: Weights
+    rate: Scalar
+
+
+class Small(NamedTuple):
+    """What the small network is given once."""
+
+    reduction: compress.Reduction
+    rate: Scalar
+
+
+def validate(checks: Checks) -> None:
+    """The fields that this experiment reads, and what it asks of them."""
+    checks.integer("net.depth", at_least=2)
+    checks.integer("net.width", at_least=1)
+    checks.number("net.scale", above=0.0)
+    checks.choice("precision", ("float64",))
+    checks.choice("net.kind", ("pair", "control", "small"))
+    checks.integer("net.skip", at_least=0)
+    checks.number("opt.step_size", above=0.0)
+    checks.number("opt.tolerance", above=0.0)
+    checks.integer("data.rank", at_least=1)
+    checks.sweeps("net.scale", "opt.step_size")
+    width, rank = checks.config.net.width, checks.config.data.rank
+    checks.require("net.width", width > 2 * rank, f"must exceed 2 * data.rank = {2 * rank}")
+    is_pair = checks.config.net.kind == "pair"
+    checks.require("net.skip", is_pair or checks.config.net.skip == 0, "must be 0 unless net.kind = 'pair'")
+
+
+def shared(config: ConfigDict) -> tuple:
+    """Nothing: each member draws its own target."""
+    return ()
+
+
+def dynamics(config: ConfigDict) -> Dynamics:
+    """The two networks side by side until the d x d one has reached the tolerance, or the small one alone."""
+    small = until(_small(config), _small_is_done(config))
+    if config.net.kind == "small":
+        return small
+    return until(pair(_full(config), small, _compare(small)), _full_is_done(config))
+
+
+def _draw(config: ConfigDict, key: Array, knobs: Knobs) -> tuple[Matrix, Weights]:
+    key_target, key_weights = jax.random.split(key)
+    width, dtype = config.net.width, jnp.dtype(config.precision)
+    target = low_rank_target(key_target, (width, width), config.data.rank, dtype)
+    widths = (width,) * (config.net.depth + 1)
+    return target, orthogonal_weights(key_weights, widths, number(config, knobs, "net.scale"), dtype)
+
+
+def _full(config: ConfigDict) -> Dynamics:
+    descent = evaluated(lambda weights, target: sum_squared_error(end_to_end(weights), target))
+
+    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Full, Iterate]:
+        target, weights = _draw(config, key, knobs)
+        rate, start = number(config, knobs, "opt.step_size"), weights
+        if config.net.skip:
+            reduction = compress.reduce(weights, target, config.data.rank)
+            start = compress.expand(reduction, _ahead(config, reduction, rate).weights, weights)
+        return Full(target, weights, rate), descent.init(start, target)
+
+    def step(iterate: Iterate, problem: Full, shared: tuple) -> Iterate:
+        return descent.step(iterate, problem.target, step_size=problem.rate, weight_decay=0.0)
+
+    return Dynamics(init, step, lambda *_: {})
+
+
+def _small(config: ConfigDict) -> Dynamics:
+    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Small, Iterate]:
+        target, weights = _draw(config, key, knobs)
+        rate, rank = number(config, knobs, "opt.step_size"), config.data.rank
+        if config.net.kind == "pair":
+            reduction = compress.reduce(weights, target, rank)
+        else:
+            # Of this target and of a Q that is nobody's: the d x d weights are not used.
+            left, values, right = jnp.linalg.svd(target, full_matrices=False)
+            known = compress.LowRank(left[:, :rank], values[:rank], right[:rank].T)
+            scale = number(config, knobs, "net.scale")
+            reduction = compress.draw_reduction(jax.random.fold_in(key, 1), known, depth=config.net.depth, scale=scale)
+        return Small(reduction, rate), _ahead(config, reduction, rate)
+
+    def step(iterate: Iterate, problem: Small, shared: tuple) -> Iterate:
+        return _small_step(iterate, problem.reduction, problem.rate)
+
+    def observe(iterate: Iterate, problem: Small, shared: tuple) -> dict[str, Array]:
+        loss = compress.reduced_loss(problem.reduction, iterate.weights) / config.net.width**2
+        core = end_to_end(iterate.weights.weights)
+        defect = problem.reduction.defect
+        return {"reduced_loss": loss, "rho": iterate.weights.rho, "reduced_core": core, "defect": defect}
+
+    return Dynamics(init, step, observe)
+
+
+def _small_step(iterate: Iterate, reduction: compress.Reduction, rate: Scalar) -> Iterate:
+    return compress.step(iterate, reduction, step_size=rate, weight_decay=0.0, momentum=0.0)
+
+
+def _ahead(config: ConfigDict, reduction: compress.Reduction, rate: Scalar) -> Iterate:
+    """The small network after ``skip`` steps: where a run begins that leaves the plateau of the start out."""
+    start = compress.init(reduction)
+    return lax.fori_loop(0, config.net.skip, lambda _, iterate: _small_step(iterate, reduction, rate), start)
+
+
+def _full_is_done(config: ConfigDict) -> Callable[[Pair, Pair, tuple], Array]:
+    return lambda states, problems, shared: states.first.memory.loss < config.opt.tolerance * config.net.width**2
+
+
+def _small_is_done(config: ConfigDict) -> Callable[[Iterate, Small, tuple], Array]:
+    def done(iterate: Iterate, problem: Small, shared: tuple) -> Array:
+        loss = compress.reduced_loss(problem.reduction, iterate.weights)
+        return loss < config.opt.tolerance * config.net.width**2
+
+    return done
+
+
+def _compare(small: Dynamics) -> Callable[[Pair, Pair, tuple], dict[str, Array]]:
+    def compare(states: Pair, problems: Pair, shared: tuple) -> dict[str, Array]:
+        full, drawn, reduction = problems.first, problems.first.drawn, problems.second.reduction
+        watched: Watched = states.second
+        reduced: compress.Reduced = watched.state.weights
+        V, U = reduction.bases[0], reduction.bases[-1]
+        depth, (width, active), eps = len(drawn), V.shape, reduction.start.rho
+        W, (left, right), size = (
+            end_to_end(states.first.weights),
+            compress.factors(reduction, reduced),
+            _norm(full.target),
+        )
+        apart = W - left @ right.T
+        idle = (reduced.rho / eps) ** depth * end_to_end(drawn) - reduced.rho**depth * (U @ V.T)
+        return {
+            **small.observe(watched, problems.second, shared),
+            "full_loss": states.first.memory.loss / width**2,
+            "reduced_done": watched.first_done,
+            "distance": _norm(apart) / size,
+            "predicted_distance": eps**depth * jnp.sqrt(jnp.asarray(width - active, W.dtype)) / size,
+            "whole_distance": _norm(apart - idle) / size,
+            "full_core": U.T @ W @ V,
+        }
+
+    return compare
+
+
+_norm = jnp.linalg.norm
+
+
+def claims(results: xr.DataTree) -> list[Claim]:
+    """The verdict on Figure 1."""
+    return judged(groups(results), PAPER)

@@ -1,0 +1,1 @@
+"""One-way jumps of SGD from high to low rank (Wang and Jacot 2024)."""

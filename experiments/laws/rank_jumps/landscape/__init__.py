@@ -1,0 +1,1 @@
+"""The critical points and regions that decide which way ranks jump."""

@@ -1,0 +1,227 @@
+"""One-way jumps of SGD from high to low rank (Wang and Jacot 2024): Figures 1 to 4.
+
+A deep linear network completes [[1, *], [eps, 1]] by SGD on single observed entries under an L2 ridge. The schedule
+of step sizes and weight decays is data: phases, a tail, and a branch at which a member leaves both for its own rates.
+An offshoot of a run is the member of the same seed that branches earlier: up to there it makes the very same steps.
+"""
+
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer
+from ml_collections import ConfigDict
+
+from experiments.laws.rank_jumps.sgd.claims import STUDIES, claims
+from experiments.laws.rank_jumps.sgd.figures import figures
+from experiments.runner.checks import Checks
+from experiments.runner.hyperparameters import number
+from experiments.runner.results import Variable
+from lawlib.descent.schedules import Schedule, branched, phased, rates_at
+from lawlib.descent.single_entry import FORMS, Entry, Tracked, draw_entries, form, track, tracked_step
+from lawlib.dynamics.system import Dynamics, Knobs, Watched
+from lawlib.networks.initializers import fan_in_uniform
+from lawlib.problems.synthetic import PartlyObserved, completion_2x2
+from lawlib.theory.collapse import imbalance
+from lawlib.types import Array, Scalar, Weights
+
+__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
+
+DRAWS = ("with_replacement", "without_replacement")
+PUT_BACK = ("never", "low", "high")
+# A jump is made at the first step after which s2/s1 stays below; a state is watched for its return once it is below
+# ENTERED, put back where it was when it falls below LEFT, and seen to return above RETURNED.
+JUMPED, ENTERED, LEFT, RETURNED = 1e-2, 1e-3, 1e-4, 0.05
+# The determinant of a network of rank 2 can pass through 0, mostly soon after its start, and is then below JUMPED for a
+# step or two. A network on its way down takes some forty steps from JUMPED to ENTERED.
+LASTING = 20
+SIDE = 2
+
+VARIABLES = {
+    "product": Variable(("row", "column"), "1", "A = W_L ... W_1"),
+    "ratio": Variable((), "1", "s2/s1 of A, from its determinant"),
+    "first_sigma_2": Variable((), "1", "second singular value of W_1"),
+    "last_above": Variable((), "step", "last step so far with s2/s1 >= 1e-2; -1: none"),
+    "watched": Variable((), "1", "steps made since s2/s1 was first below 1e-3 and for 20 steps below 1e-2"),
+    "highest": Variable((), "1", "largest s2/s1 of those steps"),
+    "returned": Variable((), "1", "how many of those steps had s2/s1 above .05"),
+    "imbalance": Variable(("joint",), "1", "||W_{l+1}^T W_{l+1} - W_l W_l^T||_F, l = 1, ..., L-1"),
+}
+
+
+class Problem(NamedTuple):
+    """What a member draws once: its matrix, its schedule, the entry of every step, and the step at which it ends."""
+
+    observed: PartlyObserved
+    schedule: Schedule
+    draws: Array
+    end: Array
+
+
+class Watch(NamedTuple):
+    """What is seen at every step (``VARIABLES`` says what), and the state that is put back, () where none is."""
+
+    last_above: Array
+    watched: Array
+    highest: Array
+    returned: Array
+    saved: Any
+
+
+class State(NamedTuple):
+    """What a step changes: the network with its product, and the watch on it."""
+
+    network: Tracked
+    watch: Watch
+
+
+def validate(checks: Checks) -> None:
+    """The fields that this experiment reads, and what it asks of them."""
+    checks.choice("precision", ("float64",))
+    checks.choice("study", STUDIES)
+    checks.integer("net.depth", at_least=2)
+    checks.integer("net.width", at_least=SIDE)
+    checks.choice("net.init", ("uniform", "normal"))
+    checks.number("data.epsilon", above=0.0)
+    checks.choice("opt.form", tuple(FORMS))
+    checks.choice("opt.draws", DRAWS)
+    checks.choice("watch.put_back", PUT_BACK)
+    checks.choice("watch.imbalance", (True, False))
+    checks.integer("watch.save_at", at_least=0)
+    checks.integer("schedule.branch", at_least=0)
+    checks.integer("schedule.offshoot_steps", at_least=0)
+    checks.number("schedule.offshoot_step_size", at_least=0.0)
+    checks.number("schedule.offshoot_weight_decay", at_least=0.0)
+    schedule, last = checks.config.schedule, checks.config.opt.num_steps
+    phases = all(_is_phase(phase, 3) for phase in schedule.phases)
+    checks.require("schedule.phases", phases, "must be phases (num_steps, step_size, weight_decay), no number below 0")
+    checks.require("schedule.tail", _is_phase(schedule.tail, 2), "must be (step_size, weight_decay), none below 0")
+    ends = [branch + schedule.offshoot_steps for branch in checks.values("schedule.branch")]
+    rule = f"must end by opt.num_steps = {last}, with schedule.offshoot_steps = {schedule.offshoot_steps} after them"
+    checks.require("schedule.branch", all(end <= last for end in ends), rule)
+    checks.sweeps("data.epsilon", "schedule.branch")
+
+
+def _is_phase(given: Any, size: int) -> bool:
+    numbers = isinstance(given, tuple) and all(type(x) in (int, float) for x in given)
+    return numbers and len(given) == size and all(0 <= x < math.inf for x in given)
+
+
+def shared(_: ConfigDict) -> tuple:
+    """Nothing: every member draws its own weights and entries."""
+    return ()
+
+
+def dynamics(config: ConfigDict) -> Dynamics:
+    """SGD on single entries, watched at every step, until the member's own end."""
+    update = form(config.opt.form)
+
+    def init(key: Array, knobs: Knobs, _: tuple) -> tuple[Problem, Watched]:
+        key_weights, key_draws = jax.random.split(key)
+        observed = completion_2x2(number(config, knobs, "data.epsilon"), config.precision)
+        replacement = config.opt.draws == DRAWS[0]
+        draws = draw_entries(key_draws, len(observed.rows), config.opt.num_steps, replacement=replacement)
+        schedule, end = _schedule(config, knobs)
+        network = track(_start(config, key_weights))
+        state, never = State(network, _begun(config, network)), jnp.asarray(-1, jnp.int32)
+        problem = Problem(observed, schedule, draws, end)
+        return problem, _looked(Watched(state, jnp.asarray(0, jnp.int32), never, never), problem)
+
+    def step(at: Watched, problem: Problem, _: tuple) -> Watched:
+        k, rates = problem.draws[at.step], rates_at(problem.schedule, at.step)
+        entry = Entry(problem.observed.rows[k], problem.observed.columns[k], problem.observed.values[k])
+        network = tracked_step(at.state.network, entry, update, **rates._asdict())
+        return _looked(at._replace(state=_watched(config, at, network), step=at.step + 1), problem)
+
+    def observe(at: Watched, problem: Problem, _: tuple) -> dict[str, Array]:
+        network, watch = at.state
+        seen = {name: value for name, value in watch._asdict().items() if name != "saved"}
+        seen |= {"product": network.product, "ratio": _ratio(network.product)}
+        seen["first_sigma_2"] = _second_value(network.weights[0])
+        return seen | ({"imbalance": imbalance(network.weights)} if config.watch.imbalance else {})
+
+    return Dynamics(init, step, observe)
+
+
+def _schedule(config: ConfigDict, knobs: Knobs) -> tuple[Schedule, Array]:
+    """The rates of every step, and the last step."""
+    given, branch = config.schedule, number(config, knobs, "schedule.branch")
+    offshoot = given.offshoot_step_size, given.offshoot_weight_decay
+    schedule = branched(phased(given.phases, given.tail, config.precision), branch, offshoot)
+    return schedule, jnp.round(branch).astype(jnp.int32) + given.offshoot_steps
+
+
+def _start(config: ConfigDict, key: Array) -> Weights:
+    """W(0): U(-a, a) with a = 1/sqrt(fan_in), PyTorch's default, or N(0, 1/w) in every layer."""
+    width, depth = config.net.width, config.net.depth
+    widths = (SIDE, *[width] * (depth - 1), SIDE)
+    init: Initializer = fan_in_uniform(3**-0.5)
+    if config.net.init == "normal":
+        init = jax.nn.initializers.normal(width**-0.5)
+    shapes = [(out, into) for into, out in itertools.pairwise(widths)]
+    keys = jax.random.split(key, depth)
+    return tuple(init(k, shape, jnp.dtype(config.precision)) for k, shape in zip(keys, shapes, strict=True))
+
+
+# What is watched. -----------------------------------------------------------------------------------------------------
+
+
+def _begun(config: ConfigDict, network: Tracked) -> Watch:
+    above = jnp.where(_ratio(network.product) >= JUMPED, 0, -1).astype(jnp.int32)
+    zero, saved = jnp.asarray(0, jnp.int32), () if config.watch.put_back == "never" else network
+    return Watch(above, zero, jnp.zeros((), config.precision), zero, saved)
+
+
+def _watched(config: ConfigDict, at: Watched, network: Tracked) -> State:
+    """The state after a step, put back to where it entered (or to rank 2, the control) once it has fallen too low."""
+    watch, step, ratio = at.state.watch, at.step + 1, _ratio(network.product)
+    entered = (watch.watched > 0) | ((ratio < ENTERED) & (step - watch.last_above >= LASTING))
+    saved = watch.saved
+    if config.watch.put_back != "never":
+        first = entered & (watch.watched == 0) if config.watch.put_back == "low" else step == config.watch.save_at
+        saved = jax.tree.map(lambda new, old: jnp.where(first, new, old), network, saved)
+        low = entered & (ratio < LEFT)
+        network = jax.tree.map(lambda old, new: jnp.where(low, old, new), saved, network)
+    seen = Watch(
+        jnp.where(ratio >= JUMPED, step, watch.last_above),
+        watch.watched + entered.astype(jnp.int32),
+        jnp.where(entered, jnp.maximum(watch.highest, ratio), watch.highest),
+        watch.returned + (entered & (ratio > RETURNED)).astype(jnp.int32),
+        saved,
+    )
+    return State(network, seen)
+
+
+def _looked(at: Watched, problem: Problem) -> Watched:
+    """Note the member's end and a value that is not finite, which in any weight shows in A: looking there is free."""
+    running = (at.first_done < 0) & (at.first_bad_step < 0)
+    is_bad = ~jnp.all(jnp.isfinite(at.state.network.product))
+    is_done = ~is_bad & (at.step >= problem.end)
+    return at._replace(
+        first_done=jnp.where(running & is_done, at.step, at.first_done),
+        first_bad_step=jnp.where(running & is_bad, at.step, at.first_bad_step),
+    )
+
+
+def _ratio(A: Array) -> Scalar:
+    """s2/s1 = |det A| / s1^2 of a 2 x 2 matrix, to rounding of s1; s1^2 is an eigenvalue of A^T A; 0 for A = 0."""
+    largest = jnp.max(jnp.abs(A))
+    # A run that falls on to rank 0 goes to 1e-300, of which squares are 0.
+    A = A / jnp.where(largest > 0, largest, 1)
+    square = jnp.sum(jnp.square(A))
+    det = A[0, 0] * A[1, 1] - A[0, 1] * A[1, 0]
+    first = (square + jnp.sqrt(jnp.maximum(square - 2 * det, 0) * jnp.maximum(square + 2 * det, 0))) / 2
+    return jnp.abs(det) / jnp.where(largest > 0, first, 1)
+
+
+def _second_value(W: Array) -> Scalar:
+    """sigma_2 of a matrix of two columns, |r_11 r_22| / sigma_1 with W = Q R; a Gram matrix would halve its digits."""
+    (a, b), size = W.T, jnp.linalg.norm(W[:, 0])
+    unit = a / size
+    across = unit @ b
+    rest = jnp.linalg.norm(b - across * unit)
+    R = jnp.stack([jnp.stack([size, across]), jnp.stack([jnp.zeros_like(size), rest])])
+    square, det = jnp.sum(jnp.square(R)), size * rest
+    return det / jnp.sqrt((square + jnp.sqrt(jnp.maximum(jnp.square(square) - 4 * jnp.square(det), 0))) / 2)

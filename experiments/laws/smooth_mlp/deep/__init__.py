@@ -1,0 +1,1 @@
+"""Deeper MLPs, other optimizers and real data (Figures 4 to 6)."""

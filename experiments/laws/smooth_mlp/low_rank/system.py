@@ -1,0 +1,220 @@
+"""Low-rank MLPs on real images (Xu et al. 2026, Section 5.1.1, Appendix F): full, in S_big, turned out of it, random.
+
+Full-batch gradient descent on the squared error summed over all images, with a step size that falls to 0 along a
+cosine. The images stay on the device; a step goes through them in batches that fit the caches.
+"""
+
+import functools as ft
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from experiments.data.datasets import DATA_SETS, image_data
+from experiments.data.idx import Images
+from experiments.laws.smooth_mlp.low_rank.claims import claims
+from experiments.laws.smooth_mlp.low_rank.figures import figures
+from experiments.runner.checks import Checks
+from experiments.runner.fields import swept
+from experiments.runner.hyperparameters import number
+from experiments.runner.results import Variable
+from experiments.runner.store import Refused
+from lawlib.compress.low_rank_init import INNER, low_rank_start, padded_basis, random_start, turned
+from lawlib.descent.steps import Descent, Iterate, sum_squared_error, summed_over_batches, transformed
+from lawlib.dynamics.system import Dynamics, Knobs, until
+from lawlib.networks import low_rank, mlp
+from lawlib.networks.activations import ACTIVATIONS, Activation, activation
+from lawlib.networks.initializers import orthogonal_weights
+from lawlib.theory.smooth_mlp import big_and_small
+from lawlib.types import Array, Scalar, Weights
+
+__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "sources", "validate"]
+
+PAPER = "Xu et al. 2026"
+STUDIES = ("low_rank", "angle")
+# Of the pixels of the training images in [0, 1]: one mean and one deviation for all, as the paper has it.
+STANDARD = {"fashion_mnist": (0.28604, 0.35302)}
+
+VARIABLES = {
+    "train_loss": Variable((), "1", "1/2 ||f(X) - Y||_F^2 / N on the training images", f"{PAPER}, eq. 2"),
+    "test_loss": Variable((), "1", "1/2 ||f(X) - Y||_F^2 / N on the test images", f"{PAPER}, Fig. 6"),
+    "test_accuracy": Variable(
+        (), "1", "fraction of the test images whose largest output is their class", f"{PAPER}, Fig. 6"
+    ),
+}
+
+
+class Batches(NamedTuple):
+    """Standardized images (B, d, n) and one-hot classes (B, K, n), samples in columns of B batches."""
+
+    inputs: Array
+    labels: Array
+
+
+class Data(NamedTuple):
+    """What all members share."""
+
+    train: Batches
+    test: Batches
+
+
+def validate(checks: Checks) -> None:
+    """The fields that this experiment reads, and what it asks of them."""
+    checks.choice("study", STUDIES)
+    checks.choice("net.form", ("full", "s_big", "random"))
+    checks.choice("net.inner", INNER)
+    checks.choice("net.gradient", ("all", "batch"))
+    checks.choice("net.activation", tuple(name for name, phi in ACTIVATIONS.items() if not phi.randomized))
+    checks.integer("net.depth", at_least=2)
+    checks.integer("net.rank", at_least=2)
+    checks.number("net.scale", above=0.0)
+    checks.number("net.angle", at_least=0.0, at_most=90.0)
+    checks.number("opt.step_size", above=0.0)
+    checks.choice("data.name", tuple(STANDARD))
+    for field in ("num_train", "num_test", "batch_size", "gradient_batch"):
+        checks.integer(f"data.{field}", at_least=1)
+    _check_study(checks)
+    _check_sizes(checks)
+    try:
+        image_data(checks.config.data.name, checks.config.data.folder)
+    except Refused as missing:
+        checks.problems += missing.problems
+
+
+def _check_study(checks: Checks) -> None:
+    """The angle is swept, beside 0, in one variant, or nothing is."""
+    if checks.config.study != "angle":
+        checks.sweeps()
+        return
+    checks.sweeps("net.angle")
+    angles = swept(checks.config).get("net.angle", ())
+    checks.require("sweep.net.angle", 0.0 in angles, "must hold 0.0, beside which others are seen")
+    checks.require("net.form", checks.values("net.form") == ("s_big",), "must be 's_big' where the angle is studied")
+    checks.require("variants", len(checks.config.variants) == 1, "must be one where the angle is studied")
+
+
+def _check_sizes(checks: Checks) -> None:
+    net, data = checks.config.net, checks.config.data
+    wanted = DATA_SETS[data.name]
+    d, K = int(np.prod(wanted.shape)), wanted.num_classes
+    checks.require("net.rank", 2 * K <= net.rank <= d // 2, f"must be in {2 * K}..{d // 2}, from 2K to d/2")
+    for field, given, most in zip(
+        ("num_train", "num_test"), (data.num_train, data.num_test), wanted.sizes, strict=True
+    ):
+        checks.require(f"data.{field}", given <= most, f"must be at most {most}")
+        rule = f"must be a multiple of data.batch_size = {data.batch_size}"
+        checks.require(f"data.{field}", given % data.batch_size == 0, rule)
+    most = data.num_train
+    checks.require("data.gradient_batch", data.gradient_batch <= most, f"must be at most data.num_train = {most}")
+
+
+def shared(config: ConfigDict) -> Data:
+    """The first images of the data set, standardized."""
+    data = config.data
+    return _loaded(data.name, data.folder, (data.num_train, data.num_test), data.batch_size, config.precision)
+
+
+@ft.lru_cache(maxsize=2)
+def _loaded(name: str, folder: str, counts: tuple[int, int], batch_size: int, precision: str) -> Data:
+    """The same for all variants that ask for the same, which need not each hold the images."""
+    found, dtype = image_data(name, folder), np.dtype(precision)
+    cut = ((part, count // batch_size) for part, count in zip((found.train, found.test), counts, strict=True))
+    return Data(*(_batches(name, part, (count, batch_size), dtype) for part, count in cut))
+
+
+def _batches(name: str, images: Images, cut: tuple[int, int], dtype: np.dtype) -> Batches:
+    (mean, deviation), (B, n) = STANDARD[name], cut
+    pixels = images.images[: B * n].reshape(B, n, -1)
+    inputs = ((pixels / 255 - mean) / deviation).astype(dtype).transpose(0, 2, 1)
+    labels = np.eye(DATA_SETS[name].num_classes, dtype=dtype)[images.labels[: B * n].reshape(B, n)]
+    return Batches(jnp.asarray(np.ascontiguousarray(inputs)), jnp.asarray(labels.transpose(0, 2, 1)))
+
+
+def sources(config: ConfigDict) -> dict[str, str]:
+    """Where the images come from, in words."""
+    return {config.data.name: image_data(config.data.name, config.data.folder).origin}
+
+
+def dynamics(config: ConfigDict) -> Dynamics:
+    """Gradient descent on all images, from the start that the config names."""
+    phi, net = activation(config.net.activation), config.net
+    predict = mlp.apply if net.form == "full" else low_rank.apply
+
+    def descent(step_size: Array) -> Descent:
+        schedule = optax.cosine_decay_schedule(1.0, config.opt.num_steps)
+        return transformed(_total(predict, phi), optax.chain(optax.sgd(step_size), optax.scale_by_schedule(schedule)))
+
+    def init(key: Array, knobs: Knobs, data: Data) -> tuple[Array, Iterate]:
+        scale, angle, step_size = (number(config, knobs, f) for f in ("net.scale", "net.angle", "opt.step_size"))
+        weights = _start(config, key, scale, angle, data.train)
+        return step_size, descent(step_size).init(weights)
+
+    def step(iterate: Iterate, step_size: Array, data: Data) -> Iterate:
+        return descent(step_size).step(iterate, data.train)
+
+    def observe(iterate: Iterate, step_size: Array, data: Data) -> dict[str, Array]:
+        del step_size
+        train, test = (_seen(predict, phi, iterate.weights, part) for part in data)
+        return {"train_loss": train[0], "test_loss": test[0], "test_accuracy": test[1]}
+
+    return until(Dynamics(init, step, observe))
+
+
+def _total(predict: Any, phi: Activation) -> Any:
+    """1/2 ||f(X) - Y||_F^2, a sum over all images."""
+
+    def loss(weights: Any, inputs: Array, labels: Array) -> Scalar:
+        return sum_squared_error(predict(weights, inputs, phi), labels)
+
+    return summed_over_batches(loss)
+
+
+def _start(config: ConfigDict, key: Array, scale: Array, angle: Array, train: Batches) -> Any:
+    """The full network's eps-orthogonal weights, or the low-rank network that they and their gradient give."""
+    net, (_, d, _), K = config.net, train.inputs.shape, train.labels.shape[1]
+    key_weights, key_inner, key_pad, key_away, key_left, key_images = jax.random.split(key, 6)
+    weights = orthogonal_weights(key_weights, (*[d] * net.depth, K), scale, jnp.dtype(config.precision))
+    if net.form == "full":
+        return weights
+    if net.form == "random":
+        return random_start(key_inner, weights, net.rank, scale, inner=net.inner)
+    chosen = train if net.gradient == "all" else _drawn(key_images, train, config.data.gradient_batch)
+    big = big_and_small(weights[0], _first_gradient(config, weights, chosen), K).big
+    basis = padded_basis(key_pad, big, net.rank)
+    start = low_rank_start(key_inner, weights, basis, scale, inner=net.inner)
+    radians = jnp.deg2rad(angle)
+    return start._replace(right=turned(key_away, basis, radians), left=turned(key_left, start.left, radians))
+
+
+def _drawn(key: Array, train: Batches, count: int) -> Batches:
+    """Some of the images, each of them at most once, as one batch."""
+    B, _, n = train.inputs.shape
+    chosen = jax.random.permutation(key, B * n)[:count]
+    return jax.tree.map(lambda x: x[chosen // n, :, chosen % n].T[None], train)
+
+
+def _first_gradient(config: ConfigDict, weights: Weights, images: Batches) -> Array:
+    """Of the loss of these images in W_1."""
+    total = _total(mlp.apply, activation(config.net.activation))
+    return jax.grad(lambda W_1: total((W_1, *weights[1:]), images))(weights[0])
+
+
+def _seen(predict: Any, phi: Activation, weights: Any, part: Batches) -> tuple[Array, Array]:
+    """The loss and the accuracy, both averaged over the images."""
+
+    def of_batch(batch: Batches) -> tuple[Array, Array]:
+        outputs = predict(weights, batch.inputs, phi)
+        right = jnp.argmax(outputs, axis=0) == jnp.argmax(batch.labels, axis=0)
+        return sum_squared_error(outputs, batch.labels), jnp.sum(right.astype(outputs.dtype))
+
+    losses, rights = jax.lax.map(of_batch, part)
+    loss = jnp.sum(losses) / _count(part)
+    # Of outputs that are no numbers argmax calls the first the largest.
+    return loss, jnp.where(jnp.isfinite(loss), jnp.sum(rights) / _count(part), jnp.nan)
+
+
+def _count(part: Batches) -> int:
+    return part.labels.shape[0] * part.labels.shape[2]

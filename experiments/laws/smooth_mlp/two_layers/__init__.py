@@ -1,0 +1,1 @@
+"""Two layers, the case of the theorem (Section 3)."""

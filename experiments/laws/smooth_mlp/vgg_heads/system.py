@@ -1,0 +1,311 @@
+"""VGG-16 on CIFAR-10 with a full and a low-rank head (Xu et al. 2026, Section 5.1.2, Appendix F.2).
+
+SGD with momentum on the mean cross-entropy of minibatches, in the head alone or in the whole network. A step of this
+system is an epoch. Where the convolutions are frozen, what they make of the images is computed once and kept; else the
+images stay on the device as they are, and a step resizes the batch that it draws.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from ml_collections import ConfigDict
+
+from experiments.data.datasets import DATA_SETS, image_data
+from experiments.data.vgg16 import TRAINED_ON
+from experiments.data.vgg16_features import Chosen, Data, Extraction, Part, features, loaded, num_features, pretrained
+from experiments.laws.smooth_mlp.vgg_heads.claims import claims
+from experiments.laws.smooth_mlp.vgg_heads.figures import figures
+from experiments.runner.checks import Checks
+from experiments.runner.results import Variable
+from experiments.runner.store import Refused
+from lawlib.compress.low_rank_init import INNER, low_rank_start, padded_basis, random_start
+from lawlib.descent.steps import Descent, Iterate, epoch_batches, mean_cross_entropy, transformed
+from lawlib.dynamics.system import Dynamics, Knobs, until
+from lawlib.linalg.gradients import Shift, gradient_products
+from lawlib.linalg.spectra import krylov_triplets
+from lawlib.networks import low_rank, mlp
+from lawlib.networks.activations import ACTIVATIONS, Activation, activation
+from lawlib.networks.initializers import orthogonal_weights
+from lawlib.networks.vgg import CONFIGURATION_D
+from lawlib.theory.smooth_mlp import big_subspace
+from lawlib.types import Array, PyTree, Scalar, Weights
+
+__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "sources", "validate"]
+
+PAPER = "Xu et al. 2026"
+STUDIES = ("forms", "rank")
+# Two pairs of passes over many batches: the leading directions of their gradient stand well apart but for the last.
+# One batch has less of a gap (sigma_{K+1} / sigma_K of .8), and passes that cost nothing.
+PASSES, PASSES_OF_ONE_BATCH = 4, 8
+
+VARIABLES = {
+    "train_loss": Variable(
+        (), "1", "mean cross-entropy on the first data.num_probe training images", f"{PAPER}, 5.1.2"
+    ),
+    "test_loss": Variable((), "1", "mean cross-entropy on the test images", f"{PAPER}, Section 5.1.2"),
+    "test_accuracy": Variable(
+        (), "1", "fraction of the test images whose largest output is their class", f"{PAPER}, Fig. 7"
+    ),
+    "start_gradient": Variable(
+        ("near_K",),
+        "1",
+        "sigma_i / sigma_1 of the head's first-layer gradient at the start, i = K-1, K, and an upper estimate of "
+        "K+1; S_big rests on the first K. Not a number where no S_big is used",
+    ),
+    "basis_bound": Variable(
+        (),
+        "1",
+        "bound on ||sin Theta||_F of its K leading singular subspaces as found, +inf where sigma_K is not told from "
+        "sigma_{K+1}. Not a number where no S_big is used",
+    ),
+    "input_norm": Variable((), "1", "root mean square norm of the head's inputs, first data.num_probe training images"),
+}
+
+
+class Network(NamedTuple):
+    """The trained weights: of the convolutions, () where they are frozen, and of the head."""
+
+    convolutions: PyTree
+    head: Any
+
+
+class Start(NamedTuple):
+    """What is known of a member's start: constants that are observed as they are."""
+
+    start_gradient: Array
+    basis_bound: Array
+    input_norm: Array
+
+
+class State(NamedTuple):
+    """Weights and momentum, the key of all later draws, and the number of epochs made."""
+
+    iterate: Iterate
+    key: Array
+    epoch: Array
+
+
+def validate(checks: Checks) -> None:
+    """The fields that this experiment reads, and what it asks of them."""
+    checks.choice("study", STUDIES)
+    checks.choice("net.form", ("full", "s_big", "random"))
+    checks.choice("net.inner", INNER)
+    checks.choice("net.orthonormal", (False, True))
+    checks.choice("net.activation", tuple(name for name, phi in ACTIVATIONS.items() if not phi.randomized))
+    checks.integer("net.depth", at_least=2)
+    checks.integer("net.width", at_least=2)
+    checks.integer("net.rank", at_least=2)
+    checks.number("net.scale", above=0.0)
+    checks.choice("opt.trains", ("head", "all"))
+    for field in ("opt.step_size", "opt.weight_decay"):
+        checks.number(field, at_least=0.0)
+    checks.number("opt.momentum", at_least=0.0, below=1.0)
+    checks.integer("opt.batch_size", at_least=1)
+    for field in ("num_train", "num_test", "num_probe", "eval_batch", "size", "pool"):
+        checks.integer(f"data.{field}", at_least=1)
+    checks.integer("data.gradient_images", at_least=0)
+    checks.choice("data.name", ("cifar10",))
+    checks.choice("data.pretrained", TRAINED_ON)
+    checks.choice("data.block", tuple(range(1, len(CONFIGURATION_D) + 1)))
+    checks.sweeps()
+    _check_sizes(checks)
+    _check_files(checks)
+
+
+def _check_sizes(checks: Checks) -> None:
+    config = checks.config
+    net, data, wanted = config.net, config.data, DATA_SETS[config.data.name]
+    K, most = wanted.num_classes, min(net.width, num_features(_extraction(config)) // 2)
+    checks.require("net.rank", 2 * K <= net.rank <= most, f"must be in {2 * K}..{most}, from 2K up")
+    checks.require("net.width", net.width >= 2 * K, f"must be at least 2K = {2 * K}")
+    least = 2**data.block
+    checks.require("data.size", data.size >= least, f"must be at least {least} for {data.block} poolings")
+    for field, most in zip(("num_train", "num_test"), wanted.sizes, strict=True):
+        given = data[field]
+        checks.require(f"data.{field}", given <= most and given % K == 0, f"must be a multiple of {K}, at most {most}")
+    for field in ("num_test", "num_probe"):
+        rule = f"must be a multiple of data.eval_batch = {data.eval_batch}"
+        checks.require(f"data.{field}", data[field] % data.eval_batch == 0, rule)
+    for field, given in (("opt.batch_size", config.opt.batch_size), ("data.num_probe", data.num_probe)):
+        checks.require(field, given <= data.num_train, f"must be at most data.num_train = {data.num_train}")
+    count, n = _gradient_images(config), _gradient_batch(config)
+    rule = f"must be 0 for all, or at most data.num_train = {data.num_train}, and a multiple of {n}"
+    checks.require("data.gradient_images", count <= data.num_train and count % n == 0, rule)
+
+
+def _check_files(checks: Checks) -> None:
+    """Everything that is read must be there, and be what the config says it is, before anything is computed."""
+    data = checks.config.data
+    try:
+        image_data(data.name, data.folder)
+    except Refused as missing:
+        checks.problems += missing.problems
+    try:
+        found = pretrained(data.weights)
+        fits = found.trained_on == data.pretrained
+        checks.require("data.pretrained", fits, f"the weights at hand are {found.trained_on!r}: {found.origin}")
+    except Refused as missing:
+        checks.problems += missing.problems
+
+
+def sources(config: ConfigDict) -> dict[str, str]:
+    """Where the images and the pretrained weights come from, in words."""
+    data = config.data
+    return {"images": image_data(data.name, data.folder).origin, "weights": pretrained(data.weights).origin}
+
+
+def shared(config: ConfigDict) -> Data:
+    """The images, or what the frozen convolutions make of them; the same number of each class, the first ones."""
+    data = config.data
+    chosen = Chosen(data.name, data.folder, data.num_train, data.num_test)
+    return loaded(chosen, _extraction(config), frozen=config.opt.trains == "head", precision=config.precision)
+
+
+def _extraction(config: ConfigDict) -> Extraction:
+    data = config.data
+    return Extraction(data.weights, data.size, data.block, data.pool)
+
+
+# The system -----------------------------------------------------------------------------------------------------------
+
+
+def dynamics(config: ConfigDict) -> Dynamics:
+    """Epochs of SGD with momentum, from the start that the config names."""
+    phi = activation(config.net.activation)
+    predict = mlp.apply if config.net.form == "full" else low_rank.apply
+
+    def loss(weights: Network, inputs: Array, labels: Array) -> Scalar:
+        X = _head_inputs(config, weights.convolutions, inputs)
+        return mean_cross_entropy(predict(weights.head, X.T, phi), labels.T)
+
+    descent = transformed(loss, _method(config))
+
+    def init(key: Array, knobs: Knobs, data: Data) -> tuple[Start, State]:
+        del knobs
+        key_start, key_steps = jax.random.split(key)
+        head, start = _start(config, key_start, data)
+        iterate = descent.init(Network(data.convolutions, head))
+        return start, State(iterate, key_steps, jnp.asarray(0, jnp.int32))
+
+    def step(state: State, start: Start, data: Data) -> State:
+        del start
+        return _epoch(config, descent, state, data.train)
+
+    def observe(state: State, start: Start, data: Data) -> dict[str, Array]:
+        parts = _probe(config, data.train), data.test
+        train, test = (_seen(config, predict, phi, state.iterate.weights, part) for part in parts)
+        return {"train_loss": train[0], "test_loss": test[0], "test_accuracy": test[1], **start._asdict()}
+
+    return until(Dynamics(init, step, observe))
+
+
+def _method(config: ConfigDict) -> optax.GradientTransformation:
+    """SGD with momentum as PyTorch has it: the weight decay is part of the gradient, and the rate falls as a cosine."""
+    opt = config.opt
+    num_steps = opt.num_steps * (config.data.num_train // opt.batch_size)
+    return optax.chain(
+        optax.add_decayed_weights(opt.weight_decay),
+        optax.sgd(opt.step_size, opt.momentum or None),
+        optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, num_steps)),
+    )
+
+
+def _epoch(config: ConfigDict, descent: Descent, state: State, train: Part) -> State:
+    batches = epoch_batches(state.key, state.epoch, len(train.labels), config.opt.batch_size)
+
+    def on_batch(iterate: Iterate, batch: Array) -> tuple[Iterate, None]:
+        return descent.step(iterate, train.inputs[batch], train.labels[batch]), None
+
+    iterate, _ = lax.scan(on_batch, state.iterate, batches)
+    return state._replace(iterate=iterate, epoch=state.epoch + 1)
+
+
+def _head_inputs(config: ConfigDict, convolutions: PyTree, inputs: Array) -> Array:
+    return inputs if config.opt.trains == "head" else features(convolutions, inputs, _extraction(config))
+
+
+def _seen(config: ConfigDict, predict: Any, phi: Activation, weights: Network, part: Part) -> tuple[Array, Array]:
+    """The loss and the accuracy, both averaged over the images, which are taken some at a time."""
+
+    def of_batch(batch: Part) -> tuple[Array, Array]:
+        X = _head_inputs(config, weights.convolutions, batch.inputs)
+        outputs, Y = predict(weights.head, X.T, phi), batch.labels.T
+        right = jnp.argmax(outputs, axis=0) == jnp.argmax(Y, axis=0)
+        return mean_cross_entropy(outputs, Y), jnp.mean(right.astype(Y.dtype))
+
+    losses, rights = lax.map(of_batch, _cut(part, config.data.eval_batch))
+    loss = jnp.mean(losses)
+    # Of outputs that are no numbers argmax calls the first the largest.
+    return loss, jnp.where(jnp.isfinite(loss), jnp.mean(rights), jnp.nan)
+
+
+def _probe(config: ConfigDict, train: Part) -> Part:
+    return Part(*(x[: config.data.num_probe] for x in train))
+
+
+def _cut(part: Part, size: int) -> Part:
+    return jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), part)
+
+
+# The start ------------------------------------------------------------------------------------------------------------
+
+
+def _start(config: ConfigDict, key: Array, data: Data) -> tuple[Any, Start]:
+    """The head, and what is known of it."""
+    net, K, dtype = config.net, data.train.labels.shape[1], data.train.labels.dtype
+    key_weights, key_inner, key_pad, key_images, key_block = jax.random.split(key, 5)
+    widths = (num_features(_extraction(config)), *[net.width] * (net.depth - 1), K)
+    weights = orthogonal_weights(key_weights, widths, net.scale, dtype)
+    about = Start(jnp.full(3, jnp.nan, dtype), jnp.full((), jnp.nan, dtype), _input_norm(config, data))
+    if net.form == "full":
+        return weights, about
+    if net.form == "random":
+        return random_start(key_inner, weights, net.rank, net.scale, inner=net.inner), about
+    chosen = _chosen(config, key_images, data)
+    passes = PASSES if len(chosen.labels) > 1 else PASSES_OF_ONE_BATCH
+    products = _first_gradient(weights, activation(net.activation), chosen)
+    found = krylov_triplets(key_block, products, K, max_passes=passes)
+    left, values, right = found.triplets
+    basis = padded_basis(key_pad, big_subspace(weights[0], left, right).basis, net.rank)
+    near_K = jnp.stack([values[K - 2], values[K - 1], found.next_value]) / values[0]
+    start = low_rank_start(key_inner, weights, basis, net.scale, inner=net.inner, orthonormal=net.orthonormal)
+    return start, about._replace(start_gradient=near_K, basis_bound=found.bound)
+
+
+def _chosen(config: ConfigDict, key: Array, data: Data) -> Part:
+    """Some of the training images, or all, as batches of the head's inputs (B, n, d)."""
+    chosen = jax.random.permutation(key, len(data.train.labels))[: _gradient_images(config)]
+    batches = _cut(Part(*(x[chosen] for x in data.train)), _gradient_batch(config))
+    inputs = lax.map(lambda part: _head_inputs(config, data.convolutions, part.inputs), batches)
+    return Part(inputs, batches.labels)
+
+
+def _input_norm(config: ConfigDict, data: Data) -> Array:
+    def squares(part: Part) -> Array:
+        X = _head_inputs(config, data.convolutions, part.inputs)
+        return jnp.mean(jnp.sum(jnp.square(X), axis=1))
+
+    return jnp.sqrt(jnp.mean(lax.map(squares, _cut(_probe(config, data.train), config.data.eval_batch))))
+
+
+def _first_gradient(weights: Weights, phi: Activation, batches: Part) -> Any:
+    """Products with the gradient of the mean cross-entropy over all the batches in the head's first layer."""
+    W_1, *rest = weights
+
+    def loss(shift: Shift, batch: Part) -> Scalar:
+        X = batch.inputs.T
+        hidden = phi.function(W_1 @ X + shift.columns(X))
+        return mean_cross_entropy(mlp.apply(tuple(rest), hidden, phi), batch.labels.T) / len(batches.labels)
+
+    return gradient_products(loss, batches, W_1.shape, W_1.dtype)
+
+
+def _gradient_images(config: ConfigDict) -> int:
+    return config.data.gradient_images or config.data.num_train
+
+
+def _gradient_batch(config: ConfigDict) -> int:
+    return min(_gradient_images(config), config.data.eval_batch)

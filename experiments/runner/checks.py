@@ -1,0 +1,156 @@
+"""Checks: what must hold of a config before anything is computed, every problem of it in a line of its own."""
+
+import math
+import operator
+import pkgutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments import laws
+from experiments.runner import fields
+from experiments.runner.settings import alike, expand
+
+__all__ = ["Checks", "check_common", "collect"]
+
+BOUNDS = {"above": (">", operator.gt), "at_least": (">=", operator.ge)}
+BOUNDS |= {"below": ("<", operator.lt), "at_most": ("<=", operator.le)}
+
+
+class Checks:
+    """The problems of one config, gathered by a validator that reads like a table.
+
+    A swept number is checked at each of its values; a rule on several fields takes theirs from ``values``.
+    """
+
+    def __init__(self, config: ConfigDict):
+        self.config = config
+        self.problems: list[str] = []
+        self._fields, self._sweep = fields.leaves(config), fields.swept(config)
+
+    def values(self, path: str) -> tuple:
+        """The values that a field takes: those of its sweep, or its one value; none if they are unusable."""
+        if path not in self._sweep:
+            return (self._fields[path],) if path in self._fields else ()
+        usable = not fields.refusal(self.config, f"sweep.{path}", self._sweep[path])
+        return fields.fit(self._sweep[path], (self._fields[path],)) if usable else ()
+
+    def require(self, path: str, condition: bool, rule: str) -> None:
+        """The condition must hold; the rule is what it asks for, "must exceed 2 * data.rank = 6"."""
+        if not condition:
+            given = f" = {self._fields[path]!r}" if path in self._fields else ""
+            self.problems.append(f"{path}{given}: {rule}")
+
+    def number(self, path: str, **bounds: float) -> None:
+        """The field must be a finite float within ``above``, ``at_least``, ``below``, ``at_most``."""
+        self._bounded(path, float, "must be a finite number", bounds)
+
+    def integer(self, path: str, **bounds: int) -> None:
+        """The field must be an integer (True and 2.0 are not) within the bounds that ``number`` takes."""
+        self._bounded(path, int, "must be an integer", bounds)
+
+    def choice(self, path: str, options: Sequence[Any]) -> None:
+        """The field must be one of the options."""
+        known = bool(self.values(path)) and all(value in options for value in self.values(path))
+        self.require(path, known, f"must be one of {', '.join(map(repr, options))}")
+
+    def sweeps(self, *allowed: str) -> None:
+        """Only these fields may be swept: the others change shapes or code."""
+        rule = f"cannot be swept; use variants (what can be swept: {', '.join(allowed) or 'nothing'})"
+        for path in self._sweep:
+            self.require(f"sweep.{path}", path in allowed or path not in self._fields, rule)
+
+    def _bounded(self, path: str, kind: type, rule: str, bounds: Mapping[str, float]) -> None:
+        limits = [(*BOUNDS[name], bound) for name, bound in bounds.items()]
+        rule = f"{rule} {' and '.join(f'{sign} {bound!r}' for sign, _, bound in limits)}".strip()
+        self.require(path, path in self._fields, f"is missing, {rule}")
+        name = f"sweep.{path}" if path in self._sweep else path
+        for value in self.values(path):
+            usable = type(value) is kind and -math.inf < value < math.inf
+            if kind is float and type(value) is int:
+                self.problems.append(f"{name} = {value!r}: must be written as a float, {value!r}.0")
+            elif not usable or not all(holds(value, bound) for _, holds, bound in limits):
+                self.problems.append(f"{name} = {value!r}: {rule}")
+
+
+def check_common(checks: Checks) -> None:
+    """Check what every config has: its experiment, seeds, precision, sweep, variants and run."""
+    for path, value in fields.leaves(checks.config).items():
+        leaves = value if isinstance(value, tuple) and path != "variants" else (value,)
+        typed = all(type(leaf) in fields.RULES for leaf in leaves)
+        checks.require(path, typed, "must be a bool, an integer, a float, a string or a tuple of these")
+    name = str(checks.config.get("experiment"))
+    known = [
+        info.name.removeprefix("experiments.laws.").removesuffix(".system")
+        for info in pkgutil.walk_packages(laws.__path__, "experiments.laws.")
+        if info.name.endswith(".system")
+    ]
+    checks.require("experiment", name in known, f"is no law of experiments/laws{fields.nearest(name, known)}")
+    checks.integer("seed", at_least=0, at_most=2**32 - 1)
+    checks.integer("num_seeds", at_least=1)
+    checks.choice("precision", ("float64", "float32"))
+    for field in ("chunk", "batch", "segment"):
+        checks.integer(f"run.{field}", at_least=0)
+    checks.number("run.checkpoint_seconds", at_least=0.0)
+    checks.integer("opt.num_steps", at_least=1)
+    checks.integer("observe.num_times", at_least=2)
+    checks.choice("observe.spacing", ("even", "log"))
+    _check_sweep(checks)
+    _check_variants(checks)
+
+
+def _check_sweep(checks: Checks) -> None:
+    group, owners = isinstance(checks.config.get("sweep"), ConfigDict), {}
+    checks.require("sweep", group, "must be a group, empty where nothing is swept")
+    varied = {path for variant in fields.usable_variants(checks.config) for path in variant}
+    for path, values in fields.swept(checks.config).items():
+        name, leaf = f"sweep.{path}", path.split(".")[-1]
+        checks.require(name, not (rule := fields.refusal(checks.config, name, values)), rule)
+        checks.require(name, type(values) is tuple and values != (), "must be a tuple of one value or more")
+        distinct = len(set(checks.values(path))) == len(checks.values(path))
+        checks.require(name, distinct, "must not list a value twice")
+        checks.require(name, path not in varied, "a variant sets it too; keep it in sweep or in variants")
+        owner = owners.setdefault(leaf, name)
+        checks.require(name, owner == name, f"would share the dimension name {leaf} with {owner}")
+
+
+def _check_variants(checks: Checks) -> None:
+    variants = checks.config.get("variants")
+    filled = isinstance(variants, tuple) and variants != ()
+    checks.require("variants", filled, "must be a tuple of at least one dict, ({},) where nothing varies")
+    for i, variant in enumerate(variants if isinstance(variants, tuple) else ()):
+        checks.problems += [f"variants[{i}]{line}" for line in fields.variant_problems(checks.config, variant)]
+    for name, count in Counter(variant.name for variant in expand(checks.config)).items():
+        checks.require("variants", count == 1, f"must differ, and {name} stands there {count} times")
+        checks.require("variants", name not in (".", ".."), f"must not be called {name}, which is a folder")
+    for names in alike(checks.config):
+        told = f"{' and '.join(names)} are the same run, but for num_seeds or run.* at most"
+        checks.problems.append(f"variants: must differ, and {told}")
+
+
+def collect(config: ConfigDict, validate: Callable[[Checks], None]) -> list[str]:
+    """Return every problem of a config, one line each: the common ones, then its experiment's own.
+
+    ``validate`` is given the Checks of every expanded variant; a line begins with the names of the variants that
+    have it, unless all do.
+    """
+    check_common(common := Checks(config))
+    found = {}
+    for name, expanded in expand(config):
+        check_common(checks := Checks(expanded))
+        try:
+            validate(checks)
+        except Exception:
+            # A check that rests on a value already refused may well fail; any other failure is ours.
+            if not checks.problems:
+                raise
+        found[name] = checks.problems
+    shared = [p for lines in found.values() for p in lines if all(p in other for other in found.values())]
+    known, own = [*common.problems, *shared], {}
+    for name, lines in found.items():
+        for problem in dict.fromkeys(line for line in lines if line not in known):
+            own.setdefault(problem, []).append(name)
+    told = [f"variant{'s' * (len(names) > 1)} {', '.join(names)}: {problem}" for problem, names in own.items()]
+    return list(dict.fromkeys(known + told))

@@ -1,0 +1,47 @@
+"""The command line: what can be said to a run, and where it goes when nothing is said."""
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from experiments.runner.settings import split
+
+__all__ = ["BAD_INPUT", "EXAMPLES", "command_line", "default_workdir"]
+
+BAD_INPUT = 2
+EXAMPLES = (
+    "--config.net.depth=4",
+    "--config.sweep.net.scale=0.1,1.0",
+    "--config.variants=\"({'net.depth': 2},)\"",
+)
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line for one problem, without the usage above it."""
+        self.exit(BAD_INPUT, f"{message} (see --help)\n")
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The options of a run; what it does not know is an override of the config."""
+    parser = _OneLineParser(
+        prog="python -m experiments.main",
+        description="Run a config into a run folder: results, claims table and figures.",
+        epilog=f"Any field can be set: {', '.join(EXAMPLES)}. Of a field that variants set, a value selects the "
+        "variants that have it; where none has it, it is set where they leave it to the config or, if all set it, in "
+        "all. --config.name=NAME selects one variant. Exit codes: 0 done, 1 a claim fails under --strict, 2 bad input, "
+        "70 an error of ours, 75 stopped by a signal (after a checkpoint), 130 ended at once by a second one.",
+        allow_abbrev=False,
+    )
+    profiles = "profiles: smoke, cpu (default), paper"
+    parser.add_argument("--config", required=True, metavar="FILE[:PROFILE]", help=profiles)
+    parser.add_argument("--workdir", metavar="DIR", help="the run folder (default: runs/NAME-PROFILE)")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 when a law or printed claim fails")
+    parser.add_argument("--replot", action="store_true", help="redo claims and figures from results.nc, without a run")
+    return parser
+
+
+def default_workdir(spec: str) -> Path:
+    """``runs/NAME-PROFILE`` for a config given as FILE[:PROFILE]."""
+    path, profile = split(spec)
+    return Path("runs") / f"{path.stem}-{profile}"

@@ -1,0 +1,299 @@
+"""The one runner: a config in, a run folder out. Every experiment of every paper goes through here."""
+
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from experiments.runner import claims as claims_table
+from experiments.runner import plots, settings
+from experiments.runner.checkpoints import Checkpoints, Restored
+from experiments.runner.progress import Reporter, reporting
+from experiments.runner.results import assemble, divergence, drawable
+from experiments.runner.stopping import STOPPED, Stop
+from experiments.runner.store import Refused, RunFolder, environment, open_run, write_atomic
+from experiments.runner.watchdog import Watchdog, guarding
+from lawlib.dynamics.sweep import Members, Plan, Position, Segment, grid, outline, plan, spread, sweep
+from lawlib.dynamics.system import Dynamics
+
+DONE, CLAIM_FAILED = 0, 1
+# Where there is no terminal to ask, tables and progress are printed this wide.
+LINE_WIDTH = 120
+
+
+class _Console(Console):
+    """A console that is no reason to end: what it says is in the run folder too."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on in silence where nobody reads any more, as after ``| head``; rich would exit with 1."""
+        self.quiet = True
+        # What is still in Python's buffer goes there at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class Work(NamedTuple):
+    """One compiled program of a run: a variant, and what ``plan``, ``outline`` and ``sweep`` take first."""
+
+    name: str
+    config: ConfigDict
+    times: np.ndarray
+    members: Members
+    system: tuple[Dynamics, jax.Array, Members, Any]
+    mesh: jax.sharding.Mesh
+
+
+def run(
+    config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool = False, stop: Stop | None = None
+) -> int:
+    """Run a config into its folder, or go on where it was stopped; return the exit code.
+
+    A complete folder is judged and printed again without a run; ``replot`` redoes claims and figures from results.nc.
+    ``stop`` tells of signals; without it the run is interrupted as any Python program is.
+
+    Raises:
+        Refused: The folder is another's, locked or cannot be written; nothing was made.
+        KeyboardInterrupt: A signal came while nothing was computed; what was done is kept.
+    """
+    if replot and not os.path.exists(workdir / "results.nc"):  # also of a name too long for a file
+        raise Refused([f"{workdir}: has no results.nc to draw again; run it first, without --replot"])
+    prepare()
+    stop = stop or Stop()
+    console = _Console() if sys.stdout and sys.stdout.isatty() else _Console(width=LINE_WIDTH)
+    experiment = importlib.import_module(f"experiments.laws.{config.experiment}.system")
+    with open_run(workdir, settings.to_plain(config)) as folder:
+        if not (folder.path / "results.nc").exists():
+            with _stopwatch(folder, sources_of(config, experiment)):
+                # Before signals wait for a checkpoint: data may take minutes to prepare, and are kept by themselves.
+                work = work_of(config, experiment)
+                stop.check()
+                with stop.in_steps():
+                    finished = _simulate(work, config, experiment, folder, console, stop)
+            if not finished:
+                console.print(
+                    f"stopped after a checkpoint; the same command goes on from there ({workdir})", markup=False
+                )
+                return STOPPED
+        Checkpoints(folder.path).clear()
+        if replot or not folder.is_complete:
+            _conclude(experiment, folder, stop)
+        verdict = claims_table.from_json((folder.path / "claims.json").read_text())
+        claims_table.table(verdict, console)
+        console.print(f"run folder: {workdir}", highlight=False, markup=False)
+        return CLAIM_FAILED if strict and claims_table.failing(verdict) else DONE
+
+
+def prepare() -> None:
+    """Set JAX up for theory: float64 at hand, products exact to the last bits on accelerators too."""
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def observation_times(config: ConfigDict) -> np.ndarray:
+    """At most ``observe.num_times`` + 1 step numbers from 0 to ``opt.num_steps``, evenly or logarithmically spaced."""
+    last, count = config.opt.num_steps, config.observe.num_times
+    spaced = np.linspace(0, last, count) if config.observe.spacing == "even" else np.geomspace(1, last, count - 1)
+    return np.unique(np.concatenate([[0], np.round(spaced), [last]]).astype(int))
+
+
+def work_of(config: ConfigDict, experiment: ModuleType) -> list[Work]:
+    """Everything that a run computes, in order. The root keys of all draws are made here, and nowhere else."""
+    work = []
+    for name, own in settings.expand(config):
+        members = grid(own.num_seeds, settings.knobs(own), own.precision)
+        system = experiment.dynamics(own), jax.random.key(own.seed), members, experiment.shared(own)
+        work.append(Work(name, own, observation_times(own), members, system, _mesh(system)))
+    return work
+
+
+def _mesh(system: tuple[Dynamics, jax.Array, Members, Any]) -> jax.sharding.Mesh:
+    """The devices that share the members."""
+    count = spread(*system, jax.device_count(), on_cpu=jax.default_backend() == "cpu")
+    return jax.sharding.Mesh(np.asarray(jax.devices()[:count]), ("members",))
+
+
+def sources_of(config: ConfigDict, experiment: ModuleType) -> dict[str, str]:
+    """Where the data of all variants are from, name by name; nothing for an experiment that has no ``sources``."""
+    if not hasattr(experiment, "sources"):
+        return {}
+    found: dict[str, dict[str, None]] = {}
+    for _, own in settings.expand(config):
+        for name, origin in experiment.sources(own).items():
+            found.setdefault(name, {})[origin] = None
+    return {name: "; ".join(origins) for name, origins in found.items()}
+
+
+def _simulate(
+    work: list[Work],
+    config: ConfigDict,
+    experiment: ModuleType,
+    folder: RunFolder,
+    console: Console,
+    stop: Stop,
+) -> bool:
+    """Compute what is missing and write results.nc; False when stopped by a signal after a checkpoint."""
+    checkpoints = Checkpoints(folder.path)
+    plans = _plans(work, checkpoints)
+    restored = checkpoints.restore(lambda at: None if at["last"] else _outline(work, plans, at["variant"]))
+    total = sum(len(variant.members.seeds) for variant in work)
+    saver = Saver(checkpoints, config.run.checkpoint_seconds)
+    with reporting(console, folder.log, total) as reporter, _watched(reporter) as watch:
+        for at, segment in watch(_segments(work, plans, restored, reporter)):
+            saver.add(at, segment)
+            if stop.asked:
+                saver.save()
+                return False
+    saver.save()
+    groups = (
+        (v.name, assemble(v.name, v.config, v.times, _chunks(checkpoints, index), experiment.VARIABLES))
+        for index, v in enumerate(work)
+    )
+    folder.write_results(groups, {"config": json.dumps(settings.to_plain(config))})
+    return True
+
+
+def _plans(work: list[Work], checkpoints: Checkpoints) -> list[Plan]:
+    """How each variant is cut: as the first checkpoint has it, else chosen now and stored."""
+    on_cpu = jax.default_backend() == "cpu"
+    here = environment()
+    platform = {name: here[name] for name in ("versions", "platform", "device_kind", "device_count")}
+    stored = checkpoints.stored_plan()
+    if stored is None or stored["platform"] != platform:
+        chosen = [plan(*v.system, len(v.times), on_cpu=on_cpu, num_devices=v.mesh.size, **_cut(v.config)) for v in work]
+        stored = {"platform": platform, "plans": [list(each) for each in chosen]}
+        checkpoints.store_plan(stored)
+    return [Plan(*each) for each in stored["plans"]]
+
+
+def _cut(config: ConfigDict) -> dict[str, int]:
+    return {name: config.run[name] for name in ("chunk", "batch", "segment")}
+
+
+def _outline(work: list[Work], plans: list[Plan], index: int) -> Any:
+    return outline(*work[index].system, plans[index])
+
+
+def _segments(
+    work: list[Work], plans: list[Plan], restored: Restored | None, reporter: Reporter
+) -> Iterator[tuple[dict[str, Any], Segment]]:
+    """Every segment that is still to be computed, with its position in the run."""
+    sizes = [len(variant.members.seeds) for variant in work]
+    works = [size * len(variant.times) for size, variant in zip(sizes, work, strict=True)]
+    first = restored.position["variant"] if restored else 0
+    for index in range(first, len(work)):
+        finished, before = sum(sizes[:index]), sum(works[:index])
+        variant, resume, reached = work[index], None, (finished, before / sum(works))
+        if restored and index == first:
+            resume = Position(restored.position["chunk"], restored.position["segment"]), restored.carry
+            reached = restored.position["reached"]
+        reporter.report(variant.name, reached[0], reached[1], "compiling")
+        cut = {"plan": plans[index], "mesh": variant.mesh, "resume": resume}
+        for segment in sweep(*variant.system, variant.times.tolist(), **cut):
+            rows, seen = segment.members, len(variant.times) if segment.last else segment.times.stop
+            done = before + rows.start * len(variant.times) + (rows.stop - rows.start) * seen
+            reached = finished + (rows.stop if segment.last else rows.start), done / sum(works)
+            at = {"variant": index, **segment.position._asdict(), "last": segment.last, "reached": reached}
+            yield at, segment
+            reporter.report(variant.name, *reached)
+
+
+@contextmanager
+def _watched(reporter: Reporter) -> Iterator[Callable[[Iterator[Any]], Iterator[Any]]]:
+    """What to pass segments through so that a run which stands still says so; on CPUs only."""
+    if jax.default_backend() != "cpu":
+        yield lambda segments: segments
+        return
+    watchdog = Watchdog(lambda: reporter.warn(_standing_still()))
+    with guarding(watchdog):
+        yield watchdog.watch
+
+
+def _standing_still() -> str:
+    devices, threads = jax.device_count(), os.environ.get("NPROC", "")
+    enough = 2 * max(devices, int(threads) if threads.isdecimal() else 0)
+    return (
+        f"no progress and no CPU used for a minute: jaxlib may be deadlocked (NPROC={threads}, {devices} CPU devices). "
+        f"Press Ctrl-C twice and give the same command with NPROC={enough} before it"
+    )
+
+
+class Saver:
+    """Gathers finished segments and writes a checkpoint once enough seconds have gone by."""
+
+    def __init__(self, checkpoints: Checkpoints, every_s: float):
+        self._checkpoints, self._every_s, self._last = checkpoints, every_s, time.monotonic()
+        self._pieces: dict[str, dict[str, np.ndarray]] = {}
+        self._at: tuple[dict[str, Any], Segment] | None = None
+
+    def add(self, at: dict[str, Any], segment: Segment) -> None:
+        """Take a finished segment, and write a checkpoint if it is time."""
+        marks = {"first_done": segment.first_done, "first_bad_step": segment.first_bad_step}
+        self._pieces[_piece(at["variant"], *segment.position)] = {**segment.observations, **marks}
+        self._at = at, segment
+        if time.monotonic() - self._last >= self._every_s:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint of all that has been taken since the last one."""
+        if self._at and self._pieces:
+            at, segment = self._at
+            carry = None if segment.last else segment.trajectory._replace(observations={})
+            self._checkpoints.save(at, carry, self._pieces)
+            self._pieces, self._last = {}, time.monotonic()
+
+
+def _piece(variant: int, chunk: int, segment: int) -> str:
+    return f"{variant:04d}-{chunk:06d}-{segment:06d}"
+
+
+def _chunks(checkpoints: Checkpoints, variant: int) -> list[list[dict[str, np.ndarray]]]:
+    """The pieces of a variant, gathered by chunk."""
+    chunks: dict[str, list[dict[str, np.ndarray]]] = {}
+    for name in sorted(name for name in checkpoints.pieces if name.startswith(f"{variant:04d}-")):
+        chunks.setdefault(name.split("-")[1], []).append(checkpoints.read_piece(name))
+    return list(chunks.values())
+
+
+def _conclude(experiment: ModuleType, folder: RunFolder, stop: Stop) -> None:
+    """Judge the claims and draw the figures, from results.nc alone.
+
+    The verdict does not wait for the figures; claims.json, which makes the folder complete, does.
+    """
+    stop.check()
+    with folder.read_results() as results:
+        verdict = experiment.claims(results)
+        write_atomic(folder.path / "claims.md", claims_table.markdown(verdict))
+        for name, figure in experiment.figures(drawable(results)).items():
+            stop.check()
+            plots.note(figure, divergence(results))
+            plots.save(figure, folder.path / "figures", name)
+    write_atomic(folder.path / "claims.json", claims_table.to_json(verdict))
+
+
+@contextmanager
+def _stopwatch(folder: RunFolder, sources: dict[str, str]) -> Iterator[None]:
+    """Record the start and the end of a run, its wall time split into compiling and running."""
+    folder.record_start(sources=sources)
+    began, compiling = time.monotonic(), [0.0]
+
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
+        if event.endswith("backend_compile_duration"):
+            compiling.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+        wall = time.monotonic() - began
+        folder.record_end(compile_s=round(sum(compiling), 3), run_s=round(wall - sum(compiling), 3))

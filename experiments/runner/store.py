@@ -1,0 +1,362 @@
+"""The run folder: one process at a time, every file by rename, nothing made before the checks pass."""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # xarray takes half a second to import, and a refused run needs none of it
+    import xarray as xr
+
+__all__ = [
+    "Refused",
+    "RunFolder",
+    "digest",
+    "environment",
+    "git_state",
+    "open_run",
+    "replacing",
+    "sealed",
+    "unsealed",
+    "write_atomic",
+    "write_json",
+]
+
+LOCK = ".lock"
+PARTIAL = ".partial-"
+MAX_DIFFERENCES = 10
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "xarray", "lawlib")
+SOURCE = Path(__file__).resolve().parents[2]
+
+
+class Refused(Exception):
+    """A run that may not start: ``problems`` has one line each, for people; nothing was made."""
+
+    def __init__(self, problems: Sequence[str]):
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+# Files ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that takes its place, durably, if the block ends well."""
+    # Two processes may write the same file, of the same content: neither is to take the other's half.
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        _fsync(partial)
+        os.replace(partial, path)
+        _fsync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write ``data`` so that a reader sees the old file or the whole new one, also after a power cut."""
+    with replacing(path) as partial:
+        partial.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as strict JSON, atomically; NumPy values become plain ones, NaN and infinities null."""
+    write_atomic(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # a NumPy or JAX array, or a NumPy scalar
+        return _plain(value.tolist())
+    # JSON has no word for NaN: a reader in another language would refuse the whole file.
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of bytes, or of the canonical JSON of anything else."""
+    if not isinstance(value, bytes):
+        value = json.dumps(_plain(value), sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(value).hexdigest()
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``record`` with its SHA-256 under "hash"; ValueError if that name is taken."""
+    if "hash" in record:
+        msg = 'a record to be sealed has a field "hash" of its own: that name is kept for its SHA-256'
+        raise ValueError(msg)
+    return {**_plain(record), "hash": digest(record)}
+
+
+def unsealed(path: Path) -> dict[str, Any]:
+    """Read what `sealed` made, without its hash; ValueError if the content does not match the hash."""
+    record = json.loads(path.read_bytes())
+    if not isinstance(record, dict) or record.pop("hash", None) != digest(record):
+        msg = "the content does not match its hash"
+        raise ValueError(msg)
+    return record
+
+
+# Opening --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterator["RunFolder"]:
+    """Hold the run folder at ``path``, new or made by the same config; Refused, with nothing made, otherwise.
+
+    The lock lives as long as the block, and the kernel lifts it from a process that dies.
+    """
+    folder = Path(path)
+    _refuse(_obstacles(folder) or _strangers(folder, config))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise Refused([f"{folder}: cannot be made: {error}"]) from error
+    with _locked(folder):
+        # Once more: another process may have come and gone between the first look and the lock.
+        _refuse(_strangers(folder, config))
+        for leftover in folder.rglob(PARTIAL + "*"):
+            leftover.unlink()
+        if not (folder / "config.json").exists():
+            write_json(folder / "config.json", sealed(config))
+        yield RunFolder(folder)
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise Refused(problems)
+
+
+def _obstacles(folder: Path) -> list[str]:
+    if any("\udc80" <= letter <= "\udcff" for letter in str(folder)):  # how Python holds bytes that it cannot decode
+        return [f"{str(folder)!a}: its name is no text in UTF-8, and nothing that a run prints could name it"]
+    nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        return [f"{folder}: {nearest} is a file; a run needs a folder or a free name"]
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return [f"{folder}: {nearest} cannot be written to"]
+    return []
+
+
+def _strangers(folder: Path, config: Mapping[str, Any]) -> list[str]:
+    """Say what makes an existing folder another's: no config, a damaged one, or a different one."""
+    file = folder / "config.json"
+    if not os.path.exists(file):  # unlike Path.exists, also of a name too long for any file
+        names = sorted(os.listdir(folder)) if os.path.exists(folder) else []
+        others = [name for name in names if name != LOCK and not name.startswith(PARTIAL)]
+        found = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        return [f"{folder}: not a run folder: it has no config.json but holds {found}"] if others else []
+    try:
+        before = unsealed(file)
+    except (OSError, ValueError) as error:
+        return [f"{file}: cannot be trusted: {error}"]
+    return [f"{folder}: made by another config: {line}" for line in _differences(before, sealed(config))]
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    old, new = _fields(before), _fields({name: value for name, value in now.items() if name != "hash"})
+    paths = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+    lines = [
+        f"{path}: folder has {old.get(path, 'nothing')}, this run wants {new.get(path, 'nothing')}"
+        for path in paths[:MAX_DIFFERENCES]
+    ]
+    return lines + ([f"{len(paths) - len(lines)} more of {len(paths)} differences"] if paths[len(lines) :] else [])
+
+
+def _fields(value: Any, path: str = "") -> dict[str, str]:
+    """Flatten to {"net.depth": "3", "variants[0].net.width": "64"}; JSON texts tell 1 from 1.0 and true."""
+    if isinstance(value, dict) and value:
+        items = [(f"{path}.{key}" if path else key, item) for key, item in value.items()]
+    elif isinstance(value, list) and value:
+        items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return {path: json.dumps(value)}
+    return {field: text for name, item in items for field, text in _fields(item, name).items()}
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        lock = (folder / LOCK).open("ab")
+    except OSError as error:
+        raise Refused([f"{folder / LOCK}: cannot be opened: {error}"]) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            problem = f"{folder}: another process is running in this folder; one at a time is allowed"
+            raise Refused([problem]) from error
+        yield
+
+
+# The folder -----------------------------------------------------------------------------------------------
+
+
+class RunFolder:
+    """A run folder that this process holds; made by `open_run`."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the results and the verdict on them are both there."""
+        return all((self.path / name).exists() for name in ("results.nc", "claims.json"))
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write one JSON file of the folder, atomically."""
+        write_json(self.path / name, value)
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append one line to log.jsonl, with the time (UTC, ISO 8601)."""
+        line = json.dumps({"time": _now(), **_plain(record)}, allow_nan=False) + "\n"
+        with (self.path / "log.jsonl").open("ab", buffering=0) as file:
+            file.write(line.encode())
+
+    def record_start(self, command: Sequence[str] | None = None, *, sources: Mapping[str, str] | None = None) -> None:
+        """Add a start of the run to provenance.json: environment, sources of the data, command line and time.
+
+        Raises:
+            Refused: an earlier start took its data from elsewhere: one run would be made of two.
+        """
+        about = {**environment(), "sources": dict(sources or {})}
+        before = next((start["sources"] for start in self._starts() if "sources" in start), about["sources"])
+        if before != about["sources"]:
+            here = {name: origin for name, origin in about["sources"].items() if before.get(name) != origin}
+            told = "; ".join(f"{name}: was {before.get(name)}, is now {origin}" for name, origin in here.items())
+            raise Refused([f"{self.path}: was begun with other data ({told}); choose another --workdir"])
+        start = {**about, "command": _command(command or sys.orig_argv), "start": _now()}
+        self._write_provenance([*self._starts(), {**start, "end": None, "compile_s": None, "run_s": None}])
+
+    def record_end(self, *, compile_s: float, run_s: float) -> None:
+        """Close the newest start in provenance.json with the time and its wall seconds."""
+        *earlier, latest = self._starts()
+        self._write_provenance([*earlier, {**latest, "end": _now(), "compile_s": compile_s, "run_s": run_s}])
+
+    def _starts(self) -> list[dict[str, Any]]:
+        file = self.path / "provenance.json"
+        try:
+            return json.loads(file.read_bytes())["starts"] if file.exists() else []
+        except (ValueError, LookupError, TypeError) as error:
+            warnings.warn(f"{file}: cannot be read ({error}); the earlier starts are lost", stacklevel=3)
+            return []
+
+    def _write_provenance(self, starts: list[dict[str, Any]]) -> None:
+        spent = {name: sum(start[name] or 0.0 for start in starts) for name in ("compile_s", "run_s")}
+        whole = {**starts[-1], "start": starts[0]["start"], **spent}
+        self.write_json("provenance.json", {**whole, "starts": starts})
+
+    def write_results(
+        self, groups: Iterable[tuple[str, "xr.Dataset"]], attrs: Mapping[str, Any], name: str = "results.nc"
+    ) -> None:
+        """Write one netCDF group per (name, dataset), holding one at a time; equal data give equal bytes.
+
+        Every variable that has elements carries fletcher32 checksums, except numeric scalars, which
+        HDF5 cannot chunk.
+        """
+        import xarray as xr
+
+        with replacing(self.path / name) as partial:
+            xr.Dataset(attrs=dict(attrs)).to_netcdf(partial, mode="w", engine="h5netcdf")
+            for group, dataset in groups:
+                encoding = _encoding(dataset)
+                dataset.to_netcdf(partial, mode="a", group=group, engine="h5netcdf", encoding=encoding)
+                del dataset  # before the next one is made
+
+    @contextmanager
+    def read_results(self, name: str = "results.nc") -> Iterator["xr.DataTree"]:
+        """Open the results lazily; OSError on the first touch of data that fail their checksum."""
+        import xarray as xr
+
+        # No variable is a date, and one in "seconds" must stay the float that it was.
+        options = {"engine": "h5netcdf", "decode_times": False, "decode_timedelta": False}
+        with xr.open_datatree(self.path / name, **options) as tree:
+            yield tree
+
+
+def _encoding(dataset: "xr.Dataset") -> dict[Any, dict[str, Any]]:
+    encoding: dict[Any, dict[str, Any]] = {}
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind in "OSUT":
+            # Characters, since the text of variable-length strings lies outside the checksummed chunks.
+            encoding[name] = {"dtype": "S1", "fletcher32": variable.size > 0}
+        else:
+            encoding[name] = {"fletcher32": variable.ndim > 0 and variable.size > 0}
+    return encoding
+
+
+# Provenance -----------------------------------------------------------------------------------------------
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device, precision, PRNG and source of this process, without names or paths of the machine."""
+    import jax
+
+    devices, settings = jax.devices(), jax.config.values
+    commit, clean = git_state(SOURCE)
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "platform": devices[0].platform,
+        "device_kind": devices[0].device_kind,
+        "device_count": len(devices),
+        "x64": settings["jax_enable_x64"],
+        "matmul_precision": settings["jax_default_matmul_precision"],
+        "prng_impl": settings["jax_default_prng_impl"],
+        "git_commit": commit,
+        "git_clean": clean,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def git_state(root: Path) -> tuple[str | None, bool | None]:
+    """Return the commit of the work tree at ``root`` and whether it is clean; (None, None) if it is none."""
+    try:
+        if Path(_git(root, "rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            return None, None  # an installed copy inside somebody else's repository
+        return _git(root, "rev-parse", "HEAD"), not _git(root, "status", "--porcelain")
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    """Shorten absolute paths, which name the machine and its users, to the part below the current folder."""
+    here = os.getcwd() + os.sep
+    return [re.sub(r"(?<![\w.~:/-])/(?:[^/\s'\",]+/)*", ".../", text.replace(here, "")) for text in arguments]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

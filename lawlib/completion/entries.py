@@ -1,0 +1,303 @@
+"""Observed entries of a matrix: taken in from the forms that practitioners hold them in, checked, held out.
+
+Everything here is numpy on the host and happens once, before any compute on a device.
+"""
+
+import inspect
+import math
+import operator
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from lawlib.types import PRNGKey
+
+__all__ = [
+    "Entries",
+    "UnrecoverableWarning",
+    "check_range",
+    "from_coo",
+    "from_mask",
+    "from_scipy",
+    "hold_out",
+    "norm",
+    "relative_error",
+    "taken_in",
+    "without_entries",
+]
+
+MAX_NAMED = 5  # A message names this many culprits and counts the others.
+
+
+class UnrecoverableWarning(UserWarning):
+    """A row or a column has no observed entry, so nothing can recover it."""
+
+
+class Entries(NamedTuple):
+    """The observed entries Omega . Phi of an m x n matrix Phi: values[i] stands at (rows[i], columns[i]), 0-based.
+
+    Arrays of numpy, in any order and without repetition. ``shape`` is (m, n).
+    """
+
+    rows: Int[np.ndarray, " N"]
+    columns: Int[np.ndarray, " N"]
+    values: Float[np.ndarray, " N"]
+    shape: tuple[int, int]
+
+    @property
+    def density(self) -> float:
+        """The share of the matrix that is observed, N / (m n)."""
+        return len(self.values) / math.prod(self.shape)
+
+
+def from_coo(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> Entries:
+    """Entries from three sequences of equal length N and the shape (m, n) of the matrix.
+
+    float32 and float64 values keep their dtype, half precision becomes float32 and all else float64.
+
+    Raises:
+        TypeError: an index is not an integer, a value is neither a real number nor a bool, or the values are masked.
+        ValueError: the shape is not two positive sizes, the lengths differ, there is no entry, a value is not finite,
+            or a place is given twice.
+        IndexError: a row is outside 0..m-1 or a column outside 0..n-1.
+
+    Warns:
+        UnrecoverableWarning: a row or a column has no entry.
+    """
+    return _checked(rows, columns, values, shape)
+
+
+def from_scipy(matrix: Any) -> Entries:
+    """Entries from a scipy sparse matrix or array of any format: what it stores is observed, explicit zeros included.
+
+    Raises and warns as ``from_coo``, and TypeError for what has no ``tocoo``.
+    """
+    if not hasattr(matrix, "tocoo"):
+        msg = f"a scipy sparse matrix is needed, got {type(matrix).__name__}; from_mask takes a matrix and its mask"
+        raise TypeError(msg)
+    coo = matrix.tocoo()
+    return _checked(coo.row, coo.col, coo.data, coo.shape)
+
+
+def from_mask(matrix: Any, mask: Any) -> Entries:
+    """Entries from an m x n matrix and a mask of the same shape, True or 1 where the matrix is observed.
+
+    What the mask hides may be anything, NaN included. Raises and warns as ``from_coo``, and ValueError when the shapes
+    differ or the mask holds other values than 0 and 1.
+    """
+    matrix, mask = np.asarray(matrix), np.asarray(mask)
+    if matrix.ndim != 2 or matrix.shape != mask.shape:
+        msg = f"a matrix and its mask have one shape (m, n), got {matrix.shape} and {mask.shape}"
+        raise ValueError(msg)
+    if not np.all((mask == 0) | (mask == 1)):
+        msg = "a mask is 1 (True) where the matrix is observed and 0 (False) elsewhere, got other values"
+        raise ValueError(msg)
+    rows, columns = np.nonzero(mask)
+    return _checked(rows, columns, matrix[rows, columns], matrix.shape)
+
+
+def taken_in(data: Any) -> Entries:
+    """Entries from whatever holds them, each by its own function and checked as there.
+
+    ``Entries``; a scipy sparse matrix (``from_scipy``); a pair of a matrix and its mask (``from_mask``); an m x n array
+    with NaN where nothing was observed, or a masked array. Raises and warns as these, and TypeError for all else.
+    """
+    if isinstance(data, Entries):
+        return _checked(*data)
+    if hasattr(data, "tocoo"):
+        return from_scipy(data)
+    if isinstance(data, tuple) and len(data) == 2:
+        return from_mask(*data)
+    if isinstance(data, np.ma.MaskedArray):
+        return from_mask(data.data, ~np.ma.getmaskarray(data))
+    if getattr(data, "ndim", 0) == 2:
+        matrix = np.asarray(data)
+        return from_mask(matrix, np.ones(matrix.shape) if matrix.dtype.kind in "iub" else ~np.isnan(matrix))
+    msg = (
+        "entries are an Entries (from_coo of lawlib.completion.entries makes one), a scipy sparse matrix, a pair "
+        f"(matrix, mask) or an m x n array with NaN where nothing was observed, got {type(data).__name__}"
+    )
+    raise TypeError(msg)
+
+
+def without_entries(entries: Entries) -> tuple[Bool[np.ndarray, " m"], Bool[np.ndarray, " n"]]:
+    """Which rows and which columns have no entry."""
+    rows, columns = (
+        np.bincount(lines, minlength=size) == 0
+        for lines, size in zip((entries.rows, entries.columns), entries.shape, strict=True)
+    )
+    return rows, columns
+
+
+def hold_out(key: PRNGKey, entries: Entries, share: float, *, at_most: int) -> tuple[Entries, Entries]:
+    """Split the entries at random into those to fit and about ``share`` of them to judge by, about ``at_most`` in all.
+
+    The last of a random order stays in every row and every column, so that none is emptied. Raises ValueError unless
+    0 <= share < 1.
+    """
+    if not 0 <= share < 1:
+        msg = f"the share to hold out must be in [0, 1), got {share}"
+        raise ValueError(msg)
+    lots = np.asarray(jax.random.uniform(key, entries.values.shape, "float32"))
+    held = lots < min(share, at_most / len(lots))
+    for lines, size in zip((entries.rows, entries.columns), entries.shape, strict=True):
+        highest = np.full(size, -1, lots.dtype)
+        np.maximum.at(highest, lines, lots)
+        held &= lots < highest[lines]
+    return _select(entries, ~held), _select(entries, held)
+
+
+def norm(entries: Entries) -> float:
+    """||Omega . Phi||_F in float64."""
+    # BLAS would start threads for its dot product, and they cost more than the sum.
+    return math.sqrt(np.sum(np.square(entries.values, dtype=np.float64)))
+
+
+def relative_error(missed: np.ndarray, values: np.ndarray, typical: float) -> tuple[float, float]:
+    """H = ||e|| / ||Phi|| over held-out entries, e what was missed of the ``values`` Phi, and h's standard error.
+
+    sqrt(N / (N - 1) sum_i (e_i^2 - h^2 Phi_i^2)^2) / (2 h sum_i Phi_i^2), that of a ratio of two sums over N
+    independent draws: infinite for one entry, NaN for none.
+    Where zeros alone were held out, the typical size of what was fitted tells what is small.
+    """
+    count = len(values)
+    if not count:
+        return math.nan, math.nan
+    squares = np.square(values if np.any(values) else np.full(count, typical))
+    share = float(np.sum(np.square(missed)) / squares.sum())
+    if count == 1 or not share:
+        return math.sqrt(share), math.inf if count == 1 else 0.0
+    apart = np.square(missed) - share * squares
+    spread = math.sqrt(count / (count - 1) * np.sum(np.square(apart))) / squares.sum()
+    return math.sqrt(share), spread / (2 * math.sqrt(share))
+
+
+def check_range(unit: Any, shape: tuple[int, int], dtype: Any) -> None:
+    """Refuse entries, the largest of them ``unit``, that a dtype cannot hold.
+
+    The largest singular value must fit into it, and what underflows must be below rounding. Raises ValueError.
+    """
+    limits = np.finfo(dtype)
+    largest = float(limits.max) / (8 * math.sqrt(math.prod(shape)))
+    smallest = float(limits.tiny) / float(limits.eps)
+    if not smallest <= float(unit) <= largest:
+        mend = "multiply the entries by a power of ten"
+        if np.dtype(dtype) == np.float32:
+            mend = f'{mend}, or keep them in float64: jax.config.update("jax_enable_x64", True)'
+        msg = (
+            f"the largest entry must be in {smallest:.1e}..{largest:.1e} to compute in {dtype}, got {unit:.1e}; {mend}"
+        )
+        raise ValueError(msg)
+
+
+def _select(entries: Entries, chosen: Bool[np.ndarray, " N"]) -> Entries:
+    return Entries(entries.rows[chosen], entries.columns[chosen], entries.values[chosen], entries.shape)
+
+
+def _checked(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> Entries:
+    shape = _checked_shape(shape)
+    given = {"rows": np.asarray(rows), "columns": np.asarray(columns), "values": np.asanyarray(values)}
+    _check_lengths(given)
+    entries = Entries(
+        _checked_indices("rows", given["rows"], shape[0]),
+        _checked_indices("columns", given["columns"], shape[1]),
+        _checked_values(given["values"]),
+        shape,
+    )
+    _check_finite(entries)
+    _check_distinct(entries)
+    _warn_of_empty(entries)
+    return entries
+
+
+def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    try:
+        m, n = map(operator.index, shape)
+    except (TypeError, ValueError):
+        m = n = 0
+    if not (0 < m < 2**31 and 0 < n < 2**31):
+        msg = f"a matrix has two positive whole sizes below 2^31, got shape {shape}"
+        raise ValueError(msg)
+    return m, n
+
+
+def _check_lengths(given: dict[str, np.ndarray]) -> None:
+    shapes = {name: array.shape for name, array in given.items()}
+    if len(set(shapes.values())) > 1 or given["values"].ndim != 1:
+        msg = f"rows, columns and values are three sequences of one length, got shapes {shapes}"
+        raise ValueError(msg)
+    if not given["values"].size:
+        msg = "there is no observed entry"
+        raise ValueError(msg)
+
+
+def _checked_indices(name: str, indices: np.ndarray, size: int) -> Int[np.ndarray, " N"]:
+    if not np.issubdtype(indices.dtype, np.integer):
+        msg = f"{name} must be integers, got {indices.dtype}"
+        raise TypeError(msg)
+    outside = (indices < 0) | (indices >= size)
+    if outside.any():
+        positions = _some(np.flatnonzero(outside))
+        msg = f"{name} must be in 0..{size - 1}, got {_some(indices[outside])} at position {positions}"
+        raise IndexError(msg)
+    return indices.astype(np.int32, copy=False)
+
+
+def _checked_values(values: np.ndarray) -> Float[np.ndarray, " N"]:
+    if isinstance(values, np.ma.MaskedArray):
+        msg = "masked values are taken by from_mask(matrix, ~mask), with a mask of what is observed"
+        raise TypeError(msg)
+    if values.dtype.kind not in "fiub":
+        msg = f"values must be real numbers, got {values.dtype}"
+        raise TypeError(msg)
+    if values.dtype == np.float16:
+        return values.astype(np.float32)
+    return values if values.dtype == np.float32 else values.astype(np.float64)
+
+
+def _check_finite(entries: Entries) -> None:
+    bad = ~np.isfinite(entries.values)
+    if bad.any():
+        msg = f"values must be finite, got NaN or infinity at (row, column) {_places(entries, bad)}"
+        raise ValueError(msg)
+
+
+def _check_distinct(entries: Entries) -> None:
+    places = entries.rows.astype(np.int64) * entries.shape[1] + entries.columns
+    places.sort()
+    repeated = places[1:][places[1:] == places[:-1]]
+    if repeated.size:
+        found = [divmod(int(place), entries.shape[1]) for place in np.unique(repeated)]
+        msg = f"an entry is given once, got (row, column) {_some(found)} more than once"
+        raise ValueError(msg)
+
+
+def _warn_of_empty(entries: Entries) -> None:
+    for name, unseen in zip(("row", "column"), without_entries(entries), strict=True):
+        if unseen.any():
+            msg = f"no observed entry, so that nothing can recover it, in {name} {_some(np.flatnonzero(unseen))}"
+            warnings.warn(msg, UnrecoverableWarning, stacklevel=_depth_of_caller())
+
+
+def _depth_of_caller() -> int:
+    """The stack level, as seen by ``_warn_of_empty``, of what called into this library, type checkers in between."""
+    frame, level, outermost = inspect.currentframe(), 0, 0
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] == "lawlib":
+            outermost = level
+        frame, level = frame.f_back, level + 1
+    return outermost + 1
+
+
+def _places(entries: Entries, chosen: Bool[np.ndarray, " N"]) -> str:
+    found = np.flatnonzero(chosen)
+    return _some([(int(entries.rows[i]), int(entries.columns[i])) for i in found[: MAX_NAMED + 1]], len(found))
+
+
+def _some(culprits: Any, count: int | None = None) -> str:
+    count = len(culprits) if count is None else count
+    named = ", ".join(str(culprit) for culprit in culprits[:MAX_NAMED])
+    return named if count <= MAX_NAMED else f"{named} and {count - MAX_NAMED} others"

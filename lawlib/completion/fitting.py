@@ -1,0 +1,130 @@
+"""Descent of a compressed network on observed entries, with looks at its errors on the way (``stopping``)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from lawlib.completion.compressed_network import Factors, entries_of, two_factors
+from lawlib.completion.entries import Entries, norm
+from lawlib.completion.layouts import Layout, sum_squared_error
+from lawlib.completion.stopping import CHECK, Looks, look, reason_to_stop
+from lawlib.types import Array, Bool, Float, Int, PyTree, Scalar
+
+__all__ = ["Task", "descend", "final_errors", "task_of"]
+
+
+class _Judged(NamedTuple):
+    """Entries that were held out, in the solver's units, and the norm that their errors refer to."""
+
+    rows: Int[Array, " N"]
+    columns: Int[Array, " N"]
+    values: Float[Array, " N"]
+    norm: Scalar
+
+
+class Task(NamedTuple):
+    """The entries in the solver's units, fitted and held out, and what their loss and errors refer to.
+
+    ``share`` divides the loss, ``square`` is the sum of the squared entries, ``tolerance`` the relative error to reach.
+    """
+
+    layout: Layout
+    judged: _Judged
+    share: Scalar
+    square: Scalar
+    tolerance: Scalar
+
+
+class _Progress(NamedTuple):
+    """The factors, the transform's memory, the relative observed error before the last step, and the steps so far."""
+
+    factors: Factors
+    memory: PyTree
+    error: Scalar
+    steps: Int[Array, ""]
+
+
+def task_of(layout: Layout, fitted: Entries, judged: Entries, sigma: Scalar, tolerance: float) -> Task:
+    """The task of fitting the ``layout``, whose values are already divided by ``sigma``, as entries are not."""
+
+    def number(x: float) -> Scalar:
+        return jnp.asarray(x, sigma.dtype)
+
+    square = jnp.square(number(norm(fitted)) / sigma)
+    # Where zeros alone were held out, what was fitted tells what is small.
+    missing = number(norm(judged)) / sigma
+    typical = jnp.sqrt(square * (len(judged.values) / len(fitted.values)))
+    rows, columns, values = map(jnp.asarray, judged[:3])
+    unseen = _Judged(rows, columns, values / sigma, jnp.where(missing > 0, missing, typical))
+    return Task(layout, unseen, number(_fullest_share(fitted)), square, number(tolerance))
+
+
+def descend(
+    factors: Factors, task: Task, transform: optax.GradientTransformation, max_steps: int
+) -> tuple[Factors, int, str]:
+    """Stretches of steps with a look at the errors after each, until there is a reason to stop.
+
+    Returns the last factors at the tolerance, else those of the best look, the start included; steps and reason.
+    """
+    memory, held_out = transform.init(factors), task.judged.values.size > 0
+    progress = _Progress(factors, memory, jnp.asarray(jnp.inf, task.square.dtype), jnp.asarray(0, jnp.int32))
+    best, looks = factors, Looks()
+    while True:
+        last = jnp.asarray(min(int(progress.steps) + CHECK, max_steps), jnp.int32)
+        progress, judged = _stretch(progress, task, last, transform=transform)
+        looks = look(looks, float(progress.error), float(judged))
+        steps, reason = int(progress.steps), reason_to_stop(looks, float(task.tolerance), held_out=held_out)
+        best = progress.factors if looks.since == 0 or reason == "tolerance" else best
+        if reason or steps == max_steps:
+            return best, steps, reason or "steps"
+
+
+def _run(progress: _Progress, task: Task, last: Int[Array, ""], *, transform) -> tuple[_Progress, Scalar]:
+    """Steps up to the number ``last`` or the tolerance, and the error that judges them after the last."""
+    transform = optax.with_extra_args_support(transform)
+
+    def objective(factors: Factors) -> Scalar:
+        return sum_squared_error(*two_factors(factors), task.layout) / task.share
+
+    def step(now: _Progress) -> _Progress:
+        value, gradients = jax.value_and_grad(objective)(now.factors)
+        error = jnp.sqrt(2 * task.share * value / task.square)
+        # optax raises its rates to an integer count, a mixture of dtypes that strict promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, memory = transform.update(
+                gradients, now.memory, now.factors, value=value, grad=gradients, value_fn=objective
+            )
+        # What has reached the tolerance stays as it was judged.
+        going = error > task.tolerance
+        factors = jax.tree.map(lambda x, move: jnp.where(going, x + move, x), now.factors, updates)
+        return _Progress(factors, memory, error, now.steps + going.astype(jnp.int32))
+
+    def goes_on(now: _Progress) -> Bool[Array, ""]:
+        return (now.steps < last) & (now.error > task.tolerance)
+
+    progress = lax.while_loop(goes_on, step, progress)
+    observed, missed = _errors(progress.factors, task)
+    return progress, jnp.linalg.norm(missed) / task.judged.norm if missed.size else observed
+
+
+def _errors(factors: Factors, task: Task) -> tuple[Scalar, Float[Array, " N"]]:
+    """The relative error of what was fitted, and what was missed of each entry held out."""
+    rows, columns, values, _ = task.judged
+    left, right = two_factors(factors)
+    observed = jnp.sqrt(2 * sum_squared_error(left, right, task.layout) / task.square)
+    return observed, entries_of(left, right, rows, columns) - values if values.size else values
+
+
+def _fullest_share(entries: Entries) -> float:
+    """The observed share of the row or column that has most of its entries observed."""
+    m, n = entries.shape
+    return max(np.bincount(entries.rows).max() / n, np.bincount(entries.columns).max() / m)
+
+
+# Compiled once for each shape of the entries and each transform.
+_stretch = jax.jit(_run, static_argnames="transform")
+final_errors = jax.jit(_errors)

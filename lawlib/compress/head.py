@@ -1,0 +1,346 @@
+"""A low-rank MLP head for any Flax network: built in S_big, trained as it is, and dense weights back.
+
+The head is L ``nn.Dense`` layers W_1, ..., W_L (their kernels are the transposes) with anything between them that acts
+unit by unit, phi for short. Its low-rank form (Xu et al. 2026, eq. 10), for training from initialization, is
+
+    x -> W_L phi(U~ W~_{L-1} phi(W~_{L-2} ... phi(W~_1 V~^T x + b~_1) ... + b~_{L-2}) + b_{L-1}) + b_L
+
+with r units in every hidden layer but the last, W~_l of r x r, and V~, U~, W~_l, W_L and the biases all trained. A
+trained network needs its units. The form that keeps it has all of them, and three factors in every hidden layer:
+
+    x -> W_L phi(U~_{L-1} W~_{L-1} V~_{L-1}^T ... phi(U~_1 W~_1 V~_1^T x + b_1) ... + b_{L-1}) + b_L.
+"""
+
+import functools as ft
+import inspect
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lawlib.compress.head_checks import (
+    Losses,
+    check_dense_form,
+    check_units,
+    is_concrete,
+    measured_losses,
+    warn_if_lost,
+    without_dropout,
+)
+from lawlib.compress.head_layers import factors_of, find_head, flat_params, widths_of, with_factors, with_params
+from lawlib.compress.low_rank_init import INNER, padded_basis, positive_qr
+from lawlib.linalg.gradients import kernel_gradient_products
+from lawlib.linalg.spectra import Certified, krylov_triplets
+from lawlib.linalg.subspaces import SubspaceSum
+from lawlib.networks.initializers import orthogonal
+from lawlib.theory.smooth_mlp import big_subspace
+from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar
+
+__all__ = ["Losses", "LowRankNetwork", "Savings", "Size", "low_rank_mlp"]
+
+# The start that keeps a trained network, beside those of ``low_rank_start`` for an untrained one.
+TRUNCATED = "truncated"
+
+_matmul = ft.partial(jnp.matmul, precision="highest")
+
+
+class Size(NamedTuple):
+    """What a network holds and what its head computes, counted from shapes.
+
+    ``parameters`` are those of the whole network and ``parameter_bytes`` their memory, ``head_parameters`` those of the
+    head with its biases; ``head_multiply_adds`` is for one row of inputs, in a forward pass.
+    """
+
+    parameters: int
+    parameter_bytes: int
+    head_parameters: int
+    head_multiply_adds: int
+
+    def optimizer_bytes(self, per_parameter: int) -> int:
+        """Memory of an optimizer that keeps so many numbers a parameter: 0 for SGD, 1 with momentum, 2 for Adam."""
+        return per_parameter * self.parameter_bytes
+
+
+class Savings(NamedTuple):
+    """The network before and after."""
+
+    before: Size
+    after: Size
+
+
+class LowRankNetwork(NamedTuple):
+    """A network whose head has low rank: how to run it, where it starts, what it saves, and the way back.
+
+    ``variables`` are the network's with, for each hidden layer of the head, in Flax's convention (rows of inputs):
+    ``inner`` = W~_l^T (r, r), in the first ``right`` = V~ (d, r), in the last ``left`` = U~^T (r, m), and the bias, if
+    there is one, of r or m entries; after ``inner="truncated"`` all three in every layer, and the bias of m entries.
+    ``apply(variables, ...)`` is ``network.apply`` and ``loss(variables, batch)`` the loss that was given, both of such
+    variables. ``to_dense(variables)`` are variables of the original network that compute the same, for any activation:
+    the units beyond the first r say phi(0) to rows of zeros.
+
+    ``gradient`` (its ``certified`` and ``gap``) and ``big`` (its ``kept``) say how well S_big of the first layer is
+    determined (``spectra.Certified``, ``subspaces.SubspaceSum``); both are None where no S_big is computed. ``losses``
+    are those of the given network and of the low-rank one on the first batch, dropout off.
+    """
+
+    variables: PyTree
+    apply: Callable[..., Any]
+    loss: Callable[[PyTree, Any], Scalar]
+    to_dense: Callable[[PyTree], PyTree]
+    savings: Savings
+    losses: Losses
+    gradient: Certified | None
+    big: SubspaceSum | None
+
+
+def low_rank_mlp(
+    key: PRNGKey,
+    network: nn.Module,
+    variables: PyTree,
+    loss: Callable[[PyTree, Any], Scalar],
+    batches: PyTree,
+    *,
+    layers: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    rank: int | None = None,
+    inner: str = "transported",
+    basis: Float[Array, "d r"] | None = None,
+) -> LowRankNetwork:
+    """The low-rank form of a network's MLP head, starting in S_big (Xu et al. 2026, Section 5, Appendix F).
+
+    The start is for training from initialization: all hidden layers but the last have r units, with which what a
+    trained network computes is lost. For a trained network take ``inner="truncated"``.
+
+    ``loss(variables, batch)`` calls ``network.apply``; a ``jax.jit`` around it is taken off. One inside it, or a
+    ``jax.checkpoint`` around it, hides the layers. ``batches`` is a tree of arrays whose leading axis runs over the
+    batches; the gradient is that in the kernel itself of the losses *summed* over them, an array of the kernel's size
+    (the route "parameter" of ``gradient_spectra.kernel_gradient_products``). An L2 penalty on the kernels in the loss
+    is a part of it; in training it acts on the factors of the low-rank network. A penalty c/2 ||W_1||_F^2 adds c W_1:
+    if that outweighs the gradient of the data, S_big tends to the leading singular vectors of W_1 and knows no data.
+    ``layers`` are the paths of the head's ``nn.Dense`` layers in order, "Dense_0" or "head/Dense_0"; by default all
+    that run and have their weights in ``variables``.
+
+    V~ spans S_big = span[R, W_1^T L], from the K = ``num_classes`` leading singular vectors L, R of the gradient in
+    W_1, by default as many as there are outputs, and random directions beside it up to r = ``rank`` >= 2K (default
+    2K). With cross-entropy a gradient has K - 1 directions that carry signal, so that the K-th need not be certified.
+    ``basis`` takes V~ from elsewhere, orthonormal. The bases are carried on by W_l B_{l-1} = B_l R_l, B_0 = V~, R_l
+    upper triangular and its diagonal not negative: defined for any weights, and B_l = W_l B_{l-1} / eps for square
+    eps-orthogonal ones (eq. 8). U~ = B_{L-1}, and W~_l = R_l ("transported": the whole network for linear units
+    without biases and x in the span of V~) or eps-orthogonal with eps = ||W_l||_F / sqrt(its smaller side) ("drawn",
+    as the paper's text has it). Biases are kept where they have as many entries as before, and B_l^T b_l elsewhere.
+    What is kept is not copied: to donate the low-rank variables to a step is to give up the original ones.
+
+    "truncated" keeps all units and the biases: each hidden layer W_l becomes W_l V~_l V~_l^T = U~_l W~_l V~_l^T, where
+    V~_l spans S_big of that layer, span[R_l, W_l^T L_l] from the gradient in W_l, and the r - 2K leading right singular
+    vectors of the rest of W_l. If the truncated SVDs, with the r leading right singular vectors of each W_l, have a
+    lower loss on the first batch, all layers take those instead; ``num_classes=0`` asks for them, at any rank.
+
+    A warning says that a trained network has lost more than half of what it has learned (``head_checks.warn_if_lost``).
+    Except with "truncated", what stands between the layers must act unit by unit, as activations and dropout do.
+    Normalizations and layers with weights are refused by name. A softmax, a normalization by hand, a skip connection
+    and the like are found on the first batch: the low-rank network and its dense form differ, or a unit changes with
+    others (``head_checks.check_dense_form``, ``check_units``). Warning and comparisons need values and are left out
+    under ``jax.jit`` and ``jax.vmap``; ``losses`` are traced there like the variables. Where the loss itself runs the
+    network inside ``jax.vmap`` or ``lax.map``, the losses of the two are all that is compared. A layer inside
+    ``nn.scan``, ``nn.vmap`` or ``nn.remat`` is not supported.
+
+    Raises:
+        ValueError: layers that the network does not run, or not once and in this order; something between them that
+            does not act unit by unit; a rank outside 2K..the narrowest side; an unknown ``inner``; a basis that does
+            not fit; variables in boxes (``nn.Partitioned``).
+    """
+    # Traced under jit once, a loss is not seen to run again. Of a method nothing is taken off: it would lose its self.
+    if not inspect.ismethod(loss):
+        loss = inspect.unwrap(loss, stop=lambda outer: not isinstance(outer, jax.stages.Wrapped))
+    is_truncated = inner == TRUNCATED
+    head = find_head(loss, variables, batches, layers, keeps_units=is_truncated)
+    flat, hidden = flat_params(variables), head[:-1]
+    widths = widths_of(flat, head)
+    _check_inner(inner, basis)
+    key_gradient, key_start, key_check = jax.random.split(key, 3)
+    first, low_loss = jax.tree.map(lambda x: x[0], batches), with_factors(loss, hidden)
+    found = []
+    if basis is None:
+        classes, r = _check_rank(widths, num_classes, rank, is_truncated)
+        paths = hidden[: len(hidden) if is_truncated else 1] if classes else ()
+        keys = jax.random.split(key_gradient, len(hidden))
+        found = [_s_big(k, loss, variables, path, batches, classes) for k, path in zip(keys, paths, strict=False)]
+        bases = [big.basis for _, big in found]
+        if is_truncated:
+            changed = _truncated(low_loss, variables, hidden, first, bases, r)
+        else:
+            changed = _low_rank(key_start, flat, head, bases[0], r, inner)
+    else:
+        _check_basis(basis, widths, num_classes, rank)
+        changed = _low_rank(key_start, flat, head, basis, basis.shape[1], inner)
+    small, to_dense = with_params(variables, flat | changed), ft.partial(_to_dense, hidden, widths)
+    losses = measured_losses(loss, low_loss, variables, small, first)
+    if is_concrete(losses):
+        if not is_truncated:
+            check_dense_form(key_check, (low_loss, loss), small, to_dense(small), first, head)
+            check_units(loss, variables, first, head)
+        warn_if_lost(loss, variables, first, head[-1], losses, _advice(inner))
+    return LowRankNetwork(
+        small,
+        with_factors(network.apply, hidden),
+        low_loss,
+        to_dense,
+        Savings(_size(variables, head), _size(small, head)),
+        losses,
+        *(found[0] if found else (None, None)),
+    )
+
+
+# Where it starts ------------------------------------------------------------------------------------------------------
+
+
+def _s_big(
+    key: PRNGKey, loss: Callable, variables: PyTree, path: str, batches: PyTree, num_classes: int
+) -> tuple[Certified, SubspaceSum]:
+    """S_big of the first layer, from the gradient in its kernel W_1^T, whose left vectors are W_1's right ones."""
+    kernel = _wide(flat_params(variables)[f"{path}/kernel"])
+    products = kernel_gradient_products(loss, variables, path, batches, kernel.dtype)
+    found = krylov_triplets(key, products, num_classes)
+    return found, big_subspace(kernel.T, found.triplets.right, found.triplets.left)
+
+
+def _low_rank(
+    key: PRNGKey, flat: dict[str, Any], head: tuple[str, ...], basis: Matrix, rank: int, inner: str
+) -> dict[str, Array | None]:
+    """The parameters of the low-rank hidden layers; None where one of the network has no place any more."""
+    hidden = head[:-1]
+    small: dict[str, Array | None] = {}
+    key_basis, key_inner = jax.random.split(key)
+    B = padded_basis(key_basis, _wide(basis), rank)
+    for layer, (path, k) in enumerate(zip(hidden, jax.random.split(key_inner, len(hidden)), strict=True), start=1):
+        kernel, bias = flat[f"{path}/kernel"], flat.get(f"{path}/bias")
+        held = {"right": B} if layer == 1 else {}
+        B, R = positive_qr(_matmul(_wide(kernel).T, B))
+        held["inner"] = R.T if inner == "transported" else _drawn(k, _wide(kernel), B.shape[1])
+        if layer == len(hidden):
+            held["left"] = B.T
+        elif bias is not None:
+            held["bias"] = _matmul(B.T, _wide(bias))
+        small |= {f"{path}/{name}": value.astype(kernel.dtype) for name, value in held.items()}
+        small[f"{path}/kernel"] = None
+    return small
+
+
+def _truncated(
+    loss: Callable, variables: PyTree, hidden: tuple[str, ...], batch: Any, bases: list[Matrix], rank: int
+) -> dict[str, Array | None]:
+    """The factors from the bases and the leading singular vectors, or from these alone, by the lower loss."""
+    flat = flat_params(variables)
+    kernels = {path: flat[f"{path}/kernel"] for path in hidden}
+    plain = _projected(kernels, [jnp.zeros((len(kernel), 0)) for kernel in kernels.values()], rank)
+    if not bases:
+        return plain
+    within = _projected(kernels, bases, rank)
+    run = without_dropout(loss)
+    is_lower = run(with_params(variables, flat | within), batch) <= run(with_params(variables, flat | plain), batch)
+    return jax.tree.map(ft.partial(jnp.where, is_lower), within, plain)
+
+
+def _projected(kernels: dict[str, Matrix], bases: list[Matrix], rank: int) -> dict[str, Array | None]:
+    """The factors of V V^T K for each kernel K, V the basis and the leading left singular vectors of the rest of K."""
+    small: dict[str, Array | None] = {}
+    for (path, kernel), basis in zip(kernels.items(), bases, strict=True):
+        K, V = _wide(kernel), basis.astype(_wide(kernel).dtype)
+        if missing := rank - V.shape[1]:
+            rest = K - _matmul(V, _matmul(V.T, K))
+            leading = jnp.linalg.svd(rest, full_matrices=False)[0][:, :missing]
+            # Where the rest has a lower rank, its last vectors are arbitrary.
+            V = positive_qr(jnp.concatenate([V, leading], axis=1))[0]
+        B, R = positive_qr(_matmul(K.T, V))
+        held = {"right": V, "inner": R.T, "left": B.T}
+        small |= {f"{path}/{name}": value.astype(kernel.dtype) for name, value in held.items()}
+        small[f"{path}/kernel"] = None
+    return small
+
+
+def _drawn(key: PRNGKey, kernel: Matrix, rank: int) -> Matrix:
+    scale = jnp.linalg.norm(kernel) / min(kernel.shape) ** 0.5
+    return orthogonal(scale)(key, (rank, rank), kernel.dtype.type)
+
+
+def _wide(x: Array) -> Array:
+    """In at least 32 bits, which decompositions need."""
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
+# And back -------------------------------------------------------------------------------------------------------------
+
+
+def _to_dense(hidden: tuple[str, ...], widths: tuple[int, ...], variables: PyTree) -> PyTree:
+    """W_1 = [W~_1 V~^T; 0], W_l = [W~_l 0; 0 0], W_{L-1} = [U~ W~_{L-1} 0], biases padded with zeros."""
+    flat = flat_params(variables)
+    for path, shape in zip(hidden, itertools.pairwise(widths), strict=False):
+        held = {at: flat.pop(at) for at in tuple(flat) if at.rpartition("/")[0] == path}
+        held = {at.rpartition("/")[2]: value for at, value in held.items()}
+        flat[f"{path}/kernel"] = _padded(ft.reduce(_matmul, factors_of(held, path)), shape)
+        if "bias" in held:
+            flat[f"{path}/bias"] = _padded(held["bias"], shape[1:])
+    return with_params(variables, flat)
+
+
+def _padded(x: Array, shape: tuple[int, ...]) -> Array:
+    return jnp.pad(x, [(0, size - given) for size, given in zip(shape, x.shape, strict=True)])
+
+
+def _size(variables: PyTree, head: tuple[str, ...]) -> Size:
+    arrays = jax.tree.leaves(variables["params"])
+    flat = flat_params(variables)
+    own = [value for path, value in flat.items() if path.rpartition("/")[0] in head]
+    return Size(
+        sum(x.size for x in arrays),
+        sum(x.size * x.dtype.itemsize for x in arrays),
+        sum(x.size for x in own),
+        sum(x.size for x in own if x.ndim == 2),
+    )
+
+
+# What is allowed ------------------------------------------------------------------------------------------------------
+
+
+def _check_inner(inner: str, basis: Matrix | None) -> None:
+    if inner not in (*INNER, TRUNCATED):
+        msg = f"inner must be one of {(*INNER, TRUNCATED)}, got {inner!r}"
+        raise ValueError(msg)
+    if inner == TRUNCATED and basis is not None:
+        msg = f"a basis is that of the first layer, for inner in {INNER}: {TRUNCATED!r} finds one for every layer"
+        raise ValueError(msg)
+
+
+def _advice(inner: str) -> str:
+    if inner == TRUNCATED:
+        return "a larger rank keeps more"
+    return f"inner={inner!r} is for training from initialization, inner={TRUNCATED!r} keeps a trained network"
+
+
+def _check_rank(
+    widths: tuple[int, ...], num_classes: int | None, rank: int | None, is_truncated: bool
+) -> tuple[int, int]:
+    """K and r; by default as many classes as outputs, and r = 2K."""
+    classes = widths[-1] if num_classes is None else num_classes
+    r, most = 2 * classes if rank is None else rank, min(widths[:-1])
+    if classes < (0 if is_truncated else 1) or not max(2 * classes, 1) <= r <= most:
+        without = ", or num_classes=0 and a rank, without S_big" if is_truncated else ""
+        msg = (
+            f"S_big needs num_classes >= 1 and 2 num_classes <= rank <= {most}, the narrowest of the head's inputs and "
+            f"hidden layers {widths[:-1]}{without}; got num_classes={classes} and rank={r}"
+        )
+        raise ValueError(msg)
+    return classes, r
+
+
+def _check_basis(basis: Matrix, widths: tuple[int, ...], num_classes: int | None, rank: int | None) -> None:
+    d, r = basis.shape
+    if num_classes is not None or rank not in (None, r) or d != widths[0] or r > min(widths[:-1]):
+        msg = (
+            f"a basis of shape (d={widths[0]}, r <= {min(widths[:-1])}) stands for num_classes and rank, got one of "
+            f"shape {basis.shape} with num_classes={num_classes} and rank={rank}"
+        )
+        raise ValueError(msg)

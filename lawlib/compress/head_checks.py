@@ -1,0 +1,280 @@
+"""What a low-rank head is measured by when it is built: its loss, and its units against those of the dense network."""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.core import Scope
+from flax.errors import FlaxError
+from jax.core import Tracer
+
+from lawlib.compress.head_layers import FACTORS, flat_params, with_params
+from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar
+
+__all__ = [
+    "Losses",
+    "check_dense_form",
+    "check_units",
+    "is_concrete",
+    "measured_losses",
+    "row_order_deviations",
+    "warn_if_lost",
+    "without_dropout",
+]
+
+# Of a normal variable, this many standard deviations below its mean has a probability of 3e-5.
+TRAINED = 4.0
+# Rounding errors are sums of random signs: the square root of the number of terms, with room to spare.
+ROUNDING = 10.0
+UNIT_BY_UNIT = (
+    "what stands between the layers of the head must act unit by unit, whatever their number (a softmax, a "
+    "normalization, attention or a skip connection does not); name other layers, or take inner='truncated', which "
+    "keeps all units"
+)
+
+
+class Losses(NamedTuple):
+    """The loss of the first batch, with dropout off, of the network that was given and of the low-rank one."""
+
+    before: Scalar
+    after: Scalar
+
+
+class _Seen(NamedTuple):
+    """What the head's layers took in and put out, what networks put out, and how many random draws were between.
+
+    The values are not known where the loss runs the network inside ``jax.vmap`` or ``lax.map``; ``losses``, of one
+    entry, holds what the run returns.
+    """
+
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+    results: list[Array]
+    draws: list[int]
+    losses: list[Scalar]
+
+
+def without_dropout(function: Callable) -> Callable:
+    """A function that applies a network, with every ``nn.Dropout`` in it as the identity."""
+
+    def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
+            return args[0] if args else kwargs["inputs"]
+        return call(*args, **kwargs)
+
+    def evaluated(*args: Any, **kwargs: Any) -> Any:
+        with nn.intercept_methods(intercept):
+            return function(*args, **kwargs)
+
+    return evaluated
+
+
+def is_concrete(tree: PyTree) -> bool:
+    """Whether no leaf is traced, so that its values are there to be compared."""
+    return not any(isinstance(x, Tracer) for x in jax.tree.leaves(tree))
+
+
+def measured_losses(
+    loss: Callable[[PyTree, Any], Scalar],
+    low_loss: Callable[[PyTree, Any], Scalar],
+    variables: PyTree,
+    small: PyTree,
+    batch: Any,
+) -> Losses:
+    """The losses of the two networks on one batch, dropout off.
+
+    Raises:
+        ValueError: the low-rank network does not run, since shapes disagree or the loss looks up a kernel itself.
+    """
+    before = without_dropout(loss)(variables, batch)
+    try:
+        after = without_dropout(low_loss)(small, batch)
+    except KeyError as error:
+        msg = (
+            f"the loss looks up {error} among the variables, where the low-rank network has the factors {FACTORS}: "
+            f"take such a term out of the loss (weight decay belongs in the optimizer), or sum it over all leaves"
+        )
+        raise ValueError(msg) from error
+    except (TypeError, ValueError, FlaxError) as error:
+        msg = f"the low-rank network does not run ({str(error).splitlines()[0]}): {UNIT_BY_UNIT}"
+        raise ValueError(msg) from error
+    return Losses(before, after)
+
+
+def warn_if_lost(
+    loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batch: Any, last: str, losses: Losses, advice: str
+) -> None:
+    """Warn where a trained network is given and the low-rank one has lost more than half of what it has learned.
+
+    The reference is the loss f_0 with the kernel W (m, K) of the head's last layer at 0: the network has learned
+    f_0 - before, and the low-rank one keeps f_0 - after. Their ratio is free of the loss's sign, offset and scale. An
+    untrained network has f_0 - before near 0 by chance, of either sign, and is told from a trained one by <G, W>, G the
+    gradient in that kernel at 0. Before training the rows of W (units) are as good as in random order, which gives
+    <G, W> the mean m <g, w>, g and w the means of the rows, and the variance tr(S_G S_W) / (m - 1), S the K x K sums of
+    the products of the centred rows. So a network counts as trained where before < f_0 and <G, W> is 4 standard
+    deviations below the mean. A low-rank loss that is not finite where the given one is finite is warned of in any
+    case.
+    """
+    flat, at = flat_params(variables), f"{last}/kernel"
+    before, after = (float(x) for x in losses)
+
+    def of_kernel(kernel: Matrix) -> Scalar:
+        return without_dropout(loss)(with_params(variables, flat | {at: kernel}), batch)
+
+    nothing, G = jax.value_and_grad(of_kernel)(jnp.zeros_like(flat[at]))
+    nothing, deviations = float(nothing), float(row_order_deviations(G, flat[at]))
+    is_lost = deviations < -TRAINED and before < nothing and not nothing - after >= (nothing - before) / 2
+    if is_lost or (math.isfinite(before) and not math.isfinite(after)):
+        msg = (
+            f"the given network has a loss of {before:.4g} on the first batch, the low-rank one {after:.4g}, and "
+            f"{nothing:.4g} is that of the given one with its last kernel at 0: {advice}"
+        )
+        warnings.warn(msg, stacklevel=3)
+
+
+def check_dense_form(
+    key: PRNGKey,
+    runs: tuple[Callable[[PyTree, Any], Scalar], Callable[[PyTree, Any], Scalar]],
+    small: PyTree,
+    dense: PyTree,
+    batch: Any,
+    head: tuple[str, ...],
+) -> None:
+    """Compare the low-rank network with its dense form, as ``runs`` = (low-rank loss, loss) apply them to one batch.
+
+    What the last layer of the head takes in, and what the network puts out, must agree to
+    10 sqrt(m) (eps max|x| + change), m the widest layer and change that of relative errors of eps in the low-rank
+    variables. Of a loss that runs the network inside ``jax.vmap`` or ``lax.map`` the two values are compared instead.
+    Dropout is off. Where something else draws random numbers between the layers, the draws have other shapes
+    and a difference means nothing.
+
+    Raises:
+        ValueError: they differ.
+    """
+    with jax.default_matmul_precision("highest"):
+        low, full = _seen(runs[0], small, batch, head), _seen(runs[1], dense, batch, head)
+        if any(low.draws):
+            return
+        # The inputs of the first layer may be whole numbers, which have no rounding.
+        arrays = (*low.inputs.values(), *low.outputs.values())
+        eps = max(float(jnp.finfo(x.dtype).eps) for x in arrays if jnp.issubdtype(x.dtype, jnp.floating))
+        moved = _seen(runs[0], _rounded(key, small, eps), batch, head)
+    width = max(x.shape[-1] for x in full.inputs.values())
+    names = [f"the inputs of {head[-1]!r}", *["the outputs of the network"] * len(low.results)]
+    values = [[seen.inputs[head[-1]], *seen.results] for seen in (low, full, moved)]
+    if not is_concrete(values):
+        names, values = ["the losses"], [seen.losses for seen in (low, full, moved)]
+    compared = zip(names, *values, strict=True)
+    for name, x, y, z in compared:
+        if x.shape != y.shape:
+            continue
+        scale, change, difference = (_largest(a) for a in (x, z - x, x - y))
+        allowed = ROUNDING * width**0.5 * (eps * scale + change)
+        if difference > allowed:
+            msg = (
+                f"{name} differ by {difference:.2g} between the low-rank network and its dense form (to_dense), where "
+                f"rounding explains {allowed:.2g}, with the layers {list(head)}: {UNIT_BY_UNIT}"
+            )
+            raise ValueError(msg)
+
+
+def check_units(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batch: Any, head: tuple[str, ...]) -> None:
+    """Check that each unit acts for itself between the layers of the head of the given network.
+
+    For each hidden layer, the outputs of every second unit and of all layers before it are replaced by others. What the
+    other units hand to the next layer must stay the same: it changes with a normalization, whatever its form, and with
+    a skip connection. Random draws stay the same too. Nothing is known of a network inside ``jax.vmap`` or ``lax.map``.
+
+    Raises:
+        ValueError: it changes.
+    """
+    given = _seen(loss, variables, batch, head)
+    if not is_concrete((given.inputs, given.outputs)):
+        return
+    everywhere = {path: _replaced(z, step=1) for path, z in given.outputs.items()}
+    for layer, path in enumerate(head[:-1]):
+        instead = {at: everywhere[at] for at in head[:layer]} | {path: _replaced(given.outputs[path], step=2)}
+        after = head[layer + 1]
+        was, now = (seen.inputs[after] for seen in (given, _seen(loss, variables, batch, head, instead)))
+        change, scale = _largest((now - was)[..., 1::2]), _largest(was)
+        if change > ROUNDING * float(jnp.finfo(was.dtype).eps) * scale:
+            msg = (
+                f"with other values in every second unit of {path!r} and in the layers before it, the inputs of "
+                f"{after!r} from the other units change by {change:.2g}: {UNIT_BY_UNIT}"
+            )
+            raise ValueError(msg)
+
+
+def row_order_deviations(G: Float[Array, "m K"], W: Float[Array, "m K"]) -> Scalar:
+    """(<G, W> - mean) / standard deviation, both over all orders of the rows of W (m, K); 0 for a deviation of 0.
+
+    With the rows centred, <G, W> / sqrt(tr(G^T G W^T W) / (m - 1)).
+    """
+    wide = G.dtype if jnp.finfo(G.dtype).bits >= 32 else jnp.dtype(jnp.float32)
+    G, W = (x.astype(wide) / jnp.maximum(jnp.max(jnp.abs(x)).astype(wide), jnp.finfo(wide).tiny) for x in (G, W))
+    G, W = (x - jnp.mean(x, axis=0, keepdims=True) for x in (G, W))
+    variance = jnp.sum((G.T @ G) * (W.T @ W)) / max(len(W) - 1, 1)
+    return jnp.where(variance > 0, jnp.sum(G * W) / jnp.sqrt(jnp.where(variance > 0, variance, 1)), 0)
+
+
+def _seen(
+    run: Callable[[PyTree, Any], Scalar],
+    variables: PyTree,
+    batch: Any,
+    head: tuple[str, ...],
+    instead: Mapping[str, Array] | None = None,
+) -> _Seen:
+    """One run with dropout off, and these outputs of the layers ``instead`` of their own."""
+    seen, instead = _Seen({}, {}, [], [], []), instead or {}
+    at_start = []
+
+    def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        path, scope = "/".join(context.module.path), cast(Scope, context.module.scope)
+        if context.method_name != "__call__" or (path and path not in head):
+            return call(*args, **kwargs)
+        if not path:
+            results = call(*args, **kwargs)
+            arrays = [x for x in jax.tree.leaves(results) if isinstance(x, jax.Array)]
+            seen.results.extend(x for x in arrays if jnp.issubdtype(x.dtype, jnp.floating))
+            return results
+        if path == head[0]:
+            at_start.append(_num_draws(scope.root.rng_counters))
+        if path == head[-1]:
+            seen.draws.append(_num_draws(scope.root.rng_counters) - at_start[0])
+        seen.inputs[path] = args[0] if args else kwargs["inputs"]
+        seen.outputs[path] = instead[path] if path in instead else call(*args, **kwargs)
+        return seen.outputs[path]
+
+    with nn.intercept_methods(intercept):
+        seen.losses.append(without_dropout(run)(variables, batch))
+    return seen
+
+
+def _num_draws(counters: Mapping[Any, Any]) -> int:
+    """How often the modules have drawn random numbers; Flax keeps the counters of a child within its parent's."""
+    return sum(count if isinstance(count, int) else _num_draws(count) for count in counters.values())
+
+
+def _replaced(z: Float[Array, "*N m"], step: int) -> Float[Array, "*N m"]:
+    """Other values in every ``step``-th unit, larger and smaller ones in turn."""
+    scale = jnp.max(jnp.abs(z), initial=0)
+    units = jnp.arange(z.shape[-1])
+    shift = jnp.where(units % step > 0, 0, 1 - 2 * (units // step % 2)).astype(z.dtype)
+    return z + jnp.broadcast_to(jnp.where(scale > 0, scale, 1).astype(z.dtype) * shift, z.shape)
+
+
+def _largest(x: Array) -> float:
+    return float(jnp.max(jnp.abs(x), initial=0))
+
+
+def _rounded(key: PRNGKey, variables: PyTree, eps: float) -> PyTree:
+    """The variables with a relative error of eps in every parameter, of random sign."""
+    leaves, structure = jax.tree.flatten(variables["params"])
+    keys = jax.random.split(key, max(len(leaves), 1))
+    signs = [jax.random.rademacher(k, x.shape, jnp.int8).astype(x.dtype) for k, x in zip(keys, leaves, strict=False)]
+    moved = [x * (1 + jnp.asarray(eps, x.dtype) * sign) for x, sign in zip(leaves, signs, strict=True)]
+    return {**variables, "params": jax.tree.unflatten(structure, moved)}

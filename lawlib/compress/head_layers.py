@@ -1,0 +1,183 @@
+"""The MLP head of a Flax network: found as the network runs, and run with factors in place of its kernels.
+
+The head is L ``nn.Dense`` layers, one after the other. The network itself is not rewritten: it runs as it stands, and
+its ``nn.Dense`` calls at the head's paths are intercepted.
+"""
+
+import functools as ft
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.core import FrozenDict
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from lawlib.linalg.batches import check_batches
+from lawlib.types import Array, PyTree, Scalar
+
+__all__ = ["FACTORS", "factors_of", "find_head", "flat_params", "widths_of", "with_factors", "with_params"]
+
+# The factors of a low-rank layer, in the order in which a row of inputs meets them.
+FACTORS = ("right", "inner", "left")
+# They combine all units, and need not hold parameters.
+NORMALIZATIONS = (nn.BatchNorm, nn.GroupNorm, nn.InstanceNorm, nn.LayerNorm, nn.RMSNorm)
+
+
+class _Call(NamedTuple):
+    """A module as it was called: its path, its class, and whether it combines more than one unit."""
+
+    path: str
+    kind: str
+    is_dense: bool
+    mixes: bool
+
+
+def find_head(
+    loss: Callable[[PyTree, Any], Scalar],
+    variables: PyTree,
+    batches: PyTree,
+    layers: Sequence[str] | None,
+    *,
+    keeps_units: bool = False,
+) -> tuple[str, ...]:
+    """The paths of the head's layers, checked against what runs in ``loss(variables, batch)``, on shapes alone.
+
+    ``layers`` are the paths in order; by default all ``nn.Dense`` that run and have their weights in ``variables``.
+    Where the low-rank network ``keeps_units``, anything may stand between them; elsewhere no normalization and no
+    module with weights.
+
+    Raises:
+        ValueError: layers that do not run, or not once and in this order; a module between them that combines units;
+            variables in boxes; batches that are not (``batches.check_batches``).
+    """
+    held = _held(variables)
+    check_batches(loss, variables, batches)
+    calls = _calls(loss, variables, batches)
+    dense = [call.path for call in calls if call.is_dense]
+    head = tuple(dict.fromkeys(path for path in dense if path in held) if layers is None else layers)
+    if isinstance(layers, str) or not held.issuperset(head):
+        msg = f"layers must be paths of layers with a kernel in the variables, {sorted(held)}, got {layers!r}"
+        raise ValueError(msg)
+    if len(head) < 2 or [path for path in dense if path in head] != list(head):
+        msg = (
+            f"a head is two or more nn.Dense layers, each run once and named in the order in which they run, got "
+            f"{list(head)}; seen to run are {dense} (a loss inside jax.jit or jax.checkpoint hides them, and a class "
+            f"of your own that computes another product, or dot_general, is none)"
+        )
+        raise ValueError(msg)
+    paths = [call.path for call in calls]
+    between = calls[paths.index(head[0]) : paths.index(head[-1])]
+    wrong = [f"{call.kind} at {call.path!r}" for call in between if call.mixes and call.path not in head]
+    if wrong and not keeps_units:
+        msg = (
+            f"what stands between the layers of the head must act unit by unit, since the low-rank network has fewer "
+            f"units there: {', '.join(wrong)} does not; name other layers than {list(head)}"
+        )
+        raise ValueError(msg)
+    return head
+
+
+def with_factors(function: Callable, hidden: tuple[str, ...]) -> Callable:
+    """A function that applies the network, with factors in place of the kernels of its ``hidden`` layers."""
+
+    def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        module = context.module
+        if not isinstance(module, nn.Dense) or context.method_name != "__call__":
+            return call(*args, **kwargs)
+        path = "/".join(module.path)
+        if path not in hidden:
+            return call(*args, **kwargs)
+        return _applied(module, path, args[0] if args else kwargs["inputs"])
+
+    def low_rank(*args: Any, **kwargs: Any) -> Any:
+        with nn.intercept_methods(intercept):
+            return function(*args, **kwargs)
+
+    return low_rank
+
+
+def factors_of(held: Mapping[str, Array], path: str) -> list[Array]:
+    """The factors of one layer, in the order of ``FACTORS``, from what the layer at ``path`` holds.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    factors = [held[name] for name in FACTORS if name in held]
+    if not factors:
+        msg = f"the low-rank network needs low-rank variables: the layer {path!r} holds {sorted(held)}, not 'inner'"
+        raise ValueError(msg)
+    return factors
+
+
+def flat_params(variables: PyTree) -> dict[str, Any]:
+    """The parameters by path, "head/Dense_0/kernel"."""
+    return flatten_dict(variables["params"], sep="/", keep_empty_nodes=True)
+
+
+def with_params(variables: PyTree, flat: dict[str, Any]) -> PyTree:
+    """The variables with these parameters, by path; None stands for one that is gone."""
+    held = {path: value for path, value in flat.items() if value is not None}
+    changed = {**variables, "params": unflatten_dict(held, sep="/")}
+    return FrozenDict(changed) if isinstance(variables, FrozenDict) else changed
+
+
+def widths_of(flat: dict[str, Any], head: tuple[str, ...]) -> tuple[int, ...]:
+    """(d, m_1, ..., m_{L-1}, K), where each layer takes as many units as the one before it has.
+
+    Raises:
+        ValueError: it takes another number.
+    """
+    shapes = [flat[f"{path}/kernel"].shape for path in head]
+    if any(len(shape) != 2 for shape in shapes) or any(a[-1] != b[0] for a, b in itertools.pairwise(shapes)):
+        named = dict(zip(head, shapes, strict=True))
+        msg = f"each layer of a head takes the units of the one before it, got kernels (in, out) {named}"
+        raise ValueError(msg)
+    return (shapes[0][0], *(shape[1] for shape in shapes))
+
+
+def _held(variables: PyTree) -> set[str]:
+    """The paths of the layers whose kernels the variables hold."""
+    if not isinstance(variables, Mapping) or "params" not in variables:
+        msg = "variables must hold the collection 'params', as network.init returns them"
+        raise ValueError(msg)
+    flat = flat_params(variables)
+    if boxed := [path for path, held in flat.items() if isinstance(held, nn.meta.AxisMetadata)]:
+        msg = f"variables must be arrays, and {boxed} are in boxes: give flax.linen.meta.unbox(variables)"
+        raise ValueError(msg)
+    return {path.rpartition("/")[0] for path in flat if path.rpartition("/")[2] == "kernel"}
+
+
+def _calls(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batches: PyTree) -> list[_Call]:
+    """The modules in the order of their calls, from a run on shapes alone."""
+    calls = []
+
+    def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        module = context.module
+        if context.method_name == "__call__":
+            own = [held for group in module.variables.values() for held in group.values()]
+            weights = any(jnp.size(held) > 1 for held in own if not isinstance(held, Mapping))
+            mixes = weights or isinstance(module, NORMALIZATIONS)
+            calls.append(_Call("/".join(module.path), type(module).__name__, _is_dense(module), mixes))
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(intercept):
+        jax.eval_shape(lambda held, data: loss(held, jax.tree.map(lambda x: x[0], data)), variables, batches)
+    return calls
+
+
+def _is_dense(module: nn.Module) -> bool:
+    """Whether it multiplies by its kernel and adds its bias and nothing else, as a class derived from Dense may."""
+    is_plain = isinstance(module, nn.Dense) and type(module).__call__ is nn.Dense.__call__
+    return is_plain and module.dot_general is None and module.dot_general_cls is None
+
+
+def _applied(module: nn.Dense, path: str, x: Array) -> Array:
+    """The product of the rows of x with the layer's factors, in the dtype and the precision of the layer."""
+    held = module.variables.get("params", {})
+    operands: list[Any] = module.promote_dtype(x, held.get("bias"), *factors_of(held, path), dtype=module.dtype)
+    x, bias, *factors = operands
+    x = ft.reduce(ft.partial(jnp.matmul, precision=module.precision), factors, x)
+    return x if bias is None else x + jnp.reshape(bias, (1,) * (x.ndim - 1) + bias.shape)

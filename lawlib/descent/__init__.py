@@ -1,0 +1,1 @@
+"""Descent: losses and steps, single-entry SGD, step sizes by layer, schedules and gradient flow."""

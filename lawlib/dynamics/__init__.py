@@ -1,0 +1,1 @@
+"""Dynamical systems under observation: one trajectory (``system``) and many as one program (``sweep``)."""

@@ -1,0 +1,1 @@
+"""Linear algebra of gradients: subspaces and their angles, spectra without matrices, curvature."""

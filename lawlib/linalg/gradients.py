@@ -1,0 +1,263 @@
+"""Products with the gradient of a loss in one layer's weight, for any Flax network and loss; without it for plain ones.
+
+The gradient in the parameter itself is right whatever the network makes of it, and takes an array of its shape. Its
+products with b columns take (m + n) b: they are derivatives too, of the loss in the factors of a low-rank shift of the
+weight, which the layer applies as two thin products. That is the same only where the layer is a plain product.
+"""
+
+import functools as ft
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.core import Tracer
+from jax.typing import DTypeLike
+
+from lawlib.linalg.batches import check_batches, trace_of_a_batch
+from lawlib.linalg.kernel_uses import float_dtypes, leaf_index
+from lawlib.linalg.plain_layers import MEND, check_plain, shifted
+from lawlib.linalg.spectra import Products, matrix_products
+from lawlib.types import Array, Float, Matrix, PyTree, Scalar
+
+__all__ = ["Shift", "check_variables", "gradient_products", "kernel_gradient_products"]
+
+ROUTES = ("parameter", "matrix_free")
+# Two routes differ by the rounding of products, in half precision at worst; what they could mistake is no rounding.
+AGREEMENT = 2.0**-6
+ROUNDING = 10.0
+_matmul = ft.partial(jnp.matmul, precision="highest")
+
+
+class Shift(NamedTuple):
+    """The matrix M = left right^T (m, n) to be added to a weight of this shape, as left (m, b) and right (n, b)."""
+
+    left: Float[Array, "m b"]
+    right: Float[Array, "n b"]
+
+    def columns(self, x: Array) -> Float[Array, "m ..."]:
+        """The product M x for samples in columns, x (n, N), what the shift adds to W x; at least in its own dtype."""
+        x, left, right = self._promoted(x)
+        return _matmul(left, _matmul(right.T, x))
+
+    def rows(self, x: Array) -> Float[Array, "*N n"]:
+        """The product x M for samples in rows, x (*N, m), what it adds to x K for a Flax kernel K; in dtypes alike."""
+        x, left, right = self._promoted(x)
+        return _matmul(_matmul(x, left), right.T)
+
+    def _promoted(self, x: Array) -> tuple[Array, Array, Array]:
+        """All in the dtype of the shift or, where that is more precise, of the inputs: whole numbers are no dtype."""
+        with jax.numpy_dtype_promotion("standard"):
+            dtype = jnp.promote_types(x.dtype, self.left.dtype)
+        return x.astype(dtype), self.left.astype(dtype), self.right.astype(dtype)
+
+
+def gradient_products(
+    loss: Callable[[Shift, Any], Scalar],
+    batches: PyTree,
+    shape: tuple[int, int],
+    dtype: DTypeLike = jnp.float32,
+) -> Products:
+    """Products with G = sum_i dloss(W, batch_i)/dW (m, n), ``shape`` = (m, n): one pass over the data for each block.
+
+    ``loss(shift, batch)`` is the loss of one batch with the layer's output shifted, ``W @ x + shift.columns(x)`` or
+    ``x @ K + shift.rows(x)``; then
+        G V = d/dA sum_i loss(A V^T, batch_i) at A = 0,   G^T U = d/dB sum_i loss(U B^T, batch_i) at B = 0.
+    G is the gradient through what the loss adds the shift to, whatever else it makes of W, such as an L2 penalty.
+    ``batches`` is a tree of arrays whose leading axis runs over the batches, taken one at a time. Losses are *summed*
+    over the batches: for a mean over all samples, the loss of a batch is its sum divided by the number of all. The
+    weights may have any dtype; the blocks have ``dtype``, a float of at least 32 bits, and so has the shift, unless the
+    inputs are more precise: of half-precision weights cast what it adds to the dtype of W x. Pass the weights of a
+    large layer to jit as an argument, since what a compiled function closes over is copied into it.
+
+    Raises:
+        ValueError: batches or a loss that ``batches.check_batches`` refuses.
+    """
+    check_batches(loss, Shift(jnp.zeros((shape[0], 1), dtype), jnp.zeros((shape[1], 1), dtype)), batches)
+
+    def total(gradient: Callable[[Any], Matrix], zeros: Matrix) -> Matrix:
+        return lax.scan(lambda summed, batch: (summed + gradient(batch), None), zeros, batches)[0]
+
+    def forward(V: Matrix) -> Matrix:
+        zeros = jnp.zeros((shape[0], V.shape[1]), V.dtype)
+        return total(lambda batch: jax.grad(lambda A: loss(Shift(A, V), batch))(zeros), zeros)
+
+    def adjoint(U: Matrix) -> Matrix:
+        zeros = jnp.zeros((shape[1], U.shape[1]), U.dtype)
+        return total(lambda batch: jax.grad(lambda B: loss(Shift(U, B), batch))(zeros), zeros)
+
+    return Products(forward, adjoint, shape, dtype)
+
+
+def kernel_gradient_products(
+    loss: Callable[[PyTree, Any], Scalar],
+    variables: PyTree,
+    path: str,
+    batches: PyTree,
+    dtype: DTypeLike | None = None,
+    *,
+    route: str = "parameter",
+) -> Products:
+    """Products with G (in, out) = d/dK sum_i loss(variables with the kernel K, batch_i) at ``path`` of a Flax network.
+
+    ``loss(variables, batch)`` calls the network's ``apply`` as it stands; ``path`` is "layer_1" or "block/Dense_0", and
+    ``batches`` and sums are as in ``gradient_products``. The products have ``dtype``, by default that of the kernel and
+    float32 for less than that.
+
+    With the route "parameter" G is the derivative in the kernel itself, right for every layer that holds one and for
+    every use of it: wrappers and classes of your own, shared layers, ``nn.scan``, ``nn.remat``, jit inside the loss. An
+    L2 penalty on the kernel in the loss is part of it. G is computed here, once, in one pass over the data, and held;
+    while it is summed over several batches a second array of its size is needed. It has the rounding of the network's
+    own dtypes, of which no certificate knows.
+
+    "matrix_free" forms nothing of the layer's size and passes over the data for each block. It is for an ``nn.Dense``
+    that is known to be plain, x K + b in the kernel's dtype: no class of one's own, no ``dot_general``, K multiplied
+    in the layer's calls and used nowhere else. The trace of the loss for a batch proves it, under jit too. Where the
+    values are known, outside jit, one product is compared with the other route on the first batch, in the direction
+    sin(1^2), sin(2^2), ..., sin(n^2); this forms an array of the layer's size and lets it go.
+
+    Raises:
+        ValueError: no linen variables, or in boxes; no kernel with two axes at this path, or one that is not real;
+            batches or a loss that ``batches.check_batches`` refuses; another route; a layer that is not plain, or whose
+            two routes disagree.
+
+    Warns:
+        UserWarning: outside jit, G of the route "parameter" is 0 or too small for its dtype, or not finite.
+    """
+    kernel, dtype = _checked(variables, path, dtype, route)
+    jaxpr = trace_of_a_batch(loss, variables, batches)
+    if route == "parameter":
+        G = _gradient(loss, variables, path, batches, dtype)
+        _warn_of(G, float_dtypes(jaxpr) | {kernel.dtype, G.dtype}, path)
+        return matrix_products(G)
+    check_plain(loss, variables, path, batches, jaxpr)
+    m, n = kernel.shape
+    products = gradient_products(shifted(loss, variables, path), batches, (m, n), dtype)
+    _check_a_product(loss, variables, path, batches, dtype)
+    return products
+
+
+def check_variables(variables: PyTree) -> None:
+    """Refuse what is not the variables of a Flax linen network, as plain arrays, with a line that says what to do.
+
+    Raises:
+        ValueError: an NNX model or state, a tree without the collection 'params', or variables in boxes.
+    """
+    if type(variables).__module__.startswith("flax.nnx"):
+        msg = (
+            f"variables must be those of a Flax linen network, {{'params': ...}}, got {type(variables).__name__} of "
+            f"NNX: give the gradient that nnx.grad finds to spectra.matrix_products"
+        )
+        raise ValueError(msg)
+    if not isinstance(variables, Mapping) or "params" not in variables:
+        msg = "variables must hold the collection 'params', as network.init returns them"
+        raise ValueError(msg)
+    boxes = jax.tree.leaves_with_path(variables["params"], is_leaf=lambda x: isinstance(x, nn.meta.AxisMetadata))
+    if boxed := [_name(at) for at, held in boxes if isinstance(held, nn.meta.AxisMetadata)]:
+        msg = f"variables must be arrays, and {boxed} are in boxes: give flax.linen.meta.unbox(variables)"
+        raise ValueError(msg)
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _checked(variables: PyTree, path: str, dtype: DTypeLike | None, route: str) -> tuple[Array, DTypeLike]:
+    """The kernel at the path, and the dtype of the products."""
+    if route not in ROUTES:
+        msg = f"route must be one of {ROUTES}, got {route!r}"
+        raise ValueError(msg)
+    check_variables(variables)
+    node = variables["params"]
+    for name in path.split("/"):
+        if not isinstance(node, Mapping) or name not in node:
+            among = sorted(node) if isinstance(node, Mapping) else "none, since a layer has no layers"
+            msg = f"no layer {path!r} in the variables['params']: {name!r} is not among {among}"
+            raise ValueError(msg)
+        node = node[name]
+    if not isinstance(node, Mapping) and path.endswith("/kernel"):
+        msg = f"path must name a layer, not its kernel: {path.removesuffix('/kernel')!r}, got {path!r}"
+        raise ValueError(msg)
+    if not isinstance(node, Mapping) or "kernel" not in node or jnp.ndim(node["kernel"]) != 2:
+        msg = (
+            f"the layer {path!r} needs a kernel with two axes, it holds {jax.tree.map(jnp.shape, node)}; of a stack of "
+            f"kernels, as nn.scan and nn.vmap hold, or of a convolution's give spectra.matrix_products the matrix that "
+            f"is meant of jax.grad"
+        )
+        raise ValueError(msg)
+    kernel = node["kernel"]
+    if not jnp.issubdtype(kernel.dtype, jnp.floating):
+        msg = f"the kernel of the layer {path!r} must have a real floating dtype, got {kernel.dtype}"
+        raise ValueError(msg)
+    wide = kernel.dtype if jnp.finfo(kernel.dtype).bits >= 32 else jnp.float32
+    return kernel, wide if dtype is None else dtype
+
+
+# In the parameter itself ----------------------------------------------------------------------------------------------
+
+
+def _gradient(loss: Callable, variables: PyTree, path: str, batches: PyTree, dtype: DTypeLike) -> Matrix:
+    """G (in, out), summed in the dtype of the products."""
+    kernel, with_kernel = _parted(variables, path)
+
+    def of_kernel(kernel: Matrix, batch: Any) -> Scalar:
+        return loss(with_kernel(kernel), batch)
+
+    def add(summed: Matrix, batch: Any) -> tuple[Matrix, None]:
+        return summed + jax.grad(of_kernel)(kernel, batch).astype(dtype), None
+
+    return lax.scan(add, jnp.zeros(kernel.shape, dtype), batches)[0]
+
+
+def _parted(variables: PyTree, path: str) -> tuple[Matrix, Callable[[Matrix], PyTree]]:
+    """The kernel at the path, and the variables as a function of it."""
+    leaves, tree = jax.tree.flatten(variables)
+    at = leaf_index(variables, f"params/{path}/kernel")
+    return leaves[at], lambda kernel: tree.unflatten([*leaves[:at], kernel, *leaves[at + 1 :]])
+
+
+def _warn_of(G: Matrix, dtypes: set[Any], path: str) -> None:
+    """Warn of a gradient that is lost in its dtypes; under jit nothing is known of it, and no certificate is given."""
+    if isinstance(G, Tracer):
+        return
+    largest, coarsest = float(jnp.max(jnp.abs(G))), max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).tiny))
+    tiny = float(jnp.finfo(coarsest).tiny)
+    if not largest >= tiny or largest == float("inf"):
+        msg = (
+            f"the largest entry of the gradient in the kernel of {path!r} is {largest:g}, where {coarsest} resolves "
+            f"{tiny:.1g}: scale the loss, take wider dtypes, or see whether the loss depends on this layer"
+        )
+        warnings.warn(msg, stacklevel=3)
+
+
+# Without it, for a plain product --------------------------------------------------------------------------------------
+
+
+def _check_a_product(loss: Callable, variables: PyTree, path: str, batches: PyTree, dtype: DTypeLike) -> None:
+    """Refuse the layer where the two routes differ on the first batch, as far as the values are known."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((variables, batches))):
+        return
+    first = jax.tree.map(lambda x: x[:1], batches)
+    G = _gradient(loss, variables, path, first, dtype)
+    m, n = G.shape
+    v = jnp.sin(jnp.arange(1, n + 1, dtype=dtype) ** 2)[:, None]
+    ours = gradient_products(shifted(loss, variables, path), first, (m, n), dtype).forward(v)
+    wanted = _matmul(G, v)
+    off, size = (jnp.linalg.norm(x) for x in (ours - wanted, wanted))
+    if isinstance(off, Tracer) or off <= AGREEMENT * size:
+        return
+    # At a minimum G is what rounding leaves of it, and as far off as a rounding of the kernel takes it.
+    kernel, with_kernel = _parted(variables, path)
+    eps = jnp.finfo(dtype).eps * jnp.sign(jnp.sin(jnp.arange(1, kernel.size + 1, dtype=dtype))).reshape(m, n)
+    rounded = kernel + (kernel * eps).astype(kernel.dtype)
+    change = jnp.linalg.norm(_matmul(_gradient(loss, with_kernel(rounded), path, first, dtype), v) - wanted)
+    if off <= AGREEMENT * size + ROUNDING * change:
+        return
+    msg = (
+        f"the two routes to the gradient of the layer {path!r} disagree on the first batch, by {off:g} of {size:g} in "
+        f"one product: the layer is no plain product x K + b, or values are lost in their dtype; {MEND}"
+    )
+    raise ValueError(msg)

@@ -1,0 +1,1 @@
+"""Data: synthetic regression, classification and completion, and subspace inverse problems."""

@@ -1,0 +1,219 @@
+"""Files that are refused: weights of other networks, what is damaged, and what would run code."""
+
+import contextlib
+import json
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from weight_layouts import (
+    LAYERS,
+    LAYOUTS,
+    PLACES,
+    h5_file,
+    keras_1,
+    keras_2,
+    keras_arrays,
+    layers,
+    read,
+    safetensors_file,
+    tensors,
+    torch_arrays,
+    torch_legacy_file,
+    torch_zip_file,
+)
+
+from experiments.runner.store import Refused
+
+WITH_NORMS = (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)
+VGG19_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
+
+
+def problems(path):
+    with pytest.raises(Refused) as refused:
+        read(path)
+    return [problem.removeprefix(f"{path}: ") for problem in refused.value.problems]
+
+
+# Weights of other networks ----------------------------------------------------------------------------------
+
+
+def called(arrays, array):
+    """The name of the array of these numbers, in whatever order."""
+    return next(name for name, a in arrays.items() if np.array_equal(np.sort(a, None), np.sort(array, None)))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_difference_has_a_line(layout, tmp_path):
+    weights = layers()
+    arrays = layout.arrays(weights)
+    lost, odd = called(arrays, weights["block1_conv2"][1]), called(arrays, weights["block4_conv1"][1])
+    last = called(arrays, weights["block5_conv3"][0])
+    more = last.replace(*layout.beyond)
+    assert more not in arrays
+    changed = {name: array for name, array in arrays.items() if name != lost}
+    layout.write(tmp_path / "weights", changed | {odd: np.ones(9, np.float32), more: arrays[last]})
+    assert problems(tmp_path / "weights") == [
+        f"{layout.name}, lacks block1_conv2/bias (2,)",
+        *(
+            f"{layout.name}, has {line}"
+            for line in sorted(  # in the order of their names, as HDF5 lists them
+                [f"{odd} (9,), and block4_conv1/bias takes (5,)", f"{more} {arrays[last].shape}, which VGG-16 has not"]
+            )
+        ),
+    ]
+
+
+def test_batch_norms_are_refused(tmp_path):
+    arrays = torch_arrays(layers(), WITH_NORMS)
+    arrays |= {f"features.{place + 1}.running_mean": np.ones(2, np.float32) for place in WITH_NORMS}
+    safetensors_file(tmp_path / "weights", arrays)
+    found = problems(tmp_path / "weights")
+    convolutions = {f"features.{place}.{part}" for place in PLACES for part in ("weight", "bias")}
+    theirs = {name for name in arrays if name.startswith("features")}
+    assert sum("lacks" in line for line in found) == len(convolutions - theirs)
+    assert sum("which VGG-16 has not" in line for line in found) == len(theirs - convolutions)
+
+
+def test_vgg19_is_refused(tmp_path):
+    names = [f"block{b}_conv{i}" for b, n in enumerate((2, 2, 4, 4, 4), start=1) for i in range(1, n + 1)]
+    weights = layers(names, ((2, 2), (3, 3), (4,) * 4, (5,) * 4, (6,) * 4))
+    h5_file(tmp_path / "keras", keras_arrays(weights, keras_2))
+    assert problems(tmp_path / "keras") == [
+        f"HDF5 of a Keras application, has {keras_2(f'block{block}_conv4', part)} {shape}, which VGG-16 has not"
+        for block, width in ((3, 4), (4, 5), (5, 6))
+        for part, shape in (("bias", (width,)), ("kernel", (3, 3, width, width)))
+    ]
+    safetensors_file(tmp_path / "torch", torch_arrays(weights, VGG19_PLACES))
+    assert any("features.16.weight" in line and "which VGG-16 has not" in line for line in problems(tmp_path / "torch"))
+
+
+# What is damaged or holds no weights ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", [0, 0.03, 0.3, 0.9, 1])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_truncated_file_is_refused(layout, tmp_path, part):
+    layout.write(tmp_path / "whole", layout.arrays(layers()))
+    raw = (tmp_path / "whole").read_bytes()
+    (tmp_path / "weights").write_bytes(raw[: min(int(part * len(raw)), len(raw) - 1)])
+    assert len(problems(tmp_path / "weights")) == 1
+
+
+@pytest.mark.parametrize("name", ["safetensors", "torch_zip", "torch_legacy", "torch_2017", "keras_3"])
+def test_a_damaged_file_is_refused_or_read(name, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(name)
+    LAYOUTS[name].write(folder / "whole", LAYOUTS[name].arrays(layers()))
+    raw = (folder / "whole").read_bytes()
+    start = raw.index(b"OrderedDict") - 20 if b"OrderedDict" in raw else 8
+
+    # No byte becomes a pickle's LONG_BINPUT: its index can ask for tens of gigabytes of memo.
+    values = st.integers(0, 255).filter(lambda byte: byte != ord("r"))
+
+    @settings(max_examples=30)
+    @given(st.lists(st.tuples(st.integers(start, start + 3000), values), min_size=1, max_size=4))
+    def check(changes):
+        damaged = bytearray(raw)
+        for place, byte in changes:
+            damaged[place] = byte
+        (folder / "weights").write_bytes(damaged)
+        with contextlib.suppress(Refused):
+            assert list(read(folder / "weights").variables["params"]) == LAYERS
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not weights", b"\x89PNG\r\n\x1a\n" + bytes(99), b"12345678{", bytes(8) + b"{}"]
+)
+def test_what_is_no_file_of_weights_is_refused(tmp_path, content):
+    (tmp_path / "weights").write_bytes(content)
+    assert len(problems(tmp_path / "weights")) == 1
+
+
+def test_a_missing_file_a_folder_and_another_archive_are_refused(tmp_path):
+    assert "No such file" in problems(tmp_path / "weights")[0]
+    assert "Is a directory" in problems(tmp_path)[0]
+    with zipfile.ZipFile(tmp_path / "weights", "w") as archive:
+        archive.writestr("config.json", "{}")
+    assert "without torch's data.pkl" in problems(tmp_path / "weights")[0]
+
+
+def test_arrays_that_lie_in_another_file_are_refused(tmp_path):
+    arrays = keras_arrays(layers(), keras_1)
+    h5_file(tmp_path / "weights", arrays)
+    (tmp_path / "other").write_bytes(bytes(8))
+    with h5py.File(tmp_path / "weights", "a") as file:
+        file.create_dataset("secret", (8,), "u1", external=[(str(tmp_path / "other"), 0, 8)])
+    assert "secret lies in another file" in problems(tmp_path / "weights")[0]
+    virtual = h5py.VirtualLayout((8,), "u1")
+    virtual[:] = h5py.VirtualSource(tmp_path / "other", "secret", (8,))
+    with h5py.File(tmp_path / "weights", "a") as file:
+        del file["secret"]
+        file.create_virtual_dataset("virtual", virtual)
+    assert "virtual lies in another file" in problems(tmp_path / "weights")[0]
+
+
+@pytest.mark.parametrize("shift", [-8, 4])
+def test_safetensors_whose_arrays_overlap_or_leave_room_are_refused(tmp_path, shift):
+    safetensors_file(tmp_path / "weights", torch_arrays(layers()))
+    raw = (tmp_path / "weights").read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length])
+    header["features.0.bias"]["data_offsets"][0] += shift
+    encoded = json.dumps(header).encode()
+    (tmp_path / "weights").write_bytes(len(encoded).to_bytes(8, "little") + encoded + raw[8 + length :])
+    assert "overlap or leave room" in problems(tmp_path / "weights")[0]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "words"), [(1, "int64", "are int64, weights are floats"), (np.nan, "float32", "not finite")]
+)
+def test_numbers_that_are_no_weights_are_refused(tmp_path, number, kind, words):
+    arrays = torch_arrays(layers())
+    arrays["features.0.bias"] = np.full_like(arrays["features.0.bias"], number, dtype=kind)
+    safetensors_file(tmp_path / "weights", arrays)
+    assert words in problems(tmp_path / "weights")[0]
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    h5_file(tmp_path / "weights", keras_arrays(layers(), keras_1) | {b"\xff": np.ones(3)})
+    assert "is no text" in problems(tmp_path / "weights")[0]
+
+
+# What a pickle asks for -------------------------------------------------------------------------------------
+
+
+class Trap:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("write", [torch_zip_file, torch_legacy_file])
+def test_a_pickle_that_would_run_is_refused_and_does_not(tmp_path, write):
+    arrays = torch_arrays(layers())
+    write(tmp_path / "weights", arrays, tensors(arrays) | {"features.0.weight": Trap(tmp_path / "sprung")})
+    assert "asks for io.open, which is not allowed" in problems(tmp_path / "weights")[0].replace("_io", "io")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    "place",
+    [{"offset": 10_000}, {"strides": (9, 9, 3, 10_000)}, {"strides": (-1, 9, 3, 1)}, {"strides": (9,)}, {"offset": -1}],
+)
+@pytest.mark.parametrize("write", [torch_zip_file, torch_legacy_file])
+def test_a_tensor_outside_its_storage_is_refused(tmp_path, write, place):
+    arrays = torch_arrays(layers())
+    state = tensors(arrays)
+    state["features.5.weight"] = state["features.5.weight"]._replace(**place)
+    write(tmp_path / "weights", arrays, state)
+    (problem,) = problems(tmp_path / "weights")
+    assert "reaches to number" in problem or "not as many strides" in problem

@@ -1,0 +1,209 @@
+"""Low-rank MLPs on images: the rules, the starts and the steps."""
+
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+import synthetic
+
+from experiments.data.datasets import DATA_SETS, ImageData
+from experiments.data.idx import Images
+from experiments.laws.smooth_mlp.low_rank import system as low_rank_images
+from experiments.runner import run
+from experiments.runner.checks import collect
+from experiments.runner.run import sources_of
+from experiments.runner.settings import expand
+from experiments.runner.store import Refused
+from lawlib.networks import low_rank, mlp
+from lawlib.theory.smooth_mlp import big_and_small
+
+SIDE, K, TRAIN, TEST = 7, 10, 40, 20
+D = SIDE**2
+TINY = {"data.num_train": TRAIN, "data.num_test": TEST, "data.batch_size": 10, "data.gradient_batch": 10}
+
+
+def drawn(size, seed):
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (size, SIDE, SIDE, 1), np.uint8)
+    return Images(pixels, np.tile(np.arange(K, dtype=np.uint8), size // K))
+
+
+@pytest.fixture(autouse=True)
+def tiny_images(monkeypatch):
+    data = ImageData(drawn(TRAIN, 0), drawn(TEST, 1), "made up")
+    monkeypatch.setitem(
+        DATA_SETS, "fashion_mnist", DATA_SETS["fashion_mnist"]._replace(shape=(SIDE, SIDE, 1), sizes=(TRAIN, TEST))
+    )
+    monkeypatch.setattr(low_rank_images, "image_data", lambda *_: data)
+
+
+def config_of(*words, profile="smoke", name="fashion_mnist_low_rank"):
+    return synthetic.config_of(name, *words, profile=profile, **(TINY if profile == "smoke" else {}))
+
+
+def variants(*words):
+    return dict(expand(config_of("precision=float64", *words)))
+
+
+# Rules ----------------------------------------------------------------------------------------------------
+
+RULES = {
+    "rank": ("net.rank=19", "net.rank = 19: must be in 20..24, from 2K to d/2"),
+    "angle": ("net.angle=91.0", "net.angle = 91.0: must be a finite number >= 0.0 and <= 90.0"),
+    "train": ("data.num_train=45", "data.num_train = 45: must be at most 40"),
+    "cut": ("data.num_train=35", "data.num_train = 35: must be a multiple of data.batch_size = 10"),
+    "gradient": ("data.gradient_batch=41", "data.gradient_batch = 41: must be at most data.num_train = 40"),
+}
+
+
+@pytest.mark.parametrize(("word", "line"), RULES.values(), ids=RULES)
+def test_every_rule_has_its_line(word, line):
+    assert line in collect(config_of(word), low_rank_images.validate)
+
+
+ANGLE_RULES = {
+    "sweep.opt.step_size=0.1,": (
+        "sweep.opt.step_size = (0.1,): cannot be swept; use variants (what can be swept: net.angle)"
+    ),
+    "sweep.net.angle=()": "sweep.net.angle = (): must hold 0.0, beside which others are seen",
+    "sweep.net.angle=15.0,30.0": "sweep.net.angle = (15.0, 30.0): must hold 0.0, beside which others are seen",
+    "net.form=full": "net.form = 'full': must be 's_big' where the angle is studied",
+}
+
+
+@pytest.mark.parametrize(("word", "line"), ANGLE_RULES.items())
+def test_the_angle_is_studied_beside_none(word, line):
+    config = synthetic.config_of("fashion_mnist_angle", word, profile="smoke", **TINY)
+    assert line in collect(config, low_rank_images.validate)
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist_low_rank", "fashion_mnist_angle"])
+def test_our_own_configs_pass(name):
+    assert collect(config_of(name=name), low_rank_images.validate) == []
+
+
+def test_where_the_images_come_from_is_told_once_for_all_variants():
+    assert sources_of(config_of(), low_rank_images) == {"fashion_mnist": "made up"}
+    assert sources_of(config_of(), object()) == {}
+
+
+def test_variants_that_read_other_files_are_each_told():
+    def sources(config):
+        return {"images": "files", "weights": f"of {config.net.form}"}
+
+    told = {"images": "files", "weights": "of s_big; of random; of full"}
+    assert sources_of(config_of(), types.SimpleNamespace(sources=sources)) == told
+
+
+def test_every_start_is_recorded_with_its_sources_and_a_run_is_not_made_of_two(monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "_simulate", lambda *_: False)  # as if stopped by a signal
+
+    def start(origin):
+        data = ImageData(drawn(TRAIN, 0), drawn(TEST, 1), origin)
+        monkeypatch.setattr(low_rank_images, "image_data", lambda *_: data)
+        return run.run(config_of(), tmp_path / "run")
+
+    assert [start("as published"), start("as published")] == [run.STOPPED] * 2
+    with pytest.raises(Refused, match=r"other data .fashion_mnist: was as published, is now compressed"):
+        start("compressed")
+    record = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert [each["sources"] for each in record["starts"]] == [{"fashion_mnist": "as published"}] * 2
+    assert record["sources"] == {"fashion_mnist": "as published"}
+
+
+# Starts and steps -----------------------------------------------------------------------------------------
+
+
+KEY = jax.random.key(3)
+
+
+def begun(config):
+    data = low_rank_images.shared(config)
+    system = low_rank_images.dynamics(config)
+    step_size, watched = jax.jit(lambda key: system.init(key, {}, data))(KEY)
+    return data, system, step_size, watched
+
+
+def whole(part):
+    return tuple(jnp.concatenate(list(x), axis=1) for x in part)
+
+
+def gradient(weights, apply, data, phi="silu"):
+    X, Y = whole(data.train)
+    return jax.grad(lambda weights: jnp.sum((apply(weights, X, phi) - Y) ** 2) / 2)(weights)
+
+
+@pytest.mark.parametrize("name", ["silu_full", "silu_s_big"])
+def test_a_step_descends_on_all_images_with_the_rate_of_the_cosine(name):
+    config = variants("opt.num_steps=4", "opt.step_size=0.01")[name]
+    data, system, step_size, watched = begun(config)
+    apply = mlp.apply if name == "silu_full" else low_rank.apply
+    weights = watched.state.weights
+    for t in range(2):
+        rate = 0.01 * (1 + np.cos(np.pi * t / 4)) / 2
+        weights = jax.tree.map(lambda W, G, rate=rate: W - rate * G, weights, gradient(weights, apply, data))
+        watched = system.step(watched, step_size, data)
+    jax.tree.map(
+        lambda found, wanted: np.testing.assert_allclose(found, wanted, atol=1e-12), watched.state.weights, weights
+    )
+    X, Y = whole(data.test)
+    seen = system.observe(watched, step_size, data)
+    outputs, Y = np.asarray(apply(weights, X, "silu")), np.asarray(Y)
+    np.testing.assert_allclose(seen["test_loss"], np.sum((outputs - Y) ** 2) / 2 / TEST, rtol=1e-12)
+    assert seen["test_accuracy"] == np.mean(np.argmax(outputs, 0) == np.argmax(Y, 0))
+
+
+@pytest.mark.parametrize(("name", "angle"), [("silu_s_big", 0.0), ("silu_s_big", 40.0), ("silu_s_big_batch", 0.0)])
+def test_low_rank_networks_begin_at_an_angle_from_the_big_subspace_of_the_full_one(name, angle):
+    config = variants(f"net.angle={angle}")[name]
+    data, _, _, watched = begun(config)
+    full = begun(variants()["silu_full"])[3].state.weights
+    if name.endswith("batch"):
+        X, Y = whole(data.train)
+        few = jax.random.permutation(jax.random.split(KEY, 6)[5], TRAIN)[: config.data.gradient_batch]
+        data = data._replace(train=low_rank_images.Batches(X[None, :, few], Y[None, :, few]))
+    big = np.asarray(big_and_small(full[0], gradient(full, mlp.apply, data)[0], K).big)
+    start = watched.state.weights
+    carried = np.linalg.multi_dot([*(np.asarray(W) for W in full[-2::-1]), big])
+    for found, wanted in ((start.right, big), (start.left, carried)):
+        turn = np.rad2deg(scipy.linalg.subspace_angles(np.asarray(found), wanted))
+        np.testing.assert_allclose(turn, angle, atol=1e-5)
+    np.testing.assert_array_equal(start.last, full[-1])
+
+
+def test_a_batch_of_all_images_in_another_order_gives_the_same_start():
+    every, drawn = (variants(f"data.gradient_batch={TRAIN}")[f"silu_s_big{beside}"] for beside in ("", "_batch"))
+    wanted, found = (begun(config)[3].state.weights for config in (every, drawn))
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-10), found, wanted)
+
+
+def test_small_layers_are_drawn_or_transported():
+    drawn, transported = (
+        begun(variants("name=silu_s_big", f"net.inner={x}")["silu_s_big"])[3].state.weights
+        for x in ("drawn", "transported")
+    )
+    np.testing.assert_array_equal(drawn.right, transported.right)
+    for W in transported.inner:
+        np.testing.assert_allclose(W, 0.1 * np.eye(len(W)), atol=1e-12)
+    assert all(np.abs(W - 0.1 * np.eye(len(W))).max() > 0.01 for W in drawn.inner)
+
+
+def test_pixels_are_standardized_by_one_mean_and_one_deviation_for_all():
+    config = variants()["silu_full"]
+    data, images = low_rank_images.shared(config), drawn(TRAIN, 0)
+    X, Y = whole(data.train)
+    by_hand = [(float(pixel) / 255 - 0.28604) / 0.35302 for pixel in images.images[7].ravel()]
+    np.testing.assert_allclose(X[:, 7], by_hand, atol=1e-12)
+    assert np.argmax(np.asarray(Y)[:, 7]) == images.labels[7]
+
+
+def test_a_network_that_diverged_has_no_accuracy():
+    config = variants("opt.step_size=1e9", "opt.num_steps=30")["silu_s_big"]
+    data, system, step_size, watched = begun(config)
+    watched = jax.lax.fori_loop(0, 20, lambda _, watched: system.step(watched, step_size, data), watched)
+    assert watched.first_bad_step > 0
+    assert np.isnan(system.observe(watched, step_size, data)["test_accuracy"])

@@ -1,0 +1,266 @@
+"""VGG-16 with full and low-rank heads: rules, data, starts and epochs."""
+
+import functools as ft
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+import synthetic
+import xarray as xr
+from synthetic import failing
+
+from experiments.data import vgg16_features as vgg_inputs
+from experiments.data.cached_features import CHUNK, cached_features
+from experiments.data.datasets import DATA_SETS, ImageData
+from experiments.data.idx import Images
+from experiments.data.vgg16 import RGB_TORCH, Pretrained
+from experiments.laws.smooth_mlp.vgg_heads import system as vgg_heads
+from experiments.runner import run
+from experiments.runner.checks import collect
+from experiments.runner.claims import from_json
+from experiments.runner.settings import expand
+from lawlib.networks import low_rank, mlp
+from lawlib.networks.vgg import CONFIGURATION_D, VGGFeatures, kernel_shapes
+
+REAL = DATA_SETS["cifar10"]
+SIDE, K, TRAIN, TEST = 8, 10, 60, 40
+CHANNELS = ((3,), (10,))
+TINY = {
+    "net.width": 48,
+    "opt.batch_size": 20,
+    "data.num_train": TRAIN,
+    "data.num_test": TEST,
+    "data.num_probe": 40,
+    "data.eval_batch": 10,
+    "data.size": 8,
+    "data.block": 2,
+    "data.pretrained": "imagenet",
+    "precision": "float64",
+}
+D = 9 * CHANNELS[-1][-1]
+
+
+def drawn(size, seed):
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (size, SIDE, SIDE, 3), np.uint8)
+    return Images(pixels, np.sort(np.tile(np.arange(K, dtype=np.uint8), size // K)))
+
+
+def kernels():
+    rng, variables = np.random.default_rng(2), {}
+    for name, shape in kernel_shapes(CHANNELS).items():
+        kernel = rng.standard_normal(shape, np.float32) / np.sqrt(np.prod(shape[:-1]))
+        variables[name] = {"kernel": kernel.astype(np.float32), "bias": rng.standard_normal(shape[-1:], np.float32)}
+    return {"params": variables}
+
+
+IMAGES = ImageData(drawn(TRAIN, 0), drawn(TEST, 1), "made up")
+WEIGHTS = Pretrained(kernels(), RGB_TORCH._replace(scale=0.1), "made up", "imagenet")
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch, tmp_path):
+    known = REAL._replace(shape=(SIDE, SIDE, 3), sizes=(TRAIN, TEST))
+    monkeypatch.setitem(DATA_SETS, "cifar10", known)
+    for module in (vgg_heads, vgg_inputs):
+        monkeypatch.setattr(module, "CONFIGURATION_D", CHANNELS)
+        monkeypatch.setattr(module, "image_data", lambda *_: IMAGES)
+        monkeypatch.setattr(module, "pretrained", lambda _: WEIGHTS)
+    monkeypatch.setenv("LAWLIB_CACHE", str(tmp_path))
+
+
+def config_of(*words, name="vgg16_cifar10", profile="smoke"):
+    return synthetic.config_of(name, *words, profile=profile, **(TINY if profile == "smoke" else {}))
+
+
+def variant(name, *words):
+    """One variant, on its own before the words are applied: of all of them a word may select others."""
+    (only,) = expand(config_of(f"name={name}", *words))
+    return only.config
+
+
+# Rules ----------------------------------------------------------------------------------------------------
+
+RULES = {
+    "rank": ("net.rank=19", "net.rank = 19: must be in 20..45, from 2K up"),
+    "size": ("data.size=3", "data.size = 3: must be at least 4 for 2 poolings"),
+    "classes": ("data.num_train=45", "data.num_train = 45: must be a multiple of 10, at most 60"),
+    "cut": ("data.num_probe=35", "data.num_probe = 35: must be a multiple of data.eval_batch = 10"),
+    "batch": ("opt.batch_size=61", "opt.batch_size = 61: must be at most data.num_train = 60"),
+    "gradient": (
+        "data.gradient_images=55",
+        "data.gradient_images = 55: must be 0 for all, or at most data.num_train = 60, and a multiple of 10",
+    ),
+    "kind": ("data.pretrained=edges", "data.pretrained = 'edges': the weights at hand are 'imagenet': made up"),
+}
+
+
+@pytest.mark.parametrize(("word", "line"), RULES.values(), ids=RULES)
+def test_every_rule_has_its_line(word, line):
+    assert any(told.endswith(line) for told in collect(config_of(word), vgg_heads.validate))
+
+
+@pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
+@pytest.mark.parametrize("name", ["vgg16_cifar10", "vgg16_rank"])
+def test_our_own_configs_pass(name, profile, monkeypatch):
+    words = ()
+    if profile != "smoke":
+        monkeypatch.setitem(DATA_SETS, "cifar10", REAL)
+        for module in (vgg_heads, vgg_inputs):
+            monkeypatch.setattr(module, "CONFIGURATION_D", CONFIGURATION_D)
+        words = ("data.pretrained=imagenet",)
+    assert collect(config_of(*words, name=name, profile=profile), vgg_heads.validate) == []
+
+
+# Data -----------------------------------------------------------------------------------------------------
+
+
+def test_the_classes_take_turns_whatever_their_order():
+    train = vgg_heads.shared(variant("silu_full")).train
+    np.testing.assert_array_equal(np.argmax(train.labels, 1), np.tile(np.arange(K), TRAIN // K))
+
+
+def test_features_are_those_of_the_resized_images():
+    config = variant("silu_full", "data.size=9")
+    whole = vgg_heads.shared(variant("silu_full", "data.size=9", "opt.trains=all"))
+    found = vgg_heads.shared(config).train.inputs[:3]
+    images = np.asarray(whole.train.inputs[:3])
+    resized = jax.image.resize(images.astype(np.float32), (3, 9, 9, 3), "bilinear")
+    maps = VGGFeatures(blocks=2, channels=CHANNELS).apply(WEIGHTS.variables, WEIGHTS.preprocessing.apply(resized))
+    # 2 x 2 maps: the windows of 3 are rows 0, both, and 1.
+    rows = np.stack([maps[:, 0], maps.mean(1), maps[:, 1]], axis=1)
+    wanted = np.stack([rows[:, :, 0], rows.mean(2), rows[:, :, 1]], axis=2).reshape(3, -1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    assert np.abs(wanted).max() > 0.1
+
+
+def test_features_are_computed_once_and_survive_an_interruption(tmp_path):
+    images, calls = np.arange(2 * CHUNK, dtype=np.float32)[:, None], []
+
+    def extract(chunk):
+        calls.append(len(chunk))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return 2 * chunk
+
+    with pytest.raises(KeyboardInterrupt):
+        cached_features(extract, images, "double", tmp_path)
+    np.testing.assert_array_equal(cached_features(extract, images, "double", tmp_path), 2 * images)
+    assert len(calls) == 3
+    cached_features(extract, images, "double", tmp_path)
+    assert len(calls) == 3
+    cached_features(extract, images, "another", tmp_path)
+    assert len(calls) == 5
+
+
+def test_features_that_were_damaged_are_computed_again(tmp_path):
+    images = np.ones((3, 2), np.float32)
+    cached_features(lambda chunk: 2 * chunk, images, "double", tmp_path)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-4] + bytes(4))
+    np.testing.assert_array_equal(cached_features(lambda chunk: 2 * chunk, images, "double", tmp_path), 2 * images)
+
+
+# Starts and epochs ----------------------------------------------------------------------------------------
+
+
+@ft.cache
+def begun(name, *words):
+    config = variant(name, *words)
+    data = vgg_heads.shared(config)
+    system = vgg_heads.dynamics(config)
+    problem, watched = jax.jit(lambda key: system.init(key, {}, data))(jax.random.key(3))
+    return data, system, problem, watched
+
+
+def cross_entropy(weights, apply, X, Y):
+    outputs = apply(weights, X.T, "silu").T
+    return -jnp.mean(jnp.sum(Y * (outputs - jax.scipy.special.logsumexp(outputs, axis=1, keepdims=True)), axis=1))
+
+
+gradient = jax.jit(jax.grad(cross_entropy), static_argnums=1)
+RATES = "opt.step_size=0.1", "opt.weight_decay=0.01", "opt.num_steps=2"
+
+
+def test_an_epoch_is_sgd_with_momentum_as_pytorch_has_it():
+    data, system, problem, watched = begun("silu_s_big_batch", *RATES)
+    apply = low_rank.apply
+    weights = watched.state.iterate.weights.head
+    velocity = jax.tree.map(jnp.zeros_like, weights)
+    order = jax.random.permutation(jax.random.fold_in(watched.state.key, 0), TRAIN)
+    for t, batch in enumerate(order.reshape(-1, 20)):
+        rate = 0.1 * (1 + np.cos(np.pi * t / 6)) / 2
+        gradients = gradient(weights, apply, data.train.inputs[batch], data.train.labels[batch])
+        velocity = jax.tree.map(lambda v, G, W: 0.9 * v + G + 0.01 * W, velocity, gradients, weights)
+        weights = jax.tree.map(lambda W, v, rate=rate: W - rate * v, weights, velocity)
+    moved = jax.jit(system.step)(watched, problem, data)
+    found = moved.state.iterate.weights.head
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10), found, weights)
+    seen = jax.jit(system.observe)(moved, problem, data)
+    X, Y = data.test
+    np.testing.assert_allclose(seen["test_loss"], cross_entropy(weights, apply, X, Y), rtol=1e-9)
+    right = np.argmax(apply(weights, X.T, "silu"), 0) == np.argmax(Y, 1)
+    np.testing.assert_allclose(seen["test_accuracy"], right.mean())
+
+
+def test_the_head_of_a_whole_network_takes_the_same_first_step():
+    """Trained with the convolutions or without: at the first step they have not moved yet."""
+    heads = []
+    for trains in ("head", "all"):
+        words = f"opt.trains={trains}", "opt.batch_size=60"
+        data, system, problem, watched = begun("silu_full", *RATES, *words)
+        moved = jax.jit(system.step)(watched, problem, data).state.iterate.weights
+        heads.append(moved.head)
+        before = watched.state.iterate.weights.convolutions
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), *heads)
+    change = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), moved.convolutions, before)
+    assert min(jax.tree.leaves(change)) > 0
+
+
+def test_a_low_rank_head_begins_in_s_big_of_the_gradient_of_its_images():
+    data, _, problem, watched = begun("silu_s_big_batch", *RATES)
+    full = begun("silu_full", *RATES, "opt.trains=head", "opt.batch_size=60")[3].state.iterate.weights.head
+    start = watched.state.iterate.weights.head
+    key_images = jax.random.split(jax.random.split(jax.random.key(3))[0], 5)[3]
+    chosen = np.asarray(jax.random.permutation(key_images, TRAIN))[:40]
+    X, Y = (x[chosen] for x in data.train)
+    G = np.asarray(jax.grad(lambda W: cross_entropy((W, *full[1:]), mlp.apply, X, Y))(full[0]))
+    L, s, Rt = np.linalg.svd(G)
+    both = np.hstack([Rt[:K].T, np.asarray(full[0]).T @ L[:, :K] / 0.1])
+    angles = scipy.linalg.subspace_angles(np.asarray(start.right), scipy.linalg.orth(both))
+    # As far as the singular vectors may be off, and more where the two halves of S_big nearly meet.
+    assert np.sin(angles).max() <= 2 * problem.basis_bound / np.linalg.svd(both, compute_uv=False)[-1] < 0.3
+    np.testing.assert_allclose(problem.start_gradient[:2], s[K - 2 : K] / s[0], rtol=1e-3)
+    assert s[K] / s[0] <= problem.start_gradient[2] < s[K - 1] / s[0]
+    norms = np.linalg.norm(np.asarray(data.train.inputs[:40]), axis=1)
+    np.testing.assert_allclose(problem.input_norm, np.sqrt(np.mean(norms**2)))
+    np.testing.assert_array_equal(start.last, full[-1])
+
+
+def test_a_run_ends_with_its_figures_its_claims_and_where_its_data_are_from(tmp_path):
+    chosen = (
+        {"name": "head", "net.form": "random"},
+        {"name": "whole", "net.form": "s_big", "net.rank": 40, "opt.trains": "all"},
+    )
+    assert run.run(config_of("precision=float32", f"variants={chosen!r}"), tmp_path / "run") == run.DONE
+    folder = tmp_path / "run"
+    assert {path.stem for path in (folder / "figures").iterdir()} == {"classifier_only", "all_layers"}
+    found = from_json((folder / "claims.json").read_text())
+    assert not failing(found)
+    assert len(found) > 10
+    record = json.loads((folder / "provenance.json").read_text())
+    assert record["sources"] == {"images": "made up", "weights": "made up"}
+    with xr.open_datatree(folder / "results.nc", engine="h5netcdf") as results:
+        assert np.isnan(results["head/basis_bound"]).all()
+        assert (results["whole/basis_bound"] > 0).all()
+        assert (results["whole/train_loss"].diff("step") != 0).all()
+
+
+def test_a_network_that_diverged_has_no_accuracy():
+    data, system, problem, watched = begun("silu_s_big", "opt.step_size=1e300")
+    watched = system.step(watched, problem, data)
+    assert watched.first_bad_step == 1
+    assert np.isnan(system.observe(watched, problem, data)["test_accuracy"])

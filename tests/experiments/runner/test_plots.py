@@ -1,0 +1,64 @@
+"""Pictures are whole, to a pixel: no mark, name, tick or legend is cut, and ticks differ in what they say."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from experiments.runner import plots
+
+
+def test_a_small_picture_has_room_for_its_names(tmp_path):
+    drawn = plots.figure(1.0, 0.5)
+    drawn.subplots().set_ylabel("share of the change since initialization", fontsize=10)
+    drawn.suptitle("the singular values of one network")
+    plots.save(drawn, tmp_path, "small")
+    for text in (drawn.axes[0].yaxis.label, drawn._suptitle):
+        box = text.get_window_extent()
+        assert -1 <= box.x0 < box.x1 <= drawn.bbox.width + 1
+        assert -1 <= box.y0 < box.y1 <= drawn.bbox.height + 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_marks_beside_a_row_are_in_the_picture(count):
+    axes = Figure().subplots()
+    for offset in (-0.27, 0.27):
+        rows = [np.array([1.0, 2.0])] * count
+        plots.strip(axes, rows, colour="black", offset=offset, label="")
+    plots.name_rows(axes, [f"no. {place}" for place in range(count)])
+    below, above = axes.get_ylim()
+    assert all(((line.get_ydata() > above) & (line.get_ydata() < below)).all() for line in axes.lines)
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"no. {place}" for place in range(count)]
+
+
+def test_legends_of_any_width_stand_beside_the_panels(tmp_path):
+    for label in ("short", "measured μ = 0.9, λ = 0.1, ε = 0.25, η = 0.0011"):
+        drawn = plots.figure(6.0, 4.0)
+        rows = drawn.subplots(1, 2, squeeze=False)
+        rows[0, 1].plot([0, 1], [0, 1], label=label)
+        plots.legends_beside(rows)
+        plots.save(drawn, tmp_path, "beside")
+        box = rows[0, 1].get_legend().get_window_extent()
+        assert rows[0, 1].get_window_extent().x1 <= box.x0 < box.x1 <= drawn.bbox.width
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.5612, 0.5618), (0.9, 4.0), (2e6, 5e7)])
+def test_ticks_of_a_log_axis_say_different_things(tmp_path, low, high):
+    drawn = plots.figure(6.0, 4.0)
+    axes = drawn.subplots()
+    axes.semilogy([0, 1], [low, high])
+    plots.save(drawn, tmp_path, "ticks")
+    below, above = axes.get_ylim()
+    seen = [label for label in axes.get_yticklabels(which="both") if below <= label.get_position()[1] <= above]
+    told = [label.get_text() for label in seen if label.get_text()]
+    assert len(told) >= 2
+    assert len(set(told)) == len(told)
+
+
+def test_a_legend_above_is_over_the_curves():
+    drawn = plots.figure(6.0, 4.0)
+    axes = drawn.subplots()
+    for height in (1e-11, 1e-3):
+        axes.semilogy([0, 1], [height, height], label="a curve")
+    plots.legend_above(axes)
+    drawn.draw_without_rendering()
+    assert axes.get_legend().get_window_extent().y0 > axes.transData.transform((0, 1e-3))[1]

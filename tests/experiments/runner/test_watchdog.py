@@ -1,0 +1,103 @@
+"""A run that stands still says so once; one that is slow, stopped, saving or done does not."""
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+
+from experiments.runner import run
+from experiments.runner.watchdog import IDLE_SHARE, LOOK_EVERY_S, LOOKS, Watchdog
+
+ENOUGH = LOOKS + 1  # the first look has nothing to compare with
+LEAST_CPU = IDLE_SHARE * LOOK_EVERY_S
+
+
+@pytest.fixture
+def watched():
+    """A watchdog on a run of which the test says when a segment ends, and how much CPU it uses."""
+    scene = SimpleNamespace(cpu=5.0, barks=0)
+
+    def bark():
+        scene.barks += 1
+
+    watchdog = Watchdog(bark, lambda: scene.cpu)
+
+    def looks(count, cpu_each=0.0):
+        for _ in range(count):
+            scene.cpu += cpu_each
+            watchdog.look()
+
+    scene.looks, scene.watch = looks, watchdog.watch
+    return scene
+
+
+def computing(scene, during):
+    """Runs ``during`` while the only segment is computed."""
+
+    def segments():
+        during()
+        yield "segment"
+
+    assert list(scene.watch(segments())) == ["segment"]
+
+
+def test_a_minute_without_progress_and_cpu_is_told_once(watched):
+    computing(watched, lambda: watched.looks(ENOUGH))
+    assert watched.barks == 1
+    computing(watched, lambda: watched.looks(5 * ENOUGH))
+    assert watched.barks == 2
+
+
+def test_less_than_a_minute_is_not(watched):
+    computing(watched, lambda: watched.looks(ENOUGH - 1))
+    assert watched.barks == 0
+
+
+@pytest.mark.parametrize(("share", "barks"), [(0.0, 1), (0.5, 1), (0.99, 1), (1.01, 0), (20.0, 0)])
+def test_a_slow_run_is_told_from_a_still_one_by_its_cpu_time(watched, share, barks):
+    computing(watched, lambda: watched.looks(ENOUGH, share * LEAST_CPU))
+    assert watched.barks == barks
+
+
+def test_one_look_that_finds_work_begins_the_minute_again(watched):
+    def during():
+        for _ in range(3):
+            watched.looks(ENOUGH - 2)
+            watched.looks(1, 2 * LEAST_CPU)
+
+    computing(watched, during)
+    assert watched.barks == 0
+
+
+def test_segments_that_end_between_looks_are_progress(watched):
+    for segment in watched.watch(itertools.repeat("segment", 3 * ENOUGH)):
+        assert segment == "segment"
+        watched.looks(1)
+    assert watched.barks == 0
+
+
+def test_saving_may_take_its_time(watched):
+    for _ in watched.watch(iter("ab")):
+        watched.looks(3 * ENOUGH)
+    watched.looks(3 * ENOUGH)
+    assert watched.barks == 0
+
+
+def test_an_error_of_a_segment_comes_through_and_ends_the_watch(watched):
+    def segments():
+        yield "a"
+        msg = "the roof is on fire"
+        raise RuntimeError(msg)
+
+    with pytest.raises(RuntimeError, match="roof"):
+        list(watched.watch(segments()))
+    watched.looks(3 * ENOUGH)
+    assert watched.barks == 0
+
+
+def test_a_run_on_an_accelerator_is_not_watched(monkeypatch):
+    monkeypatch.setattr(run.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(run, "guarding", None)
+    segments = iter("ab")
+    with run._watched(None) as watch:
+        assert watch(segments) is segments

@@ -1,0 +1,270 @@
+"""Which networks have a small equivalent: against the whole network's own descent, and refused where they have none."""
+
+import functools as ft
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lawlib import compress
+from lawlib.networks.initializers import fan_in_normal, orthogonal, orthogonal_weights
+from lawlib.problems.synthetic import low_rank_target
+from lawlib.theory import parsimony_defects as defects
+
+RANK, STEPS, RATES = 2, 40, {"step_size": 0.02, "weight_decay": 0.3, "momentum": 0.6}
+
+
+def problem(widths, dtype=jnp.float64, scale=0.9, seed=0):
+    key_target, key_weights = jax.random.split(jax.random.key(seed))
+    target = low_rank_target(key_target, (widths[0], widths[0]), RANK, dtype)[: widths[-1]]
+    return orthogonal_weights(key_weights, widths, scale, dtype), target
+
+
+def descend(weights, target, step_size, weight_decay, momentum):
+    """Eqs. (4) and (16) of Yaras et al. 2023 in numpy, for a loss 1/2 ||W_{L:1} - Phi||_F^2: the weights at the end."""
+    now = before = [np.asarray(W, np.float64) for W in weights]
+    for _ in range(STEPS):
+        below = list(itertools.accumulate(now, lambda P, W: W @ P, initial=np.eye(now[0].shape[1])))
+        above = list(itertools.accumulate(reversed(now), lambda P, W: P @ W, initial=np.eye(len(now[-1]))))[::-1]
+        gamma = below[-1] - np.asarray(target, np.float64)
+        gradients = [above[i + 1].T @ gamma @ below[i].T for i in range(len(now))]
+        moved = [
+            (1 - step_size * weight_decay) * W - step_size * G + momentum * (W - B)
+            for W, G, B in zip(now, gradients, before, strict=True)
+        ]
+        before, now = now, moved
+    return now
+
+
+@ft.partial(jax.jit, static_argnums=2)
+def small(weights, target, rank):
+    """The reduction, and after as many steps of the small network its loss and the unfolded weights; likewise at 0."""
+    reduction = compress.reduce(weights, target, rank)
+    start = compress.init(reduction)
+    end = jax.lax.fori_loop(0, STEPS, lambda _, at: compress.step(at, reduction, **RATES), start).weights
+    unfolded = [compress.expand(reduction, reduced, weights) for reduced in (reduction.start, end)]
+    return reduction, compress.reduced_loss(reduction, end), *unfolded
+
+
+def apart(weights, target, rank=RANK):
+    """By how much the small network differs from the whole one, in loss and entries; how far that moved; the defect."""
+    reduction, loss, start, end = small(weights, target, rank)
+    full = descend(weights, target, **RATES)
+    of_full = np.sum((ft.reduce(lambda P, W: W @ P, full) - np.asarray(target)) ** 2) / 2
+    pairs = zip((*full, *map(np.asarray, weights)), map(np.asarray, (*end, *start)), strict=True)
+    offs = [np.abs(W - U).max() for W, U in pairs]
+    moved = max(np.abs(W - np.asarray(V)).max() for W, V in zip(full, weights, strict=True))
+    return max(*offs, abs(of_full - float(loss)) / of_full), moved, reduction
+
+
+WIDTHS = {
+    (12, 20, 20, 2): (4, 6, 6),
+    (12, 13, 13, 2): (4, 5, 5),
+    (12, 9, 9, 2): (6, 4, 4),
+    (12, 11, 7, 7, 8, 12, 2): (7, 6, 4, 4, 5, 7),
+    (12, 3, 9, 2): (5, 3, 5),  # the narrowest has no idle direction
+    (12, 1, 2): (3, 1),  # fewer hidden units than outputs
+    (12, 2): (4,),
+}
+
+
+@pytest.mark.parametrize(("widths", "sizes"), WIDTHS.items(), ids=map(str, WIDTHS))
+def test_hidden_layers_of_any_width_that_falls_and_rises_have_an_equivalent(widths, sizes, tol):
+    weights, target = problem(widths)
+    off, moved, reduction = apart(weights, target)
+    assert tuple(basis.shape for basis in reduction.bases) == tuple(zip(widths, sizes, strict=False))
+    assert moved > 0.1
+    assert max(off, float(reduction.defect)) < tol(target)
+
+
+def test_single_precision_has_the_equivalent_to_its_own_rounding(tol):
+    weights, target = problem((12, 20, 20, 2), jnp.float32)
+    off, _, reduction = apart(weights, target)
+    assert max(off, float(reduction.defect)) < tol(target)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.3, 5.0])
+def test_the_last_layer_of_case_2_may_have_any_values(factor, tol):
+    """The complements of the bases have no gradient whatever its scale and its singular values."""
+    weights, target = problem((12, 12, 15, 2))
+    last = factor * jnp.asarray([[1.0], [0.2]]) * weights[-1]
+    if factor == 0.0:
+        last = weights[-1].at[1].set(weights[-1][0])  # of rank one
+    weights = (*weights[:-1], last)
+    off, _, reduction = apart(weights, target)
+    assert max(off, float(reduction.defect)) < tol(target)
+
+
+def gaussian(widths):
+    keys = jax.random.split(jax.random.key(2), len(widths) - 1)
+    shapes = [(out, into) for into, out in itertools.pairwise(widths)]
+    return tuple(fan_in_normal(1.0)(k, shape, jnp.float64) for k, shape in zip(keys, shapes, strict=True))
+
+
+def scaled(widths, place, factor):
+    weights, target = problem(widths)
+    return tuple(factor * W if layer == place else W for layer, W in enumerate(weights)), target
+
+
+SQUARE, WIDE = (12, 12, 12, 12), (12, 12, 12, 2)
+NONE = {
+    "a Gaussian start": ((gaussian(SQUARE), problem(SQUARE)[1]), RANK, "layer 1 is not orthogonal .* layer 3 is not"),
+    "a Gaussian start, Case 2": (
+        (gaussian(WIDE), problem(WIDE)[1]),
+        RANK,
+        "basis 1 is not orthonormal.* last layer has",
+    ),
+    "a layer of another scale": (scaled(SQUARE, 1, 1.2), RANK, r"\(layer 2 is not orthogonal[^;]*\)"),
+    "a hidden layer of another scale, Case 2": (scaled(WIDE, 1, 1.2), RANK, r"\(layer 2 is not orthogonal[^;]*\)"),
+    "the first layer of another scale": (scaled(SQUARE, 0, 1.2), RANK, r"layer 2 .* layer 3 is not"),
+    "a rank told too small": (
+        problem(SQUARE),
+        1,
+        r"\(the target has a part outside the bases, as of a rank above 1[^;]*\)",
+    ),
+    "a layer off by 1e-6": (
+        ((problem(SQUARE)[0][0] + 1e-6, *problem(SQUARE)[0][1:]), problem(SQUARE)[1]),
+        RANK,
+        "layer 1 is not orth",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "rank", "message"), NONE.values(), ids=NONE)
+def test_a_network_without_an_equivalent_is_refused_in_words(given, rank, message):
+    weights, target = given
+    with pytest.raises(ValueError, match=rf"defect \S+, tolerance \S+ .*{message}.*tolerance=math.inf"):
+        compress.reduce(weights, target, rank)
+    allowed = compress.reduce(weights, target, rank, tolerance=math.inf)
+    off, *_ = apart(weights, target, rank)
+    assert 1e-8 < off < 20 * float(allowed.defect)  # rightly, and the defect says how far
+    assert compress.reduce(weights, target, rank, tolerance=1.01 * float(allowed.defect)).defect == allowed.defect
+    with pytest.raises(ValueError, match="would not be the whole one"):
+        compress.reduce(weights, target, rank, tolerance=0.99 * float(allowed.defect))
+
+
+@pytest.mark.parametrize("widths", [SQUARE, WIDE])
+@pytest.mark.parametrize("place", ["target", 0, 1, 2])
+def test_what_is_not_finite_is_refused(widths, place):
+    weights, target = problem(widths)
+    broken = [W.at[0, 0].set(jnp.nan) if layer == place else W for layer, W in enumerate(weights)]
+    target = target.at[0, 0].set(jnp.nan) if place == "target" else target
+    with pytest.raises(ValueError, match="defect nan"):
+        compress.reduce(tuple(broken), target, RANK)
+    assert np.isnan(compress.reduce(tuple(broken), target, RANK, tolerance=math.inf).defect)
+
+
+def test_under_jit_and_vmap_the_defect_is_returned_for_each_member():
+    weights, target = problem(SQUARE)
+    factors = jnp.asarray([1.0, 1.2])
+
+    @jax.jit
+    @jax.vmap
+    def both(factor):
+        return compress.reduce((*weights[:-1], factor * weights[-1]), target, RANK).defect
+
+    found = both(factors)
+    assert found[0] < 1e-12
+    np.testing.assert_allclose(found[1], (1.2**2 - 1) * 12**0.5, rtol=1e-12)
+
+
+MISFITS = {
+    "up and down": ((12, 20, 12, 2), "may fall and then rise, and not rise and then fall, got \\(12, 20, 12\\)"),
+    "twice up": ((12, 9, 12, 9, 12, 2), "got \\(12, 9, 12, 9, 12\\)"),
+    "square outside": ((12, 20, 12), "all layers must be square, got widths \\(12, 20, 12\\)"),
+    "narrow between": ((12, 9, 12), "all layers must be square"),
+}
+
+
+@pytest.mark.parametrize(("widths", "message"), MISFITS.values(), ids=MISFITS)
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["plain", "jit"])
+def test_widths_without_an_invariant_subspace_are_refused(widths, message, wrap):
+    weights, target = problem(widths)
+    with pytest.raises(ValueError, match=message):
+        wrap(lambda weights: compress.reduce(weights, target, RANK))(weights)
+
+
+def test_shapes_that_do_not_meet_are_refused():
+    weights, target = problem(SQUARE)
+    with pytest.raises(ValueError, match="are no network with a target of shape"):
+        compress.reduce((weights[0], weights[1][:7], weights[2]), target, RANK)
+
+
+def test_unfolding_with_other_weights_is_refused():
+    for widths in (SQUARE, WIDE):
+        weights, target = problem(widths)
+        reduction = compress.reduce(weights, target, RANK)
+        other = problem(widths, seed=7)[0]
+        for layer in range(len(weights)):
+            mixed = tuple(other[i] if i == layer else W for i, W in enumerate(weights))
+            with pytest.raises(ValueError, match=f"layer {layer + 1} of W.0. is not the layer that was reduced"):
+                compress.expand(reduction, reduction.start, mixed)
+        assert compress.expand(reduction, reduction.start, other, tolerance=math.inf)[0].shape == weights[0].shape
+        with pytest.raises(ValueError, match=r"layer 1 of W\(0\) is not the layer"):
+            compress.expand(reduction, reduction.start, tuple(W[:, :5] for W in weights))
+
+
+def test_unfolding_tells_weights_that_agree_on_the_bases_alone():
+    weights, target = problem(SQUARE)
+    reduction = compress.reduce(weights, target, RANK)
+    V, U = (np.asarray(basis) for basis in reduction.bases[:2])
+    turned = weights[0] - 2 * (np.asarray(weights[0]) - U @ U.T @ np.asarray(weights[0]))  # -W off the bases
+    np.testing.assert_allclose(turned @ V, weights[0] @ V, atol=1e-13)
+    with pytest.raises(ValueError, match="layer 1"):
+        compress.expand(reduction, reduction.start, (turned, *weights[1:]))
+
+
+def test_a_reduction_of_jit_unfolds_with_its_weights_outside(dtype, tol):
+    weights, target = problem(SQUARE, dtype)
+    reduction = jax.jit(lambda W, target: compress.reduce(W, target, RANK))(weights, target)
+    for cut, W in zip(compress.expand(reduction, reduction.start, weights), weights, strict=True):
+        np.testing.assert_allclose(cut, W, atol=tol(W))
+
+
+def low_rank(width=20):
+    left, right = (orthogonal(1.0)(jax.random.key(i), (width, RANK), jnp.float64) for i in (1, 2))
+    return compress.LowRank(left, jnp.asarray([2.0, 1.0]), right)
+
+
+DRAWN = {
+    "a frame that is not orthonormal": ({"left": 1.1 * low_rank().left}, 0.3, "basis 1 is not orthonormal"),
+    "a value that is not finite": ({"values": jnp.asarray([2.0, jnp.nan])}, 0.3, "defect nan.*outside the bases"),
+    "sides of other lengths": ({"right": low_rank(25).right}, 0.3, "basis 1 is not orthonormal"),
+    "no scale": ({}, 0.0, "the scale is not a positive number"),
+    "an infinite scale": ({}, math.inf, "the scale is not a positive number"),
+}
+
+
+@pytest.mark.parametrize(("changes", "scale", "message"), DRAWN.values(), ids=DRAWN)
+def test_a_drawn_reduction_measures_its_target(changes, scale, message):
+    draw = ft.partial(compress.draw_reduction, jax.random.key(0), depth=3)
+    assert draw(low_rank(), scale=0.3).defect < 1e-13
+    with pytest.raises(ValueError, match=message):
+        draw(low_rank()._replace(**changes), scale=scale)
+    assert not draw(low_rank()._replace(**changes), scale=scale, tolerance=math.inf).defect < 0.1
+
+
+def test_each_part_of_the_defect_is_its_formula():
+    rng = np.random.default_rng(0)
+    W, B, C = rng.standard_normal((9, 7)), rng.standard_normal((7, 3)), rng.standard_normal((9, 4))
+    last, square, eps = rng.standard_normal((2, 9)), rng.standard_normal((7, 7)), 0.7
+    as_jax = ft.partial(jax.tree.map, jnp.asarray)
+    # The identity of the coordinates pads or cuts: the fourth direction of C is 0 in B.
+    forth, back = W @ B / eps - C[:, :3], W.T @ C / eps - np.pad(B, ((0, 0), (0, 1)))
+    expected = [
+        max(np.linalg.norm(forth), np.linalg.norm(back)),
+        np.linalg.norm(last - last @ C @ C.T) / np.linalg.norm(last),
+        np.linalg.norm(square.T @ square / eps**2 - np.eye(7)),
+        np.linalg.norm(C.T @ C - np.eye(4)),
+        np.linalg.norm(last) / np.linalg.norm(square),
+    ]
+    found = [
+        *defects.wide_layer_parts(as_jax((W, last)), as_jax((B, C)), jnp.asarray(eps)).values(),
+        *defects.square_layer_parts(as_jax((square,)), jnp.asarray(eps)).values(),
+        *defects.basis_parts(as_jax((C,))).values(),
+        *defects.target_parts(jnp.asarray(last), jnp.asarray(square), 2).values(),
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
