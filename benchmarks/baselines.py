@@ -16,7 +16,7 @@ from jax import lax
 from jax.scipy.linalg import cho_solve
 
 from lawlib.descent.steps import Iterate, gradient_descent, masked_sum_squared_error
-from lawlib.linalg.spectra import Triplets
+from lawlib.linalg.spectra import SVD
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import orthogonal_weights
 from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree, Scalar, Vector, Weights
@@ -25,7 +25,7 @@ __all__ = [
     "Completed",
     "Stop",
     "als",
-    "leading_triplets",
+    "leading_svd",
     "masked_loss",
     "network",
     "relative_error",
@@ -73,7 +73,7 @@ def als(
     With (u_i, s_i, v_i) the triplets of mask . matrix and p the observed share, V starts from the columns
     v_i sqrt(s_i / p), or, where the start is not ``spectral``, from Gaussian columns of length sqrt(s_1 / p).
     """
-    _, s, V = leading_triplets(key, mask * matrix, rank)
+    _, s, V = leading_svd(key, mask * matrix, rank)
     # Either way U and V start in balance: with entries of 1 in V a small ridge needs hundreds of iterations for that.
     if not spectral:
         V = jax.random.normal(key, V.shape, V.dtype)
@@ -110,12 +110,12 @@ def soft_impute(key: PRNGKey, matrix: Matrix, mask: Matrix, rank: int, *, penalt
     kept, by one step of subspace iteration from the last right vectors.
     """
     observed = mask * matrix
-    start = leading_triplets(key, observed, rank)
+    start = leading_svd(key, observed, rank)
     start = start._replace(values=jnp.zeros_like(start.values))
 
-    def step(triplets: Triplets, penalty: Scalar) -> Triplets:
-        filled = observed + (1 - mask) * _product(triplets)
-        leading = _subspace_step(filled, triplets.right)
+    def step(svd: SVD, penalty: Scalar) -> SVD:
+        filled = observed + (1 - mask) * _product(svd)
+        leading = _subspace_step(filled, svd.right)
         return leading._replace(values=threshold_values(leading.values, penalty))
 
     return _along(penalties, step, _product, start, matrix, mask, stop)
@@ -126,11 +126,11 @@ def threshold_values(values: Vector, penalty: float | Scalar) -> Vector:
     return jnp.maximum(values - penalty, 0)
 
 
-def leading_triplets(key: PRNGKey, Z: Matrix, rank: int, num_steps: int = 10) -> Triplets:
+def leading_svd(key: PRNGKey, Z: Matrix, rank: int, num_steps: int = 10) -> SVD:
     """The ``rank`` leading singular triplets of Z (m, n) by subspace iteration from a Gaussian block."""
     V = jax.random.normal(key, (Z.shape[1], rank), Z.dtype)
     start = _subspace_step(Z, V)
-    return lax.fori_loop(1, num_steps, lambda _, triplets: _subspace_step(Z, triplets.right), start)
+    return lax.fori_loop(1, num_steps, lambda _, svd: _subspace_step(Z, svd.right), start)
 
 
 def network(
@@ -217,13 +217,13 @@ def _iterate(
     return lax.while_loop(unfinished, advance, begun)
 
 
-def _subspace_step(Z: Matrix, V: Float[Array, "n k"]) -> Triplets:
+def _subspace_step(Z: Matrix, V: Float[Array, "n k"]) -> SVD:
     Q = jnp.linalg.qr(Z @ V)[0]
     # The triangle's decomposition in place of the wide matrix's: a fifth of the time.
     P, R = jnp.linalg.qr(Z.T @ Q)
     U, s, Vt = jnp.linalg.svd(R.T)
-    return Triplets(Q @ U, s, P @ Vt.T)
+    return SVD(Q @ U, s, P @ Vt.T)
 
 
-def _product(triplets: Triplets) -> Matrix:
-    return (triplets.left * triplets.values[None]) @ triplets.right.T
+def _product(svd: SVD) -> Matrix:
+    return (svd.left * svd.values[None]) @ svd.right.T

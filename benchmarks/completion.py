@@ -18,11 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.baselines import Completed, Stop, als, leading_triplets, network, relative_error, soft_impute
+from benchmarks.baselines import Completed, Stop, als, leading_svd, network, relative_error, soft_impute
 from benchmarks.timing import seconds
 from experiments.runner.run import prepare
-from lawlib.completion import entries
-from lawlib.completion import solver as completion
+from lawlib.completion import entries, solver
 from lawlib.problems.synthetic import low_rank_target, observation_mask
 from lawlib.types import Array, Matrix, PRNGKey
 
@@ -84,7 +83,7 @@ def hard_cases() -> dict[str, float]:
     for name, (matrix, seen, shown, guess, rank) in _hard().items():
         mask, given = jnp.asarray(seen, DTYPE), jnp.asarray(shown, DTYPE)
         chosen = {
-            "deep solver": lambda key, X, mask, guess=guess: _completed(completion.complete(key, (X, mask), guess)),
+            "deep solver": lambda key, X, mask, guess=guess: _completed(solver.complete(key, (X, mask), guess)),
             "ALS told the rank": _jitted(als, rank, ridges=(RIDGES[0],), stop=FACTORS),
             "ALS at the guess": _jitted(als, guess, ridges=(RIDGES[0],), stop=FACTORS),
         }
@@ -96,7 +95,7 @@ def hard_cases() -> dict[str, float]:
     return found
 
 
-def _completed(solved: completion.Completion) -> Completed:
+def _completed(solved: solver.Completion) -> Completed:
     return Completed(solved.left @ solved.right.T, jnp.asarray(solved.steps))
 
 
@@ -150,7 +149,7 @@ def methods() -> dict[str, Method]:
 
 def deep(key: PRNGKey, matrix: Matrix, mask: Matrix) -> Completed:
     """The deep solver with its defaults, its entries taken in and its matrix formed as part of the time."""
-    solved = completion.complete(key, entries.from_mask(matrix, mask), GUESS)
+    solved = solver.complete(key, entries.from_mask(matrix, mask), GUESS)
     return Completed(solved.left @ solved.right.T, jnp.asarray(solved.steps))
 
 
@@ -214,7 +213,7 @@ def _grid_fit(key: PRNGKey, matrix: Matrix, mask: Matrix, share: float) -> Compl
 
 
 def _unit(key: PRNGKey, matrix: Matrix, mask: Matrix) -> Array:
-    return leading_triplets(key, mask * matrix, 1 + RANK).values[0]
+    return leading_svd(key, mask * matrix, 1 + RANK).values[0]
 
 
 def _network(width: int) -> Method:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import median, seconds
-from experiments.laws.parsimony.theorem import system as parsimony
+from experiments.laws.parsimony.theorem import system as theorem
 from experiments.runner.run import observation_times
 from experiments.runner.settings import expand, read
 from lawlib.dynamics.sweep import grid, plan, sweep
@@ -19,7 +19,7 @@ NUM_SEEDS = 100
 def measure() -> dict[str, float]:
     """Seconds of the sweep, of its first call with compilation, and of its decompositions alone."""
     config = next(variant.config for variant in expand(read("configs/dln_parsimony.py")) if variant.name == "case1_L3")
-    system, key, times = parsimony.dynamics(config), jax.random.key(0), observation_times(config)
+    system, key, times = theorem.dynamics(config), jax.random.key(0), observation_times(config)
     members, mesh = grid(NUM_SEEDS, {}, "float64"), jax.make_mesh((1,), ("members",))
     cut = plan(system, key, members, (), len(times), on_cpu=jax.default_backend() == "cpu")
 

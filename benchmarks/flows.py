@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from benchmarks.timing import median, seconds
-from experiments.laws.induced_flow.rank_one import system as induced_flow
-from experiments.runner.settings import expand, knobs, load
+from experiments.laws.induced_flow.rank_one import system as rank_one
+from experiments.runner.settings import expand, hyperparameters, load
 from lawlib.descent.flows import euler_step
 from lawlib.dynamics.sweep import grid, plan, sweep
 from lawlib.theory import induced_flow as flow
@@ -54,8 +54,8 @@ def _bare():
 def _beside() -> list:
     (config,) = (own for name, own in expand(load(f"{CONFIG}:cpu")) if name == "time")
     scales = {"data.scale": (0.1, 0.3, 1.0, 2.0)}
-    members = grid(config.num_seeds, knobs(config) | scales, config.precision)
-    system = induced_flow.dynamics(config), jax.random.key(0), members, ()
+    members = grid(config.num_seeds, hyperparameters(config) | scales, config.precision)
+    system = rank_one.dynamics(config), jax.random.key(0), members, ()
     cut = plan(*system, len(TIMES), on_cpu=True)
     mesh = jax.make_mesh((1,), ("members",))
     return [segment.observations for segment in sweep(*system, TIMES, plan=cut, mesh=mesh)]

@@ -1,7 +1,7 @@
-"""Figure 1's annealing, L = 3, width 100: 64 members of 20,000 SGD steps in float64, watched at every step.
+"""Figure 1's annealing, L = 3, width 100: 64 members of 20,000 SGD steps in float64, monitored at every step.
 
 The experiment's own sweep, one member at a time, since its 80 kB matrix then stays in the cache; the bare steps without
-the watch; and a plain ``jax.vmap`` of ``jax.grad`` of the squared error of one entry of W_3 W_2 W_1, timed over fewer
+the monitor; and a plain ``jax.vmap`` of ``jax.grad`` of the squared error of one entry of W_3 W_2 W_1, timed over fewer
 steps, from which its seconds for all of them follow.
 """
 
@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from benchmarks.timing import median, seconds
-from experiments.laws.rank_jumps.sgd import system as rank_jumps
+from experiments.laws.rank_jumps.sgd import system as sgd
 from experiments.runner.run import observation_times
 from experiments.runner.settings import expand, read
 from lawlib.descent.schedules import rates_at
 from lawlib.descent.single_entry import Entry, Tracked, form, track, tracked_step
 from lawlib.dynamics.sweep import grid, plan, sweep
-from lawlib.dynamics.system import Watched
+from lawlib.dynamics.system import Monitored
 
 MEMBERS, STEPS, PLAIN_STEPS, REPEATS = 64, 20_000, 1000, 3
 
@@ -28,7 +28,7 @@ def measure() -> dict[str, float]:
     config = next(v.config for v in expand(read("configs/jumps_annealing.py")) if v.name == "without_replacement")
     with config.unlocked():
         config.opt.draws, config.opt.num_steps = "with_replacement", STEPS
-    system, key, members = rank_jumps.dynamics(config), jax.random.key(0), grid(MEMBERS, {}, "float64")
+    system, key, members = sgd.dynamics(config), jax.random.key(0), grid(MEMBERS, {}, "float64")
     times, mesh = observation_times(config), jax.make_mesh((1,), ("members",))
     cut = plan(system, key, members, (), len(times), on_cpu=True, batch=config.run.batch)
 
@@ -55,14 +55,14 @@ def measure() -> dict[str, float]:
     }
 
 
-def _at(problem: rank_jumps.Problem, step: jax.Array) -> tuple[Entry, dict[str, jax.Array]]:
+def _at(problem: sgd.Problem, step: jax.Array) -> tuple[Entry, dict[str, jax.Array]]:
     k, observed = problem.draws[step], problem.observed
     entry = Entry(observed.rows[k], observed.columns[k], observed.values[k])
     return entry, rates_at(problem.schedule, step)._asdict()
 
 
-def _bare(problem: rank_jumps.Problem, start: Watched) -> jax.Array:
-    """The experiment's steps, without its watch."""
+def _bare(problem: sgd.Problem, start: Monitored) -> jax.Array:
+    """The experiment's steps, without its monitor."""
 
     def step(t: jax.Array, network: Tracked) -> Tracked:
         entry, rates = _at(problem, t)
@@ -71,7 +71,7 @@ def _bare(problem: rank_jumps.Problem, start: Watched) -> jax.Array:
     return lax.fori_loop(0, PLAIN_STEPS, step, track(start.state.network.weights)).product
 
 
-def _plain(problem: rank_jumps.Problem, weights: tuple) -> jax.Array:
+def _plain(problem: sgd.Problem, weights: tuple) -> jax.Array:
     """The same steps as a user would write them first."""
 
     def loss(weights: tuple, entry: Entry) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The runner's overhead: a watched sweep in segments with checkpoints, against a bare jitted scan of the same step.
+"""The runner's overhead: a monitored sweep in segments with checkpoints, against a bare jitted scan of the same step.
 
 d = 100, L = 3, float64, Case 1, 10^4 steps, the loss observed every 100. The runner checks every step for values that
 are not finite, cuts the run into segments, fetches observations and writes a checkpoint every 5 s, as configs do.
@@ -18,7 +18,7 @@ from experiments.runner.checkpoints import Checkpoints
 from experiments.runner.run import Saver
 from lawlib.descent.steps import gradient_descent, sum_squared_error
 from lawlib.dynamics.sweep import grid, plan, sweep
-from lawlib.dynamics.system import Dynamics, Knobs
+from lawlib.dynamics.system import Dynamics, Hyperparameters
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import orthogonal
 from lawlib.problems.synthetic import low_rank_target
@@ -49,7 +49,7 @@ def observed_loss() -> Dynamics:
 
     descent = gradient_descent(loss)
 
-    def init(key: jax.Array, knobs: Knobs, shared: tuple) -> tuple:
+    def init(key: jax.Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple:
         key_target, *keys = jax.random.split(key, DEPTH + 1)
         target = low_rank_target(key_target, (WIDTH, WIDTH), RANK, jnp.float64)
         return target, descent.init(tuple(orthogonal(0.5)(k, (WIDTH, WIDTH), jnp.float64) for k in keys))

@@ -21,7 +21,7 @@ from jax import lax
 
 from benchmarks.timing import alternate, seconds
 from lawlib.linalg.gradients import Shift, gradient_products
-from lawlib.linalg.spectra import krylov_triplets, matrix_triplets
+from lawlib.linalg.spectra import block_krylov_svd, matrix_svd
 from lawlib.linalg.subspaces import sin_theta
 from lawlib.tracking import Reference, tracker
 
@@ -44,7 +44,7 @@ def measure() -> dict[str, float]:
 def _against_svd(shape: tuple[int, int], dtype: Any, tolerance: float, repeats: int) -> dict[str, float]:
     G, left, right = _gapped(shape, dtype)
     key = jax.random.key(1)
-    iterative = jax.jit(lambda key, G: matrix_triplets(key, G, K, tolerance=tolerance)).lower(key, G).compile()
+    iterative = jax.jit(lambda key, G: matrix_svd(key, G, K, tolerance=tolerance)).lower(key, G).compile()
     dense = jax.jit(lambda G: jnp.linalg.svd(G, full_matrices=False)).lower(G).compile()
     ours, svd = lambda: iterative(key, G), lambda: dense(G)
     if repeats > 1:
@@ -53,7 +53,7 @@ def _against_svd(shape: tuple[int, int], dtype: Any, tolerance: float, repeats: 
         fast, slow = min(seconds(ours) for _ in range(3)), seconds(svd)
         ratios = [fast / slow]
     found = iterative(key, G)
-    error = max(_sine(left, found.triplets.left), _sine(right, found.triplets.right))
+    error = max(_sine(left, found.svd.left), _sine(right, found.svd.right))
     name = f"{shape[0]}x{shape[1]}_{jnp.dtype(dtype).name}"
     return {
         f"{name}_ms": fast * 1e3,
@@ -107,7 +107,7 @@ def _layer() -> dict[str, float]:
             x, y = batch
             return jnp.sum(jnp.square(jnp.tanh(W @ x + shift.columns(x)) - y)) / 2
 
-        return krylov_triplets(key, gradient_products(loss, batches, LAYER), LAYER_RANK, tolerance=1e-5, max_passes=6)
+        return block_krylov_svd(key, gradient_products(loss, batches, LAYER), LAYER_RANK, tolerance=1e-5, max_passes=6)
 
     compiled = jax.jit(search).lower(jax.random.key(0), W, batches).compile()
     jax.block_until_ready(W)
@@ -122,7 +122,7 @@ def _layer() -> dict[str, float]:
     extra = (memory.temp_size_in_bytes + memory.output_size_in_bytes) / 2**20
     left, values, right = _outer(W, X, Y)
     gradient_mb = 4 * m * n / 2**20
-    errors = _sine(left[:, :LAYER_RANK], found.triplets.left), _sine(right[:, :LAYER_RANK], found.triplets.right)
+    errors = _sine(left[:, :LAYER_RANK], found.svd.left), _sine(right[:, :LAYER_RANK], found.svd.right)
     return {
         "temporaries_and_results_mb": extra,
         "gradient_mb": gradient_mb,
@@ -154,7 +154,7 @@ def _tracking(what: str) -> dict[str, float]:
     start = weights[1]
     pick = {"kernel": lambda at: at[0][1], "gradient": lambda at: at[1][1], "change": lambda at: at[0][1] - start}[what]
     reference = Reference(*(_orthogonal(rng, (784, 784))[:, :K] for _ in range(2)))
-    watch = tracker(pick, reference, K, every=EVERY, num_steps=STEPS)
+    monitor = tracker(pick, reference, K, every=EVERY, num_steps=STEPS)
 
     def loss(weights: list) -> jax.Array:
         h = x
@@ -166,21 +166,21 @@ def _tracking(what: str) -> dict[str, float]:
         def step(carry: tuple, t: jax.Array) -> tuple:
             weights, state, track = carry
             gradient = jax.grad(loss)(weights)
-            track = None if track is None else watch.update(track, t, (weights, gradient))
+            track = None if track is None else monitor.update(track, t, (weights, gradient))
             updates, state = optimizer.update(gradient, state)
             return (optax.apply_updates(weights, updates), state, track), None
 
         return lax.scan(step, (weights, optimizer.init(weights), track), jnp.arange(STEPS))[0]
 
-    compiled, track = jax.jit(run), watch.init(jax.random.key(0), (weights, weights))
+    compiled, track = jax.jit(run), monitor.init(jax.random.key(0), (weights, weights))
     _, plain, ratios = alternate(lambda: compiled(weights, track), lambda: compiled(weights, None), 2 * REPEATS)
     records = compiled(weights, track)[2].records
-    update, value = jax.jit(watch.update), (weights, weights)
-    looking, idle, _ = alternate(lambda: update(track, 0, value), lambda: update(track, 1, value), 4 * REPEATS)
+    update, value = jax.jit(monitor.update), (weights, weights)
+    observing, idle, _ = alternate(lambda: update(track, 0, value), lambda: update(track, 1, value), 4 * REPEATS)
     return {
         f"tracking_{what}_step_ms": plain / STEPS * 1e3,
-        f"tracking_{what}_look_ms": (looking - idle) * 1e3,
-        f"tracking_{what}_look_over_training": (looking - idle) / (EVERY * plain / STEPS),
+        f"tracking_{what}_observation_ms": (observing - idle) * 1e3,
+        f"tracking_{what}_observation_over_training": (observing - idle) / (EVERY * plain / STEPS),
         f"tracking_{what}_whole_run_over_training": float(np.median(ratios)) - 1,
         f"tracking_{what}_certified": float(jnp.mean(records.certified)),
         f"tracking_{what}_last_bound": float(records.bound[-1]),

@@ -57,7 +57,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
             "step_unit": "curvature",
             "weight_decay": 1e-2,
             "horizon": 8.0,
-            "clock_decay": 0.0,
+            "rescaling_decay": 0.0,
             "num_steps": size["cap"],
         },
         data={
@@ -73,7 +73,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
             {
                 "name": "common",
                 "opt.horizon": 16.0,
-                "opt.clock_decay": 1e-2,
+                "opt.rescaling_decay": 1e-2,
                 "sweep.opt.weight_decay": size["decays"],
             },
             *({"name": "rest", "sweep.opt.weight_decay": decays} for decays in [size["rest"]] if decays),

@@ -42,7 +42,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
             "step_unit": "curvature",
             "weight_decay": 1e-4,
             "horizon": 0.5,
-            "clock_decay": 0.0,
+            "rescaling_decay": 0.0,
             "num_steps": size["cap"],
         },
         data={

@@ -37,7 +37,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
             "step_unit": "one",
             "weight_decay": 1e-3,
             "horizon": size["horizon"],
-            "clock_decay": 0.0,
+            "rescaling_decay": 0.0,
             "num_steps": round(1e4 * size["horizon"]),
         },
         data={

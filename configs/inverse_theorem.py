@@ -37,7 +37,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
             "step_size": 0.25,
             "step_unit": "theorem",
             "weight_decay": size["decay"],
-            "clock_decay": size["decay"],
+            "rescaling_decay": size["decay"],
             "num_steps": 20_000,
         },
         data={

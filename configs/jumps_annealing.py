@@ -2,7 +2,7 @@
 
     python -m experiments.main --config=configs/jumps_annealing.py[:smoke|cpu|paper]
 
-L = 3, width 100, eps = .25, U(+-1/sqrt(fan_in)): eta = .03, lambda = .1 for 500 steps, then eta = .2; offshoots with
+L = 3, width 100, eps = .25, U(+-1/sqrt(fan_in)): eta = .03, lambda = .1 for 500 steps, then eta = .2; branches with
 eta = .02, lambda = .001 for 8000 steps from several times on. eta and lambda are those of theta <- (1 - eta lambda)
 theta - eta grad (A*_ij - A_ij)^2, which draws the paper's figure; neither printed form does (variants main_text and
 appendix). Beside it: sampling without replacement, N(0, 1/w) weights, runs kept at s2/s1 of 1e-4 to 1e-3 to see
@@ -18,24 +18,24 @@ runs of ten of one seed jump at the very same step from either kind of weights.
 from ml_collections import ConfigDict, config_dict
 
 PROFILES: dict[str, dict] = {
-    "smoke": {"num_seeds": 2, "branches": (600, 800), "offshoot": 200, "watch": 700, "control": 700, "save": 100},
-    "cpu": {"num_seeds": 64, "branches": (1000, 2000, 3000, 5000, 8000, 12_000, 20_000), "watch": 26_000},
+    "smoke": {"num_seeds": 2, "branches": (600, 800), "branch_steps": 200, "monitor": 700, "control": 700, "save": 100},
+    "cpu": {"num_seeds": 64, "branches": (1000, 2000, 3000, 5000, 8000, 12_000, 20_000), "monitor": 26_000},
     "paper": {
         "num_seeds": 256,
         "branches": (*range(1000, 9000, 1000), 10_000, 12_000, 16_000, 20_000),
-        "watch": 26_000,
+        "monitor": 26_000,
     },
 }
-FULL = {"offshoot": 8000, "control": 12_000, "save": 1000}
+FULL = {"branch_steps": 8000, "control": 12_000, "save": 1000}
 
 
 def get_config(profile: str = "cpu") -> ConfigDict:
     size: dict = FULL | PROFILES[profile]
     seeds, last = size["num_seeds"], max(size["branches"])
-    long = {"schedule.branch": last, "schedule.offshoot_steps": 0, "opt.num_steps": last}
+    long = {"schedule.branch": last, "schedule.branch_steps": 0, "opt.num_steps": last}
     short = long | {"num_seeds": min(seeds, 16), "schedule.branch": size["control"], "opt.num_steps": size["control"]}
-    watched = long | {"schedule.branch": size["watch"], "opt.num_steps": size["watch"]}
-    flow = {"schedule.phases": (), "schedule.tail": (0.002, 0.1), "watch.imbalance": True}
+    monitored = long | {"schedule.branch": size["monitor"], "opt.num_steps": size["monitor"]}
+    flow = {"schedule.phases": (), "schedule.tail": (0.002, 0.1), "monitor.imbalance": True}
     return config_dict.create(
         experiment="rank_jumps.sgd",
         name="",
@@ -45,24 +45,24 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         precision="float64",
         net={"depth": 3, "width": 100, "init": "uniform"},
         data={"epsilon": 0.25},
-        opt={"form": "figures", "draws": "with_replacement", "num_steps": last + size["offshoot"]},
+        opt={"form": "figures", "draws": "with_replacement", "num_steps": last + size["branch_steps"]},
         schedule={
             "phases": ((500, 0.03, 0.1),),
             "tail": (0.2, 0.1),
             "branch": last,
-            "offshoot_steps": size["offshoot"],
-            "offshoot_step_size": 0.02,
-            "offshoot_weight_decay": 0.001,
+            "branch_steps": size["branch_steps"],
+            "branch_step_size": 0.02,
+            "branch_weight_decay": 0.001,
         },
-        watch={"put_back": "never", "save_at": size["save"], "imbalance": False},
-        observe={"num_times": (last + size["offshoot"]) // 100 + 1, "spacing": "even"},
+        monitor={"put_back": "never", "save_at": size["save"], "imbalance": False},
+        observe={"num_times": (last + size["branch_steps"]) // 100 + 1, "spacing": "even"},
         sweep={},
         variants=(
             {"name": "annealing", "sweep.schedule.branch": size["branches"]},
             long | {"name": "without_replacement", "opt.draws": "without_replacement"},
             long | {"name": "normal", "net.init": "normal"},
-            watched | {"name": "one_way", "watch.put_back": "low"},
-            short | {"name": "put_back_to_rank_2", "watch.put_back": "high"},
+            monitored | {"name": "one_way", "monitor.put_back": "low"},
+            short | {"name": "put_back_to_rank_2", "monitor.put_back": "high"},
             short | {"name": "main_text", "opt.form": "main_text"},
             short | {"name": "appendix", "opt.form": "appendix"},
             short | {"name": "balance"} | flow,

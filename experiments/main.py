@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 
 from experiments.runner import checks, settings, stopping
 from experiments.runner.command import BAD_INPUT, command_line, default_workdir
-from experiments.runner.store import SOURCE, Refused
+from experiments.runner.store import SOURCE, InputError
 
 OUR_ERROR = 70
 OURS = tuple(f"{SOURCE / package}{os.sep}" for package in ("experiments", "lawlib"))
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             workdir = Path(os.path.expanduser(options.workdir or default_workdir(options.config)))
             stop.imported()
             return run(config, workdir, strict=options.strict, replot=options.replot, stop=stop)
-        except (settings.ConfigError, Refused) as refusal:
+        except (settings.ConfigError, InputError) as refusal:
             print(*refusal.problems, sep="\n", file=sys.stderr)
             return BAD_INPUT
         except (Exception, KeyboardInterrupt):
@@ -59,12 +59,12 @@ def _warnings_in_lines() -> Iterator[None]:
     """A warning of ours is one line for people; where in the code it came from tells them nothing."""
     before = warnings.formatwarning
 
-    def told(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> str:
+    def reported(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> str:
         if issubclass(category, UserWarning) and filename.startswith(OURS):
             return f"warning: {' '.join(str(message).split())}\n"
         return before(message, category, filename, *place)
 
-    warnings.formatwarning = told
+    warnings.formatwarning = reported
     try:
         yield
     finally:

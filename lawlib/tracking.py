@@ -13,7 +13,7 @@ from jax import lax
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
-from lawlib.linalg.spectra import Triplets, krylov_triplets, matrix_products
+from lawlib.linalg.spectra import SVD, block_krylov_svd, matrix_products
 from lawlib.linalg.subspaces import block_fractions, principal_angles
 from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree
 
@@ -43,7 +43,7 @@ class Fractions(NamedTuple):
 class Records(NamedTuple):
     """What was seen, one row for each look; ``step`` is -1 in rows that have not been reached.
 
-    ``values`` (T, k), ``bound``, ``certified`` and ``passes`` (T,) are those of ``krylov_triplets``; the angles in
+    ``values`` (T, k), ``bound``, ``certified`` and ``passes`` (T,) are those of ``block_krylov_svd``; the angles in
     radians, ascending, are those of the leading subspaces with the reference, left (T, min(k, r)) and right
     (T, min(k, s)); they mean something where ``certified``. ``fractions`` are exact always. Without a reference the
     angles and the fractions are None.
@@ -63,7 +63,7 @@ class Track(NamedTuple):
     """The state of a tracker: its key, the last triplets, from which the next look starts, and the records."""
 
     key: PRNGKey
-    triplets: Triplets
+    svd: SVD
     records: Records
 
 
@@ -88,17 +88,17 @@ def tracker(
     tolerance: float | None = None,
     max_passes: int = 2,
 ) -> Tracker:
-    """Watch the k leading singular subspaces of ``matrix(value)`` (m, n) in steps 0, every, 2 every, ... < num_steps.
+    """Monitor the k leading singular subspaces of ``matrix(value)`` (m, n) in steps 0, every, 2 every, ... < num_steps.
 
-    ``matrix`` picks what is watched from what the loop has at hand and hands to ``update``: a kernel, its change since
+    ``matrix`` picks the monitored matrix from what the loop hands to ``update``: a kernel, its change since
     the start, a gradient; it is called in those steps only, under lax.cond. Each look goes on from the last triplets
     with fresh random columns beside them, for at most ``max_passes`` products, and says whether it got there
-    (``krylov_triplets``); it never decomposes the matrix. A flat spectrum is recorded as not certified; a look at
+    (``block_krylov_svd``); it never decomposes the matrix. A flat spectrum is recorded as not certified; a look at
     values that are not finite is recorded and forgotten. ``reference`` None compares with nothing.
 
     Raises:
         ValueError: every or num_steps is below 1, or a basis of the reference is not orthonormal; from init, the
-            reference has another shape than the matrix, the matrix is none, and as ``krylov_triplets``.
+            reference has another shape than the matrix, the matrix is none, and as ``block_krylov_svd``.
     """
     for name, given in (("every", every), ("num_steps", num_steps)):
         if given < 1:
@@ -106,50 +106,50 @@ def tracker(
             raise ValueError(msg)
     _check_orthonormal(reference)
     rows = -(-num_steps // every)
-    search = ft.partial(krylov_triplets, k=k, oversample=oversample, tolerance=tolerance, max_passes=max_passes)
+    search = ft.partial(block_krylov_svd, k=k, oversample=oversample, tolerance=tolerance, max_passes=max_passes)
 
     def init(key: PRNGKey, value: PyTree) -> Track:
-        watched = jax.eval_shape(matrix, value)
-        _check_shape(reference, watched)
-        (m, n), dtype = watched.shape, watched.dtype
+        monitored = jax.eval_shape(matrix, value)
+        _check_shape(reference, monitored)
+        (m, n), dtype = monitored.shape, monitored.dtype
         keys = jax.random.split(key, 3)
         left, right = (jax.random.normal(keys[i], (d, k), dtype) / d**0.5 for i, d in enumerate((m, n)))
-        track = Track(keys[2], Triplets(left, jnp.zeros(k, dtype), right), _empty_records(reference, k, rows, dtype))
+        track = Track(keys[2], SVD(left, jnp.zeros(k, dtype), right), _empty_records(reference, k, rows, dtype))
         # What a look refuses is refused here, before a loop is compiled around it.
-        jax.eval_shape(look, track, jnp.zeros((), jnp.int32), value)
+        jax.eval_shape(observe, track, jnp.zeros((), jnp.int32), value)
         return track
 
-    def look(track: Track, step: Array, value: PyTree) -> Track:
-        watched = matrix(value)
-        found = search(jax.random.fold_in(track.key, step), matrix_products(watched), start=track.triplets)
+    def observe(track: Track, step: Array, value: PyTree) -> Track:
+        monitored = matrix(value)
+        found = search(jax.random.fold_in(track.key, step), matrix_products(monitored), start=track.svd)
         seen = Records(
             step=step,
-            values=found.triplets.values,
+            values=found.svd.values,
             bound=found.bound,
             certified=found.certified,
             passes=found.passes,
-            **_compared(watched, found.triplets, reference),
+            **_compared(monitored, found.svd, reference),
         )
         records = jax.tree.map(lambda rows, row: rows.at[step // every].set(row, mode="drop"), track.records, seen)
         finite = jnp.isfinite(found.residual)
-        triplets = jax.tree.map(lambda new, old: jnp.where(finite, new, old), found.triplets, track.triplets)
-        return track._replace(triplets=triplets, records=records)
+        svd = jax.tree.map(lambda new, old: jnp.where(finite, new, old), found.svd, track.svd)
+        return track._replace(svd=svd, records=records)
 
     def update(track: Track, step: Int[Array, ""], value: PyTree) -> Track:
         step = jnp.asarray(step, jnp.int32)
-        return lax.cond((step >= 0) & (step % every == 0), lambda: look(track, step, value), lambda: track)
+        return lax.cond((step >= 0) & (step % every == 0), lambda: observe(track, step, value), lambda: track)
 
     return Tracker(init, update)
 
 
-def _compared(matrix: Matrix, triplets: Triplets, reference: Reference | None) -> dict[str, Any]:
+def _compared(matrix: Matrix, svd: SVD, reference: Reference | None) -> dict[str, Any]:
     if reference is None:
         return {"left_angles": None, "right_angles": None, "fractions": None}
     left, right = (basis.astype(matrix.dtype) for basis in reference)
     outside, right_only, left_only, inside = block_fractions(matrix, left, right)
     return {
-        "left_angles": principal_angles(triplets.left, left),
-        "right_angles": principal_angles(triplets.right, right),
+        "left_angles": principal_angles(svd.left, left),
+        "right_angles": principal_angles(svd.right, right),
         "fractions": Fractions(inside, left_only, right_only, outside),
     }
 
@@ -173,10 +173,10 @@ def _check_orthonormal(reference: Reference | None) -> None:
             raise ValueError(msg)
 
 
-def _check_shape(reference: Reference | None, watched: PyTree) -> None:
-    shape = watched.shape if isinstance(watched, jax.ShapeDtypeStruct) else None
+def _check_shape(reference: Reference | None, monitored: PyTree) -> None:
+    shape = monitored.shape if isinstance(monitored, jax.ShapeDtypeStruct) else None
     if shape is None or len(shape) != 2:
-        given = f"a tree of {jax.tree.map(jnp.shape, watched)}" if shape is None else f"shape {shape}"
+        given = f"a tree of {jax.tree.map(jnp.shape, monitored)}" if shape is None else f"shape {shape}"
         msg = f"matrix(value) must be a matrix, got {given}"
         raise ValueError(msg)
     given = shape if reference is None else tuple(basis.shape[0] for basis in reference)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no
 @pytest.fixture
 def eager(monkeypatch):
     """Looks that follow each other quickly."""
-    monkeypatch.setattr(liveness, "LOOKS", 5)
+    monkeypatch.setattr(liveness, "OBSERVATIONS", 5)
     monkeypatch.setattr(liveness, "LOOK_EVERY_S", 0.05)
 
 
@@ -60,8 +60,8 @@ def test_a_stopped_process_does_not_hang():
     process = child(HANGS)
     wait_for_line(process, "begun")
     process.send_signal(signal.SIGSTOP)
-    look = quiet(process.pid)
-    assert [look() for _ in range(5)] == [0] * 5
+    observe = quiet(process.pid)
+    assert [observe() for _ in range(5)] == [0] * 5
     process.kill()
     process.communicate()
 
@@ -69,8 +69,8 @@ def test_a_stopped_process_does_not_hang():
 def test_a_dead_process_does_not_hang():
     process = child("pass")
     process.communicate()
-    look = quiet(process.pid)
-    assert [look() for _ in range(5)] == [0] * 5
+    observe = quiet(process.pid)
+    assert [observe() for _ in range(5)] == [0] * 5
 
 
 @pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: path.name)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from experiments.data.idx import Images, Reader, bytes_of
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 
 __all__ = ["CIFAR_CLASSES", "PUBLISHED_MD5", "cifar_readers"]
 
@@ -70,9 +70,9 @@ def _members(path: Path, wanted: Sequence[str]) -> Mapping[str, bytes]:
             files = {member.name: archive.extractfile(member) for member in archive if member.name in wanted}
             contents = {name: file.read() for name, file in files.items() if file}
     except Exception as error:  # whatever tarfile and zlib raise of a damaged archive
-        raise Refused([f"{path}: cannot be unpacked ({_words(error)})"]) from error
+        raise InputError([f"{path}: cannot be unpacked ({_words(error)})"]) from error
     if missing := [name for name in wanted if name not in contents]:
-        raise Refused([f"{path}: lacks {', '.join(missing)}"])
+        raise InputError([f"{path}: lacks {', '.join(missing)}"])
     return contents
 
 
@@ -86,7 +86,7 @@ def _named(decode: Decode, raw: bytes, where: str) -> Images:
     try:
         return decode(raw)
     except Exception as error:  # a pickle that is damaged, or made to do harm, can raise anything
-        raise Refused([f"{where}: is no batch of CIFAR-10 ({_words(error)})"]) from error
+        raise InputError([f"{where}: is no batch of CIFAR-10 ({_words(error)})"]) from error
 
 
 def _words(error: Exception) -> str:
@@ -180,7 +180,7 @@ def _jpegs(path: Path) -> tuple[Images, Images]:
             train, test = ([name for name in names if name.startswith(f"{split}/")] for split in ("train", "test"))
             return _decoded(archive, train), _decoded(archive, test)
     except Exception as error:  # whatever zipfile and the decoder raise of a damaged archive
-        raise Refused([f"{path}: cannot be read ({_words(error)})"]) from error
+        raise InputError([f"{path}: cannot be read ({_words(error)})"]) from error
 
 
 def _decoded(archive: zipfile.ZipFile, names: Sequence[str]) -> Images:

@@ -22,7 +22,7 @@ import numpy as np
 from experiments.data.cifar10 import cifar_readers
 from experiments.data.idx import Images, Reader, at_hand, check_md5, idx_images, in_bytes
 from experiments.data.tfds_copies import ORIGIN, SPLITS, read_prepared, read_stock, unread_stock, write_prepared
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 
 __all__ = ["DATA_SETS", "ImageData", "Labelled", "digits", "flattened", "image_data"]
 
@@ -148,7 +148,7 @@ def image_data(name: str, folder: str = "", data_dir: str = "") -> ImageData:
     that of tensorflow-datasets (default: ``TFDS_DATA_DIR``, then ~/tensorflow_datasets).
 
     Raises:
-        Refused: there is none, or what there is is damaged; one line for each thing wrong, and nothing is prepared.
+        InputError: there is none, or what there is is damaged; one line for each thing wrong, and nothing is prepared.
     """
     wanted = DATA_SETS[name]
     prepared = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
@@ -159,7 +159,7 @@ def image_data(name: str, folder: str = "", data_dir: str = "") -> ImageData:
             return data
     if not folder and (images := _downloaded(name, prepared)):
         return _shuffled(name, images, prepared)
-    raise Refused(_missing(name, wanted, folder, prepared))
+    raise InputError(_missing(name, wanted, folder, prepared))
 
 
 def _kept(name: str, kind: str, folder: str, prepared: Path) -> ImageData | None:
@@ -194,8 +194,8 @@ def _of_stock(name: str, kind: str, folder: str, prepared: Path) -> ImageData | 
 def _shuffled(name: str, images: tuple[Images, Images], prepared: Path) -> ImageData:
     """What tensorflow-datasets' own builder makes of the published files."""
     any_order = DATA_SETS[name].any_order
-    told = f"{AS_PUBLISHED} but for their order" if any_order else _with_digests(UNVERIFIED, images)
-    origin = f"{name} of tensorflow-datasets, {told}"
+    reported = f"{AS_PUBLISHED} but for their order" if any_order else _with_digests(UNVERIFIED, images)
+    origin = f"{name} of tensorflow-datasets, {reported}"
     return _verified(name, images, origin, str(prepared), any_order, _unordered)
 
 
@@ -224,9 +224,9 @@ def _prepare(name: str, kind: str, reader: Reader, paths: Sequence[Path], prepar
     """Read the published files, verify them, and leave a copy."""
     check_md5(reader, paths)
     images = reader.read(paths)
-    told = kind if kind == AS_PUBLISHED else _with_digests(kind, images)
+    reported = kind if kind == AS_PUBLISHED else _with_digests(kind, images)
     hashes = DATA_SETS[name].hashes if reader.published else None
-    data = _verified(name, images, f"{name} from {reader.name}, {told}", str(paths[0].parent), hashes)
+    data = _verified(name, images, f"{name} from {reader.name}, {reported}", str(paths[0].parent), hashes)
     notes = {ORIGIN: data.origin} | dict(zip(SPLITS, map(_digest, images), strict=True))
     write_prepared(_our_name(name, kind), prepared, dict(zip(SPLITS, images, strict=True)), notes)
     return data
@@ -243,7 +243,7 @@ def _downloaded(name: str, prepared: Path) -> tuple[Images, Images] | None:
         train, test = (in_bytes(np.asarray(x["image"]), np.asarray(x["label"])) for x in loaded)
     except Exception as error:  # whatever a network, a disk or a builder has to say
         problem = f"tensorflow-datasets cannot download {name} ({str(error).strip() or type(error).__name__})"
-        raise Refused([problem.splitlines()[0], *_missing(name, DATA_SETS[name], "", prepared)]) from error
+        raise InputError([problem.splitlines()[0], *_missing(name, DATA_SETS[name], "", prepared)]) from error
     return train, test
 
 
@@ -273,7 +273,7 @@ def _verified(
             own = [f"contents have SHA-256 {digest(part)}, not {published}"]
         problems += [f"{where}: {name}, {split}: {problem}" for problem in own]
     if problems:
-        raise Refused(problems)
+        raise InputError(problems)
     return ImageData(*images, origin)
 
 
@@ -297,8 +297,8 @@ def _missing(name: str, wanted: DataSet, folder: str, prepared: Path) -> list[st
     unread = [f"{copy}: is a copy as it was made before, which is not read any more; delete it" for copy in older]
     unread += [] if folder else unread_stock(wanted.stock, prepared)
     files = "; ".join(wanted.wanted)
-    told = f"{name} is not at hand: looked for {copies}files in {looked}: {files}"
-    return [*_begun(wanted, folder), *unread, told]
+    reported = f"{name} is not at hand: looked for {copies}files in {looked}: {files}"
+    return [*_begun(wanted, folder), *unread, reported]
 
 
 def _begun(wanted: DataSet, folder: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 
 __all__ = ["Images", "Reader", "at_hand", "bytes_of", "check_md5", "idx_images", "in_bytes"]
 
@@ -61,19 +61,19 @@ def bytes_of(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        Refused: it cannot be read.
+        InputError: it cannot be read.
     """
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Refused([f"{path}: cannot be read ({error.strerror})"]) from error
+        raise InputError([f"{path}: cannot be read ({error.strerror})"]) from error
 
 
 def check_md5(reader: Reader, paths: Sequence[Path]) -> None:
     """Compare the files that their publisher gives sums for with these.
 
     Raises:
-        Refused: some cannot be read, or have another sum than their publisher gives; a line for each.
+        InputError: some cannot be read, or have another sum than their publisher gives; a line for each.
     """
     problems = []
     for path in (path for path in paths if path.name in reader.md5):
@@ -87,14 +87,14 @@ def check_md5(reader: Reader, paths: Sequence[Path]) -> None:
         if found != published:
             problems.append(f"{path}: is truncated or altered: its MD5 is {found}, {published} as published")
     if problems:
-        raise Refused(problems)
+        raise InputError(problems)
 
 
 def idx_images(images: Path, labels: Path) -> Images:
     """The images in one idx file and their labels in another, gzipped or not.
 
     Raises:
-        Refused: a file is truncated or no idx file of bytes.
+        InputError: a file is truncated or no idx file of bytes.
     """
     return Images(_idx(images, 3)[..., None], _idx(labels, 1))
 
@@ -103,10 +103,10 @@ def _idx(path: Path, dimensions: int) -> np.ndarray:
     raw = _unzipped(path) if path.suffix == ".gz" else bytes_of(path)
     head = 4 + 4 * dimensions
     if len(raw) < head or tuple(raw[:4]) != (0, 0, IDX_BYTES, dimensions):
-        raise Refused([f"{path}: is no idx file of unsigned bytes in {dimensions} dimensions"])
+        raise InputError([f"{path}: is no idx file of unsigned bytes in {dimensions} dimensions"])
     shape = tuple(np.frombuffer(raw[4:head], ">u4").tolist())
     if len(raw) - head != np.prod(shape):
-        raise Refused([f"{path}: {len(raw) - head} bytes of data, its head promises {np.prod(shape)} for {shape}"])
+        raise InputError([f"{path}: {len(raw) - head} bytes of data, its head promises {np.prod(shape)} for {shape}"])
     return np.frombuffer(raw[head:], np.uint8).reshape(shape)
 
 
@@ -115,4 +115,4 @@ def _unzipped(path: Path) -> bytes:
     try:
         return gzip.decompress(packed)
     except (OSError, EOFError, zlib.error) as error:
-        raise Refused([f"{path}: cannot be unzipped ({error})"]) from error
+        raise InputError([f"{path}: cannot be unzipped ({error})"]) from error

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.data.idx import Images, in_bytes
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 
 __all__ = ["ORIGIN", "SPLITS", "read_prepared", "read_stock", "unread_stock", "write_prepared"]
 
@@ -28,7 +28,7 @@ def read_prepared(name: str, data_dir: Path) -> tuple[tuple[Images, Images], Map
     """(train, test) and the notes left with them, or None where ``data_dir`` holds no copy of ours of this name.
 
     Raises:
-        Refused: the copy is damaged, or prepared by half.
+        InputError: the copy is damaged, or prepared by half.
     """
     folder = data_dir / name / VERSION
     if not folder.exists():
@@ -45,7 +45,7 @@ def read_stock(name: str, data_dir: Path) -> tuple[Images, Images] | None:
     """(train, test) of the newest copy that a builder of tensorflow-datasets left in array_record files, or None.
 
     Raises:
-        Refused: the copy is damaged.
+        InputError: the copy is damaged.
     """
     infos = [info for info in _infos(name, data_dir) if _format(info) == READABLE]
     newest = max(infos, key=lambda info: [int(n) for n in re.findall(r"\d+", info.parent.name)], default=None)
@@ -59,9 +59,9 @@ def unread_stock(name: str, data_dir: Path) -> list[str]:
     lines = []
     for info in _infos(name, data_dir):
         if (form := _format(info)) != READABLE:
-            told = f"in {form}" if form else f"whose {info.name} names no file format"
+            reported = f"in {form}" if form else f"whose {info.name} names no file format"
             lines.append(
-                f"{info.parent}: is a copy of tensorflow-datasets {told}, and only {READABLE} is read; {remedy}"
+                f"{info.parent}: is a copy of tensorflow-datasets {reported}, and only {READABLE} is read; {remedy}"
             )
     return lines
 
@@ -73,10 +73,10 @@ def _infos(name: str, data_dir: Path) -> list[Path]:
 def _format(info: Path) -> str:
     """The format of a copy's files; empty if that cannot be told."""
     try:
-        told = json.loads(info.read_text())
+        reported = json.loads(info.read_text())
     except (OSError, ValueError):
         return ""
-    return str(told.get("fileFormat", "")) if isinstance(told, dict) else ""
+    return str(reported.get("fileFormat", "")) if isinstance(reported, dict) else ""
 
 
 def _read(folder: Path, remedy: str = ANEW) -> tuple[tuple[Images, Images], Mapping[str, str]]:
@@ -91,8 +91,8 @@ def _read(folder: Path, remedy: str = ANEW) -> tuple[tuple[Images, Images], Mapp
         raise _unusable(folder, problem, remedy) from error
 
 
-def _unusable(folder: Path, problem: str, remedy: str = ANEW) -> Refused:
-    return Refused([f"{folder}: cannot be read ({problem}); {remedy}"])
+def _unusable(folder: Path, problem: str, remedy: str = ANEW) -> InputError:
+    return InputError([f"{folder}: cannot be read ({problem}); {remedy}"])
 
 
 def _stacked(source: Any) -> Images:

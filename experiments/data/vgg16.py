@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.data.weights import HDF5, WeightFile, open_weights
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 from lawlib.networks.vgg import CONFIGURATION_D, kernel_shapes
 from lawlib.types import Array
 
@@ -147,11 +147,11 @@ def vgg16_features(path: Path | str | None = None) -> Pretrained:
     or of torch, recognized by its content; a classifier in it is ignored, and nothing in it is run.
 
     Raises:
-        Refused: there is no file, it cannot be read, or it holds other convolutions: a line for each difference.
+        InputError: there is no file, it cannot be read, or it holds other convolutions: a line for each difference.
     """
     found = find_vgg16() if path is None else Path(path)
     if found is None:
-        raise Refused([f"no weights of VGG-16: set {PLACE} to one of these files, wherever it is", *WANTED])
+        raise InputError([f"no weights of VGG-16: set {PLACE} to one of these files, wherever it is", *WANTED])
     return _read(found, CONFIGURATION_D)
 
 
@@ -195,8 +195,8 @@ def _layout(path: Path, file: WeightFile, wanted: Mapping[str, Any], channels: S
     if file.format != HDF5:
         stem = _stem(path, file, channels)
         names = _torch_names(file.shapes, stem, channels)
-        told = file.format if stem == FEATURES else f"{file.format}, names after {stem!r}"
-        return Layout(told, names, RGB_TORCH, to_ours=OIHW_TO_OURS, to_theirs=OURS_TO_OIHW)
+        reported = file.format if stem == FEATURES else f"{file.format}, names after {stem!r}"
+        return Layout(reported, names, RGB_TORCH, to_ours=OIHW_TO_OURS, to_theirs=OURS_TO_OIHW)
     if not any("/vars/" in name for name in file.shapes):
         return _of_application(path, file, _without_dense(file, _keras_names(file.shapes)))
     names = _without_dense(file, _keras_3_names(file, tuple(wanted)))
@@ -212,15 +212,19 @@ def _of_application(path: Path, file: WeightFile, names: Mapping[str, str]) -> L
     name, turned = "HDF5 of a Keras application", file.backend == "theano"
     if file.backend not in CORRELATES and not turned:
         rule = f"known are theano, {', '.join(filter(None, CORRELATES))}"
-        raise Refused([f"{path}: {name} of the backend {file.backend!r}: which way its kernels lie is unknown; {rule}"])
+        raise InputError(
+            [f"{path}: {name} of the backend {file.backend!r}: which way its kernels lie is unknown; {rule}"]
+        )
     name += ", kernels of the Theano backend turned by 180 degrees" if turned else ""
     kernels = [file.shapes[theirs] for theirs, ours in names.items() if ours.endswith("/kernel")]
     theirs = all(len(shape) == 4 and shape[2:] == (3, 3) for shape in kernels)
     if not theirs or all(shape[:2] == (3, 3) for shape in kernels):
         return Layout(name, names, BGR_KERAS, turned=turned)
     if not file.backend:
-        told = "and it does not say whether Theano wrote it, whose kernels are turned by 180 degrees"
-        raise Refused([f"{path}: {name}, has kernels (out, in, 3, 3), {told}; load it in Keras 2 and save it again"])
+        reported = "and it does not say whether Theano wrote it, whose kernels are turned by 180 degrees"
+        raise InputError(
+            [f"{path}: {name}, has kernels (out, in, 3, 3), {reported}; load it in Keras 2 and save it again"]
+        )
     return Layout(name, names, BGR_KERAS, OIHW_TO_OURS, OURS_TO_OIHW, turned)
 
 
@@ -242,14 +246,16 @@ def _stem(path: Path, file: WeightFile, channels: Sequence[Sequence[int]]) -> st
     stems = list(dict.fromkeys(found["stem"] for name, found in numbered.items() if len(file.shapes[name]) == 4))
     if not stems:
         held = ", ".join(f"{name} {shape}" for name, shape in list(file.shapes.items())[:3])
-        told = f"holds {len(file.shapes)} arrays" + (f", {held}{', ...' * (len(file.shapes) > 3)}" if held else "")
-        raise Refused([f"{path}: {file.format}, {told}: none is a convolution NUMBER.weight, as VGG-16 has them"])
+        reported = f"holds {len(file.shapes)} arrays" + (f", {held}{', ...' * (len(file.shapes) > 3)}" if held else "")
+        raise InputError(
+            [f"{path}: {file.format}, {reported}: none is a convolution NUMBER.weight, as VGG-16 has them"]
+        )
     # Beside whole ones, what is numbered likewise is another network's.
     whole = [stem for stem in stems if all(f"{stem}{name}" in file.shapes for name in _numbers(channels))]
     if len(whole) > 1:
-        told = ", ".join(map(repr, whole))
-        raise Refused(
-            [f"{path}: {file.format}, has the layers of VGG-16 {len(whole)} times, after {told}; save one alone"]
+        reported = ", ".join(map(repr, whole))
+        raise InputError(
+            [f"{path}: {file.format}, has the layers of VGG-16 {len(whole)} times, after {reported}; save one alone"]
         )
     if whole:
         return whole[0]
@@ -316,7 +322,7 @@ def _check(path: Path, file: WeightFile, layout: Layout, wanted: Mapping[str, tu
         elif file.shapes[theirs] != shapes[ours]:
             problems.append(f"has {theirs} {file.shapes[theirs]}, and {ours} takes {shapes[ours]}")
     if problems:
-        raise Refused([f"{path}: {layout.name}, {problem}" for problem in problems])
+        raise InputError([f"{path}: {layout.name}, {problem}" for problem in problems])
 
 
 def _recognized(path: Path) -> tuple[str, Known]:

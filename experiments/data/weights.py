@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 
 __all__ = ["HDF5", "SAFETENSORS", "TORCH_LEGACY", "TORCH_ZIP", "WeightFile", "open_weights"]
 
@@ -64,7 +64,7 @@ class WeightFile(NamedTuple):
     """An open file: its format, the shapes of its arrays by name, and ``read(name)``, an array in float32.
 
     ``labels`` are the names that Keras notes for groups of an HDF5 file, and ``backend`` is what it ran on, where it
-    notes them. Arrays of nested dictionaries are named by the path to them, with dots. ``read`` raises Refused.
+    notes them. Arrays of nested dictionaries are named by the path to them, with dots. ``read`` raises InputError.
     """
 
     format: str
@@ -79,14 +79,14 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
     """Open a file of weights for as long as the block lasts.
 
     Raises:
-        Refused: there is no such file, it is of none of the formats, or what it holds is damaged or not allowed.
+        InputError: there is no such file, it is of none of the formats, or what it holds is damaged or not allowed.
     """
     with ExitStack() as opened:
         with _named(path, "a file"):
             file = opened.enter_context(path.open("rb"))
             form = _recognized(file)
         if form is None:
-            raise Refused([f"{path}: is no file of weights: neither HDF5, safetensors nor what torch.save writes"])
+            raise InputError([f"{path}: is no file of weights: neither HDF5, safetensors nor what torch.save writes"])
         with _named(path, form):
             found = opened.enter_context(_OPENERS[form](file))
 
@@ -102,7 +102,7 @@ def _named(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise Refused([f"{path}: cannot be read as {what} ({str(error) or type(error).__name__})"]) from error
+        raise InputError([f"{path}: cannot be read as {what} ({str(error) or type(error).__name__})"]) from error
 
 
 def _recognized(file: BinaryIO) -> str | None:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.runner.store import digest, sealed, unsealed, write_atomic, write_json
+from experiments.runner.store import digest, read_digested, with_digest, write_atomic, write_json
 
 __all__ = ["Checkpoints", "Restored"]
 
@@ -58,13 +58,13 @@ class Checkpoints:
     def store_plan(self, plan: Mapping[str, Any]) -> None:
         """Store how the sweep is cut, before the first checkpoint; those of another plan are not used."""
         self.folder.mkdir(exist_ok=True)
-        write_json(self.folder / "plan.json", sealed({"plan": plan}))
+        write_json(self.folder / "plan.json", with_digest({"plan": plan}))
 
     def stored_plan(self) -> dict[str, Any] | None:
         """Return the stored plan; None if there is none, or, with a warning, if it is damaged."""
         file = self.folder / "plan.json"
         try:
-            return unsealed(file)["plan"] if file.exists() else None
+            return read_digested(file)["plan"] if file.exists() else None
         except (OSError, ValueError) as error:
             warnings.warn(f"{file}: {error}; the run is planned anew", stacklevel=2)
             return None
@@ -86,7 +86,7 @@ class Checkpoints:
             "files": _digests(self.folder / "carry" / str(number)),
             "pieces": self._pieces,
         }
-        write_json(self._manifest(number), sealed(manifest))
+        write_json(self._manifest(number), with_digest(manifest))
         self._prune()
 
     def restore(self, abstract_of: Callable[[dict[str, Any]], Any]) -> Restored | None:
@@ -137,7 +137,7 @@ class Checkpoints:
 
     def _verified(self, number: int) -> dict[str, Any]:
         try:
-            manifest = unsealed(self._manifest(number))
+            manifest = read_digested(self._manifest(number))
         except (OSError, ValueError) as error:
             msg = f"{self._manifest(number)}: {error}"
             raise _Unusable(msg) from error

@@ -126,8 +126,8 @@ def _check_variants(checks: Checks) -> None:
         checks.require("variants", count == 1, f"must differ, and {name} stands there {count} times")
         checks.require("variants", name not in (".", ".."), f"must not be called {name}, which is a folder")
     for names in alike(checks.config):
-        told = f"{' and '.join(names)} are the same run, but for num_seeds or run.* at most"
-        checks.problems.append(f"variants: must differ, and {told}")
+        reported = f"{' and '.join(names)} are the same run, but for num_seeds or run.* at most"
+        checks.problems.append(f"variants: must differ, and {reported}")
 
 
 def collect(config: ConfigDict, validate: Callable[[Checks], None]) -> list[str]:
@@ -152,5 +152,5 @@ def collect(config: ConfigDict, validate: Callable[[Checks], None]) -> list[str]
     for name, lines in found.items():
         for problem in dict.fromkeys(line for line in lines if line not in known):
             own.setdefault(problem, []).append(name)
-    told = [f"variant{'s' * (len(names) > 1)} {', '.join(names)}: {problem}" for problem, names in own.items()]
-    return list(dict.fromkeys(known + told))
+    reported = [f"variant{'s' * (len(names) > 1)} {', '.join(names)}: {problem}" for problem, names in own.items()]
+    return list(dict.fromkeys(known + reported))

@@ -29,7 +29,7 @@ def leaves(config: Any) -> dict[str, Any]:
     return {f"{name}.{path}".rstrip("."): leaf for name, path, leaf in below}
 
 
-def makings(config: ConfigDict) -> dict[str, Any]:
+def result_fields(config: ConfigDict) -> dict[str, Any]:
     """The leaves that make a run what it is: not what it is called, how often it is made, and how it is cut."""
     beside = ("name", "variants", "num_seeds")
     return {path: leaf for path, leaf in leaves(config).items() if path not in beside and not path.startswith("run.")}
@@ -43,8 +43,8 @@ def swept(config: ConfigDict) -> dict[str, Any]:
 def settable(config: ConfigDict) -> dict[str, Any]:
     """What may be set, with a value of its type; every number of a group may be swept."""
     fields = {path: value for path, value in leaves(config).items() if not path.startswith("sweep.")}
-    knobs = {path: value for path, value in fields.items() if "." in path and type(value) in (int, float)}
-    return fields | {f"sweep.{path}": (v,) for path, v in knobs.items() if not path.startswith("run.")}
+    hyperparameters = {path: value for path, value in fields.items() if "." in path and type(value) in (int, float)}
+    return fields | {f"sweep.{path}": (v,) for path, v in hyperparameters.items() if not path.startswith("run.")}
 
 
 def refusal(config: ConfigDict, path: str, value: Any) -> str:

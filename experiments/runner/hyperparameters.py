@@ -4,12 +4,12 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from experiments.runner.fields import leaves
-from lawlib.dynamics.system import Knobs
+from lawlib.dynamics.system import Hyperparameters
 from lawlib.types import Scalar
 
 __all__ = ["number"]
 
 
-def number(config: ConfigDict, knobs: Knobs, field: str) -> Scalar:
+def number(config: ConfigDict, hyperparameters: Hyperparameters, field: str) -> Scalar:
     """The member's own value of a numeric field: the swept one, or the config's."""
-    return knobs[field] if field in knobs else jnp.asarray(leaves(config)[field], config.precision)
+    return hyperparameters[field] if field in hyperparameters else jnp.asarray(leaves(config)[field], config.precision)

@@ -16,8 +16,8 @@ __all__ = ["Group", "Variable", "assemble", "divergence", "drawable", "groups"]
 LARGEST_DRAWN = 1e100
 
 MARKS = {
-    "first_done": "first step at which it was done",
-    "first_bad_step": "first step with a value not finite",
+    "converged_at": "first step at which it was done",
+    "diverged_at": "first step with a value not finite",
 }
 
 
@@ -38,14 +38,14 @@ class Group(NamedTuple):
     data: xr.Dataset
 
     @property
-    def knobs(self) -> list[str]:
-        """The swept knobs, by the names of their dimensions."""
-        return [str(dim) for dim in self.data.first_bad_step.dims if dim != "seed"]
+    def hyperparameters(self) -> list[str]:
+        """The swept hyperparameters, by the names of their dimensions."""
+        return [str(dim) for dim in self.data.diverged_at.dims if dim != "seed"]
 
     @property
     def diverged(self) -> int:
         """How many members met a value that is not finite."""
-        return int((self.data.first_bad_step >= 0).sum())
+        return int((self.data.diverged_at >= 0).sum())
 
     def worst(self, name: str, first_step: int = 0, reduce: str = "max") -> np.ndarray:
         """One number per member: a variable's largest (or smallest) value from ``first_step`` on, NaN if any is."""
@@ -53,7 +53,7 @@ class Group(NamedTuple):
 
     def per_member(self, values: xr.DataArray, reduce: str = "max") -> np.ndarray:
         """One number per member: the largest (or smallest) of values on any further axes, NaN if any is."""
-        inner = [dim for dim in values.dims if dim not in ("seed", *self.knobs)]
+        inner = [dim for dim in values.dims if dim not in ("seed", *self.hyperparameters)]
         return getattr(values, reduce)(inner, skipna=False).values.ravel()
 
 
@@ -70,9 +70,9 @@ def groups(results: xr.DataTree) -> list[Group]:
 
 def _while_finite(data: xr.Dataset) -> xr.Dataset:
     """The observations before each member's first bad step; NaN in place of the others, other members untouched."""
-    if not (data.first_bad_step >= 0).any():
+    if not (data.diverged_at >= 0).any():
         return data
-    known = (data.first_bad_step < 0) | (data.step < data.first_bad_step)
+    known = (data.diverged_at < 0) | (data.step < data.diverged_at)
     kept = {name: values.where(known).transpose(*values.dims) for name, values in data.items() if "step" in values.dims}
     return data.assign(kept)
 
@@ -89,7 +89,7 @@ def _shown(values: xr.DataArray) -> xr.DataArray:
 
 def divergence(results: xr.DataTree) -> str:
     """What a figure says of members that diverged; empty if none did."""
-    marks = [node.to_dataset()["first_bad_step"].values >= 0 for node in results.children.values()]
+    marks = [node.to_dataset()["diverged_at"].values >= 0 for node in results.children.values()]
     lost, every = (
         sum(int(count) for count in counts) for counts in ([m.sum() for m in marks], [m.size for m in marks])
     )
@@ -103,12 +103,12 @@ def assemble(
     chunks: Iterable[Sequence[Mapping[str, np.ndarray]]],
     variables: Mapping[str, Variable],
 ) -> xr.Dataset:
-    """The labelled observations of one variant; members become the grid of seed and swept knobs.
+    """The labelled observations of one variant; members become the grid of seed and swept hyperparameters.
 
     ``chunks`` holds, for each chunk, the pieces of its segments: arrays with members first and times second.
     """
-    knobs = settings.knobs(config)
-    swept = {field.split(".")[-1]: np.asarray(values) for field, values in knobs.items()}
+    hyperparameters = settings.hyperparameters(config)
+    swept = {field.split(".")[-1]: np.asarray(values) for field, values in hyperparameters.items()}
     axes = {"seed": np.arange(config.num_seeds), **swept}
     shape = tuple(len(values) for values in axes.values())
     joined = [_join(pieces, len(times)) for pieces in chunks]

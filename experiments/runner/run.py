@@ -22,7 +22,7 @@ from experiments.runner.checkpoints import Checkpoints, Restored
 from experiments.runner.progress import Reporter, reporting
 from experiments.runner.results import assemble, divergence, drawable
 from experiments.runner.stopping import STOPPED, Stop
-from experiments.runner.store import Refused, RunFolder, environment, open_run, write_atomic
+from experiments.runner.store import InputError, RunFolder, environment, open_run, write_atomic
 from experiments.runner.watchdog import Watchdog, guarding
 from lawlib.dynamics.sweep import Members, Plan, Position, Segment, grid, outline, plan, spread, sweep
 from lawlib.dynamics.system import Dynamics
@@ -62,11 +62,11 @@ def run(
     ``stop`` tells of signals; without it the run is interrupted as any Python program is.
 
     Raises:
-        Refused: The folder is another's, locked or cannot be written; nothing was made.
+        InputError: The folder is another's, locked or cannot be written; nothing was made.
         KeyboardInterrupt: A signal came while nothing was computed; what was done is kept.
     """
     if replot and not os.path.exists(workdir / "results.nc"):  # also of a name too long for a file
-        raise Refused([f"{workdir}: has no results.nc to draw again; run it first, without --replot"])
+        raise InputError([f"{workdir}: has no results.nc to draw again; run it first, without --replot"])
     prepare()
     stop = stop or Stop()
     console = _Console() if sys.stdout and sys.stdout.isatty() else _Console(width=LINE_WIDTH)
@@ -110,7 +110,7 @@ def work_of(config: ConfigDict, experiment: ModuleType) -> list[Work]:
     """Everything that a run computes, in order. The root keys of all draws are made here, and nowhere else."""
     work = []
     for name, own in settings.expand(config):
-        members = grid(own.num_seeds, settings.knobs(own), own.precision)
+        members = grid(own.num_seeds, settings.hyperparameters(own), own.precision)
         system = experiment.dynamics(own), jax.random.key(own.seed), members, experiment.shared(own)
         work.append(Work(name, own, observation_times(own), members, system, _mesh(system)))
     return work
@@ -147,8 +147,8 @@ def _simulate(
     restored = checkpoints.restore(lambda at: None if at["last"] else _outline(work, plans, at["variant"]))
     total = sum(len(variant.members.seeds) for variant in work)
     saver = Saver(checkpoints, config.run.checkpoint_seconds)
-    with reporting(console, folder.log, total) as reporter, _watched(reporter) as watch:
-        for at, segment in watch(_segments(work, plans, restored, reporter)):
+    with reporting(console, folder.log, total) as reporter, _monitored(reporter) as monitor:
+        for at, segment in monitor(_segments(work, plans, restored, reporter)):
             saver.add(at, segment)
             if stop.asked:
                 saver.save()
@@ -208,14 +208,14 @@ def _segments(
 
 
 @contextmanager
-def _watched(reporter: Reporter) -> Iterator[Callable[[Iterator[Any]], Iterator[Any]]]:
+def _monitored(reporter: Reporter) -> Iterator[Callable[[Iterator[Any]], Iterator[Any]]]:
     """What to pass segments through so that a run which stands still says so; on CPUs only."""
     if jax.default_backend() != "cpu":
         yield lambda segments: segments
         return
     watchdog = Watchdog(lambda: reporter.warn(_standing_still()))
     with guarding(watchdog):
-        yield watchdog.watch
+        yield watchdog.monitor
 
 
 def _standing_still() -> str:
@@ -237,7 +237,7 @@ class Saver:
 
     def add(self, at: dict[str, Any], segment: Segment) -> None:
         """Take a finished segment, and write a checkpoint if it is time."""
-        marks = {"first_done": segment.first_done, "first_bad_step": segment.first_bad_step}
+        marks = {"converged_at": segment.converged_at, "diverged_at": segment.diverged_at}
         self._pieces[_piece(at["variant"], *segment.position)] = {**segment.observations, **marks}
         self._at = at, segment
         if time.monotonic() - self._last >= self._every_s:

@@ -4,7 +4,7 @@ ml_collections has a flag parser of its own; it stops at the first problem. Here
 answered once, with one line for each problem: the field's path, its value and what is allowed. Nothing here
 imports JAX, so that these lines come at once.
 
-A *field* is the dotted path of a leaf, ``opt.step_size``. A *knob* is a number of a group that ``sweep``
+A *field* is the dotted path of a leaf, ``opt.step_size``. A *hyperparameter* is a number of a group that ``sweep``
 gives several values, vmapped in one program; a *variant* is a dict of fields that change shapes or code.
 """
 
@@ -21,7 +21,18 @@ from ml_collections import ConfigDict
 
 from experiments.runner import fields
 
-__all__ = ["ConfigError", "Variant", "alike", "expand", "knobs", "load", "override", "read", "split", "to_plain"]
+__all__ = [
+    "ConfigError",
+    "Variant",
+    "alike",
+    "expand",
+    "hyperparameters",
+    "load",
+    "override",
+    "read",
+    "split",
+    "to_plain",
+]
 
 PROFILES = ("smoke", "cpu", "paper")
 
@@ -232,7 +243,7 @@ def _once(config: ConfigDict, before: Sequence[str]) -> tuple[dict[str, Any], ..
 
 
 def _run(config: ConfigDict) -> str:
-    return repr(sorted(fields.makings(config).items()))
+    return repr(sorted(fields.result_fields(config).items()))
 
 
 def alike(config: ConfigDict) -> list[list[str]]:
@@ -267,7 +278,7 @@ def _label(path: str, value: Any, counts: Counter) -> str:
     return f"{path if counts[leaf] > 1 else leaf}={value}"
 
 
-def knobs(config: ConfigDict) -> dict[str, tuple[float, ...]]:
+def hyperparameters(config: ConfigDict) -> dict[str, tuple[float, ...]]:
     """Return the values of every swept field, of the field's type, by dotted path in sorted order."""
     types = fields.settable(config)
     return {path: fields.fit(values, types[f"sweep.{path}"]) for path, values in sorted(fields.swept(config).items())}

@@ -21,15 +21,15 @@ if TYPE_CHECKING:  # xarray takes half a second to import, and a refused run nee
     import xarray as xr
 
 __all__ = [
-    "Refused",
+    "InputError",
     "RunFolder",
     "digest",
     "environment",
     "git_state",
     "open_run",
+    "read_digested",
     "replacing",
-    "sealed",
-    "unsealed",
+    "with_digest",
     "write_atomic",
     "write_json",
 ]
@@ -41,7 +41,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "xarr
 SOURCE = Path(__file__).resolve().parents[2]
 
 
-class Refused(Exception):
+class InputError(Exception):
     """A run that may not start: ``problems`` has one line each, for people; nothing was made."""
 
     def __init__(self, problems: Sequence[str]):
@@ -103,7 +103,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(value).hexdigest()
 
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+def with_digest(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``record`` with its SHA-256 under "hash"; ValueError if that name is taken."""
     if "hash" in record:
         msg = 'a record to be sealed has a field "hash" of its own: that name is kept for its SHA-256'
@@ -111,7 +111,7 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**_plain(record), "hash": digest(record)}
 
 
-def unsealed(path: Path) -> dict[str, Any]:
+def read_digested(path: Path) -> dict[str, Any]:
     """Read what `sealed` made, without its hash; ValueError if the content does not match the hash."""
     record = json.loads(path.read_bytes())
     if not isinstance(record, dict) or record.pop("hash", None) != digest(record):
@@ -125,7 +125,7 @@ def unsealed(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterator["RunFolder"]:
-    """Hold the run folder at ``path``, new or made by the same config; Refused, with nothing made, otherwise.
+    """Hold the run folder at ``path``, new or made by the same config; InputError, with nothing made, otherwise.
 
     The lock lives as long as the block, and the kernel lifts it from a process that dies.
     """
@@ -134,20 +134,20 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise Refused([f"{folder}: cannot be made: {error}"]) from error
+        raise InputError([f"{folder}: cannot be made: {error}"]) from error
     with _locked(folder):
         # Once more: another process may have come and gone between the first look and the lock.
         _refuse(_strangers(folder, config))
         for leftover in folder.rglob(PARTIAL + "*"):
             leftover.unlink()
         if not (folder / "config.json").exists():
-            write_json(folder / "config.json", sealed(config))
+            write_json(folder / "config.json", with_digest(config))
         yield RunFolder(folder)
 
 
 def _refuse(problems: list[str]) -> None:
     if problems:
-        raise Refused(problems)
+        raise InputError(problems)
 
 
 def _obstacles(folder: Path) -> list[str]:
@@ -170,10 +170,10 @@ def _strangers(folder: Path, config: Mapping[str, Any]) -> list[str]:
         found = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         return [f"{folder}: not a run folder: it has no config.json but holds {found}"] if others else []
     try:
-        before = unsealed(file)
+        before = read_digested(file)
     except (OSError, ValueError) as error:
         return [f"{file}: cannot be trusted: {error}"]
-    return [f"{folder}: made by another config: {line}" for line in _differences(before, sealed(config))]
+    return [f"{folder}: made by another config: {line}" for line in _differences(before, with_digest(config))]
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -202,13 +202,13 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock = (folder / LOCK).open("ab")
     except OSError as error:
-        raise Refused([f"{folder / LOCK}: cannot be opened: {error}"]) from error
+        raise InputError([f"{folder / LOCK}: cannot be opened: {error}"]) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             problem = f"{folder}: another process is running in this folder; one at a time is allowed"
-            raise Refused([problem]) from error
+            raise InputError([problem]) from error
         yield
 
 
@@ -240,14 +240,14 @@ class RunFolder:
         """Add a start of the run to provenance.json: environment, sources of the data, command line and time.
 
         Raises:
-            Refused: an earlier start took its data from elsewhere: one run would be made of two.
+            InputError: an earlier start took its data from elsewhere: one run would be made of two.
         """
         about = {**environment(), "sources": dict(sources or {})}
         before = next((start["sources"] for start in self._starts() if "sources" in start), about["sources"])
         if before != about["sources"]:
             here = {name: origin for name, origin in about["sources"].items() if before.get(name) != origin}
-            told = "; ".join(f"{name}: was {before.get(name)}, is now {origin}" for name, origin in here.items())
-            raise Refused([f"{self.path}: was begun with other data ({told}); choose another --workdir"])
+            reported = "; ".join(f"{name}: was {before.get(name)}, is now {origin}" for name, origin in here.items())
+            raise InputError([f"{self.path}: was begun with other data ({reported}); choose another --workdir"])
         start = {**about, "command": _command(command or sys.orig_argv), "start": _now()}
         self._write_provenance([*self._starts(), {**start, "end": None, "compile_s": None, "run_s": None}])
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 __all__ = ["Watchdog", "guarding"]
 
-LOOK_EVERY_S, LOOKS = 5.0, 12
+OBSERVE_EVERY_S, OBSERVATIONS = 5.0, 12
 # A share of one core. The look itself and a bar that is drawn again ten times a second use less; a program that
 # computes uses more on a machine that has work for fifty others.
 IDLE_SHARE = 0.02
@@ -28,7 +28,7 @@ class Watchdog:
         self._bark, self._cpu_seconds = bark, cpu_seconds
         self._computing, self._steps, self._seen, self._idle = False, 0, (-1, 0.0), 0
 
-    def watch(self, segments: Iterator[T]) -> Iterator[T]:
+    def monitor(self, segments: Iterator[T]) -> Iterator[T]:
         """The same segments; looks count while one is computed."""
         while True:
             self._steps, self._computing = self._steps + 1, True
@@ -40,13 +40,13 @@ class Watchdog:
                 self._computing = False
             yield segment
 
-    def look(self) -> None:
+    def observe(self) -> None:
         """Compare with the look before."""
         (steps, before), now = self._seen, self._cpu_seconds()
         self._seen = self._steps, now
-        still = self._computing and steps == self._steps and now - before < IDLE_SHARE * LOOK_EVERY_S
+        still = self._computing and steps == self._steps and now - before < IDLE_SHARE * OBSERVE_EVERY_S
         self._idle = self._idle + 1 if still else 0
-        if self._idle == LOOKS:
+        if self._idle == OBSERVATIONS:
             self._bark()
 
 
@@ -56,8 +56,8 @@ def guarding(watchdog: Watchdog) -> Iterator[None]:
     over = threading.Event()
 
     def guard() -> None:
-        while not over.wait(LOOK_EVERY_S):
-            watchdog.look()
+        while not over.wait(OBSERVE_EVERY_S):
+            watchdog.observe()
 
     threading.Thread(target=guard, daemon=True).start()
     try:

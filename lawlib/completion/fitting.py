@@ -11,7 +11,7 @@ from jax import lax
 from lawlib.completion.compressed_network import Factors, entries_of, two_factors
 from lawlib.completion.entries import Entries, norm
 from lawlib.completion.layouts import Layout, sum_squared_error
-from lawlib.completion.stopping import CHECK, Looks, look, reason_to_stop
+from lawlib.completion.stopping import CHECK, History, observe, reason_to_stop
 from lawlib.types import Array, Bool, Float, Int, PyTree, Scalar
 
 __all__ = ["Task", "descend", "final_errors", "task_of"]
@@ -72,13 +72,13 @@ def descend(
     """
     memory, held_out = transform.init(factors), task.judged.values.size > 0
     progress = _Progress(factors, memory, jnp.asarray(jnp.inf, task.square.dtype), jnp.asarray(0, jnp.int32))
-    best, looks = factors, Looks()
+    best, history = factors, History()
     while True:
         last = jnp.asarray(min(int(progress.steps) + CHECK, max_steps), jnp.int32)
         progress, judged = _stretch(progress, task, last, transform=transform)
-        looks = look(looks, float(progress.error), float(judged))
-        steps, reason = int(progress.steps), reason_to_stop(looks, float(task.tolerance), held_out=held_out)
-        best = progress.factors if looks.since == 0 or reason == "tolerance" else best
+        history = observe(history, float(progress.error), float(judged))
+        steps, reason = int(progress.steps), reason_to_stop(history, float(task.tolerance), held_out=held_out)
+        best = progress.factors if history.since == 0 or reason == "tolerance" else best
         if reason or steps == max_steps:
             return best, steps, reason or "steps"
 

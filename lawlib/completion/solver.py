@@ -27,7 +27,7 @@ from lawlib.completion.entries import Entries, check_range, hold_out, norm, rela
 from lawlib.completion.fitting import descend, final_errors, task_of
 from lawlib.completion.layouts import arrange, scaled
 from lawlib.completion.momentum import preconditioned, restarted_momentum
-from lawlib.completion.spectral_init import Guess, line_weights, spectral_guess
+from lawlib.completion.spectral_init import SpectralInit, spectral_init, trimming_weights
 from lawlib.completion.stopping import CONVERGED
 from lawlib.compress import draw_bases
 from lawlib.types import Array, Float, PRNGKey, Scalar
@@ -202,11 +202,11 @@ def _nothing(key: PRNGKey, fitted: Entries, judged: Entries, goal: float, settin
 
 
 def _solve(key: PRNGKey, fitted: Entries, judged: Entries, goal: float, settings: _Settings) -> _Solved:
-    key_guess, key_bases = jax.random.split(key)
+    key_init, key_bases = jax.random.split(key)
     layout = arrange(fitted, 2 * settings.rank, dense=settings.dense)
-    guess = _spectral_guess(key_guess, layout, line_weights(fitted), rank=settings.rank)
-    sigma = _scale_of(fitted, guess)
-    bases = draw_bases(key_bases, guess.left, guess.right)
+    init = _spectral_init(key_init, layout, trimming_weights(fitted), rank=settings.rank)
+    sigma = _scale_of(fitted, init)
+    bases = draw_bases(key_bases, init.left, init.right)
     factors = start(bases, depth=settings.depth, scale=settings.scale)
     task = task_of(scaled(layout, 1 / sigma), fitted, judged, sigma, goal / norm(fitted))
     factors, steps, reason = descend(factors, task, settings.transform, settings.max_steps)
@@ -216,10 +216,10 @@ def _solve(key: PRNGKey, fitted: Entries, judged: Entries, goal: float, settings
     return _Solved(left * sigma, right, float(observed) * norm(fitted), missed, steps, reason)
 
 
-def _scale_of(fitted: Entries, guess: Guess) -> Scalar:
+def _scale_of(fitted: Entries, init: SpectralInit) -> Scalar:
     """An estimate of sigma_1(Phi); the norm of all of Phi bounds what noise can make of the guess."""
     bound = norm(fitted) / math.sqrt(fitted.density)
-    return jnp.minimum(guess.norm / fitted.density, jnp.asarray(bound, guess.norm.dtype))
+    return jnp.minimum(init.norm / fitted.density, jnp.asarray(bound, init.norm.dtype))
 
 
 def _default_scale(depth: int) -> float:
@@ -259,4 +259,4 @@ def _check(entries: Entries, rank: int, center: str | None, **positive: float | 
 
 
 # Compiled once for each shape of the entries.
-_spectral_guess = jax.jit(spectral_guess, static_argnames="rank")
+_spectral_init = jax.jit(spectral_init, static_argnames="rank")

@@ -12,7 +12,7 @@ from lawlib.completion.entries import Entries
 from lawlib.completion.layouts import Layout, multiply, multiply_transposed
 from lawlib.types import Array, Float, Matrix, PRNGKey, Scalar
 
-__all__ = ["Guess", "line_weights", "spectral_guess"]
+__all__ = ["SpectralInit", "spectral_init", "trimming_weights"]
 
 TRIM = 0.5  # Lines with a norm above this part of the root mean square are scaled down to it.
 SWEEPS = 10  # Of subspace iteration: the guess is then as good as the sampling lets it be.
@@ -20,7 +20,7 @@ SWEEPS = 10  # Of subspace iteration: the guess is then as good as the sampling 
 _matmul = ft.partial(jnp.matmul, precision="highest")
 
 
-class Guess(NamedTuple):
+class SpectralInit(NamedTuple):
     """Leading singular vectors guessed from the entries, orthonormal, and sigma_1 of Omega . Phi between them."""
 
     left: Float[Array, "m r"]
@@ -28,7 +28,7 @@ class Guess(NamedTuple):
     norm: Scalar
 
 
-def line_weights(entries: Entries) -> tuple[Float[Array, " m"], Float[Array, " n"]]:
+def trimming_weights(entries: Entries) -> tuple[Float[Array, " m"], Float[Array, " n"]]:
     """Weights of rows and columns in (0, 1] that bring norms above half of their root mean square down to it.
 
     w_i = min(1, 1/2 sqrt(mean_j ||row j||^2) / ||row i||), likewise for columns. Rows that happen to be large would
@@ -42,12 +42,12 @@ def line_weights(entries: Entries) -> tuple[Float[Array, " m"], Float[Array, " n
     return weights[0], weights[1]
 
 
-def spectral_guess(
+def spectral_init(
     key: PRNGKey, layout: Layout, weights: tuple[Float[Array, " m"], Float[Array, " n"]], *, rank: int
-) -> Guess:
+) -> SpectralInit:
     """Guess U_Phi and V_Phi, ``rank`` columns each, from the entries alone.
 
-    The leading singular vectors of D_1 (Omega . Phi) D_2 by subspace iteration, with D_1 and D_2 the ``line_weights``
+    The leading singular vectors of D_1 (Omega . Phi) D_2 by subspace iteration, with D_1, D_2 the ``trimming_weights``
     of rows and columns; undone in the vectors found, D_1^{-1} U and D_2^{-1} V, made orthonormal again. ``norm`` is
     ||U^T (Omega . Phi) V||_2, which is p sigma_1(Phi) in the mean for true vectors at density p.
     """
@@ -61,7 +61,7 @@ def spectral_guess(
     right = lax.fori_loop(0, SWEEPS, sweep, _orthonormal(drawn))
     left = _orthonormal(multiply(layout, by_column * right))
     right = _orthonormal(right / by_column)
-    return Guess(left, right, jnp.linalg.norm(_matmul(left.T, multiply(layout, right)), 2))
+    return SpectralInit(left, right, jnp.linalg.norm(_matmul(left.T, multiply(layout, right)), 2))
 
 
 def _orthonormal(block: Matrix) -> Matrix:

@@ -33,7 +33,7 @@ from lawlib.compress.head_checks import (
 from lawlib.compress.head_layers import factors_of, find_head, flat_params, widths_of, with_factors, with_params
 from lawlib.compress.low_rank_init import INNER, padded_basis, positive_qr
 from lawlib.linalg.gradients import kernel_gradient_products
-from lawlib.linalg.spectra import Certified, krylov_triplets
+from lawlib.linalg.spectra import Certified, block_krylov_svd
 from lawlib.linalg.subspaces import SubspaceSum
 from lawlib.networks.initializers import orthogonal
 from lawlib.theory.smooth_mlp import big_subspace
@@ -41,7 +41,7 @@ from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar
 
 __all__ = ["Losses", "LowRankNetwork", "Savings", "Size", "low_rank_mlp"]
 
-# The start that keeps a trained network, beside those of ``low_rank_start`` for an untrained one.
+# The start that keeps a trained network, beside those of ``low_rank_init`` for an untrained one.
 TRUNCATED = "truncated"
 
 _matmul = ft.partial(jnp.matmul, precision="highest")
@@ -203,8 +203,8 @@ def _s_big(
     """S_big of the first layer, from the gradient in its kernel W_1^T, whose left vectors are W_1's right ones."""
     kernel = _wide(flat_params(variables)[f"{path}/kernel"])
     products = kernel_gradient_products(loss, variables, path, batches, kernel.dtype)
-    found = krylov_triplets(key, products, num_classes)
-    return found, big_subspace(kernel.T, found.triplets.right, found.triplets.left)
+    found = block_krylov_svd(key, products, num_classes)
+    return found, big_subspace(kernel.T, found.svd.right, found.svd.left)
 
 
 def _low_rank(

@@ -10,14 +10,14 @@ from lawlib.networks.low_rank import LowRankWeights
 from lawlib.theory.smooth_mlp import transported
 from lawlib.types import Array, Float, Matrix, PRNGKey, Scalar, Weights
 
-__all__ = ["INNER", "low_rank_start", "padded_basis", "positive_qr", "random_start", "turned"]
+__all__ = ["INNER", "low_rank_init", "padded_basis", "positive_qr", "random_init", "rotate_by"]
 
 _matmul = ft.partial(jnp.matmul, precision="highest")
 # How the small layers begin: as the full ones act on the transported bases, or drawn anew, as the paper's text has it.
 INNER = ("transported", "drawn")
 
 
-def low_rank_start(
+def low_rank_init(
     key: PRNGKey,
     weights: Weights,
     basis: Float[Array, "d r"],
@@ -48,10 +48,10 @@ def low_rank_start(
     return LowRankWeights(basis, _inner(key, len(hidden), basis, scale, inner), left, last)
 
 
-def random_start(
+def random_init(
     key: PRNGKey, weights: Weights, rank: int, scale: Scalar | float, *, inner: str = "drawn"
 ) -> LowRankWeights:
-    """The control: U~ and V~ random semi-orthogonal of r = rank columns, the rest as in ``low_rank_start``."""
+    """The control: U~ and V~ random semi-orthogonal of r = rank columns, the rest as in ``low_rank_init``."""
     *hidden, last = weights
     key_left, key_right, key_inner = jax.random.split(key, 3)
     dtype = last.dtype.type
@@ -73,7 +73,7 @@ def padded_basis(key: PRNGKey, basis: Float[Array, "d k"], rank: int) -> Float[A
     return basis if rank == k else jnp.concatenate([basis, _beside(key, basis, rank - k)], axis=1)
 
 
-def turned(key: PRNGKey, basis: Float[Array, "d r"], angle: Scalar | float) -> Float[Array, "d r"]:
+def rotate_by(key: PRNGKey, basis: Float[Array, "d r"], angle: Scalar | float) -> Float[Array, "d r"]:
     """cos(psi) B + sin(psi) B_perp, psi = angle in radians, B_perp random orthonormal in the complement (eq. 18).
 
     All r principal angles between its span and that of an orthonormal B are psi.

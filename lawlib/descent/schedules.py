@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 
 from lawlib.types import Array, Float, Int, Scalar
 
-__all__ = ["Phase", "Rates", "Schedule", "branched", "expand", "phased", "rates_at"]
+__all__ = ["Phase", "Rates", "Schedule", "branched", "expand", "piecewise", "rates_at"]
 
 Number = Scalar | Int[Array, ""] | float | int
 
@@ -41,7 +41,7 @@ class Schedule(NamedTuple):
     rates: Rates
 
 
-def phased(phases: Sequence[tuple], tail: tuple, dtype: DTypeLike = float) -> Schedule:
+def piecewise(phases: Sequence[tuple], tail: tuple, dtype: DTypeLike = float) -> Schedule:
     """The schedule of these phases (num_steps, step_size, weight_decay), one after the other, then the tail for ever.
 
     Python's own ``period * 3`` repeats phases. Every number may be traced, lengths too (they are rounded); a phase of
@@ -62,7 +62,7 @@ def phased(phases: Sequence[tuple], tail: tuple, dtype: DTypeLike = float) -> Sc
 
 
 def branched(schedule: Schedule, time: Number, rates: tuple) -> Schedule:
-    """The same schedule up to step ``time``, and these rates from there on: an offshoot of a run.
+    """The same schedule up to step ``time``, and these rates from there on: a branch of a run.
 
     Raises:
         ValueError: time is a number that is negative or not finite.

@@ -162,7 +162,7 @@ def entry_step(
         ValueError: as ``entry_error`` does.
     """
     _check(weights, entry)
-    return _stepped(weights, _ahead(weights, entry.column), entry, update, step_size, weight_decay)
+    return _step_from(weights, _ahead(weights, entry.column), entry, update, step_size, weight_decay)
 
 
 def track(weights: Weights) -> Tracked:
@@ -182,10 +182,10 @@ def tracked_step(tracked: Tracked, entry: Entry, update: Form, *, step_size: Num
     _check(weights, entry)
     chosen = _unit(entry.column, len(columns), weights[0])
     ahead = (chosen, *(sum(chosen[j] * h for j, h in enumerate(layer)) for layer in zip(*columns, strict=True)))
-    return track(_stepped(weights, ahead, entry, update, step_size, weight_decay))
+    return track(_step_from(weights, ahead, entry, update, step_size, weight_decay))
 
 
-def _stepped(
+def _step_from(
     weights: Weights, ahead: tuple, entry: Entry, update: Form, step_size: Number, weight_decay: Number
 ) -> tuple[Matrix, ...]:
     """Every layer's rank-one update and decay in one pass over it."""

@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from lawlib.dynamics.system import Dynamics, Times, Trajectory, Watched, advance, begin, gaps, starting_at, until
+from lawlib.dynamics.system import Dynamics, Monitored, Times, Trajectory, advance, begin, gaps, starting_at, until
 from lawlib.types import PRNGKey, PyTree
 
 __all__ = ["Members", "Plan", "Position", "Segment", "grid", "outline", "plan", "spread", "sweep"]
@@ -29,10 +29,10 @@ FILLS_A_CPU_BYTES = 64 << 20
 
 
 class Members(NamedTuple):
-    """Who takes part: the seed index and the numeric knobs of each member, all of length ``n``."""
+    """Who takes part: the seed index and the numeric hyperparameters of each member, all of length ``n``."""
 
     seeds: np.ndarray
-    knobs: Mapping[str, np.ndarray]
+    hyperparameters: Mapping[str, np.ndarray]
 
 
 class Plan(NamedTuple):
@@ -58,7 +58,7 @@ class Segment(NamedTuple):
     """What a sweep yields: the members and times it covers, where the members stand, and what was observed.
 
     ``trajectory`` has a leading axis over the chunk's members, fillers at its end included; ``observations`` (host
-    arrays, members first, times second), ``first_done`` and ``first_bad_step`` (-1: not so far) are without fillers.
+    arrays, members first, times second), ``converged_at`` and ``diverged_at`` (-1: not so far) are without fillers.
     ``last`` says that this chunk ends here: by the last time, or because every member is done or bad and no state is
     left to keep.
     """
@@ -68,16 +68,16 @@ class Segment(NamedTuple):
     times: slice
     trajectory: Trajectory
     observations: Mapping[str, np.ndarray]
-    first_done: np.ndarray
-    first_bad_step: np.ndarray
+    converged_at: np.ndarray
+    diverged_at: np.ndarray
     last: bool
 
 
-def grid(num_seeds: int, knobs: Mapping[str, Sequence[float]], dtype: Any) -> Members:
-    """Every combination of a seed index and the knobs' values, seeds slowest, then the knobs in the order given."""
-    axes = [np.arange(num_seeds), *(np.asarray(values, dtype) for values in knobs.values())]
+def grid(num_seeds: int, hyperparameters: Mapping[str, Sequence[float]], dtype: Any) -> Members:
+    """Every combination of a seed index and values of the hyperparameters: seeds slowest, then in the order given."""
+    axes = [np.arange(num_seeds), *(np.asarray(values, dtype) for values in hyperparameters.values())]
     seeds, *values = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
-    return Members(seeds.astype(np.uint32), dict(zip(knobs, values, strict=True)))
+    return Members(seeds.astype(np.uint32), dict(zip(hyperparameters, values, strict=True)))
 
 
 def spread(
@@ -127,9 +127,11 @@ def outline(
     dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree, plan: Plan, num_kept: int = 0
 ) -> Trajectory:
     """The shapes and dtypes of the trajectory that a segment yields, without its observations."""
-    watched = dynamics if _is_watched(dynamics, key, members, shared) else until(dynamics)
-    one = _knob_shapes(members)
-    shapes = jax.eval_shape(lambda key, knobs, shared: begin(watched, key, knobs, shared, num_kept), key, one, shared)
+    monitored = dynamics if _is_monitored(dynamics, key, members, shared) else until(dynamics)
+    one = _hyperparameter_shapes(members)
+    shapes = jax.eval_shape(
+        lambda key, hyperparameters, shared: begin(monitored, key, hyperparameters, shared, num_kept), key, one, shared
+    )
     each = jax.tree.map(lambda x: jax.ShapeDtypeStruct((plan.chunk, *x.shape), x.dtype), shapes)
     return Trajectory(*each, observations={})
 
@@ -149,16 +151,16 @@ def sweep(
 ) -> Iterator[Segment]:
     """Run every member, chunk by chunk and segment by segment, and yield each segment as it is done.
 
-    A member's key is ``fold_in(key, seed)``: the members of one seed share data and weights across all knobs, and
+    A member's key is ``fold_in(key, seed)``: the members of one seed share data and weights, and
     draws are the same bit for bit on any number of devices. Members are sharded over the one axis of ``mesh``, called
-    "members". The system is watched (``until``) if it is not already. ``start`` holds problems and states with a
+    "members". The system is monitored (``until``) if it is not already. ``start`` holds problems and states with a
     leading axis over the members. ``resume`` names the last position done and the trajectory it yielded (None when it
     was the last of its chunk). Nothing is computed until the next segment is asked for. Raises ValueError as
     ``simulate`` does.
     """
     steps, observed = gaps(times, keep), np.asarray(times)
-    is_watched = _is_watched(dynamics, key, members, shared)
-    begin_chunk, advance_chunk = _programs(dynamics, is_watched, plan.batch, mesh, tuple(int(time) for time in keep))
+    is_monitored = _is_monitored(dynamics, key, members, shared)
+    begin_chunk, advance_chunk = _programs(dynamics, is_monitored, plan.batch, mesh, tuple(int(time) for time in keep))
     done, trajectory = resume or (Position(0, -1), None)
     entered = Position(done.chunk + 1, 0) if resume and trajectory is None else Position(done.chunk, done.segment + 1)
     for chunk in range(entered.chunk, math.ceil(len(members.seeds) / plan.chunk)):
@@ -183,7 +185,7 @@ def sweep(
 
 @ft.lru_cache(maxsize=8)
 def _programs(
-    dynamics: Dynamics, is_watched: bool, batch: int, mesh: Mesh, keep: tuple[int, ...]
+    dynamics: Dynamics, is_monitored: bool, batch: int, mesh: Mesh, keep: tuple[int, ...]
 ) -> tuple[Callable, Callable]:
     """The two compiled functions of a sweep: begin a chunk, and carry it on; each device maps over its own members.
 
@@ -191,15 +193,15 @@ def _programs(
     """
     each = P(MEMBERS)
     to_keep = np.asarray(keep, np.int32)
-    watch = (lambda system: system) if is_watched else until
+    monitor = (lambda system: system) if is_monitored else until
 
     def begin_one(member: tuple[Members, tuple | None], key: PRNGKey, shared: PyTree) -> Trajectory:
-        (seed, knobs), start = member
-        system = watch(dynamics if start is None else starting_at(dynamics, *start))
-        return Trajectory(*begin(system, jax.random.fold_in(key, seed), knobs, shared, len(keep)), {})
+        (seed, hyperparameters), start = member
+        system = monitor(dynamics if start is None else starting_at(dynamics, *start))
+        return Trajectory(*begin(system, jax.random.fold_in(key, seed), hyperparameters, shared, len(keep)), {})
 
     def advance_one(at: Trajectory, shared: PyTree, now: jax.Array, steps: jax.Array) -> Trajectory:
-        return advance(watch(dynamics), at.problem, at.state, at.kept, shared, now, steps, to_keep)
+        return advance(monitor(dynamics), at.problem, at.state, at.kept, shared, now, steps, to_keep)
 
     def over_members(one: Callable, num_common: int) -> Callable:
         def chunk(each_member: PyTree, *common: PyTree) -> PyTree:
@@ -214,30 +216,30 @@ def _programs(
     return over_members(begin_one, 2), over_members(advance_one, 3)
 
 
-def _is_watched(dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree) -> bool:
+def _is_monitored(dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree) -> bool:
     _, state = _shapes(dynamics, key, members, shared)
-    return isinstance(state, Watched)
+    return isinstance(state, Monitored)
 
 
 def _shapes(dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree) -> tuple[PyTree, PyTree]:
-    return jax.eval_shape(dynamics.init, key, _knob_shapes(members), shared)
+    return jax.eval_shape(dynamics.init, key, _hyperparameter_shapes(members), shared)
 
 
-def _knob_shapes(members: Members) -> dict[str, jax.ShapeDtypeStruct]:
-    return {name: jax.ShapeDtypeStruct((), values.dtype) for name, values in members.knobs.items()}
+def _hyperparameter_shapes(members: Members) -> dict[str, jax.ShapeDtypeStruct]:
+    return {name: jax.ShapeDtypeStruct((), values.dtype) for name, values in members.hyperparameters.items()}
 
 
 def _segment(
     position: Position, rows: slice, cut: slice, trajectory: Trajectory, *, at_end: bool, may_stop: bool
 ) -> Segment:
     real = slice(rows.stop - rows.start)
-    watched: Watched = trajectory.state
-    first_done, first_bad_step = (np.asarray(x)[real] for x in (watched.first_done, watched.first_bad_step))
+    monitored: Monitored = trajectory.state
+    converged_at, diverged_at = (np.asarray(x)[real] for x in (monitored.converged_at, monitored.diverged_at))
     seen = slice(cut.stop - cut.start)
     observations = {name: np.asarray(values)[real, seen] for name, values in trajectory.observations.items()}
-    all_stopped = bool(np.all((first_done >= 0) | (first_bad_step >= 0)))
+    all_stopped = bool(np.all((converged_at >= 0) | (diverged_at >= 0)))
     last = at_end or (may_stop and all_stopped)
-    return Segment(position, rows, cut, trajectory, observations, first_done, first_bad_step, last)
+    return Segment(position, rows, cut, trajectory, observations, converged_at, diverged_at, last)
 
 
 def _rows(tree: PyTree, rows: slice, size: int) -> PyTree:

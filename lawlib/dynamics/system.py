@@ -12,11 +12,11 @@ from lawlib.types import Array, Bool, Int, PRNGKey, PyTree
 
 __all__ = [
     "Dynamics",
-    "Knobs",
+    "Hyperparameters",
+    "Monitored",
     "Pair",
     "Times",
     "Trajectory",
-    "Watched",
     "advance",
     "begin",
     "gaps",
@@ -26,7 +26,7 @@ __all__ = [
     "until",
 ]
 
-Knobs = Mapping[str, Any]
+Hyperparameters = Mapping[str, Any]
 Observations = Mapping[str, Any]
 Times = Sequence[int] | np.ndarray
 
@@ -34,13 +34,13 @@ Times = Sequence[int] | np.ndarray
 class Dynamics(NamedTuple):
     """A dynamical system and what is seen of it.
 
-    ``init(key, knobs, shared) -> (problem, state)`` draws the data and the weights of one member;
+    ``init(key, hyperparameters, shared) -> (problem, state)`` draws the data and the weights of one member;
     ``step(state, problem, shared) -> state`` goes one step; ``observe(state, problem, shared) -> {name: array}`` looks.
     ``state`` is what a step changes, ``problem`` what a member draws once, ``shared`` what all members have in common
-    and vmap must not copy. The key is the member's own: its seed decides it and its knobs do not.
+    and vmap must not copy. The key is the member's own: its seed decides it and its hyperparameters do not.
     """
 
-    init: Callable[[PRNGKey, Knobs, PyTree], tuple[PyTree, PyTree]]
+    init: Callable[[PRNGKey, Hyperparameters, PyTree], tuple[PyTree, PyTree]]
     step: Callable[[PyTree, PyTree, PyTree], PyTree]
     observe: Callable[[PyTree, PyTree, PyTree], Observations]
 
@@ -58,7 +58,7 @@ class Trajectory(NamedTuple):
     observations: Observations
 
 
-class Watched(NamedTuple):
+class Monitored(NamedTuple):
     """A state under ``until``: the system's own, the steps made, and the first steps at which it was done or bad.
 
     Bad is a value that is not finite. A first step of -1 means: not so far. A trajectory ends at the earlier one.
@@ -66,8 +66,8 @@ class Watched(NamedTuple):
 
     state: PyTree
     step: Int[Array, ""]
-    first_done: Int[Array, ""]
-    first_bad_step: Int[Array, ""]
+    converged_at: Int[Array, ""]
+    diverged_at: Int[Array, ""]
 
 
 class Pair(NamedTuple):
@@ -81,42 +81,42 @@ def until(dynamics: Dynamics, done: Callable[[PyTree, PyTree, PyTree], Bool[Arra
     """The same system, stopped for good where ``done(state, problem, shared)`` or a value is not finite first.
 
     Both are checked at every step, the start (step 0) included, whatever the observation times. The state becomes a
-    ``Watched``, which ``advance`` and ``pair`` step no further once it has stopped. ``done=None`` watches for values
+    ``Watched``, which ``advance`` and ``pair`` step no further once it has stopped. ``done=None`` monitors for values
     that are not finite alone.
     """
 
-    def look(watched: Watched, problem: PyTree, shared: PyTree) -> Watched:
-        running = _running(watched)
-        is_done = jnp.asarray(False) if done is None else done(watched.state, problem, shared)
-        is_bad = ~_all_finite(watched.state)
-        return watched._replace(
-            first_done=jnp.where(running & is_done & ~is_bad, watched.step, watched.first_done),
-            first_bad_step=jnp.where(running & is_bad, watched.step, watched.first_bad_step),
+    def mark(monitored: Monitored, problem: PyTree, shared: PyTree) -> Monitored:
+        running = _running(monitored)
+        is_done = jnp.asarray(False) if done is None else done(monitored.state, problem, shared)
+        is_bad = ~_all_finite(monitored.state)
+        return monitored._replace(
+            converged_at=jnp.where(running & is_done & ~is_bad, monitored.step, monitored.converged_at),
+            diverged_at=jnp.where(running & is_bad, monitored.step, monitored.diverged_at),
         )
 
-    def init(key: PRNGKey, knobs: Knobs, shared: PyTree) -> tuple[PyTree, Watched]:
-        problem, state = dynamics.init(key, knobs, shared)
+    def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: PyTree) -> tuple[PyTree, Monitored]:
+        problem, state = dynamics.init(key, hyperparameters, shared)
         never = jnp.asarray(-1, jnp.int32)
-        return problem, look(Watched(state, jnp.asarray(0, jnp.int32), never, never), problem, shared)
+        return problem, mark(Monitored(state, jnp.asarray(0, jnp.int32), never, never), problem, shared)
 
-    def step(watched: Watched, problem: PyTree, shared: PyTree) -> Watched:
-        state = dynamics.step(watched.state, problem, shared)
-        return look(watched._replace(state=state, step=watched.step + 1), problem, shared)
+    def step(monitored: Monitored, problem: PyTree, shared: PyTree) -> Monitored:
+        state = dynamics.step(monitored.state, problem, shared)
+        return mark(monitored._replace(state=state, step=monitored.step + 1), problem, shared)
 
-    def observe(watched: Watched, problem: PyTree, shared: PyTree) -> Observations:
-        return dynamics.observe(watched.state, problem, shared)
+    def observe(monitored: Monitored, problem: PyTree, shared: PyTree) -> Observations:
+        return dynamics.observe(monitored.state, problem, shared)
 
     return Dynamics(init, step, observe)
 
 
 def pair(first: Dynamics, second: Dynamics, observe: Callable[[Pair, Pair, PyTree], Observations]) -> Dynamics:
-    """Two systems run side by side from one draw (the same key, knobs and shared) and compared as they run.
+    """Two systems run side by side from one draw (the same key, hyperparameters and shared) and compared as they run.
 
     ``observe(states, problems, shared)`` receives both as a ``Pair``; the systems' own observations are not made.
     """
 
-    def init(key: PRNGKey, knobs: Knobs, shared: PyTree) -> tuple[Pair, Pair]:
-        drawn = first.init(key, knobs, shared), second.init(key, knobs, shared)
+    def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: PyTree) -> tuple[Pair, Pair]:
+        drawn = first.init(key, hyperparameters, shared), second.init(key, hyperparameters, shared)
         return Pair(*(problem for problem, _ in drawn)), Pair(*(state for _, state in drawn))
 
     def step(states: Pair, problems: Pair, shared: PyTree) -> Pair:
@@ -129,7 +129,7 @@ def pair(first: Dynamics, second: Dynamics, observe: Callable[[Pair, Pair, PyTre
 def simulate(
     dynamics: Dynamics,
     key: PRNGKey,
-    knobs: Knobs,
+    hyperparameters: Hyperparameters,
     shared: PyTree,
     times: Times,
     *,
@@ -144,7 +144,7 @@ def simulate(
     """
     steps = gaps(times, keep)
     dynamics = dynamics if start is None else starting_at(dynamics, *start)
-    problem, state, kept = begin(dynamics, key, knobs, shared, len(keep))
+    problem, state, kept = begin(dynamics, key, hyperparameters, shared, len(keep))
     return advance(dynamics, problem, state, kept, shared, 0, steps, np.asarray(keep, np.int32))
 
 
@@ -170,10 +170,10 @@ def starting_at(dynamics: Dynamics, problem: PyTree, state: PyTree) -> Dynamics:
 
 
 def begin(
-    dynamics: Dynamics, key: PRNGKey, knobs: Knobs, shared: PyTree, num_kept: int
+    dynamics: Dynamics, key: PRNGKey, hyperparameters: Hyperparameters, shared: PyTree, num_kept: int
 ) -> tuple[PyTree, PyTree, PyTree]:
     """The problem, the first state and room for ``num_kept`` kept states: what ``advance`` carries on from."""
-    problem, state = dynamics.init(key, knobs, shared)
+    problem, state = dynamics.init(key, hyperparameters, shared)
     kept = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_kept, *x.shape)), state) if num_kept else None
     return problem, state, kept
 
@@ -190,7 +190,7 @@ def advance(
 ) -> Trajectory:
     """Carry a run on from step ``now`` through ``len(gaps)`` observations: a scan, with a loop up to the next one.
 
-    Cutting the gaps into several calls gives the same trajectory as one call, bit for bit. A watched system that has
+    Cutting the gaps into several calls gives the same trajectory as one call, bit for bit. A monitored system that has
     stopped is not stepped any more.
     """
 
@@ -219,17 +219,17 @@ def _keep(kept: PyTree, state: PyTree, here: Bool[Array, " _"]) -> PyTree:
 
 def _step_if_moving(dynamics: Dynamics, state: PyTree, problem: PyTree, shared: PyTree) -> PyTree:
     moved = dynamics.step(state, problem, shared)
-    if not isinstance(state, Watched):
+    if not isinstance(state, Monitored):
         return moved
     return jax.tree.map(lambda new, old: jnp.where(_running(state), new, old), moved, state)
 
 
 def _moves(state: PyTree) -> Bool[Array, ""] | bool:
-    return _running(state) if isinstance(state, Watched) else True
+    return _running(state) if isinstance(state, Monitored) else True
 
 
-def _running(watched: Watched) -> Bool[Array, ""]:
-    return (watched.first_done < 0) & (watched.first_bad_step < 0)
+def _running(monitored: Monitored) -> Bool[Array, ""]:
+    return (monitored.converged_at < 0) & (monitored.diverged_at < 0)
 
 
 def _all_finite(state: PyTree) -> Bool[Array, ""]:

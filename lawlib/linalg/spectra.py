@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, Scalar
 
-__all__ = ["Certified", "Products", "Triplets", "krylov_triplets", "matrix_products", "matrix_triplets"]
+__all__ = ["SVD", "Certified", "Products", "block_krylov_svd", "matrix_products", "matrix_svd"]
 
 # Rounding leaves a residual of a few eps sqrt(k) sigma_1 in the products and bases; up to eight have been seen.
 ROUNDING = 32
@@ -25,7 +25,7 @@ ROUNDING = 32
 _matmul = ft.partial(jnp.matmul, precision="highest")
 
 
-class Triplets(NamedTuple):
+class SVD(NamedTuple):
     """Singular triplets G v_i = sigma_i u_i: orthonormal left (m, k) and right (n, k), values (k,) descending."""
 
     left: Float[Array, "m k"]
@@ -50,7 +50,7 @@ class Certified(NamedTuple):
     direction hardly touched (Kuczynski and Wozniakowski 1992); with ``dense`` nothing is left to chance.
     """
 
-    triplets: Triplets
+    svd: SVD
     residual: Scalar
     next_value: Scalar
     gap: Scalar
@@ -83,7 +83,7 @@ class _Ritz(NamedTuple):
     passes: Array
 
 
-def krylov_triplets(
+def block_krylov_svd(
     key: PRNGKey,
     products: Products,
     k: int,
@@ -91,7 +91,7 @@ def krylov_triplets(
     oversample: int = 10,
     tolerance: float | None = None,
     max_passes: int = 8,
-    start: Triplets | None = None,
+    start: SVD | None = None,
 ) -> Certified:
     """The k leading triplets of a matrix known by its products, by block Krylov iteration.
 
@@ -119,12 +119,12 @@ def krylov_triplets(
     m, n = products.shape
     if m < n:  # The smaller side is the right one: there the block can be the whole space.
         flipped = Products(products.adjoint, products.forward, (n, m), products.dtype)
-        turned = None if start is None else Triplets(start.right, start.values, start.left)
-        found = krylov_triplets(
-            key, flipped, k, oversample=oversample, tolerance=tolerance, max_passes=max_passes, start=turned
+        transposed = None if start is None else SVD(start.right, start.values, start.left)
+        found = block_krylov_svd(
+            key, flipped, k, oversample=oversample, tolerance=tolerance, max_passes=max_passes, start=transposed
         )
-        left, values, right = found.triplets
-        return found._replace(triplets=Triplets(right, values, left))
+        left, values, right = found.svd
+        return found._replace(svd=SVD(right, values, left))
     tolerance = _tolerance(tolerance, products.dtype)
     columns = n if n < 2 * (k + oversample) else k + oversample
     stages = min(max_passes // 2, n // columns)
@@ -140,7 +140,7 @@ def matrix_products(G: Float[Array | np.ndarray, "m n"]) -> Products:
     return Products(lambda V: _matmul(G, V), lambda U: _matmul(U.T, G).T, (G.shape[0], G.shape[1]), G.dtype)
 
 
-def matrix_triplets(
+def matrix_svd(
     key: PRNGKey,
     G: Float[Array | np.ndarray, "m n"],
     k: int,
@@ -148,19 +148,19 @@ def matrix_triplets(
     oversample: int = 10,
     tolerance: float | None = None,
     max_passes: int = 8,
-    start: Triplets | None = None,
+    start: SVD | None = None,
 ) -> Certified:
-    """The k leading triplets of a matrix at hand: ``krylov_triplets``, and a full decomposition where it is not enough.
+    """The k leading triplets of a given matrix: ``block_krylov_svd``, and a full decomposition where it fails.
 
     Where the iteration ends without a certificate, as it must on a flat spectrum, lax.cond runs the dense SVD; the
     result then has ``dense`` set, and ``certified`` says whether the subspace is determined at all: False where
     sigma_k = sigma_{k+1}. Under vmap both run, for every member.
 
     Raises:
-        TypeError, ValueError: as ``krylov_triplets``.
+        TypeError, ValueError: as ``block_krylov_svd``.
     """
     G = jnp.asarray(G)
-    found = krylov_triplets(
+    found = block_krylov_svd(
         key, matrix_products(G), k, oversample=oversample, tolerance=tolerance, max_passes=max_passes, start=start
     )
     return lax.cond(found.certified, lambda: found, lambda: _dense(G, k, _tolerance(tolerance, G.dtype), found.passes))
@@ -213,9 +213,9 @@ def _refine(ritz: _Ritz, tolerance: float) -> Certified:
     inner, values, turn = jnp.linalg.svd(triangle)
     right = _matmul(basis, inner)
     residual, gap, bound = _bound(ritz)
-    triplets = Triplets(_matmul(ritz.left, turn.T), values, right)
+    svd = SVD(_matmul(ritz.left, turn.T), values, right)
     certified = bound <= tolerance
-    return Certified(triplets, residual, ritz.next_value, gap, bound, certified, ritz.passes, jnp.asarray(False))
+    return Certified(svd, residual, ritz.next_value, gap, bound, certified, ritz.passes, jnp.asarray(False))
 
 
 def _dense(G: Matrix, k: int, tolerance: float, passes: Array) -> Certified:
@@ -227,10 +227,10 @@ def _dense(G: Matrix, k: int, tolerance: float, passes: Array) -> Certified:
     gap = s[k - 1] - next_value
     bound = _ratio(residual, gap)
     dense = jnp.asarray(True)
-    return Certified(Triplets(U, values, V), residual, next_value, gap, bound, bound <= tolerance, passes, dense)
+    return Certified(SVD(U, values, V), residual, next_value, gap, bound, bound <= tolerance, passes, dense)
 
 
-def _first_block(key: PRNGKey, n: int, columns: int, dtype: DTypeLike, start: Triplets | None) -> Array:
+def _first_block(key: PRNGKey, n: int, columns: int, dtype: DTypeLike, start: SVD | None) -> Array:
     """Orthonormal columns: those of the start and Gaussian ones, which see what the start has missed."""
     if start is None:
         return _orthonormal(jax.random.normal(key, (n, columns), dtype), jnp.zeros((n, 0), dtype))
@@ -273,7 +273,7 @@ def _check_dtype(dtype: DTypeLike) -> None:
 
 
 def _check(
-    shape: tuple[int, int], k: int, oversample: int, max_passes: int, tolerance: float | None, start: Triplets | None
+    shape: tuple[int, int], k: int, oversample: int, max_passes: int, tolerance: float | None, start: SVD | None
 ) -> None:
     m, n = shape
     if not 1 <= k <= min(shape):

@@ -180,7 +180,7 @@ def rotated_start(key: PRNGKey, target: Matrix, angle: float | Scalar, norm: flo
     cosine = jnp.asarray(jnp.cos(angle), target.dtype)
     each = jnp.abs(cosine) if 1 in target.shape else jnp.sqrt(jnp.abs(cosine))
     keys = jax.random.split(key)
-    u, v = (_turned(k, w, each) for k, w in zip(keys, (U[:, 0], Vt[0]), strict=True))
+    u, v = (_rotate_by(k, w, each) for k, w in zip(keys, (U[:, 0], Vt[0]), strict=True))
     return norm * jnp.where(cosine < 0, -1, 1).astype(target.dtype) * jnp.outer(u, v)
 
 
@@ -252,7 +252,7 @@ def observation_mask(key: PRNGKey, shape: Sequence[int], fraction: float | Scala
     return jax.random.bernoulli(key, jnp.asarray(fraction, dtype), tuple(shape)).astype(dtype)
 
 
-def _turned(key: PRNGKey, w: Vector, cosine: Scalar) -> Vector:
+def _rotate_by(key: PRNGKey, w: Vector, cosine: Scalar) -> Vector:
     """A vector at this cosine from w, both of length 1, towards a random direction; w itself in one dimension."""
     if w.size == 1:
         return w

@@ -19,7 +19,7 @@ __all__ = [
     "check_alignment",
     "fast_until",
     "in_stable_set",
-    "largest_gap",
+    "largest_ratio",
     "log_distance_bound",
     "loss_bound",
     "loss_rate_bound",
@@ -38,7 +38,7 @@ class Target(NamedTuple):
     """What the bounds ask of Z: the largest value s_Z and the ratio gamma_Z of the second to it."""
 
     value: Number
-    gap: Number
+    ratio: Number
 
 
 class Rates(NamedTuple):
@@ -70,7 +70,7 @@ def loss_rate_bound(s: Number, overlap: Number, target: Target, num_samples: Num
     """
     T_1, T_2 = value_error(s, overlap), misalignment(overlap, target)
     wanted = 2 * depth * T_1 + 2 * overlap * T_2
-    unwanted = (2**0.5 * depth * target.gap * T_1**0.5 + 2 * target.gap * target.value) * T_2
+    unwanted = (2**0.5 * depth * target.ratio * T_1**0.5 + 2 * target.ratio * target.value) * T_2
     return num_samples * s ** (2 - 2 / depth) * (unwanted - wanted)
 
 
@@ -84,8 +84,8 @@ def in_stable_set(
     Raises:
         ValueError: alpha and gamma_Z are numbers and alpha is outside (gamma_Z, 1).
     """
-    check_alignment(alpha, target.gap)
-    within = ((alpha - target.gap) * target.value < s) & (s < beta * target.value)
+    check_alignment(alpha, target.ratio)
+    within = ((alpha - target.ratio) * target.value < s) & (s < beta * target.value)
     return jnp.asarray(within & (overlap > alpha * target.value))
 
 
@@ -101,9 +101,9 @@ def rates(
     Raises:
         ValueError: alpha and gamma_Z are numbers and alpha is outside (gamma_Z, 1).
     """
-    check_alignment(alpha, target.gap)
+    check_alignment(alpha, target.ratio)
     p = 2 - 2 / depth
-    kept, lost = (alpha - target.gap) ** p, 2 * target.gap * beta**p
+    kept, lost = (alpha - target.ratio) ** p, 2 * target.ratio * beta**p
     faraway = target.value ** (p - 2 if as_printed else p)
     fast = num_samples * depth * faraway * (kept - lost)
     return Rates(fast, num_samples * target.value**p * (alpha * kept - depth * lost))
@@ -132,10 +132,10 @@ def nearby_rate(target: Target, num_samples: Number, depth: Number) -> Number:
     The slowest mode of the linearized flow turns u and v; the error of s goes N / (1 - gamma_Z) times as fast. The
     paper asks for it as an open question (Eftekhari 2020, caption of Figure 1).
     """
-    return num_samples * target.value ** (2 - 2 / depth) * (1 - target.gap)
+    return num_samples * target.value ** (2 - 2 / depth) * (1 - target.ratio)
 
 
-def largest_gap(depth: Number, alpha: Number, beta: Number) -> Scalar:
+def largest_ratio(depth: Number, alpha: Number, beta: Number) -> Scalar:
     """The gamma_Z in (0, alpha) at which Theorem 20's slow exponent vanishes, by bisection.
 
     alpha (alpha - gamma)^p = 2 gamma N beta^p, p = 2 - 2/N, N = depth (Eftekhari 2020, eq. 39).
@@ -153,12 +153,12 @@ def largest_gap(depth: Number, alpha: Number, beta: Number) -> Scalar:
     return low
 
 
-def check_alignment(alpha: Number, gap: Number) -> None:
+def check_alignment(alpha: Number, ratio: Number) -> None:
     """Refuse an alpha outside (gamma_Z, 1), where both are numbers and not traced.
 
     Raises:
         ValueError: it is outside.
     """
-    if isinstance(alpha, (int, float)) and isinstance(gap, (int, float)) and not gap < alpha < 1:
-        msg = f"alpha must lie in (gamma_Z, 1) = ({gap}, 1), got {alpha}"
+    if isinstance(alpha, (int, float)) and isinstance(ratio, (int, float)) and not ratio < alpha < 1:
+        msg = f"alpha must lie in (gamma_Z, 1) = ({ratio}, 1), got {alpha}"
         raise ValueError(msg)

@@ -29,7 +29,7 @@ from jax import lax
 
 from lawlib.types import Array, Bool, Float, Matrix, Scalar
 
-__all__ = ["Fold", "Minimum", "last_offdiagonal", "last_ridge", "local_minimum", "shrunk"]
+__all__ = ["Fold", "Minimum", "last_offdiagonal", "last_ridge", "local_minimum", "prox"]
 
 Number = Scalar | float
 NUM_OBSERVED = 3
@@ -116,7 +116,7 @@ def last_offdiagonal(ridge: Number, *, depth: int) -> Scalar:
     )
 
 
-def shrunk(matrix: Matrix, ridge: Number, *, depth: int) -> Matrix:
+def prox(matrix: Matrix, ridge: Number, *, depth: int) -> Matrix:
     """argmin_B 1/2 ||A - B||_F^2 + mu L sum_i s_i(B)^{2/L}, A = matrix, mu = ridge: a proximal step on R(.; L).
 
     Each singular value y becomes 0 or the larger root x of x + 2 mu x^{2/L - 1} = y, whichever is better. A descent

@@ -28,8 +28,8 @@ __all__ = [
     "leaving_steps",
     "rank_weight",
     "region_quantities",
+    "sgd_step",
     "soft_rank",
-    "stepped",
 ]
 
 Number = Scalar | float
@@ -96,7 +96,7 @@ def is_inside(quantities: RegionQuantities, region: Region) -> Bool[Array, ""]:
     return bounded & jnp.all(quantities.soft_ranks <= region.rank + region.slack)
 
 
-def stepped(weights: Weights, residual: Matrix, step_size: Number, weight_decay: Number) -> Weights:
+def sgd_step(weights: Weights, residual: Matrix, step_size: Number, weight_decay: Number) -> Weights:
     """(1 - eta lambda) W_l - eta T_l, the appendix's step on the entry whose residual G = residual (d_L, d_0) holds."""
     pushes = _pushes(weights, residual)
     return jax.tree.map(lambda W, T: (1 - step_size * weight_decay) * W - step_size * T, weights, pushes)

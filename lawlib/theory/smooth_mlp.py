@@ -103,7 +103,7 @@ def big_and_small(start: Float[Array, "m d"], gradient: Float[Array, "m d"], num
 def big_subspace(start: Float[Array, "m d"], left: Float[Array, "m K"], right: Float[Array, "d K"]) -> SubspaceSum:
     """S_big (d, 2K) alone, from the K leading left and right singular vectors of the first layer's gradient (eq. 5).
 
-    start is W_1(0). The vectors may come from products (``spectra.krylov_triplets``), without the gradient.
+    start is W_1(0). The vectors may come from products (``spectra.block_krylov_svd``), without the gradient.
     """
     return orthonormal_sum(right, _matmul(start.T, left), dimension=2 * right.shape[1])
 

@@ -11,7 +11,7 @@ import pytest
 from liveness import communicate
 
 from experiments.data import datasets
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,7 +93,7 @@ def fashion_mnist(tmp_path_factory):
         patch.setattr(datasets, "write_prepared", lambda *_: None)
         try:
             return datasets.image_data("fashion_mnist", data_dir=str(tmp_path_factory.mktemp("none")))
-        except Refused as missing:
+        except InputError as missing:
             pytest.skip(str(missing))
 
 

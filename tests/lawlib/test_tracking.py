@@ -21,14 +21,14 @@ def matrix(seed=0, dtype=jnp.float64):
     return (frame(seed, M, N, dtype) * jnp.asarray(values, dtype)[None]) @ frame(seed + 1, N, N, dtype).T
 
 
-def looked(reference, W, **options):
-    watch = tracker(identity, reference, K, every=1, num_steps=1, **options)
-    return jax.jit(watch.update)(watch.init(jax.random.key(0), W), 0, W).records
+def observed(reference, W, **options):
+    monitor = tracker(identity, reference, K, every=1, num_steps=1, **options)
+    return jax.jit(monitor.update)(monitor.init(jax.random.key(0), W), 0, W).records
 
 
 def test_the_named_shares_are_those_of_the_projections():
     W, left, right = matrix(), frame(5, M, 4), frame(6, N, 7)
-    shares, A = looked(Reference(left, right), W).fractions, np.asarray(W)
+    shares, A = observed(Reference(left, right), W).fractions, np.asarray(W)
     P, R = np.asarray(left @ left.T), np.asarray(right @ right.T)
     blocks = {
         "inside_both": P @ A @ R,
@@ -45,13 +45,13 @@ def test_the_leading_subspaces_are_all_but_inside_themselves(left, right, name):
     W = matrix()
     inputs = frame(1, N, N)
     inputs = inputs[:, :K] if right == 1 else inputs[:, K:]
-    shares = looked(Reference(frame(left, M, N)[:, :K], inputs), W).fractions
+    shares = observed(Reference(frame(left, M, N)[:, :K], inputs), W).fractions
     assert 1 - 1e-6 < float(getattr(shares, name)[0]) <= 1
 
 
 def test_no_reference_is_compared_with_nothing():
     W, reference = matrix(), Reference(frame(5, M, 4), frame(6, N, 7))
-    alone, beside = looked(None, W), looked(reference, W)
+    alone, beside = observed(None, W), observed(reference, W)
     assert alone.left_angles is alone.right_angles is alone.fractions is None
     for name in ("step", "values", "bound", "certified", "passes"):
         np.testing.assert_array_equal(getattr(alone, name), getattr(beside, name))
@@ -78,11 +78,11 @@ def test_a_reference_that_is_not_orthonormal_is_refused(skewed, dtype):
 
 def test_a_traced_reference_is_taken_as_it_is():
     def run(reference):
-        watch = tracker(identity, reference, K, every=1, num_steps=1)
-        return watch.update(watch.init(jax.random.key(0), matrix()), jnp.asarray(0), matrix()).records.fractions
+        monitor = tracker(identity, reference, K, every=1, num_steps=1)
+        return monitor.update(monitor.init(jax.random.key(0), matrix()), jnp.asarray(0), matrix()).records.fractions
 
     reference = Reference(frame(5, M, 4), frame(6, N, 7))
-    traced, direct = jax.jit(run)(reference), looked(reference, matrix()).fractions
+    traced, direct = jax.jit(run)(reference), observed(reference, matrix()).fractions
     np.testing.assert_allclose(traced, direct, rtol=1e-12)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-LOOKS, LOOK_EVERY_S = 30, 1.0
+OBSERVATIONS, OBSERVE_EVERY_S = 30, 1.0
 ASLEEP = frozenset("SI")
 GUARD = "liveness"  # the name of the threads that look, which are no sign of life
 
@@ -30,14 +30,14 @@ def quiet(pid: int) -> Callable[[], int]:
     """A function that looks at a process and its descendants, and returns how many looks in a row found nothing."""
     seen, in_a_row = None, 0
 
-    def look() -> int:
+    def observe() -> int:
         nonlocal seen, in_a_row
         before, seen = seen, list(_threads(pid))
         still = bool(seen) and seen == before and all(state in ASLEEP for state, _ in seen)
         in_a_row = in_a_row + 1 if still else 0
         return in_a_row
 
-    return look
+    return observe
 
 
 def _threads(pid: int) -> Iterator[tuple[str, int]]:
@@ -69,12 +69,12 @@ def communicate(process: subprocess.Popen) -> tuple[str, str]:
     Raises:
         HungError: It hung; with what it had written.
     """
-    look = quiet(process.pid)
+    observe = quiet(process.pid)
     while True:
         try:
-            return process.communicate(timeout=LOOK_EVERY_S)
+            return process.communicate(timeout=OBSERVE_EVERY_S)
         except subprocess.TimeoutExpired:
-            if look() >= LOOKS:
+            if observe() >= OBSERVATIONS:
                 process.kill()
                 out, err = process.communicate()
                 msg = f"{process.args} hung: none of its threads did anything; stdout {out!r}, stderr {err!r}"
@@ -87,14 +87,14 @@ def wait_for_line(process: subprocess.Popen, wanted: str) -> list[str]:
     Raises:
         HungError: It hung, or ended, without the line; with what it had written.
     """
-    look, written = quiet(process.pid), b""
+    observe, written = quiet(process.pid), b""
     while not written.endswith(f"{wanted}\n".encode()):
-        if select.select([process.stderr], [], [], LOOK_EVERY_S)[0]:
+        if select.select([process.stderr], [], [], OBSERVE_EVERY_S)[0]:
             # Byte by byte, past the buffer: what follows is for the next reader.
             byte = os.read(process.stderr.fileno(), 1)
             written, over = written + byte, not byte
         else:
-            over = look() >= LOOKS
+            over = observe() >= OBSERVATIONS
         if over:
             process.kill()
             msg = f"{process.args} hung or ended before it wrote {wanted!r}; stderr {written!r}"
@@ -127,10 +127,10 @@ def end_hung_tests(config: pytest.Config) -> None:
 
     def guard() -> None:
         Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(GUARD)
-        look = quiet(session)
+        observe = quiet(session)
         while True:
-            time.sleep(LOOK_EVERY_S)
-            if look() >= 2 * LOOKS and "PYTEST_CURRENT_TEST" in os.environ:
+            time.sleep(OBSERVE_EVERY_S)
+            if observe() >= 2 * OBSERVATIONS and "PYTEST_CURRENT_TEST" in os.environ:
                 config.pluginmanager.getplugin("capturemanager").suspend_global_capture(in_=True)
                 print(f"hung: {os.environ['PYTEST_CURRENT_TEST']}", file=sys.__stderr__, flush=True)
                 faulthandler.dump_traceback(sys.__stderr__)

@@ -25,7 +25,7 @@ class Drawn(NamedTuple):
     key: jax.Array
     matrix: jax.Array
     noise: jax.Array
-    knobs: dict
+    hyperparameters: dict
 
 
 class Walk(NamedTuple):
@@ -40,15 +40,15 @@ def walk(dtype=jnp.float64):
     A, x(0) and all draw(t) are odd multiples of the two random words in the key: the generator is long to compile.
     """
 
-    def init(key, knobs, shared):
+    def init(key, hyperparameters, shared):
         odd = 2 * jnp.arange(TIMES[-1] + 3, dtype=jnp.uint32)[:, None] + 1
         numbers = 3 * (odd * jax.random.key_data(key)[None]).astype(dtype) / 2**32 - 1.5
         state = Walk(numbers[0], numbers[2], jnp.asarray(0, jnp.int32))
-        return Drawn(key, numbers[:2], numbers[2:], dict(knobs)), state
+        return Drawn(key, numbers[:2], numbers[2:], dict(hyperparameters)), state
 
     def step(walk, drawn, shared):
         pull = drawn.matrix @ walk.x / (1 + jnp.sum(walk.x**2)) + shared["drift"] - walk.x
-        x = walk.x + drawn.knobs["rate"] * pull + drawn.knobs["noise"] * walk.draw
+        x = walk.x + drawn.hyperparameters["rate"] * pull + drawn.hyperparameters["noise"] * walk.draw
         return Walk(x, drawn.noise[walk.t + 1], walk.t + 1)
 
     return Dynamics(init, step, lambda walk, drawn, shared: walk._asdict())

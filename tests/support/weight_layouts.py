@@ -14,7 +14,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from experiments.data import vgg16 as pretrained
+from experiments.data import vgg16
 from experiments.data.vgg16 import BGR_HED, BGR_KERAS, RGB_TORCH
 from lawlib.networks.vgg import kernel_shapes
 
@@ -213,4 +213,4 @@ LAYOUTS = {
 
 
 def read(path):
-    return pretrained._read(path, CHANNELS)
+    return vgg16._read(path, CHANNELS)

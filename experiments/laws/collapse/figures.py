@@ -84,12 +84,12 @@ class Curves(NamedTuple):
 
 
 def curves(results: xr.DataTree) -> list[Curves]:
-    """Every variant at every value of its swept knobs, at the end of the run."""
+    """Every variant at every value of its swept hyperparameters, at the end of the run."""
     return [curve for group in groups(results) for curve in _curves(group)]
 
 
 def _curves(group: Group) -> Iterator[Curves]:
-    swept = settings.knobs(group.config)
+    swept = settings.hyperparameters(group.config)
     for place in np.ndindex(*(len(values) for values in swept.values())):
         config = copy.deepcopy(group.config)
         for (field, values), index in zip(swept.items(), place, strict=True):
@@ -97,12 +97,12 @@ def _curves(group: Group) -> Iterator[Curves]:
         names = [field.split(".")[-1] for field in swept]
         data = group.data.isel(dict(zip(names, place, strict=True)))
         last = data.isel(step=-1)
-        at_end = (config.opt.tolerance == 0) & (data.first_bad_step.values < 0)
+        at_end = (config.opt.tolerance == 0) & (data.diverged_at.values < 0)
         yield Curves(
             config,
-            int((data.first_bad_step >= 0).sum()),
-            (data.first_done.values >= 0) | at_end,
-            np.where(data.first_done >= 0, data.first_done, config.opt.num_steps),
+            int((data.diverged_at >= 0).sum()),
+            (data.converged_at.values >= 0) | at_end,
+            np.where(data.converged_at >= 0, data.converged_at, config.opt.num_steps),
             *(last[name].values for name in ("accuracy", "separation", "imbalance")),
         )
 

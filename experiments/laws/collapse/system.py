@@ -21,7 +21,7 @@ from experiments.runner.checks import Checks
 from experiments.runner.hyperparameters import number
 from experiments.runner.results import Variable
 from lawlib.descent.steps import Iterate, evaluated, sum_squared_error
-from lawlib.dynamics.system import Dynamics, Knobs, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, until
 from lawlib.networks.activations import ACTIVATIONS, LINEAR, Activation
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import fan_in_normal, fan_in_uniform, orthogonal, orthogonal_weights
@@ -112,11 +112,11 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
     descent = evaluated(loss)
 
-    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Problem, Iterate]:
+    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, Iterate]:
         key_data, key_weights = jax.random.split(key)
         own_data = None if shared else _draw(config, key_data)
-        weights = _start(config, key_weights, number(config, knobs, "net.scale"))
-        rates = (number(config, knobs, f"opt.{name}") for name in ("step_size", "tolerance"))
+        weights = _start(config, key_weights, number(config, hyperparameters, "net.scale"))
+        rates = (number(config, hyperparameters, f"opt.{name}") for name in ("step_size", "tolerance"))
         return Problem(own_data, *rates), descent.init(weights, *(own_data or shared))
 
     def step(iterate: Iterate, problem: Problem, shared: tuple) -> Iterate:

@@ -1,4 +1,4 @@
-"""What the experiments on subspace inverse problems share: data, start, rates and clock, and how a run is read.
+"""What the experiments on subspace inverse problems share: data, start, rates and rescaled time, and how a run is read.
 
 A network sees n samples of rank s as s samples (``lawlib.compress.samples``), so that every layer acts on s of them.
 """
@@ -20,13 +20,12 @@ from experiments.runner.fields import assign
 from experiments.runner.hyperparameters import number
 from experiments.runner.results import Group, Variable, groups
 from lawlib.compress.samples import compress_samples
-from lawlib.descent import rates as parametrizations
-from lawlib.descent.rates import PARAMETRIZATIONS, Rates
+from lawlib.descent.rates import PARAMETRIZATIONS, Rates, fan_in_weights
 from lawlib.descent.steps import Iterate
-from lawlib.dynamics.system import Knobs
+from lawlib.dynamics.system import Hyperparameters
 from lawlib.linalg.curvature import extreme_eigenvalues
 from lawlib.linalg.subspaces import complement
-from lawlib.problems import inverse as signals
+from lawlib.problems import inverse
 from lawlib.problems.inverse import InverseProblem
 from lawlib.theory import inverse_problems as theory
 from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
@@ -34,7 +33,7 @@ from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
 __all__ = [
     "COMMON_VARIABLES",
     "PAPER",
-    "Clocked",
+    "Counted",
     "Problem",
     "Run",
     "Tests",
@@ -59,10 +58,10 @@ COMMON_VARIABLES = {
     "regression_error": Variable((), "1", "||W_{L:1} Y - X||_F / ||X||_F", f"{PAPER}, Section 3"),
     "off_subspace_error": Variable((), "1", "||W_{L:1} P_perp||_op, P_perp = I - Y Y^+", f"{PAPER}, Section 3"),
     "outside_norm": Variable((), "1", "||W_{L:1} P_perp||_F"),
-    "clock": Variable((), "1", "x = eta_1 lambda t, the member's own time; eta_1 is layer 1's step size"),
+    "rescaled_time": Variable((), "1", "x = eta_1 lambda t, the member's own time; eta_1 is layer 1's step size"),
     "law_deviation": Variable((), "1", "||W_1(t) P_perp - (1 - eta_1 lambda)^t W_1(0) P_perp||_F over that of the law"),
     "step_size": Variable((), "1", "eta"),
-    "stability": Variable((), "1", "eta lambda_max(P(0)) by Lanczos; descent is unstable above 2", f"{PAPER}, eq. 38"),
+    "sharpness": Variable((), "1", "eta lambda_max(P(0)) by Lanczos; descent is unstable above 2", f"{PAPER}, eq. 38"),
     "isometry": Variable((), "1", "restricted isometry constant of A on range(R)", f"{PAPER}, eq. 6"),
     "measured_values": Variable(("index",), "1", "rho_i, the singular values of A R"),
     "signal_values": Variable(("index",), "1", "the s leading singular values of X"),
@@ -72,7 +71,7 @@ COMMON_VARIABLES = {
 class Problem(NamedTuple):
     """What a member draws once: compressed samples, the basis across them, rates, and the step at which it ends.
 
-    ``outside`` is W_1(0) on that basis, ``clock_rate`` eta_1 lambda.
+    ``outside`` is W_1(0) on that basis, ``time_rate`` eta_1 lambda.
     """
 
     inputs: Matrix
@@ -81,14 +80,14 @@ class Problem(NamedTuple):
     outside: Matrix
     rates: Rates
     step_size: Scalar
-    clock_rate: Scalar
-    stability: Scalar
+    time_rate: Scalar
+    sharpness: Scalar
     isometry: Scalar
     measured_values: Array
     signal_values: Array
 
 
-class Clocked(NamedTuple):
+class Counted(NamedTuple):
     """A descent's iterate and the number of its steps."""
 
     iterate: Iterate
@@ -140,25 +139,27 @@ def draw(config: ConfigDict, key: PRNGKey) -> InverseProblem:
     """The member's signals and measurements."""
     sizes = {name: config.data[name] for name in ("dimension", "num_measurements", "subspace_dimension", "num_samples")}
     kappa, dtype = config.data.condition_number, jnp.dtype(config.precision)
-    return signals.draw_problem(key, **sizes, condition_number=kappa, dtype=dtype)
+    return inverse.draw_problem(key, **sizes, condition_number=kappa, dtype=dtype)
 
 
 def draw_tests(config: ConfigDict, key: PRNGKey, operator: Matrix, bases: Array) -> Tests:
     """Unit-norm test signals of a subspace or a union, and their noise."""
     key_signals, key_noise = jax.random.split(key)
-    x = signals.unit_signals(key_signals, bases, config.data.num_tests)
+    x = inverse.unit_signals(key_signals, bases, config.data.num_tests)
     return Tests(x, operator @ x, jax.random.normal(key_noise, (operator.shape[0], x.shape[1]), x.dtype))
 
 
-def start(config: ConfigDict, knobs: Knobs, key: PRNGKey, data: InverseProblem) -> tuple[Problem, Weights]:
+def start(
+    config: ConfigDict, hyperparameters: Hyperparameters, key: PRNGKey, data: InverseProblem
+) -> tuple[Problem, Weights]:
     """A member's problem and its first weights; ``data.compressed`` false keeps all n samples."""
     key_weights, key_lanczos = jax.random.split(key)
-    weights = parametrizations.fan_in_weights(key_weights, widths(config), data.signals.dtype)
+    weights = fan_in_weights(key_weights, widths(config), data.signals.dtype)
     few = compress_samples(data.measurements, data.signals, config.data.subspace_dimension)
     across = complement(few.inputs)
     signal_values = jnp.linalg.svd(few.targets, compute_uv=False)
-    eta, stability = _step_size(config, key_lanczos, weights, few.inputs, signal_values[0])
-    decay = number(config, knobs, "opt.weight_decay")
+    eta, sharpness = _step_size(config, key_lanczos, weights, few.inputs, signal_values[0])
+    decay = number(config, hyperparameters, "opt.weight_decay")
     rates = PARAMETRIZATIONS[config.net.parametrization](widths(config), step_size=eta, weight_decay=decay)
     problem = Problem(
         few.inputs,
@@ -168,8 +169,8 @@ def start(config: ConfigDict, knobs: Knobs, key: PRNGKey, data: InverseProblem) 
         rates,
         eta,
         rates.step_size[0] * decay,
-        stability,
-        signals.isometry_constant(data.operator, data.basis),
+        sharpness,
+        inverse.isometry_constant(data.operator, data.basis),
         jnp.linalg.svd(data.operator @ data.basis, compute_uv=False),
         signal_values,
     )
@@ -212,9 +213,9 @@ def observe_common(weights: Weights, step: Array, problem: Problem) -> dict[str,
         "regression_error": theory.regression_error(weights, problem.inputs, problem.targets),
         "off_subspace_error": jnp.linalg.norm(across, ord=2),
         "outside_norm": jnp.linalg.norm(across),
-        "clock": problem.clock_rate * step.astype(problem.clock_rate.dtype),
+        "rescaled_time": problem.time_rate * step.astype(problem.time_rate.dtype),
         "law_deviation": jnp.linalg.norm(weights[0] @ problem.across - law) / jnp.linalg.norm(law),
-        **{name: getattr(problem, name) for name in ("step_size", "stability", "isometry")},
+        **{name: getattr(problem, name) for name in ("step_size", "sharpness", "isometry")},
         **{name: getattr(problem, name) for name in ("measured_values", "signal_values")},
     }
 
@@ -272,17 +273,17 @@ class Run(NamedTuple):
     @property
     def steps(self) -> np.ndarray:
         """The steps that every member has made at every observation; one that is done makes no more."""
-        last = self.data.first_done.values[:, None]
+        last = self.data.converged_at.values[:, None]
         return np.where(last >= 0, np.minimum(self.data.step.values, last), self.data.step.values)
 
     @property
     def diverged(self) -> int:
         """How many members met a value that is not finite."""
-        return int((self.data.first_bad_step >= 0).sum())
+        return int((self.data.diverged_at >= 0).sum())
 
     def is_there(self, reached: np.ndarray) -> bool:
         """Whether every member has reached what is asked, or diverged: a run that is only too short has not."""
-        return bool((reached | (self.data.first_bad_step.values >= 0)).all())
+        return bool((reached | (self.data.diverged_at.values >= 0)).all())
 
     def last(self, name: str) -> np.ndarray:
         """A variable at the end of every member."""
@@ -299,7 +300,7 @@ def runs(results: xr.DataTree) -> list[Run]:
 
 
 def _runs(group: Group) -> Iterator[Run]:
-    for decay in settings.knobs(group.config).get("opt.weight_decay", (None,)):
+    for decay in settings.hyperparameters(group.config).get("opt.weight_decay", (None,)):
         config, data = copy.deepcopy(group.config), group.data
         if decay is not None:
             assign(config, "opt.weight_decay", decay)

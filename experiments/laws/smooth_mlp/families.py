@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from experiments.runner.claims import Claim, over
-from experiments.runner.fields import makings
+from experiments.runner.fields import result_fields
 from experiments.runner.results import Group
 
 __all__ = [
@@ -44,13 +44,13 @@ def families(
     have numbers. A variant is in each family that it fits in, whatever the fields are that it leaves ``unread``. Two
     of one role are the same run; the second has a family of its own.
     """
-    rows = [{f: _fixed(v) for f, v in makings(g.config).items() if f not in roles | unread(g)} for g in found]
+    rows = [{f: _fixed(v) for f, v in result_fields(g.config).items() if f not in roles | unread(g)} for g in found]
     frames = [row for row in rows if not any(row.items() < other.items() for other in rows)]
     values = {f: list(dict.fromkeys(frame.get(f) for frame in frames)) for row in rows for f in row}
-    told = [f for f, distinct in values.items() if len(distinct) > 1 and f != "net.activation"]
+    reported = [f for f, distinct in values.items() if len(distinct) > 1 and f != "net.activation"]
     gathered: dict[str, dict[Role, Group]] = {}
     for frame in (frame for i, frame in enumerate(frames) if frame not in frames[:i]):
-        named = {f: f"no. {values[f].index(frame[f]) + 1}" if f in PLACES else frame[f] for f in told if f in frame}
+        named = {f: f"no. {values[f].index(frame[f]) + 1}" if f in PLACES else frame[f] for f in reported if f in frame}
         title = ", ".join([TITLES[frame["net.activation"]], *(f"{f} = {value}" for f, value in named.items())])
         for group in (group for group, row in zip(found, rows, strict=True) if row.items() <= frame.items()):
             own = title

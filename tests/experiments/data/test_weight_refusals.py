@@ -26,14 +26,14 @@ from weight_layouts import (
     torch_zip_file,
 )
 
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 
 WITH_NORMS = (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)
 VGG19_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 
 
 def problems(path):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InputError) as refused:
         read(path)
     return [problem.removeprefix(f"{path}: ") for problem in refused.value.problems]
 
@@ -120,7 +120,7 @@ def test_a_damaged_file_is_refused_or_read(name, tmp_path_factory):
         for place, byte in changes:
             damaged[place] = byte
         (folder / "weights").write_bytes(damaged)
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(InputError):
             assert list(read(folder / "weights").variables["params"]) == LAYERS
 
     check()

@@ -19,7 +19,7 @@ from weight_layouts import (
     torch_zip_file,
 )
 
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 
 
 def equal(found, weights):
@@ -30,7 +30,7 @@ def equal(found, weights):
 
 
 def line(path):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InputError) as refused:
         read(path)
     (problem,) = refused.value.problems
     return problem

@@ -203,16 +203,16 @@ def test_a_family_is_judged_by_all_its_members_and_their_divergence():
     assert (found.measured, found.members, found.status) == (5.0, 3, "fails")
     assert over(family[:1], each(lambda run: run.values), **about).status == "holds"
     assert over([Member([1.0], diverged=1)], each(lambda run: run.values), **about).status == "fails"
-    told = over(family, each(lambda run: run.values), id="F1", kind="report", statistic="max", **SOURCE)
-    assert (told.kind, told.measured) == ("report", 5.0)
+    reported = over(family, each(lambda run: run.values), id="F1", kind="report", statistic="max", **SOURCE)
+    assert (reported.kind, reported.measured) == ("report", 5.0)
 
 
 @pytest.mark.parametrize(
-    ("family", "reason", "told"),
+    ("family", "reason", "reported"),
     [([], "", "no variant of this profile has such members"), ([Member([1.0])], "too short", "too short")],
 )
-def test_a_family_that_cannot_be_judged_says_why(family, reason, told):
+def test_a_family_that_cannot_be_judged_says_why(family, reason, reported):
     about = {"id": "F1", "kind": "printed", "relation": "<", "bound": 4.0, **SOURCE}
     found = over(family, lambda _: 1 / 0, reason=reason, **about)
     assert (found.kind, found.status) == ("printed", "not_run")
-    assert found.statement.endswith(f"(not run: {told})")
+    assert found.statement.endswith(f"(not run: {reported})")

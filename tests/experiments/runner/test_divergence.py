@@ -32,11 +32,11 @@ def broken(path, *, every=False, variants=slice(None)):
         data = tree[name] = node.to_dataset().copy(deep=True)
         if name not in names[variants]:
             continue
-        dims, steps = data.first_bad_step.dims, data.step.values
-        first = data.first_bad_step.copy(data=np.full(data.first_bad_step.shape, every))
+        dims, steps = data.diverged_at.dims, data.step.values
+        first = data.diverged_at.copy(data=np.full(data.diverged_at.shape, every))
         first[dict.fromkeys(dims, 0)] = True
-        data["first_bad_step"] = data.first_bad_step.where(~first, int(steps[1]))
-        data["first_done"] = data.first_done.where(~first, -1)
+        data["diverged_at"] = data.diverged_at.where(~first, int(steps[1]))
+        data["converged_at"] = data.converged_at.where(~first, -1)
         lost = first & (data.step >= steps[1])
         for field, values in data.items():
             if "step" in values.dims and values.dtype.kind == "f":
@@ -70,7 +70,7 @@ def test_other_members_keep_every_bit_and_the_diverged_one_ends(smoke):
     folder, _ = smoke("dln_parsimony")
     with xr.open_datatree(folder / "results.nc", engine="h5netcdf") as whole:
         for before, after in zip(groups(whole), groups(broken(folder / "results.nc")), strict=True):
-            gone = dict.fromkeys(before.data.first_bad_step.dims, 0)
+            gone = dict.fromkeys(before.data.diverged_at.dims, 0)
             assert after.diverged == 1
             assert np.isnan(after.data.num_moved[gone][1:]).all()
             np.testing.assert_array_equal(after.data.loss[gone][:1], before.data.loss[gone][:1])
@@ -110,7 +110,7 @@ def test_beside_a_step_size_far_too_large_the_other_members_keep_every_bit(shell
             runs.append(node.to_dataset().load())
         verdicts.append(from_json((folder / "claims.json").read_text()))
     alone, beside = runs
-    assert (beside.first_bad_step.sel(step_size=5.0) > 0).all()
+    assert (beside.diverged_at.sel(step_size=5.0) > 0).all()
     xr.testing.assert_identical(beside.sel(step_size=[1e-3]).drop_attrs(), alone.drop_attrs())
     for one, other in zip(*verdicts, strict=True):
         assert (one.members, one.diverged, one.status) == (2, 0, "holds")
@@ -130,9 +130,9 @@ def test_the_number_of_the_others_is_shown_and_a_law_fails_all_the_same():
 @pytest.mark.parametrize("statistic", ["median", "mean", "min", "max", "fraction"])
 def test_a_member_that_did_not_diverge_and_has_no_number_is_not_left_out(statistic):
     values = [1.0, np.nan, 3.0, np.nan]
-    told = report(**ABOUT, values=values, statistic=statistic, diverged=1)
-    assert np.isnan(told.measured)
-    assert told.status == "fails"
+    reported = report(**ABOUT, values=values, statistic=statistic, diverged=1)
+    assert np.isnan(reported.measured)
+    assert reported.status == "fails"
     assert report(**ABOUT, values=values, statistic=statistic, diverged=2).status == "holds"
     for kind in ("law", "printed"):
         found = judge(**ABOUT, kind=kind, values=values, statistic=statistic, relation="<", bound=5.0, diverged=1)

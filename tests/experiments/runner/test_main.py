@@ -146,8 +146,8 @@ def test_a_folder_of_something_else(refused, tmp_path):
 
 def test_a_home_that_the_shell_left_as_it_is(refused, tmp_path, monkeypatch):
     monkeypatch.setattr("os.path.expanduser", lambda path: str(path).replace("~", str(tmp_path / "home")))
-    told = "has no results.nc to draw again; run it first, without --replot"
-    assert refused(PARSIMONY, "--workdir=~/run", "--replot") == [f"{tmp_path}/home/run: {told}"]
+    reported = "has no results.nc to draw again; run it first, without --replot"
+    assert refused(PARSIMONY, "--workdir=~/run", "--replot") == [f"{tmp_path}/home/run: {reported}"]
 
 
 def test_a_replot_of_a_name_too_long_for_a_folder(refused):
@@ -226,8 +226,8 @@ def test_a_reader_that_went_away_ends_no_run(shell, smoke):
 def test_a_warning_of_ours_is_a_line_without_a_place_in_the_code(shell, tmp_path):
     (tmp_path / "file").touch()
     code, _, err = shell.finish(PARSIMONY, f"--workdir={tmp_path / 'file'}", "--config.net.width=40")
-    told, *refused = err.splitlines()
-    assert told == "warning: net.width = 40 is not for variants with a value of their own: digits_L3 61"
+    reported, *refused = err.splitlines()
+    assert reported == "warning: net.width = 40 is not for variants with a value of their own: digits_L3 61"
     assert (code, len(refused)) == (2, 1)
 
 

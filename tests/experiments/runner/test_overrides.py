@@ -76,7 +76,7 @@ def test_variants_that_keep_their_own_value_are_told_of():
 
 
 @pytest.mark.parametrize(
-    ("name", "word", "wanted", "told"),
+    ("name", "word", "wanted", "reported"),
     [
         ("inverse_decay", "opt.weight_decay=0.01", ["common", "opt.weight_decay=0.01"], "common (0.0, 0.003, 0.01)"),
         ("collapse_theorem", "net.scale=0.5", ["net.scale=0.5", "L3_beyond"], "L3_beyond (0.25,)"),
@@ -84,12 +84,12 @@ def test_variants_that_keep_their_own_value_are_told_of():
         ("jumps_theory", "data.offdiagonal=0.25", ["region_L3"], ""),
     ],
 )
-def test_variants_that_sweep_a_field_do_not_have_its_value_and_are_told_of(name, word, wanted, told):
+def test_variants_that_sweep_a_field_do_not_have_its_value_and_are_told_of(name, word, wanted, reported):
     config = settings.read(f"{ROOT}/configs/{name}.py:smoke")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert settings.override(config, [f"--config.{word}"]) == []
-    assert [str(each.message).rpartition("own: ")[2] for each in caught] == [told] * bool(told)
+    assert [str(each.message).rpartition("own: ")[2] for each in caught] == [reported] * bool(reported)
     assert all(part in name for part, name in zip(wanted, names(config), strict=True))
 
 
@@ -120,8 +120,8 @@ def test_the_examples_of_the_help_run_on_the_flagship():
     for word in words:
         assert config_of(FLAGSHIP, word)[1] == []
     assert config_of(FLAGSHIP, *words)[1] == []
-    told = " ".join(command_line().format_help().split())
-    assert all(example in told for example in EXAMPLES[:2])
+    reported = " ".join(command_line().format_help().split())
+    assert all(example in reported for example in EXAMPLES[:2])
 
 
 @pytest.mark.parametrize("name", ["dln_momentum", "collapse_depth", "inverse_depth", "mlp_deep", "induced_flow"])

@@ -49,9 +49,9 @@ def test_ticks_of_a_log_axis_say_different_things(tmp_path, low, high):
     plots.save(drawn, tmp_path, "ticks")
     below, above = axes.get_ylim()
     seen = [label for label in axes.get_yticklabels(which="both") if below <= label.get_position()[1] <= above]
-    told = [label.get_text() for label in seen if label.get_text()]
-    assert len(told) >= 2
-    assert len(set(told)) == len(told)
+    reported = [label.get_text() for label in seen if label.get_text()]
+    assert len(reported) >= 2
+    assert len(set(reported)) == len(reported)
 
 
 def test_a_legend_above_is_over_the_curves():

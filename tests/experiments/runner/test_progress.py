@@ -18,7 +18,7 @@ def clock(monkeypatch):
     return clock
 
 
-def told(clock, reports, *, terminal=False, total=4):
+def reported(clock, reports, *, terminal=False, total=4):
     """What is shown and what is logged of (seconds, variant, finished, share) reports."""
     log, begun = [], clock.now
     console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
@@ -30,7 +30,7 @@ def told(clock, reports, *, terminal=False, total=4):
 
 
 def test_without_a_terminal_there_are_plain_lines(clock):
-    shown, _ = told(clock, [(0, "deep", 0, 0.0, "compiling"), (5, "deep", 1, 0.25), (10, "wide", 2, 0.5)])
+    shown, _ = reported(clock, [(0, "deep", 0, 0.0, "compiling"), (5, "deep", 1, 0.25), (10, "wide", 2, 0.5)])
     assert shown.splitlines() == [
         "deep: compiling, 0 of 4 members finished, 0%",
         "deep: running, 1 of 4 members finished, 25%, 15 s left",
@@ -40,7 +40,7 @@ def test_without_a_terminal_there_are_plain_lines(clock):
 
 def test_lines_are_two_seconds_apart_and_the_log_holds_every_report(clock):
     reports = [(0.3 * i, "deep", 0, i / 100) for i in range(100)]
-    shown, log = told(clock, reports)
+    shown, log = reported(clock, reports)
     # Ticks of .3 s pass 2 s every 7th: 14 lines after the first in 30 s, where 100 reports were made.
     assert len(shown.splitlines()) == 1 + 99 // 7
     assert [record["share"] for record in log] == [i / 100 for i in range(100)]
@@ -49,12 +49,12 @@ def test_lines_are_two_seconds_apart_and_the_log_holds_every_report(clock):
 
 def test_a_resumed_run_counts_only_its_own_time(clock):
     # Half was done before; a quarter takes 10 s, so that the last quarter takes 10 s more, not 3.
-    shown, _ = told(clock, [(0, "deep", 2, 0.5, "compiling"), (10, "deep", 3, 0.75)])
+    shown, _ = reported(clock, [(0, "deep", 2, 0.5, "compiling"), (10, "deep", 3, 0.75)])
     assert shown.splitlines()[1:] == ["deep: running, 3 of 4 members finished, 75%, 10 s left"]
 
 
 def test_no_time_is_promised_before_anything_is_done(clock):
-    shown, _ = told(clock, [(3, "deep", 2, 0.5, "compiling"), (6, "deep", 2, 0.5)])
+    shown, _ = reported(clock, [(3, "deep", 2, 0.5, "compiling"), (6, "deep", 2, 0.5)])
     assert shown.splitlines() == [
         "deep: compiling, 2 of 4 members finished, 50%",
         "deep: running, 2 of 4 members finished, 50%",
@@ -62,14 +62,14 @@ def test_no_time_is_promised_before_anything_is_done(clock):
 
 
 def test_brackets_in_a_name_are_no_markup(clock):
-    shown, _ = told(clock, [(3, "a[bold]b", 0, 0.0)])
+    shown, _ = reported(clock, [(3, "a[bold]b", 0, 0.0)])
     assert shown.startswith("a[bold]b: running")
-    shown, _ = told(clock, [(3, "a[bold]b", 0, 0.0)], terminal=True)
+    shown, _ = reported(clock, [(3, "a[bold]b", 0, 0.0)], terminal=True)
     assert "a[bold]b: running" in shown
 
 
 def test_a_terminal_has_a_bar_with_one_time_left(clock):
-    shown, log = told(clock, [(0, "deep", 2, 0.5), (10, "deep", 3, 0.75)], terminal=True)
+    shown, log = reported(clock, [(0, "deep", 2, 0.5), (10, "deep", 3, 0.75)], terminal=True)
     assert "━" in shown
     assert "deep: running, 3 of 4 members finished, 75%, 10 s left" in shown
     # rich's own estimate would take the half done before for the work of a moment.

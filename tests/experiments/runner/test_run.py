@@ -18,7 +18,7 @@ from liveness import communicate
 
 from experiments.main import main
 from experiments.runner.run import observation_times
-from experiments.runner.settings import expand, knobs, load, to_plain
+from experiments.runner.settings import expand, hyperparameters, load, to_plain
 from experiments.runner.store import digest
 
 ROOT = Path(__file__).parents[3]
@@ -122,7 +122,7 @@ def test_a_smoke_run_leaves_a_whole_folder(smoke, records, name):
     shares = [record["share"] for record in records(folder)]
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0.0, 1.0)
-    members = sum(group.first_bad_step.size for group in labelled(folder / "results.nc").children.values())
+    members = sum(group.diverged_at.size for group in labelled(folder / "results.nc").children.values())
     assert records(folder)[-1]["members_finished"] == members
     assert f"run folder: {folder}" in " ".join(out.split("\n"))
 
@@ -134,7 +134,7 @@ def test_results_are_labelled(smoke, name):
     variants = expand(load(CONFIGS[name]))
     assert list(results.children) == [variant.name for variant in variants]
     for variant, group in zip(variants, results.children.values(), strict=True):
-        config, swept = variant.config, {path.split(".")[-1]: v for path, v in knobs(variant.config).items()}
+        config, swept = variant.config, {path.split(".")[-1]: v for path, v in hyperparameters(variant.config).items()}
         assert json.loads(group.attrs["config"]) == json.loads(json.dumps(to_plain(config)))
         grid = {"seed": range(config.num_seeds), **swept}
         for axis, values in {**grid, "step": observation_times(config)}.items():
@@ -147,8 +147,8 @@ def test_results_are_labelled(smoke, name):
             assert dict(group[observed].sizes) == sizes
             assert list(group[observed].dims) == list(sizes)
             assert group[observed].dtype == config.precision
-        assert group.first_bad_step.dims == tuple(grid)
-        assert (group.first_bad_step == -1).all()
+        assert group.diverged_at.dims == tuple(grid)
+        assert (group.diverged_at == -1).all()
         assert all(variable.attrs.keys() >= {"units", "long_name"} for variable in group.data_vars.values())
 
 

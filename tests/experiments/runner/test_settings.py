@@ -10,7 +10,7 @@ from liveness import finish
 from ml_collections import config_dict
 
 from experiments.runner.checks import Checks, collect
-from experiments.runner.settings import ConfigError, expand, knobs, load, to_plain
+from experiments.runner.settings import ConfigError, expand, hyperparameters, load, to_plain
 
 CONFIG = """
 from ml_collections import config_dict
@@ -247,7 +247,7 @@ def test_every_bad_word_has_its_line(write, word, line):
     assert "\n" not in problem
 
 
-def test_two_knobs_of_one_name_share_no_dimension(write):
+def test_two_hyperparameters_of_one_name_share_no_dimension(write):
     problems = problems_of(write(), "--config.sweep.net.scale=0.1", "--config.sweep.data.scale=0.1")
     assert problems == [
         "sweep.data.scale = (0.1,): would share the dimension name scale with sweep.net.scale"
@@ -367,13 +367,13 @@ def test_expanded_variants_hold_their_own_fields_and_all_others(write):
 def test_a_variant_may_have_a_sweep_of_its_own(write):
     word = "--config.variants=({}, {'sweep.opt.weight_decay': (0.5,)})"
     base, own = expand(load(write(), [word]))
-    assert knobs(base.config) == {"opt.weight_decay": (0.0, 0.1)}
-    assert knobs(own.config) == {"opt.weight_decay": (0.5,)}
+    assert hyperparameters(base.config) == {"opt.weight_decay": (0.0, 0.1)}
+    assert hyperparameters(own.config) == {"opt.weight_decay": (0.5,)}
 
 
-def test_knobs_are_flat_sorted_and_of_their_fields_type(write):
+def test_hyperparameters_are_flat_sorted_and_of_their_fields_type(write):
     config = load(write(), ["--config.sweep.opt.step_size=1,2", "--config.sweep.data.rank=1,2"])
-    swept = knobs(config)
+    swept = hyperparameters(config)
     assert list(swept.items()) == [
         ("data.rank", (1, 2)),
         ("opt.step_size", (1.0, 2.0)),

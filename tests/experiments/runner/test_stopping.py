@@ -136,10 +136,10 @@ def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(start):
 
 def test_a_run_that_stands_still_says_so_with_what_helps(start):
     prepare = f"import os; os.environ |= {{'NPROC': '6', 'XLA_FLAGS': '--{DEVICES}=3'}}\n"
-    often = "from experiments import watchdog; watchdog.LOOK_EVERY_S = 0.1\n"
+    often = "from experiments import watchdog; watchdog.OBSERVE_EVERY_S = 0.1\n"
     process = start(prepare + often + STUCK.format(place="run.sweep"))
-    told = (
+    reported = (
         "double: no progress and no CPU used for a minute: jaxlib may be deadlocked (NPROC=6, 3 CPU devices). "
         "Press Ctrl-C twice and give the same command with NPROC=12 before it"
     )
-    assert {told + "\n"} <= set(wait_for_line(process, told)) <= {"stuck\n", told + "\n"}
+    assert {reported + "\n"} <= set(wait_for_line(process, reported)) <= {"stuck\n", reported + "\n"}

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.runner import store
-from experiments.runner.store import Refused, open_run
+from experiments.runner.store import InputError, open_run
 
 CONFIG = {
     "experiment": "toy",
@@ -38,7 +38,7 @@ def tree(folder):
 
 
 def refusal(path, config=CONFIG):
-    with pytest.raises(Refused) as caught, open_run(path, config):
+    with pytest.raises(InputError) as caught, open_run(path, config):
         pass
     assert all("\n" not in line for line in caught.value.problems)
     return caught.value.problems
@@ -85,7 +85,7 @@ def test_a_name_no_file_system_takes_is_refused(tmp_path):
 
 
 def test_a_name_that_is_no_text_is_refused_in_ascii(tmp_path):
-    with pytest.raises(Refused) as refused, open_run(tmp_path / "a\udcff", {}):
+    with pytest.raises(InputError) as refused, open_run(tmp_path / "a\udcff", {}):
         pass
     (problem,) = refused.value.problems
     assert problem.isascii()
@@ -143,7 +143,7 @@ configs = st.dictionaries(
 @given(configs, configs)
 def test_configs_differ_exactly_when_their_json_does(old, new):
     same = json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
-    assert (store._differences(old, store.sealed(new)) == []) == same
+    assert (store._differences(old, store.with_digest(new)) == []) == same
     assert (store.digest(old) == store.digest(new)) == same
 
 
@@ -157,7 +157,7 @@ def test_any_flipped_bit_of_the_config_is_refused(tmp_path):
             with open_run(tmp_path, CONFIG):
                 # White space alone may change without a trace: the content is what the hash is of.
                 assert json.loads(file.read_bytes()) == json.loads(whole)
-        except Refused as refused:
+        except InputError as refused:
             assert "cannot be trusted" in refused.problems[0]  # noqa: PT017
         else:
             assert whole[index : index + 1].isspace()
@@ -293,7 +293,7 @@ def dataset(seed=0):
         {
             "loss": (("seed", "step"), loss, {"units": "seconds", "source": "eq. 6"}),
             "angle": (("seed", "layer"), draw.standard_normal((3, 2)).astype(np.float32)),
-            "first_done": ("seed", np.array([3, -1, 2**31 - 1], np.int32)),
+            "converged_at": ("seed", np.array([3, -1, 2**31 - 1], np.int32)),
             "diverged": ("seed", np.array([False, True, False])),
             "margin": ((), 0.5),
             "nobody": ("none", np.zeros(0)),

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.runner import run
-from experiments.runner.watchdog import IDLE_SHARE, LOOK_EVERY_S, LOOKS, Watchdog
+from experiments.runner.watchdog import IDLE_SHARE, OBSERVATIONS, OBSERVE_EVERY_S, Watchdog
 
-ENOUGH = LOOKS + 1  # the first look has nothing to compare with
-LEAST_CPU = IDLE_SHARE * LOOK_EVERY_S
+ENOUGH = OBSERVATIONS + 1  # the first look has nothing to compare with
+LEAST_CPU = IDLE_SHARE * OBSERVE_EVERY_S
 
 
 @pytest.fixture
-def watched():
+def monitored():
     """A watchdog on a run of which the test says when a segment ends, and how much CPU it uses."""
     scene = SimpleNamespace(cpu=5.0, barks=0)
 
@@ -22,12 +22,12 @@ def watched():
 
     watchdog = Watchdog(bark, lambda: scene.cpu)
 
-    def looks(count, cpu_each=0.0):
+    def observations(count, cpu_each=0.0):
         for _ in range(count):
             scene.cpu += cpu_each
-            watchdog.look()
+            watchdog.observe()
 
-    scene.looks, scene.watch = looks, watchdog.watch
+    scene.observations, scene.monitor = observations, watchdog.monitor
     return scene
 
 
@@ -38,66 +38,66 @@ def computing(scene, during):
         during()
         yield "segment"
 
-    assert list(scene.watch(segments())) == ["segment"]
+    assert list(scene.monitor(segments())) == ["segment"]
 
 
-def test_a_minute_without_progress_and_cpu_is_told_once(watched):
-    computing(watched, lambda: watched.looks(ENOUGH))
-    assert watched.barks == 1
-    computing(watched, lambda: watched.looks(5 * ENOUGH))
-    assert watched.barks == 2
+def test_a_minute_without_progress_and_cpu_is_told_once(monitored):
+    computing(monitored, lambda: monitored.observations(ENOUGH))
+    assert monitored.barks == 1
+    computing(monitored, lambda: monitored.observations(5 * ENOUGH))
+    assert monitored.barks == 2
 
 
-def test_less_than_a_minute_is_not(watched):
-    computing(watched, lambda: watched.looks(ENOUGH - 1))
-    assert watched.barks == 0
+def test_less_than_a_minute_is_not(monitored):
+    computing(monitored, lambda: monitored.observations(ENOUGH - 1))
+    assert monitored.barks == 0
 
 
 @pytest.mark.parametrize(("share", "barks"), [(0.0, 1), (0.5, 1), (0.99, 1), (1.01, 0), (20.0, 0)])
-def test_a_slow_run_is_told_from_a_still_one_by_its_cpu_time(watched, share, barks):
-    computing(watched, lambda: watched.looks(ENOUGH, share * LEAST_CPU))
-    assert watched.barks == barks
+def test_a_slow_run_is_told_from_a_still_one_by_its_cpu_time(monitored, share, barks):
+    computing(monitored, lambda: monitored.observations(ENOUGH, share * LEAST_CPU))
+    assert monitored.barks == barks
 
 
-def test_one_look_that_finds_work_begins_the_minute_again(watched):
+def test_one_look_that_finds_work_begins_the_minute_again(monitored):
     def during():
         for _ in range(3):
-            watched.looks(ENOUGH - 2)
-            watched.looks(1, 2 * LEAST_CPU)
+            monitored.observations(ENOUGH - 2)
+            monitored.observations(1, 2 * LEAST_CPU)
 
-    computing(watched, during)
-    assert watched.barks == 0
+    computing(monitored, during)
+    assert monitored.barks == 0
 
 
-def test_segments_that_end_between_looks_are_progress(watched):
-    for segment in watched.watch(itertools.repeat("segment", 3 * ENOUGH)):
+def test_segments_that_end_between_looks_are_progress(monitored):
+    for segment in monitored.monitor(itertools.repeat("segment", 3 * ENOUGH)):
         assert segment == "segment"
-        watched.looks(1)
-    assert watched.barks == 0
+        monitored.observations(1)
+    assert monitored.barks == 0
 
 
-def test_saving_may_take_its_time(watched):
-    for _ in watched.watch(iter("ab")):
-        watched.looks(3 * ENOUGH)
-    watched.looks(3 * ENOUGH)
-    assert watched.barks == 0
+def test_saving_may_take_its_time(monitored):
+    for _ in monitored.monitor(iter("ab")):
+        monitored.observations(3 * ENOUGH)
+    monitored.observations(3 * ENOUGH)
+    assert monitored.barks == 0
 
 
-def test_an_error_of_a_segment_comes_through_and_ends_the_watch(watched):
+def test_an_error_of_a_segment_comes_through_and_ends_the_watch(monitored):
     def segments():
         yield "a"
         msg = "the roof is on fire"
         raise RuntimeError(msg)
 
     with pytest.raises(RuntimeError, match="roof"):
-        list(watched.watch(segments()))
-    watched.looks(3 * ENOUGH)
-    assert watched.barks == 0
+        list(monitored.monitor(segments()))
+    monitored.observations(3 * ENOUGH)
+    assert monitored.barks == 0
 
 
 def test_a_run_on_an_accelerator_is_not_watched(monkeypatch):
     monkeypatch.setattr(run.jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(run, "guarding", None)
     segments = iter("ab")
-    with run._watched(None) as watch:
-        assert watch(segments) is segments
+    with run._monitored(None) as monitor:
+        assert monitor(segments) is segments

@@ -20,7 +20,7 @@ from lawlib.completion.entries import (
     hold_out,
     relative_error,
 )
-from lawlib.completion.layouts import arrange, arrange_dense, arrange_lists
+from lawlib.completion.layouts import arrange, arrange_dense, arrange_sparse
 
 ROWS, COLUMNS, VALUES = [0, 0, 1, 2], [0, 2, 1, 0], [1.0, -2.0, 3.0, 0.5]
 value_and_gradients = jax.jit(jax.value_and_grad(layouts.sum_squared_error, argnums=(0, 1)))
@@ -154,9 +154,9 @@ def test_the_error_of_held_out_entries_has_the_spread_of_its_draws():
     np.testing.assert_allclose(np.sqrt(np.mean(widths**2)), np.std(found), rtol=0.1)
 
 
-@pytest.mark.parametrize("arrangement", [arrange_lists, arrange_dense])
+@pytest.mark.parametrize("arrangement", [arrange_sparse, arrange_dense])
 def test_kernels_are_the_masked_losses_and_products(arrangement, dtype, tol, monkeypatch):
-    monkeypatch.setattr(layouts, "MOST_BUCKETS", 3)  # Fewer loops to compile.
+    monkeypatch.setattr(layouts, "MOST_BLOCKS", 3)  # Fewer loops to compile.
     entries = scattered(1, (40, 25), 300, dtype)
     values, mask = densely(entries)
     A, B = factors_of(entries, 4, dtype)
@@ -176,9 +176,9 @@ def test_chunks_values_alone_and_what_follows(monkeypatch):
     A, B = factors_of(entries, 3, "float64")
     value, (by_left, _) = value_and_gradients(A, B, arrange_dense(entries))
     monkeypatch.setattr(layouts, "CHUNK", 32)
-    monkeypatch.setattr(layouts, "MOST_BUCKETS", 3)
-    cut = arrange_lists(entries)
-    assert max(bucket.lines.shape[0] for bucket in cut.rows.buckets) > 2
+    monkeypatch.setattr(layouts, "MOST_BLOCKS", 3)
+    cut = arrange_sparse(entries)
+    assert max(block.rows.shape[0] for block in cut.csr.blocks) > 2
     tripled = jax.jit(lambda A: 3 * layouts.sum_squared_error(A, B, cut))
     np.testing.assert_allclose(tripled(A), 3 * value, rtol=1e-12)
     np.testing.assert_allclose(jax.jit(jax.grad(tripled))(A), 3 * by_left, rtol=1e-10, atol=1e-12)
@@ -186,18 +186,18 @@ def test_chunks_values_alone_and_what_follows(monkeypatch):
 
 @settings(max_examples=50)
 @given(degrees=st.lists(st.integers(0, 400), min_size=1, max_size=60).filter(any))
-def test_buckets_hold_every_line_once_and_pad_little(degrees):
+def test_blocks_hold_every_row_once_and_pad_little(degrees):
     degrees = np.asarray(degrees)
-    buckets = layouts._by_degree(degrees)
-    assert sorted(np.concatenate(buckets).tolist()) == np.flatnonzero(degrees).tolist()
-    room = sum(len(bucket) * degrees[bucket].max() for bucket in buckets)
-    assert len(buckets) <= layouts.MOST_BUCKETS
-    assert room <= (1 + layouts.PADDING) * degrees.sum() or len(buckets) == layouts.MOST_BUCKETS
-    edges = [(degrees[bucket].min(), degrees[bucket].max()) for bucket in buckets]
+    blocks = layouts._by_degree(degrees)
+    assert sorted(np.concatenate(blocks).tolist()) == np.flatnonzero(degrees).tolist()
+    room = sum(len(block) * degrees[block].max() for block in blocks)
+    assert len(blocks) <= layouts.MOST_BLOCKS
+    assert room <= (1 + layouts.PADDING) * degrees.sum() or len(blocks) == layouts.MOST_BLOCKS
+    edges = [(degrees[block].min(), degrees[block].max()) for block in blocks]
     assert all(before[1] < after[0] for before, after in itertools.pairwise(edges))
 
 
-def test_bucket_edges_are_the_best_ones():
+def test_block_edges_are_the_best_ones():
     degrees = np.asarray([1, 1, 2, 5, 6, 6, 9, 20, 21, 40])
     groups = layouts._by_degree(degrees)
     cuts = itertools.combinations(range(1, len(degrees)), len(groups) - 1)
@@ -209,33 +209,33 @@ def test_padding_costs_little():
     rng = np.random.default_rng(0)
     places = np.unique(rng.integers(0, 10**6, 50_000))
     rows, columns = np.divmod(places, 1000)
-    lists = arrange_lists(Entries(rows.astype(np.int32), columns.astype(np.int32), np.ones(len(rows)), (1000, 1000)))
-    for lines in lists:
-        assert sum(bucket.values.size for bucket in lines.buckets) < 1.25 * len(rows)
+    lists = arrange_sparse(Entries(rows.astype(np.int32), columns.astype(np.int32), np.ones(len(rows)), (1000, 1000)))
+    for csr in lists:
+        assert sum(block.values.size for block in csr.blocks) < 1.25 * len(rows)
 
 
 def test_a_line_longer_than_a_chunk_is_not_padded(monkeypatch):
     monkeypatch.setattr(layouts, "CHUNK", 32)
     columns = np.concatenate([np.arange(400), np.arange(400)]).astype(np.int32)
     rows = np.concatenate([np.zeros(400), 1 + np.arange(400) % 100]).astype(np.int32)
-    lines = arrange_lists(Entries(rows, columns, np.ones(800), (101, 400))).rows
-    assert sum(bucket.values.size for bucket in lines.buckets) <= (1 + layouts.PADDING) * 800
+    csr = arrange_sparse(Entries(rows, columns, np.ones(800), (101, 400))).csr
+    assert sum(block.values.size for block in csr.blocks) <= (1 + layouts.PADDING) * 800
     A, B = factors_of(Entries(rows, columns, np.ones(800), (101, 400)), 2, "float64")
     expected = np.sum((np.sum(np.asarray(A)[rows] * np.asarray(B)[columns], axis=1) - 1) ** 2) / 2
-    value = layouts.sum_squared_error(A, B, layouts.Lists(lines, lines))
+    value = layouts.sum_squared_error(A, B, layouts.Sparse(csr, csr))
     np.testing.assert_allclose(value, expected, rtol=1e-12)
 
 
 def test_the_layout_follows_the_density_the_columns_and_the_size():
     sparse, half = scattered(4, (60, 50), 150), scattered(4, (60, 50), 1500)
-    assert isinstance(arrange(sparse, 10), layouts.Lists)
+    assert isinstance(arrange(sparse, 10), layouts.Sparse)
     assert isinstance(arrange(half, 10), layouts.Dense)
     tenth = scattered(4, (60, 50), 330)
-    assert isinstance(arrange(tenth, 10), layouts.Lists)
+    assert isinstance(arrange(tenth, 10), layouts.Sparse)
     assert isinstance(arrange(tenth, 40), layouts.Dense)
-    assert isinstance(arrange(half, 10, dense=False), layouts.Lists)
+    assert isinstance(arrange(half, 10, dense=False), layouts.Sparse)
     huge = half._replace(shape=(10**5, 10**5))
-    assert isinstance(arrange(huge, 10), layouts.Lists)
+    assert isinstance(arrange(huge, 10), layouts.Sparse)
 
 
 def largest_array(jaxpr):
@@ -246,7 +246,7 @@ def largest_array(jaxpr):
     return max([*sizes, *(largest_array(p) for p in inner if hasattr(p, "eqns"))], default=0)
 
 
-@pytest.mark.parametrize(("arrangement", "small"), [(arrange_lists, True), (arrange_dense, False)])
+@pytest.mark.parametrize(("arrangement", "small"), [(arrange_sparse, True), (arrange_dense, False)])
 def test_only_dense_entries_make_an_array_of_the_matrix(arrangement, small):
     rng = np.random.default_rng(0)
     m, n, count, q = 1500, 1000, 6000, 4

@@ -6,19 +6,18 @@ import numpy as np
 import optax
 import pytest
 
-from lawlib.completion import fitting, layouts, stopping
-from lawlib.completion import solver as completion
+from lawlib.completion import fitting, layouts, solver, stopping
 from lawlib.completion.entries import Entries, UnrecoverableWarning
 from lawlib.completion.momentum import entrywise, restarted_momentum
 from lawlib.completion.solver import Factors, complete, entries_of
-from lawlib.completion.spectral_init import line_weights, spectral_guess
+from lawlib.completion.spectral_init import spectral_init, trimming_weights
 from lawlib.compress import Bases
 
 
 @pytest.fixture(autouse=True)
 def few_loops(monkeypatch):
-    """Fewer buckets, hence fewer loops to compile."""
-    monkeypatch.setattr(layouts, "MOST_BUCKETS", 2)
+    """Fewer blocks, hence fewer loops to compile."""
+    monkeypatch.setattr(layouts, "MOST_BLOCKS", 2)
 
 
 def low_rank(shape, rank, seed=0):
@@ -199,8 +198,8 @@ def test_the_compressed_network_is_its_product(dtype, tol):
     U, W1, W2, W3, V = (rng.standard_normal(shape) for shape in shapes)
     factors = Factors(*(jax.tree.map(lambda x: jnp.asarray(x, dtype), part) for part in (U, (W1, W2, W3), V)))
     dense = U @ W3 @ W2 @ W1 @ V.T
-    left, right = completion.two_factors(factors)
-    np.testing.assert_allclose(completion.product(factors), dense, atol=tol(left) * np.abs(dense).max())
+    left, right = solver.two_factors(factors)
+    np.testing.assert_allclose(solver.product(factors), dense, atol=tol(left) * np.abs(dense).max())
     rows, columns = np.asarray([0, 8, 3]), np.asarray([6, 0, 3])
     picked = entries_of(left, right, jnp.asarray(rows), jnp.asarray(columns))
     np.testing.assert_allclose(picked, dense[rows, columns], atol=tol(left) * np.abs(dense).max())
@@ -209,8 +208,8 @@ def test_the_compressed_network_is_its_product(dtype, tol):
 
 def test_the_network_starts_at_its_bases_and_its_scale():
     left, right = np.linalg.qr(np.random.default_rng(0).standard_normal((9, 4)))[0], np.eye(7, 4)
-    factors = completion.start(Bases(jnp.asarray(left), jnp.asarray(right)), depth=3, scale=0.5)
-    np.testing.assert_allclose(completion.product(factors), 0.125 * left @ right.T, atol=1e-12)
+    factors = solver.start(Bases(jnp.asarray(left), jnp.asarray(right)), depth=3, scale=0.5)
+    np.testing.assert_allclose(solver.product(factors), 0.125 * left @ right.T, atol=1e-12)
     assert len(factors.core) == 3
 
 
@@ -218,21 +217,21 @@ def test_the_guess_is_the_trimmed_svd_undone():
     entries = observed(low_rank((80, 50), 2) * np.linspace(0.2, 2, 50), 0.5)
     values = np.zeros(entries.shape)
     values[entries.rows, entries.columns] = entries.values
-    by_row, by_column = (np.asarray(w) for w in line_weights(entries))
+    by_row, by_column = (np.asarray(w) for w in trimming_weights(entries))
     for weights, norms in ((by_row, np.linalg.norm(values, axis=1)), (by_column, np.linalg.norm(values, axis=0))):
         limit = np.sqrt(np.mean(norms**2)) / 2
         np.testing.assert_allclose(weights, np.minimum(1, limit / norms))
     left, _, right = np.linalg.svd(by_row[:, None] * values * by_column)
-    guess = jax.jit(spectral_guess, static_argnames="rank")(
-        jax.random.key(0), layouts.arrange_lists(entries), line_weights(entries), rank=2
+    init = jax.jit(spectral_init, static_argnames="rank")(
+        jax.random.key(0), layouts.arrange_sparse(entries), trimming_weights(entries), rank=2
     )
     for found, vectors in (
-        (guess.left, left[:, :2] / by_row[:, None]),
-        (guess.right, right[:2].T / by_column[:, None]),
+        (init.left, left[:, :2] / by_row[:, None]),
+        (init.right, right[:2].T / by_column[:, None]),
     ):
         expected = np.linalg.qr(vectors)[0]
         np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)
-    np.testing.assert_allclose(guess.norm, np.linalg.norm(guess.left.T @ values @ guess.right, 2), rtol=1e-10)
+    np.testing.assert_allclose(init.norm, np.linalg.norm(init.left.T @ values @ init.right, 2), rtol=1e-10)
 
 
 def test_restarted_momentum_is_nesterovs_recursion():

@@ -9,9 +9,7 @@ import optax
 import pytest
 import scipy.sparse
 
-from lawlib.completion import centering, fitting, layouts, stopping
-from lawlib.completion import momentum as transforms
-from lawlib.completion import solver as completion
+from lawlib.completion import centering, fitting, layouts, momentum, solver, stopping
 from lawlib.completion.entries import UnrecoverableWarning, from_coo, from_mask, relative_error
 from lawlib.completion.solver import Factors, complete
 
@@ -106,7 +104,7 @@ def test_the_preconditioned_step_is_the_dense_one():
     shapes = [(9, 3), (3, 3), (3, 3), (7, 3)]
     U, W2, W1, V = (rng.standard_normal(shape) for shape in shapes)
     gU, g2, g1, gV = (rng.standard_normal(shape) for shape in shapes)
-    transform = transforms.preconditioned(0.5)
+    transform = momentum.preconditioned(0.5)
     params, gradients = (
         jax.tree.map(jnp.asarray, Factors(left, (first, second), right))
         for left, second, first, right in ((U, W2, W1, V), (gU, g2, g1, gV))
@@ -295,10 +293,10 @@ def test_the_loss_is_that_of_the_fullest_line_and_a_step_the_inverse_of_its_curv
     entries = from_mask(gaussian(rng, 2), seen)
     assert fitting._fullest_share(entries) == 1.0
     for depth, scale in ((1, 3e-4), (2, 3e-4), (3, 3.4e-6 ** (1 / 3)), (4, 3.4e-6**0.25)):
-        assert completion._default_scale(depth) == pytest.approx(scale)
+        assert solver._default_scale(depth) == pytest.approx(scale)
         x, g = jnp.ones((3, 2)), jnp.ones((3, 2))
         params = Factors(x, (jnp.eye(2),) * depth, x)
-        made = completion._default_transform(depth)
+        made = solver._default_transform(depth)
         moved, _ = made.update(Factors(g, (jnp.eye(2),) * depth, g), made.init(params), params, value=jnp.asarray(0.5))
         gram = np.ones((2, 2)) * 3 + 0.5 * np.eye(2)
         np.testing.assert_allclose(moved.left, -np.ones((3, 2)) @ np.linalg.inv(gram) / (depth + 2) * 1.25, rtol=1e-9)

@@ -109,7 +109,7 @@ def test_the_basis_is_that_of_the_dense_gradient():
     right = np.asarray(low.variables["params"]["Dense_0"]["right"], np.float64)
     size = 1e3 * np.finfo(dtype).eps
     assert low.gradient.certified
-    np.testing.assert_allclose(low.gradient.triplets.values, s[:K], rtol=size)
+    np.testing.assert_allclose(low.gradient.svd.values, s[:K], rtol=size)
     assert right.shape == (D, 8)
     assert np.abs(right.T @ right - np.eye(8)).max() < size
     error = float(low.gradient.bound) + size * s[0] / (s[K - 1] - s[K])
@@ -384,7 +384,7 @@ def test_a_penalty_on_the_kernels_is_part_of_the_gradient():
     total = jax.jit(jax.grad(lambda v: sum(loss(v, tuple(x[i] for x in batches)) for i in range(2))))
     G = total(variables)["params"]["Dense_0"]["kernel"] + 2 * 20 * variables["params"]["Dense_0"]["kernel"]
     s, found = np.linalg.svd(G, compute_uv=False), with_penalty.gradient
-    np.testing.assert_allclose(found.triplets.values, s[:K], rtol=1e-6)
+    np.testing.assert_allclose(found.svd.values, s[:K], rtol=1e-6)
     batch = tuple(x[0] for x in batches)
     own = 10 * sum(jnp.sum(x**2) for x in jax.tree.leaves(without.variables))
     apart = with_penalty.loss(without.variables, batch) - without.loss(without.variables, batch)

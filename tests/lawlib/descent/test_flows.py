@@ -104,8 +104,8 @@ def test_a_step_of_eulers_method_that_is_too_long_ends_at_the_step_that_diverges
     """At N layers and s = s_Z the error of s goes by the factor 1 - h m N s_Z^{2-2/N}: it grows below -1."""
     Z = jnp.asarray([[0.0, 2.0]])
 
-    def init(key, knobs, shared):
-        return knobs["duration"], jnp.asarray([[1.0, 1.0]])
+    def init(key, hyperparameters, shared):
+        return hyperparameters["duration"], jnp.asarray([[1.0, 1.0]])
 
     def step(W, duration, shared):
         return euler_step(lambda W: induced_flow.field(W, Z, 50.0, 4.0), W, duration)
@@ -118,9 +118,9 @@ def test_a_step_of_eulers_method_that_is_too_long_ends_at_the_step_that_diverges
         return simulate(system, jax.random.key(0), {"duration": duration}, (), (0, 400))
 
     stable, unstable = run(0.5 * largest), run(20 * largest)
-    assert int(stable.state.first_bad_step) == -1
+    assert int(stable.state.diverged_at) == -1
     np.testing.assert_allclose(stable.observations["W"][-1], Z, atol=1e-9)
-    first = int(unstable.state.first_bad_step)
+    first = int(unstable.state.diverged_at)
     assert 1 < first < 400
     W = jnp.asarray([[1.0, 1.0]])
     for _ in range(first - 1):

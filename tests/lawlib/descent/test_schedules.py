@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lawlib.descent.schedules import Phase, branched, expand, phased, rates_at
+from lawlib.descent.schedules import Phase, branched, expand, piecewise, rates_at
 
 rate = st.floats(0, 1, width=32)
 # Four phases, of no steps where they lack: one shape is one program.
@@ -21,12 +21,12 @@ def written_out(phases, tail, num_steps):
     return np.asarray((steps + [list(tail)] * num_steps)[:num_steps]).reshape(num_steps, 2)
 
 
-every_step = jax.jit(lambda phases, tail: jnp.stack(expand(phased(phases, tail), LAST), axis=1))
+every_step = jax.jit(lambda phases, tail: jnp.stack(expand(piecewise(phases, tail), LAST), axis=1))
 
 
 @jax.jit
 def every_step_branched(phases, tail, time):
-    return jnp.stack(expand(branched(phased(phases, tail), time, (0.5, 0.25)), LAST), axis=1)
+    return jnp.stack(expand(branched(piecewise(phases, tail), time, (0.5, 0.25)), LAST), axis=1)
 
 
 @given(phases, st.tuples(rate, rate))
@@ -43,14 +43,14 @@ def test_a_branch_leaves_the_schedule_at_its_time(phases, tail, time):
 
 def test_phases_repeat_as_python_repeats(dtype):
     high, low = Phase(2, 0.4, 0.1), Phase(1, 0.1, 0.001)
-    found = expand(phased([high, low] * 2, (0.0, 1.0), dtype), 8)
+    found = expand(piecewise([high, low] * 2, (0.0, 1.0), dtype), 8)
     assert {x.dtype for x in found} == {dtype}
     np.testing.assert_allclose(found.step_size, [0.4, 0.4, 0.1, 0.4, 0.4, 0.1, 0, 0], rtol=1e-7)
 
 
 def test_lengths_and_rates_may_be_swept():
     def rates(length, size):
-        return expand(branched(phased([(length, size, 0.1)], (0.3, 0.2)), 2 * length, (0.01, 0.0)), 7)
+        return expand(branched(piecewise([(length, size, 0.1)], (0.3, 0.2)), 2 * length, (0.01, 0.0)), 7)
 
     swept = jax.jit(jax.vmap(rates))(jnp.asarray([1.0, 2.0]), jnp.asarray([0.7, 0.8]))
     expected = [[0.7, 0.3, 0.01, 0.01, 0.01, 0.01, 0.01], [0.8, 0.8, 0.3, 0.3, 0.01, 0.01, 0.01]]
@@ -58,7 +58,7 @@ def test_lengths_and_rates_may_be_swept():
 
 
 def test_one_step_reads_what_all_steps_hold():
-    schedule = phased([(3, 0.4, 0.1), (2, 0.1, 0.001)], (0.2, 0.3))
+    schedule = piecewise([(3, 0.4, 0.1), (2, 0.1, 0.001)], (0.2, 0.3))
     one = jax.jit(lambda step: rates_at(schedule, step))
     each = [one(step) for step in range(8)]
     for all_of, single in zip(expand(schedule, 8), zip(*each, strict=True), strict=True):
@@ -68,12 +68,12 @@ def test_one_step_reads_what_all_steps_hold():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: phased([(-1, 0.1, 0.1)], (0.1, 0.1)), "the length of a phase .* >= 0, got -1"),
-        (lambda: phased([(np.nan, 0.1, 0.1)], (0.1, 0.1)), "got nan"),
-        (lambda: phased([(1, 0.1)], (0.1, 0.1)), r"a phase is \(num_steps, step_size, weight_decay\)"),
-        (lambda: phased([], (0.1,)), r"the tail \(step_size, weight_decay\), got \(0.1,\)"),
-        (lambda: branched(phased([], (0.1, 0.1)), -5, (0.1, 0.1)), "time of a branch .* got -5"),
-        (lambda: expand(phased([], (0.1, 0.1)), -2), "num_steps .* got -2"),
+        (lambda: piecewise([(-1, 0.1, 0.1)], (0.1, 0.1)), "the length of a phase .* >= 0, got -1"),
+        (lambda: piecewise([(np.nan, 0.1, 0.1)], (0.1, 0.1)), "got nan"),
+        (lambda: piecewise([(1, 0.1)], (0.1, 0.1)), r"a phase is \(num_steps, step_size, weight_decay\)"),
+        (lambda: piecewise([], (0.1,)), r"the tail \(step_size, weight_decay\), got \(0.1,\)"),
+        (lambda: branched(piecewise([], (0.1, 0.1)), -5, (0.1, 0.1)), "time of a branch .* got -5"),
+        (lambda: expand(piecewise([], (0.1, 0.1)), -2), "num_steps .* got -2"),
     ],
 )
 def test_bad_input_is_named(build, message):

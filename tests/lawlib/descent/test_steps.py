@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lawlib.descent import steps as descent
+from lawlib.descent import steps
 from lawlib.networks.deep_linear import end_to_end
 
 # The fixtures used below are pure functions of the dtype, so sharing them between examples is safe.
 shares_fixtures = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 WIDTHS, NUM_SAMPLES = (4, 5, 3, 2), 6
-MASKED = [descent.masked_sum_squared_error, descent.masked_mean_squared_error]
+MASKED = [steps.masked_sum_squared_error, steps.masked_mean_squared_error]
 seeds = st.integers(0, 2**32 - 1)
 rates = st.floats(0.01, 0.5)
 
@@ -34,7 +34,7 @@ def draw_network(seed, dtype):
 
 
 def loss(weights, X, Y):
-    return descent.sum_squared_error(end_to_end(weights) @ X, Y)
+    return steps.sum_squared_error(end_to_end(weights) @ X, Y)
 
 
 def product(factors, size):
@@ -65,16 +65,16 @@ def assert_close(weights, expected, tolerance):
         np.testing.assert_allclose(np.asarray(W, np.float64), E, rtol=0, atol=tolerance)
 
 
-gradient_step = jax.jit(descent.gradient_descent(loss).step)
-momentum_step = jax.jit(descent.heavy_ball(loss).step)
+gradient_step = jax.jit(steps.gradient_descent(loss).step)
+momentum_step = jax.jit(steps.heavy_ball(loss).step)
 
 
 @shares_fixtures
 @given(seed=seeds)
 def test_losses_are_half_squared_errors_and_differ_by_the_number_of_entries(seed, dtype, tol):
     outputs, targets = draw(seed, dtype, (3, 5), (3, 5))
-    total = descent.sum_squared_error(outputs, targets)
-    mean = descent.mean_squared_error(outputs, targets)
+    total = steps.sum_squared_error(outputs, targets)
+    mean = steps.mean_squared_error(outputs, targets)
     assert total.dtype == mean.dtype == dtype
     expected = 0.5 * np.linalg.norm(np.asarray(outputs, np.float64) - np.asarray(targets, np.float64)) ** 2
     np.testing.assert_allclose(total, expected, rtol=tol(outputs))
@@ -97,7 +97,7 @@ def test_masked_losses_see_observed_entries_alone_and_average_over_all(seed, obs
 def test_gradient_descent_is_equation_4(seed, step_size, weight_decay, dtype, tol):
     weights, data = draw_network(seed, dtype)
     eta, decay = (jnp.asarray(rate, dtype) for rate in (step_size, weight_decay))
-    iterate = gradient_step(descent.gradient_descent(loss).init(weights), *data, step_size=eta, weight_decay=decay)
+    iterate = gradient_step(steps.gradient_descent(loss).init(weights), *data, step_size=eta, weight_decay=decay)
     gradients = layer_gradients(weights, *data)
     shrink = 1 - step_size * weight_decay
     expected = [shrink * W - step_size * G for W, G in zip(as_numpy(weights), gradients, strict=True)]
@@ -108,7 +108,7 @@ def test_gradient_descent_is_equation_4(seed, step_size, weight_decay, dtype, to
 
 def test_layers_step_from_the_old_weights(tol):
     weights, data = draw_network(0, jnp.float64)
-    moved = gradient_step(descent.gradient_descent(loss).init(weights), *data, step_size=0.1, weight_decay=0.0).weights
+    moved = gradient_step(steps.gradient_descent(loss).init(weights), *data, step_size=0.1, weight_decay=0.0).weights
     in_turn = as_numpy(weights)
     for layer in range(len(weights)):
         in_turn[layer] = in_turn[layer] - 0.1 * layer_gradients(in_turn, *data)[layer]
@@ -121,7 +121,7 @@ def test_layers_step_from_the_old_weights(tol):
 def test_weight_decay_is_a_step_on_the_regularized_loss(seed, step_size, weight_decay, dtype, tol):
     weights, data = draw_network(seed, dtype)
     eta, decay = (jnp.asarray(rate, dtype) for rate in (step_size, weight_decay))
-    start = descent.Iterate(weights, ())
+    start = steps.Iterate(weights, ())
     decayed = gradient_step(start, *data, step_size=eta, weight_decay=decay)
     plain = regularized_step(start, *data, decay, step_size=eta, weight_decay=jnp.zeros_like(eta))
     assert_close(plain.weights, as_numpy(decayed.weights), 10 * tol(weights[0]))
@@ -131,7 +131,7 @@ def regularized(weights, X, Y, weight_decay):
     return loss(weights, X, Y) + weight_decay / 2 * sum(jnp.sum(jnp.square(W)) for W in weights)
 
 
-regularized_step = jax.jit(descent.gradient_descent(regularized).step)
+regularized_step = jax.jit(steps.gradient_descent(regularized).step)
 
 
 @shares_fixtures
@@ -140,7 +140,7 @@ def test_heavy_ball_is_a_two_term_recursion_that_starts_at_rest(seed, step_size,
     weights, data = draw_network(seed, dtype)
     given_rates = {"step_size": step_size, "weight_decay": weight_decay, "momentum": momentum}
     given_rates = {name: jnp.asarray(rate, dtype) for name, rate in given_rates.items()}
-    iterate = descent.heavy_ball(loss).init(weights)
+    iterate = steps.heavy_ball(loss).init(weights)
     before = now = as_numpy(weights)
     for _ in range(4):
         iterate = momentum_step(iterate, *data, **given_rates)
@@ -159,7 +159,7 @@ def test_heavy_ball_is_a_two_term_recursion_that_starts_at_rest(seed, step_size,
 def test_without_momentum_heavy_ball_is_gradient_descent_to_the_last_bit(seed, step_size, weight_decay, dtype):
     weights, data = draw_network(seed, dtype)
     eta, decay, none = (jnp.asarray(rate, dtype) for rate in (step_size, weight_decay, 0.0))
-    ball, plain = descent.heavy_ball(loss).init(weights), descent.gradient_descent(loss).init(weights)
+    ball, plain = steps.heavy_ball(loss).init(weights), steps.gradient_descent(loss).init(weights)
     for _ in range(3):
         ball = momentum_step(ball, *data, step_size=eta, weight_decay=decay, momentum=none)
         plain = gradient_step(plain, *data, step_size=eta, weight_decay=decay)
@@ -177,21 +177,21 @@ def run(method, weights, data, **given_rates):
 def test_optax_sgd_with_decay_is_gradient_descent(dtype, tol):
     weights, data = draw_network(1, dtype)
     chain = optax.chain(optax.add_decayed_weights(0.3), optax.sgd(0.05))
-    expected = run(descent.gradient_descent(loss), weights, data, step_size=0.05, weight_decay=0.3)
-    assert_close(run(descent.transformed(loss, chain), weights, data), as_numpy(expected), tol(weights[0]))
+    expected = run(steps.gradient_descent(loss), weights, data, step_size=0.05, weight_decay=0.3)
+    assert_close(run(steps.transformed(loss, chain), weights, data), as_numpy(expected), tol(weights[0]))
 
 
 def test_optax_sgd_with_momentum_is_the_heavy_ball(dtype, tol):
     weights, data = draw_network(2, dtype)
-    expected = run(descent.heavy_ball(loss), weights, data, step_size=0.05, weight_decay=0.0, momentum=0.8)
+    expected = run(steps.heavy_ball(loss), weights, data, step_size=0.05, weight_decay=0.0, momentum=0.8)
     transform = optax.sgd(0.05, momentum=0.8)
-    assert_close(run(descent.transformed(loss, transform), weights, data), as_numpy(expected), tol(weights[0]))
+    assert_close(run(steps.transformed(loss, transform), weights, data), as_numpy(expected), tol(weights[0]))
 
 
 def test_adam_starts_with_steps_of_its_own_size_and_remembers(dtype, tol):
     weights, data = draw_network(3, dtype)
     # Halves make the bias corrections exact, and eps = 0 makes the first step lr in every entry.
-    method = descent.transformed(loss, optax.adam(0.01, b1=0.5, b2=0.5, eps=0.0))
+    method = steps.transformed(loss, optax.adam(0.01, b1=0.5, b2=0.5, eps=0.0))
     iterate, step, now = method.init(weights), jax.jit(method.step), as_numpy(weights)
     mean, square = [np.zeros_like(W) for W in now], [np.zeros_like(W) for W in now]
     for t in range(1, 4):
@@ -208,7 +208,7 @@ def test_adam_starts_with_steps_of_its_own_size_and_remembers(dtype, tol):
     assert_close(iterate.weights, now, tol(weights[0]))
 
 
-@pytest.mark.parametrize("method", [descent.gradient_descent(loss), descent.heavy_ball(loss)])
+@pytest.mark.parametrize("method", [steps.gradient_descent(loss), steps.heavy_ball(loss)])
 def test_rates_may_be_mapped_over(method, dtype, tol):
     weights, data = draw_network(4, dtype)
     names = ("step_size", "weight_decay", "momentum") if method.init(weights).memory else ("step_size", "weight_decay")
@@ -226,7 +226,7 @@ def test_rates_may_be_mapped_over(method, dtype, tol):
     assert np.abs(together[0][0] - together[0][2]).max() > 1e-2
 
 
-evaluated = descent.evaluated(loss)
+evaluated = steps.evaluated(loss)
 evaluated_start, evaluated_step = jax.jit(evaluated.init), jax.jit(evaluated.step)
 
 
@@ -235,7 +235,7 @@ evaluated_start, evaluated_step = jax.jit(evaluated.init), jax.jit(evaluated.ste
 def test_the_evaluated_descent_is_gradient_descent_and_knows_its_loss(seed, step_size, weight_decay, dtype, tol):
     weights, data = draw_network(seed, dtype)
     step_size, weight_decay = jnp.asarray(step_size, dtype), jnp.asarray(weight_decay, dtype)
-    iterate, plain = evaluated_start(weights, *data), descent.gradient_descent(loss).init(weights)
+    iterate, plain = evaluated_start(weights, *data), steps.gradient_descent(loss).init(weights)
     for _ in range(2):
         iterate = evaluated_step(iterate, *data, step_size=step_size, weight_decay=weight_decay)
         plain = gradient_step(plain, *data, step_size=step_size, weight_decay=weight_decay)
@@ -252,7 +252,7 @@ def test_each_branch_of_the_weights_may_have_its_own_rates(tol):
     def of_tree(tree, *data):
         return loss((tree["outer"][0], tree["inner"], tree["outer"][1]), *data)
 
-    method = descent.gradient_descent(of_tree)
+    method = steps.gradient_descent(of_tree)
     eta, decay = {"outer": 0.1, "inner": 0.3}, {"outer": 0.2, "inner": 0.0}
     moved = method.step(method.init(tree), *data, step_size=eta, weight_decay=decay).weights
     first, middle, last = layer_gradients(weights, *data)
@@ -265,12 +265,12 @@ def test_a_loss_summed_over_batches_has_the_gradient_of_the_whole(dtype, tol):
     W, X, Y = (jnp.asarray(rng.standard_normal(shape), dtype) for shape in ((3, 4), (5, 4, 6), (5, 3, 6)))
 
     def loss(weights, inputs, targets):
-        return descent.sum_squared_error(jnp.tanh(weights[0] @ inputs), targets)
+        return steps.sum_squared_error(jnp.tanh(weights[0] @ inputs), targets)
 
     def whole(weights):
         return loss(weights, jnp.concatenate(list(X), axis=1), jnp.concatenate(list(Y), axis=1))
 
-    summed = descent.summed_over_batches(loss)
+    summed = steps.summed_over_batches(loss)
     value, (gradient,) = jax.jit(jax.value_and_grad(lambda weights: 2 * summed(weights, (X, Y))))((W,))
     wanted, (wanted_gradient,) = jax.value_and_grad(lambda weights: 2 * whole(weights))((W,))
     np.testing.assert_allclose(value, wanted, rtol=tol(W))

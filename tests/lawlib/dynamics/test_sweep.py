@@ -15,11 +15,11 @@ from liveness import finish, without_settings
 from sweep_devices import DEVICES, TIMES, mesh_of, shared_by_all, walk
 
 from lawlib.dynamics.sweep import Members, Plan, Position, grid, outline, plan, spread, sweep
-from lawlib.dynamics.system import Dynamics, Watched, simulate, until
+from lawlib.dynamics.system import Dynamics, Monitored, simulate, until
 
 ROOT = Path(__file__).parents[3]
 KEY = jax.random.key(11)
-KNOBS = {"rate": (0.3, 0.9), "noise": (0.05,)}
+HYPERPARAMETERS = {"rate": (0.3, 0.9), "noise": (0.05,)}
 NUM_SEEDS = 3
 # 6 members and 7 times: side by side, in turn, batches of unequal size, chunks with fillers, uneven segments.
 PLANS = [Plan(6, 6, 7), Plan(6, 1, 7), Plan(6, 4, 3), Plan(4, 2, 4)]
@@ -42,23 +42,27 @@ def assembled(segments, name):
 @functools.cache
 def alone(dtype, seed, rate, noise, keep=()):
     """The trajectory of one member, from ``simulate``."""
-    knobs = {"rate": jnp.asarray(rate, dtype), "noise": jnp.asarray(noise, dtype)}
-    return _simulated(dtype, keep)(jax.random.fold_in(KEY, seed), knobs)
+    hyperparameters = {"rate": jnp.asarray(rate, dtype), "noise": jnp.asarray(noise, dtype)}
+    return _simulated(dtype, keep)(jax.random.fold_in(KEY, seed), hyperparameters)
 
 
 @functools.cache
 def _simulated(dtype, keep):
-    return jax.jit(lambda key, knobs: simulate(walk(dtype), key, knobs, shared_by_all(dtype), TIMES, keep=keep))
+    return jax.jit(
+        lambda key, hyperparameters: simulate(walk(dtype), key, hyperparameters, shared_by_all(dtype), TIMES, keep=keep)
+    )
 
 
 def each_alone(members, dtype=jnp.float64, keep=()):
-    columns = zip(members.seeds.tolist(), *(values.tolist() for values in members.knobs.values()), strict=True)
+    columns = zip(
+        members.seeds.tolist(), *(values.tolist() for values in members.hyperparameters.values()), strict=True
+    )
     return [alone(dtype, *column, keep=keep) for column in columns]
 
 
 @functools.cache
 def uninterrupted():
-    return run(grid(NUM_SEEDS, KNOBS, np.float64), cut=Plan(4, 2, 3), keep=(1, 12))
+    return run(grid(NUM_SEEDS, HYPERPARAMETERS, np.float64), cut=Plan(4, 2, 3), keep=(1, 12))
 
 
 def is_key(x):
@@ -77,18 +81,25 @@ def assert_segments_equal(found, expected):
         jax.tree.map(np.testing.assert_array_equal, plain(one[3:7]), plain(other[3:7]))
 
 
-def test_a_grid_has_every_combination_seeds_slowest_then_knobs_in_order():
+def test_a_grid_has_every_combination_seeds_slowest_then_hyperparameters_in_order():
     members = grid(2, {"b": (3.0, 1.0), "a": (5.0, 6.0, 7.0)}, np.float32)
-    rows = list(zip(members.seeds.tolist(), members.knobs["b"].tolist(), members.knobs["a"].tolist(), strict=True))
+    rows = list(
+        zip(
+            members.seeds.tolist(),
+            members.hyperparameters["b"].tolist(),
+            members.hyperparameters["a"].tolist(),
+            strict=True,
+        )
+    )
     assert rows == [(seed, b, a) for seed in (0, 1) for b in (3.0, 1.0) for a in (5.0, 6.0, 7.0)]
-    assert list(members.knobs) == ["b", "a"]
-    assert {values.dtype for values in members.knobs.values()} == {np.dtype(np.float32)}
+    assert list(members.hyperparameters) == ["b", "a"]
+    assert {values.dtype for values in members.hyperparameters.values()} == {np.dtype(np.float32)}
     assert grid(3, {}, np.float64).seeds.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("cut", "dtype"), [*((cut, jnp.float64) for cut in PLANS), (Plan(4, 4, 7), jnp.float32)])
 def test_every_member_is_its_own_trajectory_however_the_sweep_is_cut(cut, dtype, tol):
-    members = grid(NUM_SEEDS, KNOBS, dtype)
+    members = grid(NUM_SEEDS, HYPERPARAMETERS, dtype)
     segments, expected = run(members, cut=cut, dtype=dtype), each_alone(members, dtype)
     assert len(segments) == math.ceil(6 / cut.chunk) * math.ceil(7 / cut.segment)
     assert [s.last for s in segments] == [s.times.stop == 7 for s in segments]
@@ -99,13 +110,13 @@ def test_every_member_is_its_own_trajectory_however_the_sweep_is_cut(cut, dtype,
     np.testing.assert_allclose(found, reference, rtol=0, atol=tol(reference, 1000))
     for segment in segments:
         assert segment.observations["x"].dtype == dtype
-        assert np.all(segment.first_done == -1)
-        assert np.all(segment.first_bad_step == -1)
+        assert np.all(segment.converged_at == -1)
+        assert np.all(segment.diverged_at == -1)
         # The members, fillers among them, stand where the segment's last observation was made.
         assert segment.trajectory.state.step.tolist() == [TIMES[segment.times.stop - 1]] * cut.chunk
-        stand = segment.trajectory.state.state.x[: len(segment.first_done)]
+        stand = segment.trajectory.state.state.x[: len(segment.converged_at)]
         assert np.array_equal(stand, segment.observations["x"][:, -1])
-        assert len(segment.first_done) == segment.members.stop - segment.members.start
+        assert len(segment.converged_at) == segment.members.stop - segment.members.start
 
 
 def test_keys_depend_on_the_seed_alone():
@@ -115,7 +126,7 @@ def test_keys_depend_on_the_seed_alone():
     for found in (matrices, draws):
         assert np.array_equal(found[:, 0], found[:, 1])
         assert not np.any(found[0] == found[1])
-    # Seed 2 without the others, under other knobs: what it draws is its own.
+    # Seed 2 without the others, under other hyperparameters: what it draws is its own.
     lone = Members(np.array([2], np.uint32), {"rate": np.array([0.5]), "noise": np.array([0.7])})
     (segment,) = run(lone, cut=Plan(1, 1, 7))
     assert np.array_equal(segment.trajectory.problem.matrix[0], matrices[2, 0])
@@ -123,10 +134,10 @@ def test_keys_depend_on_the_seed_alone():
 
 
 def powers():
-    """The map x <- a x from 1, done below 1/100; a is a knob."""
+    """The map x <- a x from 1, done below 1/100; a is a hyperparameter."""
 
-    def init(key, knobs, shared):
-        return knobs["a"], jnp.ones_like(knobs["a"])
+    def init(key, hyperparameters, shared):
+        return hyperparameters["a"], jnp.ones_like(hyperparameters["a"])
 
     bare = Dynamics(init, lambda x, a, shared: a * x, lambda x, a, shared: {"x": x})
     return bare, until(bare, lambda x, a, shared: jnp.abs(x) < 0.01)
@@ -143,27 +154,27 @@ def test_a_chunk_ends_when_all_its_members_are_done_or_bad_and_the_next_goes_on(
     assert [s.position for s in segments] == [(0, 0), (0, 1), (0, 2), *((1, j) for j in range(4)), (2, 0), (2, 1)]
     assert [s.last for s in segments] == [s.position in ((0, 2), (1, 3), (2, 1)) for s in segments]
     ends = {s.position.chunk: s for s in segments if s.last}
-    assert [ends[chunk].first_done.tolist() for chunk in range(3)] == [[7, -1], [4, -1], [4]]
-    assert [ends[chunk].first_bad_step.tolist() for chunk in range(3)] == [[-1, 4], [-1, -1], [-1]]
-    assert (segments[1].first_done.tolist(), segments[1].first_bad_step.tolist()) == ([-1, -1], [-1, 4])
+    assert [ends[chunk].converged_at.tolist() for chunk in range(3)] == [[7, -1], [4, -1], [4]]
+    assert [ends[chunk].diverged_at.tolist() for chunk in range(3)] == [[-1, 4], [-1, -1], [-1]]
+    assert (segments[1].converged_at.tolist(), segments[1].diverged_at.tolist()) == ([-1, -1], [-1, 4])
     np.testing.assert_array_equal(segments[-1].observations["x"], [[(0.3 * 0.3) * 0.3 * 0.3] * 2])
 
 
 def test_states_are_kept_at_later_times_than_the_last_member_needs():
     members, times, keep = members_with(0.5, 0.3), (0, 2, 4, 6, 8, 10, 12), (2, 12)
     segments = run(members, cut=Plan(2, 2, 2), times=times, keep=keep, system=powers()[1])
-    for member, rate in enumerate(members.knobs["a"]):
-        knobs = {"a": jnp.asarray(rate)}
-        expected = simulate(powers()[1], KEY, knobs, shared_by_all(), times, keep=keep)
+    for member, rate in enumerate(members.hyperparameters["a"]):
+        hyperparameters = {"a": jnp.asarray(rate)}
+        expected = simulate(powers()[1], KEY, hyperparameters, shared_by_all(), times, keep=keep)
         kept = jax.tree.map(lambda x, member=member: x[member], segments[-1].trajectory.kept)
         jax.tree.map(np.testing.assert_array_equal, kept._replace(step=0), expected.kept._replace(step=0))
 
 
-def test_a_system_without_a_rule_is_watched_for_bad_values():
+def test_a_system_without_a_rule_is_monitored_for_bad_values():
     segments = run(members_with(1e80, 0.5), cut=Plan(2, 2, 3), times=(0, 2, 9), system=powers()[0])
-    assert isinstance(segments[-1].trajectory.state, Watched)
-    assert segments[-1].first_bad_step.tolist() == [4, -1]
-    assert segments[-1].first_done.tolist() == [-1, -1]
+    assert isinstance(segments[-1].trajectory.state, Monitored)
+    assert segments[-1].diverged_at.tolist() == [4, -1]
+    assert segments[-1].converged_at.tolist() == [-1, -1]
 
 
 @pytest.mark.parametrize("done", range(6))
@@ -172,7 +183,7 @@ def test_a_sweep_resumed_anywhere_repeats_the_rest_bit_for_bit(done):
     last = uninterrupted()[done]
     carry = None if last.last else jax.tree.map(lambda x: x if is_key(x) else np.asarray(x), last.trajectory)
     resume = last.position, carry
-    rest = run(grid(NUM_SEEDS, KNOBS, np.float64), cut=Plan(4, 2, 3), keep=(1, 12), resume=resume)
+    rest = run(grid(NUM_SEEDS, HYPERPARAMETERS, np.float64), cut=Plan(4, 2, 3), keep=(1, 12), resume=resume)
     assert len(rest) == 5 - done
     assert_segments_equal(rest, uninterrupted()[done + 1 :])
 
@@ -186,7 +197,7 @@ def test_a_resumed_sweep_skips_chunks_that_stopped_early():
 
 
 def test_states_kept_on_the_way_are_those_of_single_runs_and_start_a_second_sweep(tol):
-    members, keep = grid(NUM_SEEDS, KNOBS, np.float64), (1, 12)
+    members, keep = grid(NUM_SEEDS, HYPERPARAMETERS, np.float64), (1, 12)
     segments = uninterrupted()
     ends = [s for s in segments if s.last]
     parts = [jax.tree.map(lambda x, s=s: x[: s.members.stop - s.members.start], s.trajectory) for s in ends]
@@ -198,8 +209,8 @@ def test_states_kept_on_the_way_are_those_of_single_runs_and_start_a_second_swee
     np.testing.assert_allclose(kept.state.x, [one.x for one in expected], rtol=0, atol=tol(kept.state.x, 1000))
     assert np.array_equal(kept.state.t, [one.t for one in expected])
     start = problems, jax.tree.map(lambda x: x[:, 0], kept.state)
-    # Other knobs: a member that starts from a given problem draws nothing.
-    others = Members(members.seeds, {name: 0 * values for name, values in members.knobs.items()})
+    # Other hyperparameters: a member that starts from a given problem draws nothing.
+    others = Members(members.seeds, {name: 0 * values for name, values in members.hyperparameters.items()})
     later = [time - 1 for time in TIMES[1:]]
     again = run(others, cut=Plan(4, 4, 6), times=later, start=start)
     np.testing.assert_array_equal(assembled(again, "draw"), assembled(segments, "draw")[:, 1:])
@@ -207,12 +218,12 @@ def test_states_kept_on_the_way_are_those_of_single_runs_and_start_a_second_swee
     np.testing.assert_allclose(assembled(again, "x"), whole, rtol=0, atol=tol(whole, 1000))
 
 
-def test_a_watched_system_starts_from_watched_states():
+def test_a_monitored_system_starts_from_monitored_states():
     members, (_, system) = members_with(0.5, 0.3), powers()
     first = run(members, cut=Plan(2, 2, 3), times=(0, 1, 3), system=system)[-1].trajectory
     rest = run(members, cut=Plan(2, 2, 1), times=(9,), system=system, start=(first.problem, first.state))
     # The state carries its own count on, so first steps are those of one uninterrupted run.
-    assert rest[-1].first_done.tolist() == [7, 4]
+    assert rest[-1].converged_at.tolist() == [7, 4]
     np.testing.assert_array_equal(rest[-1].observations["x"][0], 0.5**7)
 
 
@@ -224,7 +235,7 @@ def assert_outlined(promised, segment):
 
 
 def test_the_outline_is_the_shape_of_what_is_yielded():
-    members = grid(NUM_SEEDS, KNOBS, np.float64)
+    members = grid(NUM_SEEDS, HYPERPARAMETERS, np.float64)
     promised = outline(walk(), KEY, members, shared_by_all(), Plan(4, 2, 3), 2)
     assert promised.kept.state.x.shape == (4, 2, 2)
     assert_outlined(promised, uninterrupted()[0])
@@ -236,7 +247,9 @@ def test_the_outline_is_the_shape_of_what_is_yielded():
 
 
 def test_nothing_runs_before_it_is_asked_for_and_bad_times_are_refused():
-    segments = sweep(walk(), KEY, grid(1, KNOBS, np.float64), shared_by_all(), (3, 1), plan=PLANS[0], mesh=mesh_of(1))
+    segments = sweep(
+        walk(), KEY, grid(1, HYPERPARAMETERS, np.float64), shared_by_all(), (3, 1), plan=PLANS[0], mesh=mesh_of(1)
+    )
     with pytest.raises(ValueError, match=r"\[3, 1\]"):
         next(segments)
 
@@ -244,7 +257,7 @@ def test_nothing_runs_before_it_is_asked_for_and_bad_times_are_refused():
 def sized(num_bytes, num_seen=1):
     """A system whose state holds so many bytes and whose observation holds so many numbers; it never runs."""
 
-    def init(key, knobs, shared):
+    def init(key, hyperparameters, shared):
         return (), jnp.zeros(num_bytes // 4, jnp.float32)
 
     return Dynamics(init, lambda x, _, shared: x, lambda x, _, shared: {"seen": jnp.zeros(num_seen)})

@@ -23,9 +23,9 @@ KEY = jax.random.key(0)
 def affine(dtype=jnp.float64, power=1):
     """The map x <- (rate a)^power x + drift with a and x(0) drawn; a is the problem, drift is shared."""
 
-    def init(key, knobs, shared):
+    def init(key, hyperparameters, shared):
         key_a, key_x = jax.random.split(key)
-        a = knobs["rate"] * jax.random.uniform(key_a, (3,), dtype, 0.5, 0.9)
+        a = hyperparameters["rate"] * jax.random.uniform(key_a, (3,), dtype, 0.5, 0.9)
         return a, jax.random.uniform(key_x, (3,), dtype, -2.0, 2.0)
 
     def step(x, a, shared):
@@ -46,8 +46,8 @@ class Walk(NamedTuple):
 def walk():
     """A chaotic walk whose state holds a key and a counter, so that a lost or repeated step shows."""
 
-    def init(key, knobs, shared):
-        matrix = knobs["rate"] * jnp.asarray(np.random.default_rng(0).standard_normal((4, 4)))
+    def init(key, hyperparameters, shared):
+        matrix = hyperparameters["rate"] * jnp.asarray(np.random.default_rng(0).standard_normal((4, 4)))
         return matrix, Walk(jnp.ones(4), key, jnp.asarray(0, jnp.int32))
 
     def step(walk, matrix, shared):
@@ -57,10 +57,10 @@ def walk():
 
 
 def powers():
-    """The map x <- a x from x(0) = start, all knobs: one product a step, which numpy rounds alike."""
+    """The map x <- a x from x(0) = start, all hyperparameters: one product a step, which numpy rounds alike."""
 
-    def init(key, knobs, shared):
-        return knobs["a"], knobs["start"]
+    def init(key, hyperparameters, shared):
+        return hyperparameters["a"], hyperparameters["start"]
 
     return Dynamics(init, lambda x, a, shared: a * x, lambda x, a, shared: {"x": x})
 
@@ -101,20 +101,22 @@ def is_key(x):
 @functools.cache
 def compiled(build, times, keep=(), **options):
     """The jitted simulate of a system, one program for all tests that share it."""
-    return jax.jit(lambda key, knobs, shared: simulate(build(**options), key, knobs, shared, times, keep=keep))
+    return jax.jit(
+        lambda key, hyperparameters, shared: simulate(build(**options), key, hyperparameters, shared, times, keep=keep)
+    )
 
 
 @functools.cache
 def powers_until(times):
-    return jax.jit(lambda knobs, size: simulate(until(powers(), below), KEY, knobs, size, times))
+    return jax.jit(lambda hyperparameters, size: simulate(until(powers(), below), KEY, hyperparameters, size, times))
 
 
 @shares_fixtures
 @given(seed=st.integers(0, 2**31 - 1), rate=st.floats(0.2, 1.0), drift=st.floats(-1, 1))
 def test_a_linear_system_follows_its_closed_form_at_irregular_times(seed, rate, drift, dtype, tol):
-    knobs, shared = {"rate": jnp.asarray(rate, dtype)}, jnp.full(3, drift, dtype)
-    run = compiled(affine, TIMES, dtype=dtype)(jax.random.key(seed), knobs, shared)
-    a, x = (np.asarray(each, np.float64) for each in affine(dtype).init(jax.random.key(seed), knobs, shared))
+    hyperparameters, shared = {"rate": jnp.asarray(rate, dtype)}, jnp.full(3, drift, dtype)
+    run = compiled(affine, TIMES, dtype=dtype)(jax.random.key(seed), hyperparameters, shared)
+    a, x = (np.asarray(each, np.float64) for each in affine(dtype).init(jax.random.key(seed), hyperparameters, shared))
     expected = closed_form(a, x, drift)
     np.testing.assert_allclose(run.observations["x"], expected, rtol=0, atol=tol(run.state, 100))
     np.testing.assert_allclose(run.observations["sum"], expected.sum(axis=1), rtol=0, atol=tol(run.state, 300))
@@ -131,9 +133,9 @@ def test_every_step_counts_once():
 @settings(max_examples=8)
 @given(cuts=st.sets(st.sampled_from(range(1, len(TIMES)))))
 def test_segments_give_the_same_trajectory_bit_for_bit(cuts):
-    key, knobs, keep = jax.random.key(3), {"rate": jnp.asarray(0.7)}, (1, 11)
-    whole = compiled(walk, TIMES, keep)(key, knobs, ())
-    problem, state, kept = begin(walk(), key, knobs, (), len(keep))
+    key, hyperparameters, keep = jax.random.key(3), {"rate": jnp.asarray(0.7)}, (1, 11)
+    whole = compiled(walk, TIMES, keep)(key, hyperparameters, ())
+    problem, state, kept = begin(walk(), key, hyperparameters, (), len(keep))
     seen, steps, edges = [], gaps(TIMES, keep), [0, *sorted(cuts), len(TIMES)]
     for start, stop in itertools.pairwise(edges):
         now = jnp.asarray(TIMES[start - 1] if start else 0, jnp.int32)
@@ -159,8 +161,8 @@ def test_until_stops_at_the_first_step_that_is_done_and_stays(a, start, size):
     run = powers_until(TIMES)({"a": jnp.asarray(a), "start": jnp.asarray(start)}, jnp.asarray(size))
     alone = unfold(a, start, TIMES[-1])
     stop = first(np.abs(alone) < size)
-    assert int(run.state.first_done) == stop
-    assert int(run.state.first_bad_step) == -1
+    assert int(run.state.converged_at) == stop
+    assert int(run.state.diverged_at) == -1
     assert int(run.state.step) == (stop if stop >= 0 else TIMES[-1])
     frozen = alone[: stop + 1] if stop >= 0 else alone
     expected = [frozen[min(t, len(frozen) - 1)] for t in TIMES]
@@ -170,8 +172,8 @@ def test_until_stops_at_the_first_step_that_is_done_and_stays(a, start, size):
 
 @pytest.mark.parametrize(("start", "stop"), [(0.01, 0), (3.0, 2), (100.0, 7), (1e9, -1)])
 def test_done_is_seen_between_observations_and_at_the_start(start, stop):
-    knobs = {"a": jnp.asarray(0.5), "start": jnp.asarray(start)}
-    assert int(powers_until((0, 20))(knobs, jnp.asarray(1.0)).state.first_done) == stop
+    hyperparameters = {"a": jnp.asarray(0.5), "start": jnp.asarray(start)}
+    assert int(powers_until((0, 20))(hyperparameters, jnp.asarray(1.0)).state.converged_at) == stop
 
 
 @settings(max_examples=50)
@@ -182,8 +184,8 @@ def test_until_names_the_first_step_that_is_not_finite(exponent, start):
     alone = unfold(a, start, TIMES[-1])
     bad = first(~np.isfinite(alone))
     assert bad > 0
-    assert int(run.state.first_bad_step) == bad
-    assert int(run.state.first_done) == -1
+    assert int(run.state.diverged_at) == bad
+    assert int(run.state.converged_at) == -1
     np.testing.assert_array_equal(run.observations["x"], [alone[min(t, bad)] for t in TIMES])
 
 
@@ -193,40 +195,46 @@ def test_a_start_that_is_not_finite_is_bad_at_step_0_and_never_done(start):
     def either(x, a, shared):
         return ~(jnp.abs(x) < 1)
 
-    knobs = {"a": jnp.asarray(0.5), "start": jnp.asarray(start)}
-    state = jax.jit(lambda knobs: simulate(until(powers(), either), KEY, knobs, (), TIMES[:2]))(knobs).state
-    assert (int(state.first_done), int(state.first_bad_step)) == (-1, 0)
+    hyperparameters = {"a": jnp.asarray(0.5), "start": jnp.asarray(start)}
+    state = jax.jit(lambda hyperparameters: simulate(until(powers(), either), KEY, hyperparameters, (), TIMES[:2]))(
+        hyperparameters
+    ).state
+    assert (int(state.converged_at), int(state.diverged_at)) == (-1, 0)
 
 
 def test_a_member_that_is_done_never_becomes_bad():
     def above(x, a, shared):
         return x > 1e99
 
-    knobs = {"a": jnp.asarray(1e50), "start": jnp.asarray(1.0)}
-    run = jax.jit(lambda knobs: simulate(until(powers(), above), KEY, knobs, (), TIMES))(knobs)
+    hyperparameters = {"a": jnp.asarray(1e50), "start": jnp.asarray(1.0)}
+    run = jax.jit(lambda hyperparameters: simulate(until(powers(), above), KEY, hyperparameters, (), TIMES))(
+        hyperparameters
+    )
     assert not np.all(np.isfinite(unfold(1e50, 1.0, TIMES[-1])))
-    assert (int(run.state.first_done), int(run.state.first_bad_step)) == (2, -1)
+    assert (int(run.state.converged_at), int(run.state.diverged_at)) == (2, -1)
     np.testing.assert_allclose(run.observations["x"][2:], 1e100, rtol=1e-12)
 
 
-def test_without_a_rule_until_watches_for_bad_values_alone():
-    key, knobs = jax.random.key(1), {"rate": jnp.asarray(0.9)}
-    watched = jax.jit(lambda knobs: simulate(until(walk()), key, knobs, (), TIMES))(knobs)
-    plain = compiled(walk, TIMES)(key, knobs, ())
-    assert (int(watched.state.first_done), int(watched.state.first_bad_step)) == (-1, -1)
-    np.testing.assert_allclose(watched.observations["x"], plain.observations["x"], rtol=1e-10)
-    assert_trees_equal(watched.state.state.key, key)
+def test_without_a_rule_until_monitors_for_bad_values_alone():
+    key, hyperparameters = jax.random.key(1), {"rate": jnp.asarray(0.9)}
+    monitored = jax.jit(lambda hyperparameters: simulate(until(walk()), key, hyperparameters, (), TIMES))(
+        hyperparameters
+    )
+    plain = compiled(walk, TIMES)(key, hyperparameters, ())
+    assert (int(monitored.state.converged_at), int(monitored.state.diverged_at)) == (-1, -1)
+    np.testing.assert_allclose(monitored.observations["x"], plain.observations["x"], rtol=1e-10)
+    assert_trees_equal(monitored.state.state.key, key)
 
 
 def test_a_pair_runs_two_systems_from_one_draw_and_sees_both(tol):
     def observe(states, problems, shared):
         return {"x": jnp.stack([*states]), "a": jnp.stack([*problems]), "shared": shared}
 
-    key, knobs, shared = jax.random.key(5), {"rate": jnp.asarray(0.8)}, jnp.full(3, 0.3)
+    key, hyperparameters, shared = jax.random.key(5), {"rate": jnp.asarray(0.8)}, jnp.full(3, 0.3)
     system = pair(affine(), affine(power=2), observe)
-    both = jax.jit(lambda knobs: simulate(system, key, knobs, shared, TIMES))(knobs)
+    both = jax.jit(lambda hyperparameters: simulate(system, key, hyperparameters, shared, TIMES))(hyperparameters)
     assert isinstance(both.state, Pair)
-    a, x = (np.asarray(each) for each in affine().init(key, knobs, shared))
+    a, x = (np.asarray(each) for each in affine().init(key, hyperparameters, shared))
     for which, power in enumerate((1, 2)):
         np.testing.assert_allclose(both.problem[which], a, rtol=1e-13)
         np.testing.assert_allclose(both.observations["a"][-1, which], a, rtol=1e-13)
@@ -243,36 +251,36 @@ def test_a_half_that_is_done_stays_while_the_other_goes_on():
         return x > 1e99
 
     def observe(states, problems, shared):
-        return {"x": states.first.state, "done": states.first.first_done}
+        return {"x": states.first.state, "done": states.first.converged_at}
 
     system = pair(until(powers(), above), powers(), observe)
-    knobs = {"a": jnp.asarray(1e50), "start": jnp.asarray(1.0)}
-    run = jax.jit(lambda knobs: simulate(system, KEY, knobs, (), TIMES))(knobs)
+    hyperparameters = {"a": jnp.asarray(1e50), "start": jnp.asarray(1.0)}
+    run = jax.jit(lambda hyperparameters: simulate(system, KEY, hyperparameters, (), TIMES))(hyperparameters)
     assert not np.isfinite(run.state.second)
     np.testing.assert_allclose(run.observations["x"][2:], 1e100, rtol=1e-12)
-    assert (int(run.state.first.first_done), int(run.state.first.first_bad_step)) == (2, -1)
+    assert (int(run.state.first.converged_at), int(run.state.first.diverged_at)) == (2, -1)
 
 
 @pytest.mark.parametrize("keep", [(0,), (11, 4), TIMES])
 def test_kept_states_are_those_of_runs_that_end_there(keep):
-    key, knobs = jax.random.key(2), {"rate": jnp.asarray(0.6)}
-    run = compiled(walk, TIMES, keep)(key, knobs, ())
+    key, hyperparameters = jax.random.key(2), {"rate": jnp.asarray(0.6)}
+    run = compiled(walk, TIMES, keep)(key, hyperparameters, ())
     assert run.kept.t.tolist() == list(keep)
     for place, time in enumerate(keep):
-        alone = compiled(walk, (time,))(key, knobs, ()).state
+        alone = compiled(walk, (time,))(key, hyperparameters, ()).state
         # A step on the way to another observation is compiled apart, and may round apart.
         assert_trees_equal(jax.tree.map(operator.itemgetter(place), run.kept), alone, atol=1e-15)
 
 
-@pytest.mark.parametrize("watch", [until, lambda system: system])
-def test_a_run_started_from_a_kept_state_goes_on_as_if_uninterrupted(watch):
-    key, knobs, branch = jax.random.key(4), {"rate": jnp.asarray(0.6)}, TIMES.index(4)
-    system = watch(walk())
-    whole = jax.jit(lambda: simulate(system, key, knobs, (), TIMES, keep=(4,)))()
+@pytest.mark.parametrize("monitor", [until, lambda system: system])
+def test_a_run_started_from_a_kept_state_goes_on_as_if_uninterrupted(monitor):
+    key, hyperparameters, branch = jax.random.key(4), {"rate": jnp.asarray(0.6)}, TIMES.index(4)
+    system = monitor(walk())
+    whole = jax.jit(lambda: simulate(system, key, hyperparameters, (), TIMES, keep=(4,)))()
     state = jax.tree.map(lambda x: x[0], whole.kept)
     later = [time - 4 for time in TIMES[branch:]]
     start = (whole.problem, state)
-    # Another key and other knobs: nothing is drawn again.
+    # Another key and other hyperparameters: nothing is drawn again.
     drawn = jax.random.key(99), {"rate": jnp.asarray(0.1)}
     other = jax.jit(lambda start: simulate(system, *drawn, (), later, start=start))(start)
     assert_trees_equal((other.problem, other.state), (whole.problem, whole.state))
@@ -300,12 +308,14 @@ def test_times_that_cannot_be_are_refused_by_value(times, keep, named):
 
 
 def test_members_under_vmap_stop_each_at_its_own_step():
-    knobs = {"a": jnp.array([0.5, 0.9, 1e80, 1.0]), "start": jnp.array([3.0, 2.0, 1.0, 5.0])}
-    run = jax.jit(jax.vmap(lambda knobs: simulate(until(powers(), below), KEY, knobs, 1.0, TIMES, keep=(5,))))(knobs)
-    assert run.state.first_done.tolist() == [2, 7, -1, -1]
-    assert run.state.first_bad_step.tolist() == [-1, -1, 4, -1]
+    hyperparameters = {"a": jnp.array([0.5, 0.9, 1e80, 1.0]), "start": jnp.array([3.0, 2.0, 1.0, 5.0])}
+    run = jax.jit(
+        jax.vmap(lambda hyperparameters: simulate(until(powers(), below), KEY, hyperparameters, 1.0, TIMES, keep=(5,)))
+    )(hyperparameters)
+    assert run.state.converged_at.tolist() == [2, 7, -1, -1]
+    assert run.state.diverged_at.tolist() == [-1, -1, 4, -1]
     np.testing.assert_array_equal(run.kept.state[:, 0], run.observations["x"][:, TIMES.index(5)])
     for member in range(4):
-        one = jax.tree.map(operator.itemgetter(member), knobs)
+        one = jax.tree.map(operator.itemgetter(member), hyperparameters)
         alone = powers_until(TIMES)(one, jnp.asarray(1.0))
         np.testing.assert_array_equal(run.observations["x"][member], alone.observations["x"])

@@ -12,7 +12,7 @@ from flax.core import freeze
 
 from lawlib.compress import low_rank_mlp
 from lawlib.linalg.gradients import Shift, kernel_gradient_products
-from lawlib.linalg.spectra import krylov_triplets
+from lawlib.linalg.spectra import block_krylov_svd
 
 D, M, N, B = 12, 16, 10, 2
 
@@ -212,7 +212,7 @@ def test_the_gradient_of_least_squares_has_a_closed_form(layer, dtype, tol):
         held = {"params": {"layers_0": {"kernel": K, "bias": b}}}
         routes = ("parameter", "matrix_free") if layer is nn.Dense else ("parameter",)
         products = [kernel_gradient_products(loss, held, "layers_0", (X, Y), route=route) for route in routes]
-        return [p.forward(jnp.eye(5, dtype=dtype)) for p in products], krylov_triplets(
+        return [p.forward(jnp.eye(5, dtype=dtype)) for p in products], block_krylov_svd(
             jax.random.key(0), products[0], 2
         )
 
@@ -222,8 +222,8 @@ def test_the_gradient_of_least_squares_has_a_closed_form(layer, dtype, tol):
         np.testing.assert_allclose(each, G, rtol=0, atol=size * np.abs(G).max())
     L, values, Rt = np.linalg.svd(G)
     assert found.certified
-    np.testing.assert_allclose(found.triplets.values, values[:2], rtol=size)
-    for ours, truth in ((found.triplets.left, L[:, :2]), (found.triplets.right, Rt[:2].T)):
+    np.testing.assert_allclose(found.svd.values, values[:2], rtol=size)
+    for ours, truth in ((found.svd.left, L[:, :2]), (found.svd.right, Rt[:2].T)):
         assert np.linalg.norm(ours - truth @ (truth.T @ np.asarray(ours))) <= float(found.bound)
 
 
@@ -242,15 +242,15 @@ def test_half_precision_inputs_neither_vanish_nor_overflow():
     def run(scale, variables, half, truth):
         scaled = lambda held, batch: scale.astype(y.dtype) * loss(held, batch)  # noqa: E731
         build = ft.partial(kernel_gradient_products, scaled, variables, "first", half)
-        found = [krylov_triplets(jax.random.key(0), build(route=route), 3) for route in ("parameter", "matrix_free")]
+        found = [block_krylov_svd(jax.random.key(0), build(route=route), 3) for route in ("parameter", "matrix_free")]
         return found, scale * whole_gradient(loss, truth[0], "first", truth[1])
 
     for scale in (1e-8, 1e6):
         both, G = run(jnp.asarray(scale), variables, half, wide((variables, half)))
         U, s, _ = np.linalg.svd(G)
         for found in both:
-            left = np.asarray(found.triplets.left, np.float64)
-            np.testing.assert_allclose(found.triplets.values, s[:3], rtol=1e-5)
+            left = np.asarray(found.svd.left, np.float64)
+            np.testing.assert_allclose(found.svd.values, s[:3], rtol=1e-5)
             assert np.linalg.norm(left - U[:, :3] @ (U[:, :3].T @ left)) <= float(found.bound) < 1e-2
 
 
@@ -292,7 +292,7 @@ def test_products_are_as_precise_as_the_kernel_unless_told_otherwise():
         UserWarning, match="entry of the gradient in the kernel of 'first' is 0, where float32 resolves 1e-38"
     ):
         products = kernel_gradient_products(loss, variables, "first", batches, jnp.float32)
-    assert not jax.jit(lambda: krylov_triplets(jax.random.key(0), products, 3))().certified
+    assert not jax.jit(lambda: block_krylov_svd(jax.random.key(0), products, 3))().certified
 
 
 @pytest.mark.parametrize("kinds", [{"param_dtype": jnp.float16}, {"dtype": jnp.float16}])
@@ -306,7 +306,7 @@ def test_a_gradient_lost_in_half_precision_is_told_and_never_certified(kinds, sc
     with pytest.warns(UserWarning, match=f"largest entry.*{shown}"):
         products = kernel_gradient_products(scaled, variables, "first", batches)
     if scale != 1e-6:
-        assert not jax.jit(lambda: krylov_triplets(jax.random.key(0), products, 3))().certified
+        assert not jax.jit(lambda: block_krylov_svd(jax.random.key(0), products, 3))().certified
 
 
 def jitted_inside(loss):

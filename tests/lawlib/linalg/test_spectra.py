@@ -13,18 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lawlib import tracking
-from lawlib.linalg import gradients as gradient_spectra
-from lawlib.linalg import spectra
+from lawlib.linalg import gradients, spectra
 
 K = 4
 TOLERANCE = {"float64": 1e-11, "float32": 1e-4}
 SIX = {"tolerance": 1e-6, "max_passes": 6}
-top = jax.jit(spectra.matrix_triplets, static_argnames=("k", "oversample", "tolerance", "max_passes"))
+top = jax.jit(spectra.matrix_svd, static_argnames=("k", "oversample", "tolerance", "max_passes"))
 
 
 @ft.partial(jax.jit, static_argnames=("k", "oversample", "tolerance", "max_passes"))
 def iterate(key, G, k, **options):
-    return spectra.krylov_triplets(key, spectra.matrix_products(G), k, **options)
+    return spectra.block_krylov_svd(key, spectra.matrix_products(G), k, **options)
 
 
 def draw(seed, shape, values, dtype=np.float64):
@@ -44,13 +43,13 @@ def sine(U, V):
     return np.linalg.norm(V - U @ (U.T @ V))
 
 
-def residual(G, triplets):
-    G, U, s, V = (np.asarray(x, np.float64) for x in (G, *triplets))
+def residual(G, svd):
+    G, U, s, V = (np.asarray(x, np.float64) for x in (G, *svd))
     return np.hypot(np.linalg.norm(G @ V - U * s), np.linalg.norm(G.T @ U - V * s))
 
 
 def errors(found, U, V):
-    return [sine(found.triplets.left, U[:, :K]), sine(found.triplets.right, V[:, :K])]
+    return [sine(found.svd.left, U[:, :K]), sine(found.svd.right, V[:, :K])]
 
 
 # A program for each shape, dtype and set of options takes longer to compile than all its runs: few of them are shared.
@@ -64,11 +63,11 @@ def test_a_gapped_spectrum_is_certified_and_agrees_with_the_dense_decomposition(
     L, s, Rt = np.linalg.svd(np.asarray(G, np.float64))
     assert found.certified
     assert not found.dense
-    assert found.triplets.values.dtype == dtype
+    assert found.svd.values.dtype == dtype
     assert max(errors(found, L, Rt.T)) < 10 * TOLERANCE[dtype]
-    np.testing.assert_allclose(found.triplets.values, s[:K], rtol=tol(G, 1))
-    U, _, V = map(np.asarray, found.triplets)
-    assert residual(G, found.triplets) <= float(found.residual)
+    np.testing.assert_allclose(found.svd.values, s[:K], rtol=tol(G, 1))
+    U, _, V = map(np.asarray, found.svd)
+    assert residual(G, found.svd) <= float(found.residual)
     np.testing.assert_allclose(U.T @ U, np.eye(K), atol=tol(U, 10))
     np.testing.assert_allclose(V.T @ V, np.eye(K), atol=tol(U, 10))
 
@@ -78,7 +77,7 @@ def test_the_error_is_within_the_bound(seed, ratio, shape):
     G, U, V = draw(seed, shape, with_tail(70, ratio))
     found = iterate(jax.random.key(seed), G, K, **SIX)
     assert max(errors(found, U, V)) <= found.bound
-    assert residual(G, found.triplets) <= float(found.residual)
+    assert residual(G, found.svd) <= float(found.residual)
     # Of the next value an estimate is all that there is: it falls short by a fraction of the gap at most.
     assert found.next_value >= ratio * 0.97
     assert found.certified == (found.bound <= SIX["tolerance"])
@@ -107,7 +106,7 @@ def test_a_flat_spectrum_is_said_to_be_flat(dtype, tol):
     found = top(jax.random.key(6), G, K, tolerance=TOLERANCE[dtype.name])
     assert not found.certified
     assert found.dense
-    np.testing.assert_allclose(found.triplets.values, 1, rtol=tol(G, 1))
+    np.testing.assert_allclose(found.svd.values, 1, rtol=tol(G, 1))
 
 
 def test_a_small_gap_ends_in_a_dense_decomposition_that_certifies_it():
@@ -124,13 +123,13 @@ def test_rank_below_k_and_a_zero_matrix_are_not_certified(dtype, tol):
     G, U, V = draw(9, TALL, np.array([3.0, 2.0]), dtype)
     found = iterate(jax.random.key(1), G, K, **SIX)
     assert not found.certified
-    left, values, right = map(np.asarray, found.triplets)
+    left, values, right = map(np.asarray, found.svd)
     np.testing.assert_allclose(values, [3, 2, 0, 0], atol=tol(G))
     assert max(sine(left[:, :2], U), sine(right[:, :2], V)) < tol(G, 10)
     zero = iterate(jax.random.key(1), jnp.zeros_like(G), K, **SIX)
     assert not zero.certified
     assert zero.residual == np.inf
-    np.testing.assert_array_equal(zero.triplets.values, 0)
+    np.testing.assert_array_equal(zero.svd.values, 0)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
@@ -161,7 +160,7 @@ def test_all_triplets_of_a_small_matrix_take_two_passes(tol):
     found = iterate(jax.random.key(0), jnp.asarray(G), 6, **SIX)
     assert found.passes == 2
     assert found.certified
-    np.testing.assert_allclose(found.triplets.values, np.linalg.svd(G, compute_uv=False), rtol=tol(G))
+    np.testing.assert_allclose(found.svd.values, np.linalg.svd(G, compute_uv=False), rtol=tol(G))
     assert found.next_value < tol(G)
 
 
@@ -177,24 +176,24 @@ def test_a_block_of_more_than_half_of_a_side_is_the_whole_side():
 def test_a_warm_start_saves_passes_and_still_sees_what_is_new():
     G, U, V = draw(12, TALL, with_tail(70, 1 / 30))
     cold = iterate(jax.random.key(3), G, K, **SIX)
-    warm = iterate(jax.random.key(4), G, K, start=cold.triplets, **SIX)
+    warm = iterate(jax.random.key(4), G, K, start=cold.svd, **SIX)
     assert warm.certified
     assert warm.passes == 2 < cold.passes
     assert max(errors(warm, U, V)) < 1e-6
     # A direction orthogonal to all that was found becomes the largest.
     new = G + 5 * np.outer(U[:, 30], V[:, 30])
-    found = iterate(jax.random.key(5), new, K, start=cold.triplets, **SIX)
+    found = iterate(jax.random.key(5), new, K, start=cold.svd, **SIX)
     L, _, Rt = np.linalg.svd(new)
     assert max(errors(found, L, Rt.T)) <= found.bound < 1e-3
 
 
 def test_it_runs_under_vmap(tol):
     both = jnp.stack([draw(s, TALL, with_tail(70, r))[0] for s, r in ((13, 1 / 30), (14, 1.0))])
-    search = jax.vmap(lambda G: spectra.matrix_triplets(jax.random.key(0), G, K, tolerance=1e-3, max_passes=4))
+    search = jax.vmap(lambda G: spectra.matrix_svd(jax.random.key(0), G, K, tolerance=1e-3, max_passes=4))
     found = jax.jit(search)(both)
     assert list(found.dense) == [False, True]
     assert list(found.certified) == [True, False]
-    for G, values in zip(np.asarray(both), found.triplets.values, strict=True):
+    for G, values in zip(np.asarray(both), found.svd.values, strict=True):
         np.testing.assert_allclose(values, np.linalg.svd(G, compute_uv=False)[:K], rtol=1e-6)
 
 
@@ -207,22 +206,22 @@ def test_it_runs_under_vmap(tol):
         ({"k": 2, "max_passes": 1}, "max_passes must be at least 2, got 1"),
         ({"k": 2, "tolerance": 0.0}, "tolerance must be positive, got 0"),
         (
-            {"k": 2, "start": spectra.Triplets(jnp.ones((5, 2)), jnp.ones(2), jnp.ones((5, 2)))},
+            {"k": 2, "start": spectra.SVD(jnp.ones((5, 2)), jnp.ones(2), jnp.ones((5, 2)))},
             r"start needs left \(7, 2\)",
         ),
     ],
 )
 def test_bad_input_is_named(options, message):
     with pytest.raises(ValueError, match=message):
-        spectra.matrix_triplets(jax.random.key(0), jnp.ones((7, 5)), **options)
+        spectra.matrix_svd(jax.random.key(0), jnp.ones((7, 5)), **options)
 
 
 def test_other_dtypes_are_refused_and_numpy_is_taken():
     with pytest.raises(TypeError, match="float32 or float64, got bfloat16"):
-        spectra.matrix_triplets(jax.random.key(0), jnp.ones((7, 5), jnp.bfloat16), 2)
-    found = spectra.matrix_triplets(jax.random.key(0), np.diag([3.0, 2.0, 1.0]), 1)
+        spectra.matrix_svd(jax.random.key(0), jnp.ones((7, 5), jnp.bfloat16), 2)
+    found = spectra.matrix_svd(jax.random.key(0), np.diag([3.0, 2.0, 1.0]), 1)
     assert found.certified
-    np.testing.assert_allclose(found.triplets.values, [3.0], rtol=1e-12)
+    np.testing.assert_allclose(found.svd.values, [3.0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -231,7 +230,7 @@ def test_the_bound_holds_at_the_floor_of_rounding(seed, dtype):
     L, _, Rt = np.linalg.svd(np.asarray(G, np.float64))
     found = iterate(jax.random.key(seed), G, K, **SIX)
     assert max(errors(found, L, Rt.T)) <= float(found.bound)
-    assert residual(G, found.triplets) <= float(found.residual)
+    assert residual(G, found.svd) <= float(found.residual)
 
 
 class Network(nn.Module):
@@ -277,7 +276,7 @@ def test_products_of_a_flax_network_are_those_of_the_dense_gradient(path, tol):
     variables, batches = flax_problem(network, jnp.float64)
     loss = ft.partial(cross_entropy, network)
     G = dense_gradient(loss, variables, batches)["params"][path]["kernel"]
-    products = gradient_spectra.kernel_gradient_products(loss, variables, path, batches, jnp.float64)
+    products = gradients.kernel_gradient_products(loss, variables, path, batches, jnp.float64)
     V, GV, U, GtU = jax.jit(lambda: as_matrix(products))()
     np.testing.assert_allclose(GV, G @ V, rtol=0, atol=tol(G))
     np.testing.assert_allclose(GtU, G.T @ U, rtol=0, atol=tol(G))
@@ -295,14 +294,14 @@ def test_triplets_of_a_gradient_in_columns_are_those_of_the_dense_gradient():
     def shifted(shift, batch):
         return loss_of(W @ batch[0] + shift.columns(batch[0]), batch)
 
-    products = gradient_spectra.gradient_products(shifted, (X, targets), (60, 50), jnp.float64)
-    found = jax.jit(lambda: spectra.krylov_triplets(jax.random.key(1), products, K, tolerance=1e-12, max_passes=10))()
+    products = gradients.gradient_products(shifted, (X, targets), (60, 50), jnp.float64)
+    found = jax.jit(lambda: spectra.block_krylov_svd(jax.random.key(1), products, K, tolerance=1e-12, max_passes=10))()
     G = dense_gradient(lambda W, batch: loss_of(W @ batch[0], batch), W, (X, targets))
     L, s, Rt = np.linalg.svd(G)
     assert s[K - 1] > 5 * s[K]
     assert found.certified
     assert max(errors(found, L, Rt.T)) < 1e-10
-    np.testing.assert_allclose(found.triplets.values, s[:K], rtol=1e-12)
+    np.testing.assert_allclose(found.svd.values, s[:K], rtol=1e-12)
 
 
 def results(jaxpr):
@@ -320,7 +319,7 @@ def test_the_weights_gradient_is_never_formed():
         def loss(shift, x):
             return jnp.sum(jnp.sin(W @ x + shift.columns(x)))
 
-        return gradient_spectra.gradient_products(loss, x, (40, 30), jnp.float64)
+        return gradients.gradient_products(loss, x, (40, 30), jnp.float64)
 
     for program in (
         lambda W: products(W).forward(jnp.ones((30, 3))),
@@ -335,7 +334,7 @@ def test_the_weights_gradient_is_never_formed():
 def test_a_layer_that_is_not_there_is_named(path):
     variables, batches = flax_problem(Network(), jnp.float64)
     with pytest.raises(ValueError, match="is not among"):
-        gradient_spectra.kernel_gradient_products(ft.partial(cross_entropy, Network()), variables, path, batches)
+        gradients.kernel_gradient_products(ft.partial(cross_entropy, Network()), variables, path, batches)
 
 
 def moving(seed):

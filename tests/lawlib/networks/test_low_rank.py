@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from lawlib.compress.low_rank_init import low_rank_start, padded_basis, random_start, turned
+from lawlib.compress.low_rank_init import low_rank_init, padded_basis, random_init, rotate_by
 from lawlib.networks import mlp
 from lawlib.networks.activations import LINEAR, Activation
 from lawlib.networks.initializers import orthogonal_weights
@@ -67,16 +67,16 @@ def basis(dtype, r=R):
 def test_transported_layers_are_the_full_ones_on_their_bases(dtype, tol):
     """On linear units and inputs in the span of V~ the low-rank network begins as the full one."""
     weights, B = square(dtype), basis(dtype)
-    low = low_rank_start(jax.random.key(0), weights, B, EPS, inner="transported")
+    low = low_rank_init(jax.random.key(0), weights, B, EPS, inner="transported")
     X = B @ jnp.asarray(np.random.default_rng(5).standard_normal((R, N)), dtype)
     np.testing.assert_allclose(apply(low, X, LINEAR), mlp.apply(weights, X, LINEAR), atol=tol(X))
     assert low.last is weights[-1]
 
 
-@pytest.mark.parametrize("start", [low_rank_start, random_start])
+@pytest.mark.parametrize("start", [low_rank_init, random_init])
 def test_starts_are_orthonormal_around_scaled_orthogonal_layers(start, dtype, tol):
     weights = square(dtype)
-    given = basis(dtype) if start is low_rank_start else R
+    given = basis(dtype) if start is low_rank_init else R
     low = start(jax.random.key(1), weights, given, EPS)
     for frame in (low.right, low.left):
         np.testing.assert_allclose(frame.T @ frame, np.eye(R), atol=tol(frame))
@@ -88,7 +88,7 @@ def test_starts_are_orthonormal_around_scaled_orthogonal_layers(start, dtype, to
 
 def test_u_is_where_the_layers_carry_v(dtype, tol):
     weights, B = square(dtype), basis(dtype)
-    low = low_rank_start(jax.random.key(1), weights, B, EPS)
+    low = low_rank_init(jax.random.key(1), weights, B, EPS)
     by_hand = np.linalg.multi_dot([*(np.asarray(W) / EPS for W in weights[-2::-1]), np.asarray(B)])
     np.testing.assert_allclose(low.left, by_hand, atol=tol(B))
 
@@ -96,7 +96,9 @@ def test_u_is_where_the_layers_carry_v(dtype, tol):
 @pytest.mark.parametrize("degrees", [0, 30, 75, 90])
 def test_every_angle_of_a_turned_basis_is_psi(degrees, dtype):
     B = basis(jnp.float64).astype(dtype)
-    found = scipy.linalg.subspace_angles(np.asarray(B), np.asarray(turned(jax.random.key(2), B, np.deg2rad(degrees))))
+    found = scipy.linalg.subspace_angles(
+        np.asarray(B), np.asarray(rotate_by(jax.random.key(2), B, np.deg2rad(degrees)))
+    )
     np.testing.assert_allclose(np.rad2deg(found), degrees, atol=1e-3 if dtype == jnp.float32 else 1e-6)
 
 
@@ -132,7 +134,7 @@ def sizes(program):
 def test_beside_a_basis_nothing_large_is_formed(rank):
     d, B = 3000, jax.ShapeDtypeStruct((3000, 20), jnp.float32)
     made = [jax.make_jaxpr(lambda B: padded_basis(jax.random.key(0), B, rank))(B)]
-    made += [jax.make_jaxpr(lambda B: turned(jax.random.key(0), B, 0.3))(B)]
+    made += [jax.make_jaxpr(lambda B: rotate_by(jax.random.key(0), B, 0.3))(B)]
     for program in made:
         assert max(sizes(program.jaxpr), default=0) <= d * max(rank, 20)
 
@@ -140,7 +142,7 @@ def test_beside_a_basis_nothing_large_is_formed(rank):
 @pytest.mark.parametrize("width", [M, 6])
 def test_u_can_be_made_orthonormal(width, dtype, tol):
     weights, B = orthogonal_weights(jax.random.key(3), (M, width, width, K), EPS, dtype), basis(dtype)
-    as_it_is, made = (low_rank_start(jax.random.key(1), weights, B, EPS, orthonormal=x) for x in (False, True))
+    as_it_is, made = (low_rank_init(jax.random.key(1), weights, B, EPS, orthonormal=x) for x in (False, True))
     np.testing.assert_allclose(made.left.T @ made.left, np.eye(R), atol=tol(B))
     np.testing.assert_allclose(made.left @ (made.left.T @ as_it_is.left), as_it_is.left, atol=tol(B))
     # Rows that are orthonormal shorten what is not in their span.
@@ -154,8 +156,8 @@ def test_what_cannot_be_is_named(dtype):
     with pytest.raises(ValueError, match=r"rank must be in 4\.\.11"):
         padded_basis(jax.random.key(0), B, M + 1)
     with pytest.raises(ValueError, match="6 columns can be turned out of itself in 12 dimensions or more, got 11"):
-        turned(jax.random.key(0), basis(dtype, 6), 0.1)
+        rotate_by(jax.random.key(0), basis(dtype, 6), 0.1)
     with pytest.raises(ValueError, match="inner must be one of"):
-        low_rank_start(jax.random.key(0), weights, B, EPS, inner="zero")
+        low_rank_init(jax.random.key(0), weights, B, EPS, inner="zero")
     with pytest.raises(ValueError, match=r"at least r=4 units, the last 11, 3 outputs, got \(11, 11, 12, 3\)"):
         to_dense(drawn(dtype), (M, M, M + 1, K))

@@ -12,7 +12,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from lawlib.descent import steps as descent
+from lawlib.descent import steps
 from lawlib.networks import mlp
 from lawlib.networks.activations import ACTIVATIONS, Activation, activation
 from lawlib.networks.deep_linear import DeepLinear, to_params, to_weights
@@ -204,18 +204,18 @@ RATES = {"step_size": (0.01, 0.01, 0.0), "weight_decay": 0.1}
 @pytest.mark.parametrize(
     ("method", "rates"),
     [
-        (descent.gradient_descent, RATES),
-        (descent.heavy_ball, RATES | {"momentum": 0.9}),
-        (functools.partial(descent.transformed, transform=None), {}),
+        (steps.gradient_descent, RATES),
+        (steps.heavy_ball, RATES | {"momentum": 0.9}),
+        (functools.partial(steps.transformed, transform=None), {}),
     ],
     ids=["gradient_descent", "heavy_ball", "adam"],
 )
 def test_a_layer_is_frozen_by_a_rate_of_zero_or_by_optaxs_mask(method, rates):
     if not rates:
         adam = optax.selective_transform(optax.adamw(0.01, weight_decay=0.1), freeze_mask=FROZEN)
-        method = functools.partial(descent.transformed, transform=adam)
+        method = functools.partial(steps.transformed, transform=adam)
     X, Y, phi = draw_inputs(9, jnp.float64), jnp.ones((WIDTHS[-1], NUM_SAMPLES)), ACTIVATIONS["elu"]
-    found = method(lambda weights, X, Y: descent.sum_squared_error(mlp.apply(weights, X, phi), Y))
+    found = method(lambda weights, X, Y: steps.sum_squared_error(mlp.apply(weights, X, phi), Y))
     start = draw_weights(10, jnp.float64)
     iterate, step = found.init(start), jax.jit(found.step)
     for _ in range(3):

@@ -7,14 +7,14 @@ import pytest
 import scipy.linalg
 import scipy.stats
 
-from lawlib.problems import synthetic as problems
+from lawlib.problems import synthetic
 
-whiten_symmetric = jax.jit(problems.whiten_symmetric)
+whiten_symmetric = jax.jit(synthetic.whiten_symmetric)
 
 
 def test_the_mixture_is_balanced_ordered_and_spread_around_normal_means(dtype):
     d, K, n = 64, 4, 500
-    X, Y = (np.asarray(drawn) for drawn in problems.gaussian_mixture(jax.random.key(0), d, K, K * n, dtype))
+    X, Y = (np.asarray(drawn) for drawn in synthetic.gaussian_mixture(jax.random.key(0), d, K, K * n, dtype))
     assert (X.shape, Y.shape) == ((d, K * n), (K, K * n))
     assert X.dtype == Y.dtype == dtype
     np.testing.assert_array_equal(Y, np.kron(np.eye(K), np.ones((1, n))))
@@ -40,7 +40,7 @@ def test_the_mixture_is_balanced_ordered_and_spread_around_normal_means(dtype):
 )
 def test_sizes_that_make_no_balanced_mixture_are_refused(sizes, message):
     with pytest.raises(ValueError, match=message):
-        problems.gaussian_mixture(jax.random.key(0), *sizes)
+        synthetic.gaussian_mixture(jax.random.key(0), *sizes)
 
 
 def test_symmetric_whitening_is_the_inverse_square_root_of_the_gram_matrix(dtype, tol):
@@ -64,4 +64,4 @@ def test_white_inputs_stay_what_they_are_and_rotate_with_the_data(tol):
 
 def test_fewer_samples_than_dimensions_cannot_be_white():
     with pytest.raises(ValueError, match=r"d=8 dimensions needs at least as many samples, got 7"):
-        problems.whiten_symmetric(jnp.ones((8, 7)))
+        synthetic.whiten_symmetric(jnp.ones((8, 7)))

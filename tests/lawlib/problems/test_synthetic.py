@@ -7,11 +7,11 @@ import pytest
 import scipy.linalg
 import scipy.stats
 
-from lawlib.problems import synthetic as problems
+from lawlib.problems import synthetic
 
 # One program per shape: outside jit every operation would be one. The tests themselves compute in numpy.
-whiten = jax.jit(problems.whiten, static_argnames="dimension")
-numerical_rank = jax.jit(problems.numerical_rank)
+whiten = jax.jit(synthetic.whiten, static_argnames="dimension")
+numerical_rank = jax.jit(synthetic.numerical_rank)
 
 
 @pytest.mark.parametrize(("shape", "rank"), [((7, 7), 3), ((4, 9), 1)])
@@ -20,7 +20,7 @@ def test_the_target_is_the_nearest_matrix_of_its_rank(shape, rank, dtype, tol):
 
     @jax.jit
     def draw(key):
-        return problems.low_rank_target(key, shape, rank, dtype), jax.random.normal(key, shape, dtype)
+        return synthetic.low_rank_target(key, shape, rank, dtype), jax.random.normal(key, shape, dtype)
 
     target, gaussian = (np.asarray(drawn) for drawn in draw(key))
     assert target.shape == shape
@@ -39,21 +39,21 @@ def test_the_target_is_the_nearest_matrix_of_its_rank(shape, rank, dtype, tol):
 @pytest.mark.parametrize("rank", [0, 5])
 def test_a_rank_out_of_range_is_refused(rank):
     with pytest.raises(ValueError, match=rf"rank must be in 1\.\.4 .* got {rank}"):
-        problems.low_rank_target(jax.random.key(0), (4, 6), rank)
+        synthetic.low_rank_target(jax.random.key(0), (4, 6), rank)
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 0), (2, 2, 2)])
 def test_a_shape_that_is_no_matrix_is_refused(shape):
     with pytest.raises(ValueError, match="two positive sizes"):
-        problems.low_rank_target(jax.random.key(0), shape, 1)
+        synthetic.low_rank_target(jax.random.key(0), shape, 1)
     with pytest.raises(ValueError, match="two positive sizes"):
-        problems.observation_mask(jax.random.key(0), shape, 0.5)
+        synthetic.observation_mask(jax.random.key(0), shape, 0.5)
 
 
 def test_gaussian_data_are_independent_standard_normals(dtype):
-    X, Y = jax.eval_shape(lambda key: problems.gaussian_data(key, 20, 10, 5000, dtype), jax.random.key(1))
+    X, Y = jax.eval_shape(lambda key: synthetic.gaussian_data(key, 20, 10, 5000, dtype), jax.random.key(1))
     assert (X.shape, Y.shape) == ((20, 5000), (10, 5000))
-    X, Y = (np.asarray(drawn) for drawn in problems.gaussian_data(jax.random.key(1), 10, 10, 5000, dtype))
+    X, Y = (np.asarray(drawn) for drawn in synthetic.gaussian_data(jax.random.key(1), 10, 10, 5000, dtype))
     assert X.dtype == Y.dtype == dtype
     for draw in (X, Y):
         entries = np.asarray(draw, np.float64).ravel()
@@ -111,31 +111,31 @@ def test_the_cut_off_of_the_rank_is_relative_to_dtype_and_size(dtype):
 @pytest.mark.parametrize("dimension", [0, 6])
 def test_a_dimension_out_of_range_is_refused(dimension):
     with pytest.raises(ValueError, match=rf"dimension must be in 1\.\.5 .* got {dimension}"):
-        problems.whiten(jnp.ones((8, 5)), dimension)
+        synthetic.whiten(jnp.ones((8, 5)), dimension)
 
 
 @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
 def test_the_mask_observes_its_fraction(fraction, dtype):
-    mask = np.asarray(problems.observation_mask(jax.random.key(6), (300, 400), fraction, dtype))
+    mask = np.asarray(synthetic.observation_mask(jax.random.key(6), (300, 400), fraction, dtype))
     assert mask.dtype == dtype
     assert set(np.unique(mask)) == {0, 1}
     for axis, count in ((None, mask.size), (0, 300), (1, 400)):
         limit = 5 * np.sqrt(fraction * (1 - fraction) / count)
         assert np.abs(np.mean(mask, axis=axis, dtype=np.float64) - fraction).max() < limit
     # A traced fraction of another dtype draws the same mask.
-    traced = problems.observation_mask(jax.random.key(6), (300, 400), jnp.float32(fraction), dtype)
+    traced = synthetic.observation_mask(jax.random.key(6), (300, 400), jnp.float32(fraction), dtype)
     np.testing.assert_array_equal(traced, mask)
 
 
 @pytest.mark.parametrize(("fraction", "mean"), [(0.0, 0), (1.0, 1)])
 def test_the_mask_may_observe_nothing_or_everything(fraction, mean):
-    assert np.mean(problems.observation_mask(jax.random.key(7), (300, 400), fraction)) == mean
+    assert np.mean(synthetic.observation_mask(jax.random.key(7), (300, 400), fraction)) == mean
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.5, float("nan")])
 def test_a_fraction_that_is_no_probability_is_refused(fraction):
     with pytest.raises(ValueError, match=r"fraction must be in \[0, 1\], got"):
-        problems.observation_mask(jax.random.key(0), (3, 3), fraction)
+        synthetic.observation_mask(jax.random.key(0), (3, 3), fraction)
 
 
 def test_problems_are_the_same_under_jit_and_vmap(tol):
@@ -143,9 +143,9 @@ def test_problems_are_the_same_under_jit_and_vmap(tol):
     fractions = jnp.array([0.3, 0.6], jnp.float64)
 
     def draw(key, fraction):
-        target = problems.low_rank_target(key, (4, 9), 2, dtype)
-        mask = problems.observation_mask(key, (4, 9), fraction, dtype)
-        return target, jnp.square(problems.whiten(target, 2).inputs), mask
+        target = synthetic.low_rank_target(key, (4, 9), 2, dtype)
+        mask = synthetic.observation_mask(key, (4, 9), fraction, dtype)
+        return target, jnp.square(synthetic.whiten(target, 2).inputs), mask
 
     alone = jax.jit(draw)
     batch = jax.jit(jax.vmap(draw))(keys, fractions)
@@ -156,9 +156,9 @@ def test_problems_are_the_same_under_jit_and_vmap(tol):
 
 
 def test_a_whitened_regression_is_its_target_and_a_floor(dtype, tol):
-    X, Y = problems.gaussian_data(jax.random.key(1), 5, 3, 40, dtype)
+    X, Y = synthetic.gaussian_data(jax.random.key(1), 5, 3, 40, dtype)
     X = whiten(X, 5).inputs
-    target, floor = problems.regression(X, Y)
+    target, floor = synthetic.regression(X, Y)
     W = jnp.ones((3, 5), dtype)
     loss = jnp.sum(jnp.square(W @ X - Y)) / 2
     np.testing.assert_allclose(jnp.sum(jnp.square(W - target)) / 2 + floor, loss, rtol=tol(X))

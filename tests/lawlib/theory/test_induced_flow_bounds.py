@@ -34,12 +34,12 @@ def floats(*numbers):
     return tuple(jnp.asarray(float(number)) for number in numbers)
 
 
-@given(seed=seeds, depth=st.sampled_from([2, 3, 6]), gap=st.sampled_from([0.0, 0.3, 0.9]))
-def test_33_and_lemma_18_at_any_state(seed, depth, gap):
+@given(seed=seeds, depth=st.sampled_from([2, 3, 6]), ratio=st.sampled_from([0.0, 0.3, 0.9]))
+def test_33_and_lemma_18_at_any_state(seed, depth, ratio):
     rng = np.random.default_rng(seed)
     s_Z = rng.uniform(0.1, 3.0)
-    Z, leading = spectral(rng, (s_Z, gap * s_Z, 0.5 * gap * s_Z))
-    part, target, (m, N) = state(rng), bounds.Target(*floats(s_Z, gap)), floats(5, depth)
+    Z, leading = spectral(rng, (s_Z, ratio * s_Z, 0.5 * ratio * s_Z))
+    part, target, (m, N) = state(rng), bounds.Target(*floats(s_Z, ratio)), floats(5, depth)
     loss, loss_bound, rate, rate_bound, overlap = (float(x) for x in judged(part, Z, leading, target, m, N))
     Z_1 = s_Z * np.outer(leading.left, leading.right)
     assert overlap == pytest.approx(float(part.left @ Z_1 @ part.right), abs=1e-12)
@@ -52,34 +52,34 @@ def test_lemma_18_is_an_equality_where_its_proof_loses_nothing():
     rng = np.random.default_rng(6)
     Z, leading = spectral(rng, (1.3, 0.0, 0.0))
     part = turned(rng, leading, 0.8, 2.0)
-    m, depth, s_Z, gap = floats(5, 4, 1.3, 0)
-    _, _, rate, rate_bound, _ = judged(part, Z, leading, bounds.Target(s_Z, gap), m, depth)
+    m, depth, s_Z, ratio = floats(5, 4, 1.3, 0)
+    _, _, rate, rate_bound, _ = judged(part, Z, leading, bounds.Target(s_Z, ratio), m, depth)
     assert float(rate) == pytest.approx(float(rate_bound), rel=1e-12)
 
 
-@pytest.mark.parametrize(("depth", "gap", "cosine", "value"), [(2, 0.3, 0.8, 3.0), (5, 0.7, 0.6, 2.5)])
-def test_lemma_18_is_loose_by_one_cosine_where_z_pulls_towards_its_second_pair(depth, gap, cosine, value):
+@pytest.mark.parametrize(("depth", "ratio", "cosine", "value"), [(2, 0.3, 0.8, 3.0), (5, 0.7, 0.6, 2.5)])
+def test_lemma_18_is_loose_by_one_cosine_where_z_pulls_towards_its_second_pair(depth, ratio, cosine, value):
     """Its proof takes (a + b) sin^2 <= 2 sin^2, and no more: there 2 m s^p s_{Z,2} s_Z sin^2 (1 - cos^2) is lost."""
     s_Z, sine = 1.3, np.sqrt(1 - cosine**2)
-    Z, _ = spectral(np.random.default_rng(8), (s_Z, gap * s_Z, 0.1))
+    Z, _ = spectral(np.random.default_rng(8), (s_Z, ratio * s_Z, 0.1))
     U, _, Vt = np.linalg.svd(Z)
     leading = flow.RankOne(*(jnp.asarray(x) for x in (s_Z, U[:, 0], Vt[0])))
     part = (value, cosine * U[:, 0] + sine * U[:, 1], cosine * Vt[0] + sine * Vt[1])
     part = flow.RankOne(*(jnp.asarray(x) for x in part))
-    _, _, rate, rate_bound, _ = judged(part, Z, leading, bounds.Target(*floats(s_Z, gap)), *floats(5, depth))
-    lost = 2 * 5 * value ** (2 - 2 / depth) * gap * s_Z**2 * sine**4
+    _, _, rate, rate_bound, _ = judged(part, Z, leading, bounds.Target(*floats(s_Z, ratio)), *floats(5, depth))
+    lost = 2 * 5 * value ** (2 - 2 / depth) * ratio * s_Z**2 * sine**4
     assert float(rate_bound) - float(rate) == pytest.approx(lost, rel=1e-11)
 
 
 @given(seed=seeds)
 def test_the_stable_set_is_bounded_by_three_numbers(seed):
     rng = np.random.default_rng(seed)
-    s_Z, gap, beta = rng.uniform(0.1, 3), rng.uniform(0, 0.8), rng.uniform(1.1, 4)
-    alpha = rng.uniform(gap + 0.05, 0.99)
-    low, high, least = (alpha - gap) * s_Z, beta * s_Z, alpha * s_Z
+    s_Z, ratio, beta = rng.uniform(0.1, 3), rng.uniform(0, 0.8), rng.uniform(1.1, 4)
+    alpha = rng.uniform(ratio + 0.05, 0.99)
+    low, high, least = (alpha - ratio) * s_Z, beta * s_Z, alpha * s_Z
     s = np.asarray([low * 0.999, low * 1.001, high * 0.999, high * 1.001, high * 0.9, high * 0.9])
     overlap = np.asarray([*[least * 1.001] * 4, least * 0.999, least * 1.001])
-    inside = ft.partial(bounds.in_stable_set, jnp.asarray(s), jnp.asarray(overlap), bounds.Target(s_Z, gap), alpha)
+    inside = ft.partial(bounds.in_stable_set, jnp.asarray(s), jnp.asarray(overlap), bounds.Target(s_Z, ratio), alpha)
     np.testing.assert_array_equal(inside(beta), [False, True, True, False, False, True])
     np.testing.assert_array_equal(inside(), [False, True, True, True, False, True])
 
@@ -128,13 +128,13 @@ def test_the_largest_gap_is_where_the_slow_exponent_vanishes(depth, alpha, beta)
         return alpha * (alpha - g) ** p - 2 * g * depth * beta**p
 
     expected = scipy.optimize.brentq(balance, 0, alpha, xtol=1e-16)
-    assert float(bounds.largest_gap(depth, alpha, beta)) == pytest.approx(expected, rel=1e-9)
+    assert float(bounds.largest_ratio(depth, alpha, beta)) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("gap", [0.0, 0.4])
-def test_the_nearby_rate_is_the_slowest_of_the_linearized_flow(gap):
+@pytest.mark.parametrize("ratio", [0.0, 0.4])
+def test_the_nearby_rate_is_the_slowest_of_the_linearized_flow(ratio):
     rng = np.random.default_rng(7)
-    Z, leading = spectral(rng, (0.7, 0.7 * gap, 0.0))
+    Z, leading = spectral(rng, (0.7, 0.7 * ratio, 0.0))
     flat, back = ravel_pytree(leading)
     jacobian = jax.jit(jax.jacfwd(lambda x: ravel_pytree(flow.rank_one_field(back(x), Z, 3.0, 4.0))[0]))(flat)
     # Only what changes s and turns u and v: the lengths of u and v are 1.
@@ -143,24 +143,24 @@ def test_the_nearby_rate_is_the_slowest_of_the_linearized_flow(gap):
     tangents[1:4, 1:3] = scipy.linalg.null_space(np.asarray(leading.left)[None])
     tangents[4:, 3:] = scipy.linalg.null_space(np.asarray(leading.right)[None])
     values = np.linalg.eigvals(tangents.T @ np.asarray(jacobian) @ tangents)
-    expected = bounds.nearby_rate(bounds.Target(0.7, gap), 3.0, 4.0)
+    expected = bounds.nearby_rate(bounds.Target(0.7, ratio), 3.0, 4.0)
     assert np.min(-values.real) == pytest.approx(expected, rel=1e-9)
-    assert np.min(np.abs(-values.real - 4 * expected / (1 - gap))) < 1e-9
+    assert np.min(np.abs(-values.real - 4 * expected / (1 - ratio))) < 1e-9
 
 
-@pytest.mark.parametrize(("alpha", "gap"), [(1.0, 0.1), (1, 0.1), (0.1, 0.1), (0.05, 0.1)])
-def test_an_alpha_outside_its_interval_is_refused(alpha, gap):
+@pytest.mark.parametrize(("alpha", "ratio"), [(1.0, 0.1), (1, 0.1), (0.1, 0.1), (0.05, 0.1)])
+def test_an_alpha_outside_its_interval_is_refused(alpha, ratio):
     with pytest.raises(ValueError, match=rf"alpha must lie in \(gamma_Z, 1\) = \(0.1, 1\), got {alpha}"):
-        bounds.in_stable_set(1.0, 1.0, bounds.Target(1.0, gap), alpha)
+        bounds.in_stable_set(1.0, 1.0, bounds.Target(1.0, ratio), alpha)
 
 
-@given(seed=seeds, depth=st.sampled_from([2.0, 5.0]), gap=st.floats(0.05, 0.6))
-def test_the_flow_points_into_the_stable_set_on_its_border(seed, depth, gap):
+@given(seed=seeds, depth=st.sampled_from([2.0, 5.0]), ratio=st.floats(0.05, 0.6))
+def test_the_flow_points_into_the_stable_set_on_its_border(seed, depth, ratio):
     """Lemmas 19, 22 and 23, on the border where each would be left."""
-    rng, alpha, beta = np.random.default_rng(seed), gap + 0.05, 1.5
-    Z, leading = spectral(rng, (1.0, gap, 0.3 * gap))
+    rng, alpha, beta = np.random.default_rng(seed), ratio + 0.05, 1.5
+    Z, leading = spectral(rng, (1.0, ratio, 0.3 * ratio))
     part = turned(rng, leading, np.sqrt(rng.uniform(alpha, 1)), 1.0)
-    turning, at_least, at_most = borders(part, Z, leading, *floats(depth, alpha - gap, beta))
+    turning, at_least, at_most = borders(part, Z, leading, *floats(depth, alpha - ratio, beta))
     assert float(turning) > -1e-12
     assert float(at_least) > 0 > float(at_most)
 

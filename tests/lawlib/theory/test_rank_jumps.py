@@ -61,7 +61,7 @@ def test_the_appendix_step_is_that_on_one_entry():
 
     product = weights[2] @ weights[1] @ weights[0]
     residual = jnp.zeros((2, 2)).at[1, 0].set(product[1, 0] - target[1, 0])
-    got, gradient = jax.jit(lambda W: (region.stepped(W, residual, 0.3, 0.05), jax.grad(loss)(W)))(weights)
+    got, gradient = jax.jit(lambda W: (region.sgd_step(W, residual, 0.3, 0.05), jax.grad(loss)(W)))(weights)
     for new, W, G in zip(got, weights, gradient, strict=True):
         np.testing.assert_allclose(new, (1 - 0.3 * 0.05) * W - 0.15 * G, rtol=1e-13, atol=1e-15)
 
@@ -161,4 +161,4 @@ def test_other_functions_refuse_bad_input():
     with pytest.raises(ValueError, match="ridge must be positive and finite, got -1"):
         landscape.last_offdiagonal(-1.0, depth=3)
     with pytest.raises(ValueError, match="depth must be at least 3"):
-        landscape.shrunk(jnp.eye(2), 0.1, depth=2)
+        landscape.prox(jnp.eye(2), 0.1, depth=2)

@@ -16,13 +16,13 @@ RIDGES = (0.025, 0.00025)  # of the figures' two phases, in units of C + lambda 
 
 SIZES = ("depth", "rank", "fill_sign")
 # Compiled once for all tests: the bisections inside take longer to compile than to run.
-local_minimum, last_ridge, last_offdiagonal, shrunk = (
+local_minimum, last_ridge, last_offdiagonal, prox = (
     jax.jit(function, static_argnames=SIZES[:number])
     for function, number in (
         (landscape.local_minimum, 3),
         (landscape.last_ridge, 3),
         (landscape.last_offdiagonal, 1),
-        (landscape.shrunk, 1),
+        (landscape.prox, 1),
     )
 )
 
@@ -84,7 +84,7 @@ def test_rank_one_minima_are_those_that_a_search_finds(depth, ridge, fill_sign):
 def searched(A, target, ridge, num_steps, depth):
     """The end of proximal steps of 1 on C_lambda."""
     return jax.lax.fori_loop(
-        0, num_steps, lambda _, A: landscape.shrunk(A - MASK * (A - target) / 3, ridge, depth=depth), A
+        0, num_steps, lambda _, A: landscape.prox(A - MASK * (A - target) / 3, ridge, depth=depth), A
     )
 
 
@@ -103,7 +103,7 @@ def test_every_search_in_matrices_ends_at_a_known_minimum():
     # A step of 1 from around 0 leaves its basin, one of .01 does not.
     near = 1e-4 * rng.normal(size=(2, 2))
     moved = near - 0.01 * MASK * (near - target) / 3
-    assert np.all(shrunk(jnp.asarray(moved), 0.01 * ridge, depth=depth) == 0)
+    assert np.all(prox(jnp.asarray(moved), 0.01 * ridge, depth=depth) == 0)
 
 
 @pytest.mark.parametrize(("depth", "beyond"), [(3, 0.26), (4, 0.11)])
@@ -215,4 +215,4 @@ def test_a_proximal_step_is_the_best_of_a_grid(depth, dtype):
     for ridge in (1e-4, 0.02, 0.3):
         objective = (grid[:, None] - singular) ** 2 / 2 + ridge * depth * grid[:, None] ** (2 / depth)
         best = grid[objective.argmin(0)]
-        np.testing.assert_allclose(shrunk(A, ridge, depth=depth), U * best @ V.T, atol=3e-5)
+        np.testing.assert_allclose(prox(A, ridge, depth=depth), U * best @ V.T, atol=3e-5)

@@ -237,5 +237,5 @@ def test_every_step_leaves_a_region_as_small_as_theorem_d4_prints():
     assert product[0, 0] == pytest.approx(0.5, rel=1e-12)
     residual = jnp.zeros((2, 2)).at[0, 0].set(product[0, 0] - 1)
     assert jnp.all(region.leaving_steps(weights, residual, decay, 1e-3).by_norm == 0)
-    after = region.stepped(weights, residual, 1e-6, decay)
+    after = region.sgd_step(weights, residual, 1e-6, decay)
     assert all(jnp.sum(W**2) > C * (1 + 1e-9) for W in after)

@@ -10,7 +10,7 @@ import scipy.linalg
 
 from lawlib.networks import mlp
 from lawlib.networks.activations import ACTIVATIONS
-from lawlib.problems import synthetic as problems
+from lawlib.problems import synthetic
 from lawlib.theory import smooth_mlp as theory
 from lawlib.theory import smooth_mlp_bounds as bounds
 
@@ -19,8 +19,8 @@ from lawlib.theory import smooth_mlp_bounds as bounds
 def relu_tail(key, num_hidden, d=32, num_classes=4):
     """The bound, the Gram matrix of what it bounds, and what it is made of, in the proposition's own setting."""
     phi, keys = ACTIVATIONS["relu"], jax.random.split(key, 3)
-    X, Y = problems.gaussian_mixture(keys[0], d, num_classes, d)
-    X = problems.whiten_symmetric(X).inputs
+    X, Y = synthetic.gaussian_mixture(keys[0], d, num_classes, d)
+    X = synthetic.whiten_symmetric(X).inputs
     W_1 = 1e-2 / np.sqrt(num_hidden) * jax.random.normal(keys[1], (num_hidden, d))
     W_2 = jax.random.uniform(keys[2], (num_classes, num_hidden), minval=-1, maxval=1)
     residual = mlp.apply((W_1, W_2), X, phi) - Y

@@ -18,7 +18,7 @@ from lawlib.linalg import subspaces
 from lawlib.networks import mlp
 from lawlib.networks.activations import ACTIVATIONS
 from lawlib.networks.initializers import orthogonal
-from lawlib.problems import synthetic as problems
+from lawlib.problems import synthetic
 from lawlib.theory import smooth_mlp as theory
 from lawlib.theory import smooth_mlp_bounds as bounds
 
@@ -45,9 +45,9 @@ def basis(seed, d, r):
 def problem(seed, dtype=jnp.float64):
     """Whitened mixture X, Y, an orthogonal W_1 of scale 1 and a uniform W_2."""
     keys = jax.random.split(jax.random.key(seed), 3)
-    X, Y = problems.gaussian_mixture(keys[0], D, K, N, dtype)
+    X, Y = synthetic.gaussian_mixture(keys[0], D, K, N, dtype)
     W_2 = jax.random.uniform(keys[2], (K, M), dtype, -1, 1)
-    return problems.whiten_symmetric(X).inputs, Y, orthogonal(1.0)(keys[1], (M, D), dtype), W_2
+    return synthetic.whiten_symmetric(X).inputs, Y, orthogonal(1.0)(keys[1], (M, D), dtype), W_2
 
 
 @functools.cache

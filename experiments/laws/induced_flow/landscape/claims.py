@@ -124,16 +124,20 @@ def _stationary(found: Sequence[Group]) -> Iterator[Claim]:
 def started(g: Group) -> list[Group]:
     """A group for every swept alignment and skew of the starts, with its own numbers in the config."""
     found = [g]
-    for knob in ("least", "skew"):
-        found = [part for group in found for part in (_each_value(group, knob) if knob in g.knobs else [group])]
+    for hyperparameter in ("least", "skew"):
+        found = [
+            part
+            for group in found
+            for part in (_each_value(group, hyperparameter) if hyperparameter in g.hyperparameters else [group])
+        ]
     return found
 
 
-def _each_value(g: Group, knob: str) -> Iterator[Group]:
-    for value in g.data[knob].values:
+def _each_value(g: Group, hyperparameter: str) -> Iterator[Group]:
+    for value in g.data[hyperparameter].values:
         config = ConfigDict(g.config.to_dict())
-        config.start[knob] = float(value)
-        yield g._replace(config=config, data=g.data.sel({knob: value}))
+        config.start[hyperparameter] = float(value)
+        yield g._replace(config=config, data=g.data.sel({hyperparameter: value}))
 
 
 # Measures: one number per member, state or point. ---------------------------------------------------------------------
@@ -160,7 +164,7 @@ def _at_zero(name: str, change: Callable = lambda x: x) -> Measure:
 
 
 def _least_value(g: Group) -> np.ndarray:
-    return g.worst("value", reduce="min") / (g.config.bound.alpha - g.config.data.gap)
+    return g.worst("value", reduce="min") / (g.config.bound.alpha - g.config.data.spectral_ratio)
 
 
 def _smallest_rise(g: Group) -> np.ndarray:

@@ -45,9 +45,9 @@ def _convergence(flowing: list[Group]) -> Figure:
         # Against Z the distance stays above s_Z, and what goes to 0 is W.
         seen, label = ("value", "s / $s_Z$") if kind == OPPOSITE else ("distance", "‖$Z_1$ − W‖ / $s_Z$")
         for g in (g for g in parts if _kind(g) == kind):
-            lines, x = (g.data[name].transpose("seed", "step").values for name in (seen, "clock"))
+            lines, x = (g.data[name].transpose("seed", "step").values for name in (seen, "rescaled_time"))
             own = look[_depth(g)].curve
-            axes.semilogy(_clock(x), np.maximum(lines, plots.LOG_FLOOR).T, linewidth=0.5, alpha=0.5, **own)
+            axes.semilogy(_rescaled_time(x), np.maximum(lines, plots.LOG_FLOOR).T, linewidth=0.5, alpha=0.5, **own)
             axes.plot([], [], label=f"N = {_depth(g)}: {len(lines)} starts", **own)
         axes.set_title(kind)
         axes.set_xlabel("clock x = m $s_Z^{2−2/N}$ t")
@@ -60,7 +60,7 @@ def _depth(g: Group) -> int:
     return len(g.config.net.widths) - 1
 
 
-def _clock(members: np.ndarray) -> np.ndarray:
+def _rescaled_time(members: np.ndarray) -> np.ndarray:
     """The clock that all members share: of the first that is whole."""
     return members[int(np.isfinite(members).sum(1).argmax())]
 

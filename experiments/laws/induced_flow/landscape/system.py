@@ -23,7 +23,7 @@ from experiments.runner.checks import Checks
 from experiments.runner.hyperparameters import number
 from experiments.runner.results import Variable
 from lawlib.descent.flows import adaptive_step
-from lawlib.dynamics.system import Dynamics, Knobs
+from lawlib.dynamics.system import Dynamics, Hyperparameters
 from lawlib.linalg.curvature import extreme_eigenvalues, hessian_product
 from lawlib.networks.deep_linear import end_to_end, imbalances
 from lawlib.networks.initializers import balanced_factorization
@@ -41,7 +41,7 @@ GAUGES = 0.5, 2.0
 PAPER = "Eftekhari 2020"
 
 VARIABLES = {
-    "clock": Variable((), "1", "x = m s_Z^{2-2/N} t"),
+    "rescaled_time": Variable((), "1", "x = m s_Z^{2-2/N} t"),
     "distance": Variable((), "1", "||Z_1 - W||_F / s_Z", f"{PAPER}, Lemma 17"),
     "value": Variable((), "1", "s / s_Z, the largest singular value of W", f"{PAPER}, Lemma 15"),
     "alignment": Variable((), "1", "u^T Z_1 v / s_Z", f"{PAPER}, Lemma 23"),
@@ -54,7 +54,9 @@ VARIABLES = {
     "operator": Variable((), "1", "largest difference of three forms of A_W(D), over its norm", f"{PAPER}, eq. 173"),
     "loss_slack": Variable((), "1", "(T_1 + s_Z T_2 - L) / (T_1 + s_Z T_2)", f"{PAPER}, eq. 33"),
     "rate_slack": Variable((), "1", "(Lemma 18's bound - dL/dt) / |its largest term|", f"{PAPER}, eq. 35"),
-    "turning": Variable((), "1", "d/dx (u^T Z_1 v) / s_Z in N_alpha, on the clock x s^{1-2/N}", f"{PAPER}, eq. 155"),
+    "turning": Variable(
+        (), "1", "d/dx (u^T Z_1 v) / s_Z in N_alpha, on the rescaled time x s^{1-2/N}", f"{PAPER}, eq. 155"
+    ),
     "from_below": Variable((), "1", "ds/dx where s = (alpha - gamma_Z) s_Z, over s^{2-2/N}", f"{PAPER}, eq. 128"),
     "from_above": Variable((), "1", "ds/dx where s = beta s_Z, over s^{2-2/N}", f"{PAPER}, eq. 197"),
     "gradient": Variable((), "1", "||grad L_N|| / (m s_Z)", f"{PAPER}, eq. 7"),
@@ -77,12 +79,12 @@ class Target(NamedTuple):
 
 
 class Moving(NamedTuple):
-    """The factors, their imbalances at the start, the product on the induced flow, and the clock."""
+    """The factors, their imbalances at the start, the product on the induced flow, and the rescaled time."""
 
     factors: Weights
     imbalances: tuple[Matrix, ...]
     induced: Matrix
-    clock: Scalar
+    rescaled_time: Scalar
 
 
 def validate(checks: Checks) -> None:
@@ -95,7 +97,7 @@ def validate(checks: Checks) -> None:
     checks.integer("start.rank", at_least=1)
     checks.integer("data.num_samples", at_least=1)
     checks.number("data.scale", above=0.0)
-    checks.number("data.gap", at_least=0.0, below=1.0)
+    checks.number("data.spectral_ratio", at_least=0.0, below=1.0)
     checks.number("bound.alpha", above=0.0, below=1.0)
     checks.number("bound.beta", above=1.0)
     for field in ("interval", "rtol", "atol"):
@@ -109,12 +111,12 @@ def validate(checks: Checks) -> None:
     full = data.num_samples >= widths[0]
     checks.require("data.num_samples", full, "must be at least d_x = net.widths[0]: whitened inputs have full row rank")
     checks.require("start.rank", config.start.rank <= least, f"must be at most the smallest of net.widths, {least}")
-    apart = data.gap < config.bound.alpha
-    checks.require("bound.alpha", apart, f"must lie in (gamma_Z, 1) = ({data.gap}, 1)")
+    apart = data.spectral_ratio < config.bound.alpha
+    checks.require("bound.alpha", apart, f"must lie in (gamma_Z, 1) = ({data.spectral_ratio}, 1)")
     most = max(checks.values("start.least")) + config.start.spread
     checks.require("start.spread", most <= 1, f"must leave start.least + start.spread, here {most:.4g}, at most 1")
-    single = data.gap == 0 or widths[-1] > 1
-    checks.require("data.gap", single, "must be 0.0 for one output, whose Z has a single value")
+    single = data.spectral_ratio == 0 or widths[-1] > 1
+    checks.require("data.spectral_ratio", single, "must be 0.0 for one output, whose Z has a single value")
 
 
 def shared(config: ConfigDict) -> tuple:
@@ -131,16 +133,16 @@ def _depth(config: ConfigDict) -> int:
     return len(config.net.widths) - 1
 
 
-def _target(config: ConfigDict, key: PRNGKey, knobs: Knobs) -> Target:
+def _target(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) -> Target:
     """Z with the values s_Z (1, gamma, gamma/2, ...) and uniform singular vectors; whitened data matter by Z alone."""
     key_data, key_own = jax.random.split(key)
     d_x, d_y, dtype = config.net.widths[0], config.net.widths[-1], jnp.dtype(config.precision)
-    ratios = [1.0, *(config.data.gap / 2**i for i in range(min(d_x, d_y) - 1))]
-    spectrum = number(config, knobs, "data.scale") * jnp.asarray(ratios, dtype)
+    ratios = [1.0, *(config.data.spectral_ratio / 2**i for i in range(min(d_x, d_y) - 1))]
+    spectrum = number(config, hyperparameters, "data.scale") * jnp.asarray(ratios, dtype)
     U, _, Vt = jnp.linalg.svd(jax.random.normal(key_data, (d_y, d_x), dtype), full_matrices=False)
     Z = (U * spectrum[None]) @ Vt
     leading = flow.rank_one(Z)
-    return Target(Z, leading, bounds.Target(leading.value, jnp.asarray(config.data.gap, dtype)), key_own)
+    return Target(Z, leading, bounds.Target(leading.value, jnp.asarray(config.data.spectral_ratio, dtype)), key_own)
 
 
 # Theorem 16 -----------------------------------------------------------------------------------------------------------
@@ -150,12 +152,12 @@ def _convergence(config: ConfigDict) -> Dynamics:
     m, N, rank = config.data.num_samples, _depth(config), config.start.rank
     follow = ft.partial(adaptive_step, rtol=config.opt.rtol, atol=config.opt.atol)
 
-    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Target, Moving]:
-        target = _target(config, key, knobs)
-        W = _start(config, target, number(config, knobs, "start.least"))
+    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Target, Moving]:
+        target = _target(config, key, hyperparameters)
+        W = _start(config, target, number(config, hyperparameters, "start.least"))
         first, *others = balanced_factorization(W, config.net.widths, rank=rank)
         # With one layer too large and the next too small by it the product is the same, and no longer balanced.
-        skew = number(config, knobs, "start.skew")
+        skew = number(config, hyperparameters, "start.skew")
         factors = (skew * first, others[0] / skew, *others[1:])
         return target, Moving(factors, imbalances(factors), W, jnp.zeros((), W.dtype))
 
@@ -171,7 +173,7 @@ def _convergence(config: ConfigDict) -> Dynamics:
             return flow.factor_field(state[0], target.Z, m), induced(state[1])
 
         factors, W = follow(both, (state.factors, state.induced), seconds)
-        return state._replace(factors=factors, induced=W, clock=state.clock + config.opt.interval)
+        return state._replace(factors=factors, induced=W, rescaled_time=state.rescaled_time + config.opt.interval)
 
     def observe(state: Moving, target: Target, shared: tuple) -> dict[str, Array]:
         W, numbers = end_to_end(state.factors), target.numbers
@@ -180,7 +182,7 @@ def _convergence(config: ConfigDict) -> Dynamics:
         overlap = numbers.value * alignment
         now = zip(imbalances(state.factors), state.imbalances, strict=True)
         return {
-            "clock": state.clock,
+            "rescaled_time": state.rescaled_time,
             "distance": jnp.linalg.norm(W - flow.matrix(target.leading)) / numbers.value,
             "value": part.value / numbers.value,
             "alignment": alignment,
@@ -208,17 +210,17 @@ def _aligned(config: ConfigDict, key: PRNGKey, target: Target, least: Scalar | f
     ends at a saddle, the second singular component of Z.
     """
     key_size, key_turn = jax.random.split(key)
-    (_, u_Z, v_Z), (s_Z, gap), dtype = target.leading, target.numbers, target.Z.dtype
+    (_, u_Z, v_Z), (s_Z, spectral_ratio), dtype = target.leading, target.numbers, target.Z.dtype
     along, far, share = jax.random.uniform(key_size, (3,), dtype)
     share = share if u_Z.size > 1 else jnp.zeros_like(share)
     alignment = least + spread * along
     sideways = _normals(key_turn, [u_Z.shape, v_Z.shape], dtype)
-    u = _turned(u_Z, jnp.abs(alignment) ** share, sideways[0])
-    v = _turned(v_Z, jnp.sign(alignment) * jnp.abs(alignment) ** (1 - share), sideways[1])
-    return flow.RankOne((config.bound.alpha - gap) * s_Z * FARTHEST**far, u, v)
+    u = _rotate_by(u_Z, jnp.abs(alignment) ** share, sideways[0])
+    v = _rotate_by(v_Z, jnp.sign(alignment) * jnp.abs(alignment) ** (1 - share), sideways[1])
+    return flow.RankOne((config.bound.alpha - spectral_ratio) * s_Z * FARTHEST**far, u, v)
 
 
-def _turned(x: Vector, cosine: Scalar, sideways: Vector) -> Vector:
+def _rotate_by(x: Vector, cosine: Scalar, sideways: Vector) -> Vector:
     """The unit vector at this cosine from x, towards ``sideways``; a vector of one entry cannot turn."""
     if x.size == 1:
         return x
@@ -232,8 +234,8 @@ def _turned(x: Vector, cosine: Scalar, sideways: Vector) -> Vector:
 def _states(config: ConfigDict) -> Dynamics:
     m, N, alpha, beta = config.data.num_samples, _depth(config), config.bound.alpha, config.bound.beta
 
-    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Target, Array]:
-        return _target(config, key, knobs), jnp.asarray(0, jnp.int32)
+    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Target, Array]:
+        return _target(config, key, hyperparameters), jnp.asarray(0, jnp.int32)
 
     def observe(step: Array, target: Target, shared: tuple) -> dict[str, Array]:
         (key_draw, key_size, key_inside), (Z, leading, numbers, _) = jax.random.split(_at(target, step), 3), target
@@ -244,7 +246,7 @@ def _states(config: ConfigDict) -> Dynamics:
         inside = _aligned(config, key_inside, target, alpha, 1 - alpha)._replace(value=numbers.value)
         aligning = ft.partial(flow.alignment, leading=leading)
         _, turning = jax.jvp(aligning, (inside,), (flow.rank_one_field(inside, Z, 1.0, N),))
-        low, high = ((alpha - numbers.gap) * numbers.value, beta * numbers.value)
+        low, high = ((alpha - numbers.ratio) * numbers.value, beta * numbers.value)
         return {
             "operator": _disagreement(anywhere, D, N),
             **_slacks(anywhere, Z, leading, numbers, m, N),
@@ -302,8 +304,8 @@ def _stationary(config: ConfigDict) -> Dynamics:
     squares = [(width, width) for width in widths[1:-1]]
     dimension = sum(map(math.prod, shapes))
 
-    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Target, Array]:
-        return _target(config, key, knobs), jnp.asarray(0, jnp.int32)
+    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Target, Array]:
+        return _target(config, key, hyperparameters), jnp.asarray(0, jnp.int32)
 
     def observe(step: Array, target: Target, shared: tuple) -> dict[str, Array]:
         (U, s, Vt), unit = jnp.linalg.svd(target.Z, full_matrices=False), m * target.numbers.value

@@ -25,14 +25,14 @@ def claims(results: xr.DataTree) -> list[Claim]:
     """The verdict on every study that was run."""
     found = groups(results)
     timed = [g for g in found if g.config.study == "time"]
-    clocked = [g for g in found if g.config.study == "clock"]
-    return [*_theorem(found), *_faraway(timed), *_nearby(clocked), *_euler(timed)]
+    rescaled = [g for g in found if g.config.study == "rescaled_time"]
+    return [*_theorem(found), *_faraway(timed), *_nearby(rescaled), *_euler(timed)]
 
 
 def _theorem(found: Sequence[Group]) -> Iterator[Claim]:
     """Theorem 20 as proved and as printed, and the sets in which the flow stays."""
     about: dict[str, Any] = {"id": "T20", "figure": "Theorem 20"}
-    within = [g for g in found if g.config.data.gap_unit == "largest"]
+    within = [g for g in found if g.config.data.spectral_ratio_unit == "largest"]
     single = [g for g in within if g.config.data.num_outputs == 1]
     several = [g for g in within if g.config.data.num_outputs > 1]
     for those, name in ((single, "d_y = 1 (Figure 1)"), (several, "d_y = 3, gamma_Z up to half of the largest")):
@@ -65,20 +65,20 @@ def _faraway(timed: Sequence[Group]) -> Iterator[Claim]:
     yield _judged(seen, _early_ratios, statement=statement, relation="<", bound=1.0, **about)
 
 
-def _nearby(clocked: Sequence[Group]) -> Iterator[Claim]:
+def _nearby(rescaled: Sequence[Group]) -> Iterator[Claim]:
     """The collapse of d_y = 1 on one clock, and the rate close to the target."""
     about: dict[str, Any] = {"id": "F1.clock", "figure": "Fig. 1"}
-    single = [g for g in clocked if g.config.data.num_outputs == 1]
+    single = [g for g in rescaled if g.config.data.num_outputs == 1]
     statement = "d_y = 1: the distance depends on N, the angle, s_0 / s_Z and x alone: largest spread over seeds, s_Z"
     yield _judged(single, _spread, statement=statement, relation="<", bound=1e-5, **about)
     about |= {"id": "F1.near"}
-    late = [g for g in clocked if float(g.data["clock"].isel(step=-1).min()) >= LATE_X * (1 - 1e-9)]
+    late = [g for g in rescaled if float(g.data["rescaled_time"].isel(step=-1).min()) >= LATE_X * (1 - 1e-9)]
     late_single = [g for g in late if g.config.data.num_outputs == 1]
-    wide = [g for g in late if g.config.data.gap_unit == "one"]
+    wide = [g for g in late if g.config.data.spectral_ratio_unit == "one"]
     law = f"rate of ||Z_1 - W|| over m s_Z^(2-2/N) (1 - gamma_Z), less 1, at x = {LATE_X:g}"
     for those, name in ((late_single, "d_y = 1"), (wide, "d_y = 3, gamma_Z = .3 and more")):
         yield _judged(those, _off_law, statement=f"{name}: {law}", relation="<", bound=0.03, **about)
-    narrow = [g for g in late if g.config.data.num_outputs > 1 and g.config.data.gap_unit == "largest"]
+    narrow = [g for g in late if g.config.data.num_outputs > 1 and g.config.data.spectral_ratio_unit == "largest"]
     mixed = f"d_y = 3, small gamma_Z, where x (1 - gamma_Z) and x (1 + gamma_Z) are not yet apart: {law}"
     yield _judged(narrow, _off_law, kind="report", statement=mixed, statistic="max", **about)
     cases = (
@@ -97,10 +97,10 @@ def _nearby(clocked: Sequence[Group]) -> Iterator[Claim]:
 def _euler(timed: Sequence[Group]) -> Iterator[Claim]:
     """The paper's own integrator, as a quantity of its own."""
     about: dict[str, Any] = {"id": "F1.euler", "figure": "Fig. 1"}
-    told = {"kind": "report", "statistic": "max", **about}
+    reported = {"kind": "report", "statistic": "max", **about}
     for name, steps in (("euler", "Euler's steps of 1e-6 s"), ("euler_halved", "half of these steps")):
         statement = f"{steps}: largest ||W_Euler - W|| / s_Z"
-        yield _judged(timed, _worst(name), statement=statement, **told)
+        yield _judged(timed, _worst(name), statement=statement, **reported)
     statement = "Euler's error is of first order: |its largest value over that of half the step, over 2, less 1|"
     yield _judged(timed, _off_first_order, statement=statement, relation="<", bound=0.1, **about)
 
@@ -124,7 +124,7 @@ def _before_tau(g: Group) -> np.ndarray:
 
 
 def _spread(g: Group) -> np.ndarray:
-    over = [dim for dim in ("seed", "scale", "gap") if dim in g.data["distance"].dims]
+    over = [dim for dim in ("seed", "scale", "spectral_ratio") if dim in g.data["distance"].dims]
     distance = g.data["distance"]
     return (distance.max(over, skipna=False) - distance.min(over, skipna=False)).max("step", skipna=False).values
 
@@ -140,11 +140,11 @@ def _early_ratios(g: Group) -> np.ndarray:
 
 
 def _rate_ratios(g: Group) -> np.ndarray:
-    return _ratios(g.data["rate"].isel(step=_step_at(g, "clock", LATE_X)))
+    return _ratios(g.data["rate"].isel(step=_step_at(g, "rescaled_time", LATE_X)))
 
 
 def _off_law(g: Group) -> np.ndarray:
-    at = g.data.isel(step=_step_at(g, "clock", LATE_X))
+    at = g.data.isel(step=_step_at(g, "rescaled_time", LATE_X))
     return np.abs((at["rate"] / at["rate_law"] - 1).values.ravel())
 
 
@@ -163,13 +163,13 @@ def _step_at(g: Group, name: str, value: float) -> int:
 
 def _scales(g: Group) -> list[float]:
     """The prescribed values of s_Z; a scale of 0 leaves it to the draw of Y."""
-    scales = g.data["scale"].values if "scale" in g.knobs else [g.config.data.scale]
+    scales = g.data["scale"].values if "scale" in g.hyperparameters else [g.config.data.scale]
     return [float(s) for s in scales if s > 0]
 
 
 def _scaled(g: Group, scale: float) -> Group:
     """The members of one prescribed s_Z."""
-    return g._replace(data=g.data.sel(scale=scale)) if "scale" in g.knobs else g
+    return g._replace(data=g.data.sel(scale=scale)) if "scale" in g.hyperparameters else g
 
 
 def _worst(name: str) -> Measure:

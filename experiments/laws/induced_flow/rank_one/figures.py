@@ -26,13 +26,13 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     """Figure 1 in seconds, the same on the clock x, and how loose Theorem 20 is with a second singular value."""
     found = groups(results)
     timed = [g for g in found if g.config.study == "time"]
-    single = [g for g in found if g.config.study == "clock" and g.config.data.num_outputs == 1]
-    several = [g for g in found if g.config.data.num_outputs > 1 and g.config.data.gap_unit == "largest"]
+    single = [g for g in found if g.config.study == "rescaled_time" and g.config.data.num_outputs == 1]
+    several = [g for g in found if g.config.data.num_outputs > 1 and g.config.data.spectral_ratio_unit == "largest"]
     drawn = {}
     if timed:
         drawn["distance"] = _distances(timed)
     if single:
-        drawn["clock"] = _clock(single, timed)
+        drawn["rescaled_time"] = _rescaled_time(single, timed)
     if several:
         drawn["bounds"] = _bounds(several)
     return drawn
@@ -73,7 +73,7 @@ def _distance(axes: Axes, panel: Panel) -> None:
     axes.set_ylabel("‖Z − W‖ / $s_Z$")
 
 
-def _clock(single: list[Group], timed: list[Group]) -> Figure:
+def _rescaled_time(single: list[Group], timed: list[Group]) -> Figure:
     """Every s_Z on one clock; the nearby rate by depth; how far Euler's method is off."""
     drawn = plots.figure(11.0 if timed else 7.6, 3.9)
     left, middle, *others = drawn.subplots(1, 3 if timed else 2)
@@ -83,7 +83,7 @@ def _clock(single: list[Group], timed: list[Group]) -> Figure:
         for look, depth in _looked(panel):
             member = panel.data.sel(depth=depth).isel(step=slice(1, None))
             width = 3.0 - 2.4 * place / len(panels)
-            left.loglog(member["clock"], member["distance"], linewidth=width, alpha=0.7, **look.curve)
+            left.loglog(member["rescaled_time"], member["distance"], linewidth=width, alpha=0.7, **look.curve)
     for look, depth in _looked(panels[0]):
         left.plot([], [], label=f"N = {depth:g}", **look.curve)
     left.set_title(f"{len(panels)} targets $s_Z$ on one clock")
@@ -102,7 +102,7 @@ def _rates(axes: Axes, panels: list[Panel]) -> None:
         end = panel.data.isel(step=-1)
         axes.semilogy(end["depth"], end["rate_law"], "--", color=look.colour, linewidth=1.0)
         axes.semilogy(end["depth"], end["rate"], linestyle="", markersize=5, label=panel.name, **look.points)
-    x = float(panels[0].data["clock"].isel(step=-1).max())
+    x = float(panels[0].data["rescaled_time"].isel(step=-1).max())
     axes.plot([], [], "--", color="black", linewidth=1.0, label="m $s_Z^{2−2/N}$")
     axes.set_title(f"nearby rate, at x = {x:g}")
     axes.set_xlabel("depth N")
@@ -134,14 +134,16 @@ def _bounds(several: list[Group]) -> Figure:
     drawn = plots.figure(5.0 * len(panels), 4.2)
     row = drawn.subplots(1, len(panels), squeeze=False)[0]
     for axes, (g, ratio) in zip(row, panels, strict=True):
-        data = g.data.isel(seed=0, gap=-1, scale=0)
-        data = data.sel(ratio=ratio) if "ratio" in g.knobs else data
+        data = g.data.isel(seed=0, spectral_ratio=-1, scale=0)
+        data = data.sel(ratio=ratio) if "ratio" in g.hyperparameters else data
         for look, depth in _looked(Panel("", data)):
             member = data.sel(depth=depth).isel(step=slice(1, None))
             gamma = float(member["gamma"].isel(step=-1))
-            axes.loglog(member["clock"], member["distance"], label=f"N = {depth:g}, γ = {gamma:.2g}", **look.curve)
+            axes.loglog(
+                member["rescaled_time"], member["distance"], label=f"N = {depth:g}, γ = {gamma:.2g}", **look.curve
+            )
             bound = member["distance"] * np.exp(-member["excess"] / 2)
-            axes.loglog(member["clock"], bound, "--", color=look.colour, linewidth=0.9)
+            axes.loglog(member["rescaled_time"], bound, "--", color=look.colour, linewidth=0.9)
         axes.plot([], [], "--", color="black", linewidth=0.9, label="bound of Theorem 20")
         beta = g.config.bound.margin * ratio
         axes.set_title(f"$d_y$ = {g.config.data.num_outputs}, $s_0$ = {ratio:.3g} $s_Z$, β = {beta:.3g}")
@@ -151,16 +153,16 @@ def _bounds(several: list[Group]) -> Figure:
     return drawn
 
 
-def _each(g: Group, knob: str, own: float) -> list[float]:
-    """The values of a knob: the swept ones, or the config's own."""
-    return [float(value) for value in g.data[knob].values] if knob in g.knobs else [own]
+def _each(g: Group, hyperparameter: str, own: float) -> list[float]:
+    """The values of a hyperparameter: the swept ones, or the config's own."""
+    return [float(value) for value in g.data[hyperparameter].values] if hyperparameter in g.hyperparameters else [own]
 
 
 def _panels(g: Group) -> Iterator[Panel]:
     """One panel for each s_Z, of the first seed."""
     data = g.data.isel(seed=0)
     for scale in _each(g, "scale", g.config.data.scale):
-        chosen = data.sel(scale=scale) if "scale" in g.knobs else data
+        chosen = data.sel(scale=scale) if "scale" in g.hyperparameters else data
         name = f"$s_Z$ = {float(chosen['target_value'].isel(step=0, depth=0)):.3g}"
         yield Panel(name if scale > 0 else f"{name}, Y ~ N(0, 1)", chosen)
 

@@ -1,8 +1,8 @@
 """The flow induced on a linear network's product when one layer is a single neuron (Eftekhari 2020, Section 4).
 
 Two studies of one flow. In ``time`` an interval is a number of seconds, explicit Euler steps as the paper makes them
-run beside an adaptive solver, and Figure 1 is drawn. In ``clock`` an interval is a part of x = m s_Z^{2-2/N} t, the
-adaptive solver runs alone, and every scale of the target reaches the same x. Depth is a number like any other here.
+run beside an adaptive solver, and Figure 1 is drawn. In ``rescaled_time`` an interval is a part of x = m s_Z^{2-2/N} t,
+the adaptive solver runs alone, and every scale of the target reaches the same x. Depth is a number like any other here.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from experiments.runner.checks import Checks
 from experiments.runner.hyperparameters import number
 from experiments.runner.results import Variable
 from lawlib.descent.flows import adaptive_step, euler_step
-from lawlib.dynamics.system import Dynamics, Knobs
+from lawlib.dynamics.system import Dynamics, Hyperparameters
 from lawlib.problems.synthetic import rotated_start, whitened_regression
 from lawlib.theory import induced_flow as flow
 from lawlib.theory import induced_flow_bounds as bounds
@@ -26,8 +26,8 @@ from lawlib.types import Array, Matrix, Scalar
 
 __all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
 
-STUDIES = "time", "clock"
-# data.gap is gamma_Z, or its share of the largest gamma_Z for which Theorem 20 says something.
+STUDIES = "time", "rescaled_time"
+# data.spectral_ratio is gamma_Z, or its share of the largest gamma_Z for which Theorem 20 says something.
 UNITS = ("one", "largest")
 # Of a prescribed spectrum (1, gamma_Z, gamma_Z / 2, ...) in units of s_Z.
 DECAY = 0.5
@@ -35,7 +35,7 @@ PAPER = "Eftekhari 2020"
 
 VARIABLES = {
     "seconds": Variable((), "s", "time t of the flow"),
-    "clock": Variable((), "1", "x = m s_Z^{2-2/N} t"),
+    "rescaled_time": Variable((), "1", "x = m s_Z^{2-2/N} t"),
     "target_value": Variable((), "1", "s_Z, the largest singular value of Z", f"{PAPER}, eq. 26"),
     "gamma": Variable((), "1", "gamma_Z, the second over the largest singular value of Z", f"{PAPER}, eq. 26"),
     "distance": Variable((), "1", "||Z_1 - W||_F / s_Z of the adaptive solver", f"{PAPER}, Fig. 1"),
@@ -97,8 +97,8 @@ def validate(checks: Checks) -> None:
     checks.integer("data.num_outputs", at_least=1)
     checks.integer("data.num_samples", at_least=1)
     checks.number("data.scale", at_least=0.0)
-    checks.number("data.gap", at_least=0.0, below=1.0)
-    checks.choice("data.gap_unit", UNITS)
+    checks.number("data.spectral_ratio", at_least=0.0, below=1.0)
+    checks.choice("data.spectral_ratio_unit", UNITS)
     checks.number("start.angle", at_least=0.0, below=90.0)
     checks.number("start.ratio", above=0.0)
     checks.number("bound.alpha", above=0.0, below=1.0)
@@ -107,19 +107,21 @@ def validate(checks: Checks) -> None:
     checks.integer("opt.substeps", at_least=1)
     checks.number("opt.rtol", above=0.0)
     checks.number("opt.atol", above=0.0)
-    checks.sweeps("net.depth", "data.scale", "data.gap", "start.ratio", "opt.interval")
+    checks.sweeps("net.depth", "data.scale", "data.spectral_ratio", "start.ratio", "opt.interval")
     data, start, bound = checks.config.data, checks.config.start, checks.config.bound
     rule = f"must be at least data.num_inputs = {data.num_inputs}: whitened inputs have full row rank"
     checks.require("data.num_samples", data.num_samples >= data.num_inputs, rule)
-    single = data.num_outputs == 1 and any(gap > 0 for gap in checks.values("data.gap"))
-    checks.require("data.gap", not single, "must be 0.0 for one output, whose Z has a single value")
-    rows = checks.config.study == "clock" or data.num_outputs == 1
+    single = data.num_outputs == 1 and any(gamma > 0 for gamma in checks.values("data.spectral_ratio"))
+    checks.require("data.spectral_ratio", not single, "must be 0.0 for one output, whose Z has a single value")
+    rows = checks.config.study == "rescaled_time" or data.num_outputs == 1
     checks.require("data.num_outputs", rows, "must be 1 for the study time: Euler's steps keep rank one for a row only")
     cosine = float(jnp.cos(jnp.deg2rad(start.angle)))
     rule = f"must be below cos(start.angle) = {cosine:.4g}, the start's own alignment"
     checks.require("bound.alpha", bound.alpha < cosine, rule)
-    wide = data.gap_unit == "one" and any(gap >= bound.alpha for gap in checks.values("data.gap"))
-    checks.require("bound.alpha", not wide, "must lie in (gamma_Z, 1), above every data.gap")
+    wide = data.spectral_ratio_unit == "one" and any(
+        gamma >= bound.alpha for gamma in checks.values("data.spectral_ratio")
+    )
+    checks.require("bound.alpha", not wide, "must lie in (gamma_Z, 1), above every data.spectral_ratio")
     beyond = all(ratio * bound.margin > 1 for ratio in checks.values("start.ratio"))
     checks.require(
         "bound.margin", beyond, "must make beta = bound.margin * start.ratio exceed 1, or Z_1 is not in the set"
@@ -138,22 +140,22 @@ def shared(config: ConfigDict) -> tuple:
 def dynamics(config: ConfigDict) -> Dynamics:
     """The adaptive solver, one interval a step; in the study ``time`` with explicit Euler beside it."""
     system = _adaptive(config)
-    return system if config.study == "clock" else _beside(config, system)
+    return system if config.study == "rescaled_time" else _beside(config, system)
 
 
 def _adaptive(config: ConfigDict) -> Dynamics:
     m, tolerances = config.data.num_samples, {"rtol": config.opt.rtol, "atol": config.opt.atol}
 
-    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Problem, Followed]:
-        problem, zero = _draw(config, key, knobs), jnp.zeros((), config.precision)
-        return problem, _look(Followed(problem.start, zero, zero - 1, zero), problem)
+    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, Followed]:
+        problem, zero = _draw(config, key, hyperparameters), jnp.zeros((), config.precision)
+        return problem, _observe(Followed(problem.start, zero, zero - 1, zero), problem)
 
     def step(state: Followed, problem: Problem, shared: tuple) -> Followed:
         def field(part: flow.RankOne) -> flow.RankOne:
             return flow.rank_one_field(part, problem.Z, m, problem.depth)
 
         part = adaptive_step(field, state.part, problem.interval, **tolerances)
-        return _look(state._replace(part=part, intervals=state.intervals + 1), problem)
+        return _observe(state._replace(part=part, intervals=state.intervals + 1), problem)
 
     def observe(state: Followed, problem: Problem, shared: tuple) -> dict[str, Array]:
         return _observations(state, problem, m)
@@ -164,8 +166,8 @@ def _adaptive(config: ConfigDict) -> Dynamics:
 def _beside(config: ConfigDict, system: Dynamics) -> Dynamics:
     m, substeps = config.data.num_samples, config.opt.substeps
 
-    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Problem, Beside]:
-        problem, followed = system.init(key, knobs, shared)
+    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, Beside]:
+        problem, followed = system.init(key, hyperparameters, shared)
         W = flow.matrix(problem.start)
         return problem, Beside(followed, W, W)
 
@@ -193,41 +195,41 @@ def _beside(config: ConfigDict, system: Dynamics) -> Dynamics:
     return Dynamics(init, step, observe)
 
 
-def _draw(config: ConfigDict, key: Array, knobs: Knobs) -> Problem:
+def _draw(config: ConfigDict, key: Array, hyperparameters: Hyperparameters) -> Problem:
     key_data, key_start = jax.random.split(key)
-    depth, alpha, margin, ratio, interval, scale, gap = (
-        number(config, knobs, field)
+    depth, alpha, margin, ratio, interval, scale, spectral_ratio = (
+        number(config, hyperparameters, field)
         for field in (
             *("net.depth", "bound.alpha", "bound.margin", "start.ratio"),
-            *("opt.interval", "data.scale", "data.gap"),
+            *("opt.interval", "data.scale", "data.spectral_ratio"),
         )
     )
     beta = margin * ratio
     # One output has no second value, and the bisection would be compiled for nothing.
-    if config.data.gap_unit == "largest" and config.data.num_outputs > 1:
-        gap = gap * bounds.largest_gap(depth, alpha, beta)
-    Z = _target(config, key_data, scale, gap)
+    if config.data.spectral_ratio_unit == "largest" and config.data.num_outputs > 1:
+        spectral_ratio = spectral_ratio * bounds.largest_ratio(depth, alpha, beta)
+    Z = _target(config, key_data, scale, spectral_ratio)
     values = jnp.linalg.svd(Z, compute_uv=False)
     target = bounds.Target(values[0], values[1] / values[0] if values.size > 1 else jnp.zeros_like(values[0]))
     leading = flow.rank_one(Z)
     W = rotated_start(key_start, Z, jnp.deg2rad(config.start.angle), ratio * target.value)
     start = flow.rank_one(W, leading.left)
-    if config.study == "clock":
+    if config.study == "rescaled_time":
         interval = interval / (config.data.num_samples * target.value ** (2 - 2 / depth))
     return Problem(Z, leading, target, start, depth, interval, alpha, beta)
 
 
-def _target(config: ConfigDict, key: Array, scale: Scalar, gap: Scalar) -> Matrix:
+def _target(config: ConfigDict, key: Array, scale: Scalar, spectral_ratio: Scalar) -> Matrix:
     """Z = Y X^T / m of Y ~ N(0, 1); where a scale s_Z is given, with the values s_Z (1, gamma_Z, gamma_Z / 2, ...)."""
     data = config.data
     sizes = data.num_inputs, data.num_outputs, data.num_samples
     Z = whitened_regression(key, *sizes, dtype=jnp.dtype(config.precision)).target
     U, s, Vt = jnp.linalg.svd(Z, full_matrices=False)
-    ratios = [jnp.ones_like(gap), *(gap * DECAY**i for i in range(s.size - 1))]
+    ratios = [jnp.ones_like(spectral_ratio), *(spectral_ratio * DECAY**i for i in range(s.size - 1))]
     return jnp.where(scale > 0, (U * (scale * jnp.stack(ratios))[None]) @ Vt, Z)
 
 
-def _look(state: Followed, problem: Problem) -> Followed:
+def _observe(state: Followed, problem: Problem) -> Followed:
     """Note tau, and the distance there, at the end of the interval in which s falls to sqrt(6) s_Z."""
     arrived = (state.tau < 0) & (state.part.value <= bounds.fast_until(problem.target))
     elapsed, square = state.intervals * problem.interval, 2 * flow.loss(state.part, problem.leading)
@@ -251,9 +253,9 @@ def _observations(state: Followed, problem: Problem, m: int) -> dict[str, Any]:
     apart = bounds.value_error(part.value, overlap) - target.value * bounds.misalignment(overlap, target)
     return {
         "seconds": elapsed,
-        "clock": m * target.value ** (2 - 2 / depth) * elapsed,
+        "rescaled_time": m * target.value ** (2 - 2 / depth) * elapsed,
         "target_value": target.value,
-        "gamma": target.gap,
+        "gamma": target.ratio,
         "distance": jnp.sqrt(2 * loss) / target.value,
         "value": part.value / target.value,
         "alignment": overlap / target.value,

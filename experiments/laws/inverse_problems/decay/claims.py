@@ -43,16 +43,16 @@ def claims(results: xr.DataTree) -> list[Claim]:
 def warn_of_divergence(family: Sequence[Run]) -> None:
     """Say at which step a run diverged, and how far its step size was from what is stable."""
     for run in family:
-        bad = run.data.first_bad_step.values
-        stability = run.all("stability")[:, 0].max() if _linear(run) else 0.0
-        if run.diverged or stability > 2:
-            tell = f"; eta lambda_max(P(0)) is up to {stability:.3g} at the start, stable below 2" if stability else ""
+        bad = run.data.diverged_at.values
+        sharpness = run.all("sharpness")[:, 0].max() if _linear(run) else 0.0
+        if run.diverged or sharpness > 2:
+            tell = f"; eta lambda_max(P(0)) is up to {sharpness:.3g} at the start, stable below 2" if sharpness else ""
             when = f", first at step {bad[bad >= 0].min()}" if run.diverged else f" in {run.steps.max()} steps"
             warnings.warn(f"{run.name}: {run.diverged} of {bad.size} members diverged{when}{tell}", stacklevel=2)
 
 
 def _linear(run: Run) -> bool:
-    return "stability" in run.data
+    return "sharpness" in run.data
 
 
 def _dimension(family: Sequence[Run]) -> Iterator[Claim]:
@@ -64,7 +64,7 @@ def _dimension(family: Sequence[Run]) -> Iterator[Claim]:
         lambda medians: medians.max() / medians.min() - 1, lambda run: _median(run, "regression_error")[-1]
     )
     yield _judged(family, spread, statement=statement, relation="<", bound=0.3, least=2, **about)
-    long = [run for run in family if run.last("clock").min() > 2 * SLOPE_FROM]
+    long = [run for run in family if run.last("rescaled_time").min() > 2 * SLOPE_FROM]
     statement = f"slope of log off-subspace error in x from {SLOPE_FROM} on, s = {names}: largest over smallest, less 1"
     spread = _across(lambda slopes: np.abs(slopes).max() / np.abs(slopes).min() - 1, _slope)
     yield _judged(long, spread, statement=statement, relation="<", bound=0.1, least=2, **about)
@@ -86,7 +86,7 @@ def _depth(family: Sequence[Run]) -> Iterator[Claim]:
     statement = (
         f"off-subspace error, {EARLY[0]} <= x <= {EARLY[1]}, lambda = {least:g}: L = 5 over L = 3, and L = 3 over L = 2"
     )
-    reached = all(run.last("clock").min() >= 0.99 * EARLY[1] for run in ordered)
+    reached = all(run.last("rescaled_time").min() >= 0.99 * EARLY[1] for run in ordered)
     yield _judged(ordered if reached else [], _ordered, statement=statement, relation="<", bound=1.0, least=3, **about)
     yield from exact_laws(family, **about)
 
@@ -95,9 +95,9 @@ def _decay(family: Sequence[Run]) -> Iterator[Claim]:
     """Figure 4: more decay costs regression error and removes the off-subspace error sooner."""
     about: dict[str, Any] = {"id": "F4", "figure": "Fig. 4"}
     yield from _plateaus(family, factor=10, **about)
-    common = sorted((run for run in family if run.config.opt.clock_decay > 0), key=lambda run: run.decay)
-    ends = [run.config.opt.clock_decay for run in common]
-    whole = all(run.is_there(run.data.first_done.values >= 0) for run in common)
+    common = sorted((run for run in family if run.config.opt.rescaling_decay > 0), key=lambda run: run.decay)
+    ends = [run.config.opt.rescaling_decay for run in common]
+    whole = all(run.is_there(run.data.converged_at.values >= 0) for run in common)
     at = f"at the t where lambda = {max(ends, default=0):g} has x = 16"
     statement = f"off-subspace error {at}: over that of the next smaller lambda"
     falling = _across(lambda ends: (ends[1:] / ends[:-1]).max(0), lambda run: run.last("off_subspace_error"))
@@ -129,7 +129,7 @@ def _printed(family: Sequence[Run]) -> Iterator[Claim]:
     ):
         if not members:
             continue
-        bad = np.concatenate([run.data.first_bad_step.values for run in members]).astype(float)
+        bad = np.concatenate([run.data.diverged_at.values for run in members]).astype(float)
         first = np.where(bad >= 0, bad, np.inf)
         at = f"eta = {config.opt.step_size:g}, d_w = {config.net.width} as printed, L = {_depths(members)}"
         if members[0].config.net.depth > 2:
@@ -140,7 +140,7 @@ def _printed(family: Sequence[Run]) -> Iterator[Claim]:
             # At the edge of stability: there the draw decides.
             statement = f"{at}: fraction of members that diverge"
             yield report(statement=statement, values=bad >= 0, statistic="fraction", **about)
-        values = np.concatenate([run.all("stability")[:, 0] for run in members])
+        values = np.concatenate([run.all("sharpness")[:, 0] for run in members])
         statement = f"{at}: eta lambda_max(P(0)), stable below 2"
         yield report(statement=statement, values=values, statistic="min", **about)
 
@@ -161,7 +161,7 @@ def _plateaus(family: Sequence[Run], factor: int, **about: Any) -> Iterator[Clai
         run
         for run in family
         if run.decay > 0
-        and run.is_there(run.last("clock") >= 0.999 * AT_REST)
+        and run.is_there(run.last("rescaled_time") >= 0.999 * AT_REST)
         and run.config.data.condition_number == 1
     ]
     at = f"x >= {AT_REST:g}, {_settings(rested)}"
@@ -194,17 +194,17 @@ def exact_laws(family: Sequence[Run], **about: Any) -> Iterator[Claim]:
     """The first layer across the inputs, at every observation of every member."""
     law = "(1 - eta_1 lambda)^t W_1(0) P_perp"
     statement = f"||W_1(t) P_perp - {law}||_F over that of the law, x <= {EXACT_UNTIL:g}"
-    worst = each(lambda run: np.where(run.all("clock") <= EXACT_UNTIL, run.all("law_deviation"), 0).max(1))
+    worst = each(lambda run: np.where(run.all("rescaled_time") <= EXACT_UNTIL, run.all("law_deviation"), 0).max(1))
     yield _judged(family, worst, statement=statement, relation="<", bound=EXACT, **about)
     # A step rounds W_1, not what is left of it across the inputs: the error does not decay as the law does.
-    if beyond := [run for run in family if run.last("clock").max() > 1.01 * EXACT_UNTIL]:
+    if beyond := [run for run in family if run.last("rescaled_time").max() > 1.01 * EXACT_UNTIL]:
         statement = (
             f"the same at every t, over the larger of {EXACT:g} and eps e^x sqrt(t): t roundings of W_1, a random "
             "walk, against a law that falls as e^-x"
         )
         excess = each(lambda run: (run.all("law_deviation") / _rounding(run)).max(1))
         yield _judged(beyond, excess, statement=statement, relation="<", bound=1.0, **about)
-    stable = each(lambda run: run.last("stability"))
+    stable = each(lambda run: run.last("sharpness"))
     yield _reported(family, stable, statement="eta lambda_max(P(0)), stable below 2", statistic="max", **about)
 
 
@@ -250,14 +250,14 @@ def _median(run: Run, name: str) -> np.ndarray:
 
 def _slope(run: Run) -> np.ndarray:
     """The slope of the log of the median off-subspace error in the clock."""
-    x, errors = _median(run, "clock"), _median(run, "off_subspace_error")
+    x, errors = _median(run, "rescaled_time"), _median(run, "off_subspace_error")
     chosen = x >= SLOPE_FROM
     return np.asarray(np.polyfit(x[chosen], np.log(errors[chosen]), 1)[0])
 
 
 def _rounding(run: Run) -> np.ndarray:
     """What t roundings of W_1 leave of the first layer's law, relative to it; never less than the exactness asked."""
-    return np.maximum(EXACT, np.finfo(float).eps * np.exp(run.all("clock")) * np.sqrt(run.steps))
+    return np.maximum(EXACT, np.finfo(float).eps * np.exp(run.all("rescaled_time")) * np.sqrt(run.steps))
 
 
 def _ordered(family: Sequence[Run]) -> np.ndarray:
@@ -265,7 +265,7 @@ def _ordered(family: Sequence[Run]) -> np.ndarray:
     grid = np.linspace(*EARLY, 41)
     logs = []
     for run in family:
-        members = zip(run.all("clock"), run.all("off_subspace_error"), strict=True)
+        members = zip(run.all("rescaled_time"), run.all("off_subspace_error"), strict=True)
         logs.append(np.stack([np.interp(grid, x, np.log(errors)) for x, errors in members]))
     return np.exp(np.concatenate([deep - shallow for deep, shallow in itertools.pairwise(logs)]).max(1))
 

@@ -19,7 +19,7 @@ STUDIES = ("dimension", "depth", "decay", "printed", "compression")
 UNITS = {"one": "η = {:g}", "curvature": "η = {:g}/λₘₐₓ(P(0))", "theorem": "η = {:g} m/(Lσ²ₘₐₓ)"}
 REGRESSION = r"regression error $\Vert WY - X\Vert_F/\Vert X\Vert_F$"
 OFF_SUBSPACE = r"off-subspace error $\Vert W P_\perp\Vert$"
-CLOCK = "x = ηλt"
+RESCALED_TIME = "x = ηλt"
 FLOOR = 1e-16
 
 
@@ -66,7 +66,7 @@ def _errors(family: Sequence[Run], label: Any) -> Figure:
         row[0].set_ylabel(REGRESSION)
         row[1].set_ylabel(OFF_SUBSPACE)
         for axes in row:
-            axes.set_xlabel("step t" if by_step else CLOCK)
+            axes.set_xlabel("step t" if by_step else RESCALED_TIME)
             axes.set_yscale("log")
             axes.set_xlim(0, 1.02 * plots.largest([_times(run, by_step)[_going(run)] for run in members]))
             if decay is not None and len(decays) > 1:
@@ -86,7 +86,7 @@ def _longest(family: Sequence[Run]) -> list[Run]:
 
 
 def _end(run: Run) -> float:
-    done = run.data.first_done.values
+    done = run.data.converged_at.values
     return float(np.where(done >= 0, done, run.config.opt.num_steps).min())
 
 
@@ -121,7 +121,7 @@ def _going(run: Run) -> np.ndarray:
 def _times(run: Run, by_step: bool) -> np.ndarray:
     """The clock of the median member, or the steps."""
     if not by_step:
-        return np.ma.median(np.ma.masked_invalid(run.all("clock")), axis=0).filled(np.nan)
+        return np.ma.median(np.ma.masked_invalid(run.all("rescaled_time")), axis=0).filled(np.nan)
     return np.minimum(run.data.step.values, _end(run))
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.data.datasets import digits
-from experiments.laws.inverse_problems import common as inverse
-from experiments.laws.inverse_problems.common import COMMON_VARIABLES, PAPER, Clocked, Problem, Tests
+from experiments.laws.inverse_problems import common
+from experiments.laws.inverse_problems.common import COMMON_VARIABLES, PAPER, Counted, Problem, Tests
 from experiments.laws.inverse_problems.robustness.claims import claims
 from experiments.laws.inverse_problems.robustness.figures import STUDIES, figures
 from experiments.runner.checks import Checks
@@ -23,8 +23,8 @@ from experiments.runner.hyperparameters import number
 from experiments.runner.results import Variable
 from lawlib.descent.rates import PARAMETRIZATIONS, Rates, fan_in_weights
 from lawlib.descent.steps import gradient_descent, sum_squared_error
-from lawlib.dynamics.system import Dynamics, Knobs
-from lawlib.problems import inverse as signals
+from lawlib.dynamics.system import Dynamics, Hyperparameters
+from lawlib.problems import inverse
 from lawlib.problems.inverse import InverseProblem
 from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
 
@@ -68,7 +68,7 @@ class Pictures(NamedTuple):
 
 def validate(checks: Checks) -> None:
     """The fields that this experiment reads, and what it asks of them."""
-    inverse.check_linear(checks)
+    common.check_linear(checks)
     checks.choice("study", STUDIES)
     checks.integer("data.num_tests", at_least=1)
     checks.integer("data.num_subspaces", at_least=1)
@@ -112,34 +112,34 @@ def dynamics(config: ConfigDict) -> Dynamics:
     descent = gradient_descent(_rectified_loss if config.study == "union" else _linear_loss)
     begin = _begin_union if config.study == "union" else _begin_linear
 
-    def init(key: PRNGKey, knobs: Knobs, shared: tuple) -> tuple[Member, Clocked]:
-        member, weights = begin(config, key, knobs, shared)
-        return member, Clocked(descent.init(weights), jnp.asarray(0, jnp.int32))
+    def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Member, Counted]:
+        member, weights = begin(config, key, hyperparameters, shared)
+        return member, Counted(descent.init(weights), jnp.asarray(0, jnp.int32))
 
-    def step(state: Clocked, member: Member, shared: tuple) -> Clocked:
+    def step(state: Counted, member: Member, shared: tuple) -> Counted:
         problem = member.problem
         stepped = descent.step(state.iterate, problem, **problem.rates._asdict())
-        return Clocked(stepped, state.step + 1)
+        return Counted(stepped, state.step + 1)
 
-    def observe(state: Clocked, member: Member, shared: tuple) -> dict[str, Array]:
+    def observe(state: Counted, member: Member, shared: tuple) -> dict[str, Array]:
         weights, problem = state.iterate.weights, member.problem
-        network = _rectified if isinstance(problem, Factored) else inverse.through
-        errors = inverse.test_errors(lambda y: network(weights, y), member.tests, config.data.noise)
+        network = _rectified if isinstance(problem, Factored) else common.through
+        errors = common.test_errors(lambda y: network(weights, y), member.tests, config.data.noise)
         seen = {"test_error": errors, "oracle_error": member.oracle_error}
         if isinstance(problem, Factored):
             outputs = _factored(weights, problem)
             fit = jnp.linalg.norm(outputs - problem.targets) / jnp.linalg.norm(problem.targets)
             rate = problem.rates.step_size[0] * problem.rates.weight_decay[0]
-            return seen | {"regression_error": fit, "clock": rate * state.step.astype(fit.dtype)}
-        product = inverse.through(weights, jnp.eye(config.data.num_measurements, dtype=problem.inputs.dtype))
+            return seen | {"regression_error": fit, "rescaled_time": rate * state.step.astype(fit.dtype)}
+        product = common.through(weights, jnp.eye(config.data.num_measurements, dtype=problem.inputs.dtype))
         off = {"operator_error": jnp.linalg.norm(product - _oracle(config, problem))}
-        return seen | off | inverse.observe_common(weights, state.step, problem)
+        return seen | off | common.observe_common(weights, state.step, problem)
 
     return Dynamics(init, step, observe)
 
 
 def _linear_loss(weights: Weights, problem: Problem) -> Scalar:
-    return sum_squared_error(inverse.through(weights, problem.inputs), problem.targets)
+    return sum_squared_error(common.through(weights, problem.inputs), problem.targets)
 
 
 def _rectified_loss(weights: Weights, problem: Factored) -> Scalar:
@@ -148,53 +148,57 @@ def _rectified_loss(weights: Weights, problem: Factored) -> Scalar:
 
 def _rectified(weights: Weights, columns: Matrix) -> Matrix:
     """W_L relu(W_{L-1} ... W_1 Y) (eq. 90)."""
-    return weights[-1] @ jax.nn.relu(inverse.through(weights[:-1], columns))
+    return weights[-1] @ jax.nn.relu(common.through(weights[:-1], columns))
 
 
 def _factored(weights: Weights, problem: Factored) -> Matrix:
     """The same on Y = Q C: every layer but the last acts on the columns of Q."""
-    return weights[-1] @ jax.nn.relu(inverse.through(weights[:-1], problem.basis) @ problem.coordinates)
+    return weights[-1] @ jax.nn.relu(common.through(weights[:-1], problem.basis) @ problem.coordinates)
 
 
-def _begin_linear(config: ConfigDict, key: PRNGKey, knobs: Knobs, shared: tuple) -> tuple[Member, Weights]:
+def _begin_linear(
+    config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters, shared: tuple
+) -> tuple[Member, Weights]:
     """One subspace: drawn, or that of the digits under a drawn operator."""
     key_data, key_start, key_tests = jax.random.split(key, 3)
-    data = _measured(config, key_data, shared) if isinstance(shared, Pictures) else inverse.draw(config, key_data)
-    problem, weights = inverse.start(config, knobs, key_start, data)
-    tests = inverse.draw_tests(config, key_tests, data.operator, data.basis[None])
+    data = _measured(config, key_data, shared) if isinstance(shared, Pictures) else common.draw(config, key_data)
+    problem, weights = common.start(config, hyperparameters, key_start, data)
+    tests = common.draw_tests(config, key_tests, data.operator, data.basis[None])
     if isinstance(shared, Pictures):
         tests = tests._replace(signals=shared.tests, clean=data.operator @ shared.tests)
     oracle = _oracle(config, problem)
-    errors = inverse.test_errors(lambda y: oracle @ y, tests, config.data.noise)
+    errors = common.test_errors(lambda y: oracle @ y, tests, config.data.noise)
     return Member(problem, tests, errors), weights
 
 
 def _oracle(config: ConfigDict, problem: Problem) -> Matrix:
-    return signals.oracle_map(problem.targets, problem.inputs, config.data.subspace_dimension)
+    return inverse.oracle_map(problem.targets, problem.inputs, config.data.subspace_dimension)
 
 
 def _measured(config: ConfigDict, key: PRNGKey, pictures: Pictures) -> InverseProblem:
     sizes = config.data.num_measurements, config.data.dimension
-    A = signals.measurement_operator(key, *sizes, jnp.dtype(config.precision))
+    A = inverse.measurement_operator(key, *sizes, jnp.dtype(config.precision))
     return InverseProblem(pictures.signals, A @ pictures.signals, A, pictures.basis)
 
 
-def _begin_union(config: ConfigDict, key: PRNGKey, knobs: Knobs, shared: tuple) -> tuple[Member, Weights]:
+def _begin_union(
+    config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters, shared: tuple
+) -> tuple[Member, Weights]:
     """Several subspaces; the oracle inverts each of them and takes the one that explains the measurements best."""
     key_data, key_weights, key_tests = jax.random.split(key, 3)
     names = ("dimension", "num_measurements", "subspace_dimension", "num_samples", "num_subspaces")
     dtype = jnp.dtype(config.precision)
-    data = signals.draw_union(key_data, **{name: config.data[name] for name in names}, dtype=dtype)
-    weights = fan_in_weights(key_weights, inverse.widths(config), dtype)
+    data = inverse.draw_union(key_data, **{name: config.data[name] for name in names}, dtype=dtype)
+    weights = fan_in_weights(key_weights, common.widths(config), dtype)
     about = {
-        "step_size": number(config, knobs, "opt.step_size"),
-        "weight_decay": number(config, knobs, "opt.weight_decay"),
+        "step_size": number(config, hyperparameters, "opt.step_size"),
+        "weight_decay": number(config, hyperparameters, "opt.weight_decay"),
     }
-    rates = PARAMETRIZATIONS[config.net.parametrization](inverse.widths(config), **about)
+    rates = PARAMETRIZATIONS[config.net.parametrization](common.widths(config), **about)
     rank = config.data.num_subspaces * config.data.subspace_dimension
     Q = jnp.linalg.svd(data.measurements, full_matrices=False)[0][:, :rank]
-    tests = inverse.draw_tests(config, key_tests, data.operator, data.bases)
-    errors = inverse.test_errors(_nearest(data.operator, data.bases), tests, config.data.noise)
+    tests = common.draw_tests(config, key_tests, data.operator, data.bases)
+    errors = common.test_errors(_nearest(data.operator, data.bases), tests, config.data.noise)
     problem = Factored(Q, Q.T @ data.measurements, data.signals, rates)
     return Member(problem, tests, errors), weights
 

@@ -124,7 +124,7 @@ def _noisy(run: Run, errors: np.ndarray) -> np.ndarray:
 
 
 def _at_the_end(family: Sequence[Run]) -> list[Run]:
-    return [run for run in family if run.is_there(run.data.first_done.values >= 0)]
+    return [run for run in family if run.is_there(run.data.converged_at.values >= 0)]
 
 
 def _sizes(family: Sequence[Run]) -> str:

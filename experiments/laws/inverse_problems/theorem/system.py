@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from experiments.laws.inverse_problems import common as inverse
+from experiments.laws.inverse_problems import common
 from experiments.laws.inverse_problems.common import COMMON_VARIABLES, PAPER, Problem, Tests
 from experiments.laws.inverse_problems.theorem.claims import claims
 from experiments.laws.inverse_problems.theorem.figures import figures
 from experiments.runner.checks import Checks
 from experiments.runner.results import Variable
 from lawlib.descent.steps import Iterate, evaluated, sum_squared_error
-from lawlib.dynamics.system import Dynamics, Knobs, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, until
 from lawlib.problems.inverse import oracle_map
 from lawlib.theory import inverse_problems as theory
 from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
@@ -61,9 +61,9 @@ class State(NamedTuple):
 
 def validate(checks: Checks) -> None:
     """The fields that this experiment reads, and what it asks of them."""
-    inverse.check_linear(checks)
+    common.check_linear(checks)
     checks.choice("net.parametrization", ("ntk",))
-    checks.number("opt.clock_decay", above=0.0)
+    checks.number("opt.rescaling_decay", above=0.0)
     checks.integer("data.num_tests", at_least=1)
     levels = checks.config.data.noise
     checks.require("data.noise", len(levels) > 0 and min(levels) >= 0, "must be standard deviations of 0 or more")
@@ -75,11 +75,11 @@ def shared(config: ConfigDict) -> tuple:
 
 
 def dynamics(config: ConfigDict) -> Dynamics:
-    """Gradient descent to T, watched at every step."""
+    """Gradient descent to T, monitored at every step."""
     descent = evaluated(_loss)
 
-    def init(key: PRNGKey, knobs: Knobs, shared: tuple) -> tuple[Member, State]:
-        member, weights = _draw(config, key, knobs)
+    def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Member, State]:
+        member, weights = _draw(config, key, hyperparameters)
         zero = jnp.zeros_like(member.accuracy)
         start = descent.init(weights, member.problem.inputs, member.problem.targets)
         state = State(start, jnp.asarray(0, jnp.int32), jnp.asarray(-1, jnp.int32), zero, zero)
@@ -96,11 +96,11 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
     def observe(state: State, member: Member, shared: tuple) -> dict[str, Array]:
         weights = state.iterate.weights
-        tests = inverse.test_errors(lambda y: inverse.through(weights, y), member.tests, config.data.noise)
+        tests = common.test_errors(lambda y: common.through(weights, y), member.tests, config.data.noise)
         constants = {name: getattr(member, name) for name in ("accuracy", "stopping_time", "oracle_error", "test_norm")}
         marks = {name: getattr(state, name) for name in ("first_phase_rate", "second_phase_error")}
         tau = state.first_phase_end.astype(member.accuracy.dtype)
-        seen = inverse.observe_common(weights, state.step, member.problem)
+        seen = common.observe_common(weights, state.step, member.problem)
         return seen | constants | marks | {"first_phase_end": tau, "test_error": tests}
 
     def done(state: State, member: Member, shared: tuple) -> Array:
@@ -110,22 +110,22 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
 
 def _loss(weights: Weights, inputs: Matrix, targets: Matrix) -> Scalar:
-    return sum_squared_error(inverse.through(weights, inputs), targets)
+    return sum_squared_error(common.through(weights, inputs), targets)
 
 
-def _draw(config: ConfigDict, key: PRNGKey, knobs: Knobs) -> tuple[Member, Weights]:
+def _draw(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) -> tuple[Member, Weights]:
     key_data, key_start, key_tests = jax.random.split(key, 3)
-    data = inverse.draw(config, key_data)
-    problem, weights = inverse.start(config, knobs, key_start, data)
-    tests = inverse.draw_tests(config, key_tests, data.operator, data.basis[None])
+    data = common.draw(config, key_data)
+    problem, weights = common.start(config, hyperparameters, key_start, data)
+    tests = common.draw_tests(config, key_tests, data.operator, data.basis[None])
     oracle = oracle_map(problem.targets, problem.inputs, config.data.subspace_dimension)
     sizes = {"dimension": config.data.dimension, "num_measurements": config.data.num_measurements}
     smallest = problem.signal_values[-1]
     gamma = jnp.asarray(theory.accuracy(weight_decay=problem.rates.weight_decay[0], smallest=smallest, **sizes))
-    about = {"width": config.net.width, "weight_decay": config.opt.clock_decay, "smallest": smallest}
+    about = {"width": config.net.width, "weight_decay": config.opt.rescaling_decay, "smallest": smallest}
     last = theory.stopping_time(**sizes, **about, step_size=problem.step_size)
-    errors = inverse.test_errors(lambda y: oracle @ y, tests, config.data.noise)
-    norms = inverse.test_errors(lambda y: y, tests._replace(signals=jnp.zeros_like(tests.clean)), config.data.noise)
+    errors = common.test_errors(lambda y: oracle @ y, tests, config.data.noise)
+    norms = common.test_errors(lambda y: y, tests._replace(signals=jnp.zeros_like(tests.clean)), config.data.noise)
     return Member(problem, tests, errors, norms, gamma, jnp.ceil(last)), weights
 
 

@@ -31,7 +31,7 @@ class Curve(NamedTuple):
 
 def steps_to_tolerance(group: Group, capped: float | None = None) -> np.ndarray:
     """Each member's steps to the tolerance; ``capped``, by default the cap, where it was not reached."""
-    done = group.data.first_done
+    done = group.data.converged_at
     return done.where(done >= 0, group.config.opt.num_steps if capped is None else capped).values.ravel().astype(float)
 
 
@@ -114,7 +114,7 @@ def _discrepancy(found: list[Group]) -> Figure:
     _principal_paths(paths, [curve for curve in curves if not _diverged(curve.member)])
     for curve in curves:
         if _diverged(curve.member):
-            bad = int(curve.member.first_bad_step)
+            bad = int(curve.member.diverged_at)
             by_step.axvline(bad, color=curve.look.colour, linestyle=":", label=f"{curve.label} diverges")
             continue
         moving = _until_stopped(curve.member)
@@ -125,9 +125,9 @@ def _discrepancy(found: list[Group]) -> Figure:
             at = moving.step.values[shown] * float(per_step)
             axes.semilogy(at, errors[shown], label=curve.label, **curve.look.curve)
             axes.plot(at[-1], errors[-1], "o", color=curve.look.colour)
-    if reached := [curve for curve in curves if int(curve.member.first_done) > 0]:
+    if reached := [curve for curve in curves if int(curve.member.converged_at) > 0]:
         # Most of a run is a plateau: what differs happens at its end.
-        ends = [int(curve.member.first_done) for curve in reached]
+        ends = [int(curve.member.converged_at) for curve in reached]
         by_step.set_xlim(0.8 * min(ends), 1.1 * max(ends))
         work = [end * operations_per_step(curve.config) for curve, end in zip(reached, ends, strict=True)]
         by_cost.set_xlim(0.1 * min(work), 2.0 * max(work))
@@ -143,7 +143,7 @@ def _curves(found: list[Group]) -> list[Curve]:
     curves: list[tuple[str, ConfigDict, xr.Dataset]] = []
     for group in found:
         seed = group.data.isel(seed=0)
-        swept = "discrepancy" in group.knobs
+        swept = "discrepancy" in group.hyperparameters
         for gamma in group.data.discrepancy.values if swept else [group.config.opt.discrepancy]:
             member = seed.sel(discrepancy=gamma) if swept else seed
             label = "original network" if group.config.net.kind == "full" else f"compressed, γ = {gamma:g}"
@@ -176,17 +176,17 @@ def _flat(member: xr.Dataset) -> np.ndarray:
 
 def _until_stopped(member: xr.Dataset) -> xr.Dataset:
     """The observations while it moved, and the first of those after."""
-    stopped = int(member.first_done)
+    stopped = int(member.converged_at)
     after = int(np.searchsorted(member.step.values, stopped)) if stopped >= 0 else member.sizes["step"]
     return member.isel(step=slice(0, after + 1))
 
 
 def _diverged(member: xr.Dataset) -> bool:
-    return int(member.first_bad_step) >= 0
+    return int(member.diverged_at) >= 0
 
 
 def _capped(group: Group) -> np.ndarray:
-    return (group.data.first_done < 0).values.ravel()
+    return (group.data.converged_at < 0).values.ravel()
 
 
 def _members(

@@ -20,11 +20,11 @@ from experiments.runner.claims import Claim, each, over, report
 from experiments.runner.fields import leaves, swept
 from experiments.runner.hyperparameters import number
 from experiments.runner.results import Group, Variable, groups
-from lawlib.completion import solver as compressed_network
+from lawlib.completion import solver
 from lawlib.completion.solver import Factors
 from lawlib.compress import bases_of
 from lawlib.descent.steps import Iterate, evaluated, masked_mean_squared_error, masked_sum_squared_error
-from lawlib.dynamics.system import Dynamics, Knobs, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, until
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import orthogonal_weights
 from lawlib.problems.synthetic import low_rank_target, observation_mask
@@ -93,8 +93,8 @@ def dynamics(config: ConfigDict) -> Dynamics:
     """A network under gradient descent on the observed entries, until its mean loss is at the tolerance."""
     descent = evaluated(_loss)
 
-    def init(key: PRNGKey, knobs: Knobs, shared: tuple) -> tuple[Problem, Iterate]:
-        problem, weights = _draw(config, key, knobs)
+    def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, Iterate]:
+        problem, weights = _draw(config, key, hyperparameters)
         return problem, descent.init(weights, problem.target, problem.mask)
 
     def step(iterate: Iterate, problem: Problem, shared: tuple) -> Iterate:
@@ -115,28 +115,31 @@ def dynamics(config: ConfigDict) -> Dynamics:
     return until(Dynamics(init, step, observe), done)
 
 
-def _draw(config: ConfigDict, key: PRNGKey, knobs: Knobs) -> tuple[Problem, PyTree]:
+def _draw(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) -> tuple[Problem, PyTree]:
     """The problem of this seed and the weights to start from."""
     data, dtype = config.data, jnp.dtype(config.precision)
     key_target, key_mask, key_weights = jax.random.split(key, 3)
     target = low_rank_target(key_target, (data.size, data.size), data.rank, dtype)
     mask = observation_mask(key_mask, target.shape, data.observed, dtype)
-    weights, step_size = _start(config, key_weights, knobs, mask * target), number(config, knobs, "opt.step_size")
+    weights, step_size = (
+        _start(config, key_weights, hyperparameters, mask * target),
+        number(config, hyperparameters, "opt.step_size"),
+    )
     if isinstance(weights, Factors):
-        outer = number(config, knobs, "opt.discrepancy") * step_size
+        outer = number(config, hyperparameters, "opt.discrepancy") * step_size
         step_size = Factors(outer, step_size, outer)
     return Problem(target, mask, *_leading_bases(target, data.rank), step_size), weights
 
 
-def _start(config: ConfigDict, key: PRNGKey, knobs: Knobs, observed: Matrix) -> PyTree:
+def _start(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters, observed: Matrix) -> PyTree:
     """(W_1, ..., W_L) of width d_h between d inputs and d outputs, or the compressed network of a square one."""
-    net, size, scale = config.net, config.data.size, number(config, knobs, "net.scale")
+    net, size, scale = config.net, config.data.size, number(config, hyperparameters, "net.scale")
     hidden = {"full": net.width, "narrow": 2 * net.rank, "compressed": size}[net.kind]
     weights = orthogonal_weights(key, (size, *[hidden] * (net.depth - 1), size), scale, observed.dtype)
     if net.kind != "compressed":
         return weights
     bases = bases_of(weights, *_leading_bases(observed, net.rank))
-    return compressed_network.start(bases, depth=net.depth, scale=scale)
+    return solver.start(bases, depth=net.depth, scale=scale)
 
 
 def _leading_bases(matrix: Matrix, rank: int) -> tuple[Matrix, Matrix]:
@@ -146,7 +149,7 @@ def _leading_bases(matrix: Matrix, rank: int) -> tuple[Matrix, Matrix]:
 
 
 def _product(weights: PyTree) -> Matrix:
-    return compressed_network.product(weights) if isinstance(weights, Factors) else end_to_end(weights)
+    return solver.product(weights) if isinstance(weights, Factors) else end_to_end(weights)
 
 
 def _loss(weights: PyTree, target: Matrix, mask: Matrix) -> Scalar:
@@ -222,7 +225,7 @@ def _compression(found: list[Group]) -> Iterator[Claim]:
     yield over(several, spread, id="F5 spread", statement=steady, relation="<", bound=0.05, **about)
     if not ranks:
         return
-    capped = [np.mean(narrow[rank].data.first_done < 0) for rank in ranks]
+    capped = [np.mean(narrow[rank].data.converged_at < 0) for rank in ranks]
     statement = f"share of the narrow networks stopped at the cap of {found[0].config.opt.num_steps} steps, {at}"
     yield report("F5 capped", paper=PAPER, figure="Fig. 5", statement=statement, values=capped, statistic="mean")
 
@@ -252,7 +255,7 @@ def _discrepancy(found: list[Group]) -> Iterator[Claim]:
     )
     yield judged("recovery", recovered, [slow], each(final_recovery), relation="<", bound=RECOVERED)
     counted = {"relation": "==", "bound": 1.0, "statistic": "fraction", "counts_divergence": True}
-    yield judged("divergence", diverges, [fast], each(lambda g: g.data.first_bad_step >= 0), **counted)
+    yield judged("divergence", diverges, [fast], each(lambda g: g.data.diverged_at >= 0), **counted)
     if full is not None and slow is not None:
         yield from _against_full(full, slow)
 
@@ -286,7 +289,7 @@ def _is_set(group: Group, setting: dict[str, Any]) -> bool:
 
 
 def _sweeps_gamma(group: Group) -> bool:
-    values = group.data.discrepancy.values.tolist() if "discrepancy" in group.knobs else []
+    values = group.data.discrepancy.values.tolist() if "discrepancy" in group.hyperparameters else []
     return {GAMMA, NO_GAMMA, FULL_GAMMA} <= set(values)
 
 

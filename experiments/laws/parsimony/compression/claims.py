@@ -22,7 +22,7 @@ def judged(found: list[Group], paper: str) -> list[Claim]:
         verdict.append(judge("F1", kind="law", statement=about, values=apart, relation=">", bound=1e-3, **source))
     for group in small:
         about = "steps to the tolerance of the small network alone, its bases drawn without d x d weights"
-        verdict.append(report("F1", statement=about, values=_steps(group.data.first_done), **_source([group], paper)))
+        verdict.append(report("F1", statement=about, values=_steps(group.data.converged_at), **_source([group], paper)))
     return verdict
 
 
@@ -42,11 +42,11 @@ def _pairs(pairs: list[Group], paper: str) -> list[Claim]:
 def _same_steps(pairs: list[Group], paper: str) -> Claim:
     """Of the pairs that were given the steps to reach the tolerance; a member that did not is no number and fails."""
     about = "the d x d and the small network take the same number of steps to the tolerance: difference"
-    ended = [g for g in pairs if g.data.first_done.max() >= 0]
+    ended = [g for g in pairs if g.data.converged_at.max() >= 0]
     if not ended:
         reason = "no pair was given the steps to reach it"
         return not_run("F1", kind="law", paper=paper, figure="Figure 1", statement=about, reason=reason)
-    apart = [abs(_steps(g.data.reduced_done.isel(step=-1)) - _steps(g.data.first_done)) for g in ended]
+    apart = [abs(_steps(g.data.reduced_done.isel(step=-1)) - _steps(g.data.converged_at)) for g in ended]
     values = np.concatenate(apart)
     return judge("F1", kind="law", statement=about, values=values, relation="==", bound=0, **_source(ended, paper))
 
@@ -58,6 +58,6 @@ def _source(family: list[Group], paper: str) -> dict[str, Any]:
     return {"paper": paper, "figure": f"Figure 1, {where}", "diverged": sum(g.diverged for g in family)}
 
 
-def _steps(first_done: xr.DataArray) -> np.ndarray:
+def _steps(converged_at: xr.DataArray) -> np.ndarray:
     """Steps to the tolerance, NaN for members that did not reach it."""
-    return np.where(first_done >= 0, first_done, np.nan).ravel()
+    return np.where(converged_at >= 0, converged_at, np.nan).ravel()

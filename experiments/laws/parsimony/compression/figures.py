@@ -23,11 +23,11 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
 
 def _together(group: Group) -> Figure:
     config = group.config
-    member = group.data.isel(dict.fromkeys(group.knobs, 0)).isel(seed=0)
+    member = group.data.isel(dict.fromkeys(group.hyperparameters, 0)).isel(seed=0)
     member = member.isel(step=slice(_seen(member)))
     drawn = plots.figure(10.5, 7.0)
     unfolded = f", unfolded at step {config.net.skip}" if config.net.skip else ""
-    scale = float(member.scale) if "scale" in group.knobs else config.net.scale
+    scale = float(member.scale) if "scale" in group.hyperparameters else config.net.scale
     control = ", with the bases of another draw" if config.net.kind == "control" else ""
     drawn.suptitle(
         f"d x d network and its {2 * config.data.rank} x {2 * config.data.rank} equivalent{control}: "
@@ -45,9 +45,9 @@ def _together(group: Group) -> Figure:
 
 def _seen(member: xr.Dataset) -> int:
     """How many observations were made before the member stopped; the others repeat the last, or are not finite."""
-    if member.first_bad_step >= 0:
-        return max(1, int(np.searchsorted(member.step.values, member.first_bad_step)))
-    last = int(member.first_done) if member.first_done >= 0 else int(member.step[-1])
+    if member.diverged_at >= 0:
+        return max(1, int(np.searchsorted(member.step.values, member.diverged_at)))
+    last = int(member.converged_at) if member.converged_at >= 0 else int(member.step[-1])
     return min(int(np.searchsorted(member.step.values, last)) + 1, member.sizes["step"])
 
 
@@ -113,7 +113,7 @@ def _alone(alone: list[Group]) -> Figure:
     for look, group in zip(plots.looks(len(alone)), alone, strict=True):
         config = group.config
         for seed, losses in enumerate(group.data.reduced_loss.values.reshape(-1, group.data.sizes["step"])):
-            label = f"d = {config.net.width}, r = {config.data.rank} ({group.data.first_done.size} members)"
+            label = f"d = {config.net.width}, r = {config.data.rank} ({group.data.converged_at.size} members)"
             axes.semilogy(group.data.step, losses, alpha=0.7, label=None if seed else label, **look.curve)
     axes.set_xlabel("step t")
     axes.set_ylabel("mean loss")

@@ -22,7 +22,7 @@ from experiments.runner.hyperparameters import number
 from experiments.runner.results import Variable, groups
 from lawlib import compress
 from lawlib.descent.steps import Iterate, evaluated, sum_squared_error
-from lawlib.dynamics.system import Dynamics, Knobs, Pair, Watched, pair, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Monitored, Pair, pair, until
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import orthogonal_weights
 from lawlib.problems.synthetic import low_rank_target
@@ -92,20 +92,20 @@ def dynamics(config: ConfigDict) -> Dynamics:
     return until(pair(_full(config), small, _compare(small)), _full_is_done(config))
 
 
-def _draw(config: ConfigDict, key: Array, knobs: Knobs) -> tuple[Matrix, Weights]:
+def _draw(config: ConfigDict, key: Array, hyperparameters: Hyperparameters) -> tuple[Matrix, Weights]:
     key_target, key_weights = jax.random.split(key)
     width, dtype = config.net.width, jnp.dtype(config.precision)
     target = low_rank_target(key_target, (width, width), config.data.rank, dtype)
     widths = (width,) * (config.net.depth + 1)
-    return target, orthogonal_weights(key_weights, widths, number(config, knobs, "net.scale"), dtype)
+    return target, orthogonal_weights(key_weights, widths, number(config, hyperparameters, "net.scale"), dtype)
 
 
 def _full(config: ConfigDict) -> Dynamics:
     descent = evaluated(lambda weights, target: sum_squared_error(end_to_end(weights), target))
 
-    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Full, Iterate]:
-        target, weights = _draw(config, key, knobs)
-        rate, start = number(config, knobs, "opt.step_size"), weights
+    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Full, Iterate]:
+        target, weights = _draw(config, key, hyperparameters)
+        rate, start = number(config, hyperparameters, "opt.step_size"), weights
         if config.net.skip:
             reduction = compress.reduce(weights, target, config.data.rank)
             start = compress.expand(reduction, _ahead(config, reduction, rate).weights, weights)
@@ -118,16 +118,16 @@ def _full(config: ConfigDict) -> Dynamics:
 
 
 def _small(config: ConfigDict) -> Dynamics:
-    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Small, Iterate]:
-        target, weights = _draw(config, key, knobs)
-        rate, rank = number(config, knobs, "opt.step_size"), config.data.rank
+    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Small, Iterate]:
+        target, weights = _draw(config, key, hyperparameters)
+        rate, rank = number(config, hyperparameters, "opt.step_size"), config.data.rank
         if config.net.kind == "pair":
             reduction = compress.reduce(weights, target, rank)
         else:
             # Of this target and of a Q that is nobody's: the d x d weights are not used.
             left, values, right = jnp.linalg.svd(target, full_matrices=False)
             known = compress.LowRank(left[:, :rank], values[:rank], right[:rank].T)
-            scale = number(config, knobs, "net.scale")
+            scale = number(config, hyperparameters, "net.scale")
             reduction = compress.draw_reduction(jax.random.fold_in(key, 1), known, depth=config.net.depth, scale=scale)
         return Small(reduction, rate), _ahead(config, reduction, rate)
 
@@ -168,8 +168,8 @@ def _small_is_done(config: ConfigDict) -> Callable[[Iterate, Small, tuple], Arra
 def _compare(small: Dynamics) -> Callable[[Pair, Pair, tuple], dict[str, Array]]:
     def compare(states: Pair, problems: Pair, shared: tuple) -> dict[str, Array]:
         full, drawn, reduction = problems.first, problems.first.drawn, problems.second.reduction
-        watched: Watched = states.second
-        reduced: compress.Reduced = watched.state.weights
+        monitored: Monitored = states.second
+        reduced: compress.Reduced = monitored.state.weights
         V, U = reduction.bases[0], reduction.bases[-1]
         depth, (width, active), eps = len(drawn), V.shape, reduction.start.rho
         W, (left, right), size = (
@@ -180,9 +180,9 @@ def _compare(small: Dynamics) -> Callable[[Pair, Pair, tuple], dict[str, Array]]
         apart = W - left @ right.T
         idle = (reduced.rho / eps) ** depth * end_to_end(drawn) - reduced.rho**depth * (U @ V.T)
         return {
-            **small.observe(watched, problems.second, shared),
+            **small.observe(monitored, problems.second, shared),
             "full_loss": states.first.memory.loss / width**2,
-            "reduced_done": watched.first_done,
+            "reduced_done": monitored.converged_at,
             "distance": _norm(apart) / size,
             "predicted_distance": eps**depth * jnp.sqrt(jnp.asarray(width - active, W.dtype)) / size,
             "whole_distance": _norm(apart - idle) / size,

@@ -42,10 +42,10 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
 def _layers(group: Group) -> Figure:
     """A column for each layer, time along every axis: spectrum, angles, rho, deviations (Figures 3, 8, 9, 10)."""
     config, steps = group.config, group.data.step.values
-    member = group.data.isel(dict.fromkeys(group.knobs, 0)).isel(seed=0)
+    member = group.data.isel(dict.fromkeys(group.hyperparameters, 0)).isel(seed=0)
     num_layers = member.sizes["layer"]
     drawn = plots.figure(3.1 * num_layers + 2.8, 11.0)
-    drawn.suptitle(_title(config, member, group.knobs))
+    drawn.suptitle(_title(config, member, group.hyperparameters))
     rows = drawn.subplots(5, num_layers, sharex=True, sharey="row", squeeze=False, height_ratios=(1.3, 1, 1, 1.1, 1.1))
     moves = (member.singular_values - np.abs(member.rho)).transpose("layer", "index", "step").values
     plots.heat(rows[0], steps, moves, "singular value − ρ(t)")
@@ -76,23 +76,30 @@ def _layers(group: Group) -> Figure:
     return drawn
 
 
-def _title(config: ConfigDict, member: xr.Dataset, knobs: list[str]) -> str:
+def _title(config: ConfigDict, member: xr.Dataset, hyperparameters: list[str]) -> str:
     kinds = {"low_rank": f"rank-{config.data.rank} target (Case 1)", **REAL}
     whitened = {"low_rank": ""}.get(
         config.data.source, ", whitened (Case 2)" if config.data.whiten else ", not whitened"
     )
     size = f"d = {config.net.width}, L = {config.net.depth}, 2r = {2 * config.data.rank}"
-    drawn = ", ".join(["seed 0", *(f"{LETTERS[knob]} = {float(member[knob]):g}" for knob in knobs)])
+    drawn = ", ".join(
+        [
+            "seed 0",
+            *(f"{LETTERS[hyperparameter]} = {float(member[hyperparameter]):g}" for hyperparameter in hyperparameters),
+        ]
+    )
     return f"{kinds.get(config.data.source, 'Gaussian data')}{whitened}: {size}\nmaps and deviations: {drawn}"
 
 
 def _rho_panel(axes: Axes, group: Group, layer: int) -> None:
-    """The idle value as measured, wide and in colour, under rho as predicted, thin and black, for every knob."""
+    """The idle value as measured, wide and in colour, under rho as predicted, thin and black, for each sweep."""
     seed = group.data.isel(seed=0, layer=layer)
-    places = list(np.ndindex(*(seed.sizes[knob] for knob in group.knobs)))
+    places = list(np.ndindex(*(seed.sizes[hyperparameter] for hyperparameter in group.hyperparameters)))
     for look, place in zip(plots.looks(len(places)), places, strict=True):
-        one = seed.isel(dict(zip(group.knobs, place, strict=True)))
-        label = ", ".join(f"{LETTERS[knob]} = {float(one[knob]):g}" for knob in group.knobs)
+        one = seed.isel(dict(zip(group.hyperparameters, place, strict=True)))
+        label = ", ".join(
+            f"{LETTERS[hyperparameter]} = {float(one[hyperparameter]):g}" for hyperparameter in group.hyperparameters
+        )
         axes.plot(one.step, one.idle_value, linewidth=4, alpha=0.6, label=f"measured {label}".strip(), **look.curve)
         axes.plot(
             one.step, np.abs(one.rho), color="black", linewidth=0.9, label=None if any(place) else "predicted ρ(t)"
@@ -110,7 +117,7 @@ def _deviations(found: list[Group]) -> Figure:
     for precision, bound, line in (("float64", 1e-12, "--"), ("float32", 2e-4, ":")):
         if any(group.config.precision == precision for group in found):
             axes.axvline(bound, color="black", linestyle=line, linewidth=1.0, label=f"bound, {precision}")
-    plots.name_rows(axes, [f"{group.name} ({group.data.first_bad_step.size} members)" for group in found])
+    plots.name_rows(axes, [f"{group.name} ({group.data.diverged_at.size} members)" for group in found])
     axes.set_xlabel("a member's worst deviation from the law over layers and steps (real data: relative to σ₁)")
     drawn.legend(loc="outside upper center", ncols=3)
     return drawn

@@ -22,9 +22,9 @@ from experiments.runner.claims import Claim, judge, report
 from experiments.runner.fields import leaves
 from experiments.runner.hyperparameters import number
 from experiments.runner.results import Group, Variable, groups
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 from lawlib.descent.steps import Iterate, heavy_ball, sum_squared_error
-from lawlib.dynamics.system import Dynamics, Knobs, Pair, pair
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Pair, pair
 from lawlib.linalg.subspaces import principal_angles
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import orthogonal_weights
@@ -125,7 +125,7 @@ def _check_images(checks: Checks) -> None:
     checks.require("data.num_samples", least <= data.num_samples <= most, rule)
     try:
         image_data(data.source, data.folder)
-    except Refused as missing:
+    except InputError as missing:
         checks.problems += missing.problems
 
 
@@ -158,15 +158,15 @@ def _network(config: ConfigDict) -> Dynamics:
     dtype, rank = jnp.dtype(config.precision), config.data.rank
     descent = heavy_ball(_loss)
 
-    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Network, Iterate]:
+    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Network, Iterate]:
         key_data, key_weights = jax.random.split(key)
         inputs, targets = shared or _draw(config, key_data, dtype)
         widths = (*[config.net.width] * config.net.depth, len(targets))
-        weights = orthogonal_weights(key_weights, widths, number(config, knobs, "net.scale"), dtype)
+        weights = orthogonal_weights(key_weights, widths, number(config, hyperparameters, "net.scale"), dtype)
         cross = targets if inputs is None else targets @ inputs.T
         frames = theory.invariant_frames(weights, cross, rank)
         own_data = None if shared else (inputs, targets)
-        return Network(own_data, weights, frames, _rates(config, knobs)), descent.init(weights)
+        return Network(own_data, weights, frames, _rates(config, hyperparameters)), descent.init(weights)
 
     def step(iterate: Iterate, problem: Network, shared: tuple) -> Iterate:
         return descent.step(iterate, *(problem.data or shared), **problem.rates)
@@ -177,9 +177,9 @@ def _network(config: ConfigDict) -> Dynamics:
 def _law(config: ConfigDict) -> Dynamics:
     """The recursion of rho (eqs. 6, 7, and 16 for momentum): it knows eps, the rates and the depth, and no matrix."""
 
-    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[dict, Rho]:
-        scale = number(config, knobs, "net.scale")
-        return _rates(config, knobs), Rho(scale, scale)
+    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[dict, Rho]:
+        scale = number(config, hyperparameters, "net.scale")
+        return _rates(config, hyperparameters), Rho(scale, scale)
 
     square = ft.partial(theory.rho_square, depth=config.net.depth)
     follow = square if config.data.source == "low_rank" else theory.rho_wide
@@ -243,8 +243,8 @@ def _draw(config: ConfigDict, key: Array, dtype: Any) -> tuple[Array | None, Arr
     return (whiten(inputs, width).inputs if config.data.whiten else inputs), targets
 
 
-def _rates(config: ConfigDict, knobs: Knobs) -> dict[str, Array]:
-    return {name: number(config, knobs, f"opt.{name}") for name in ("step_size", "weight_decay", "momentum")}
+def _rates(config: ConfigDict, hyperparameters: Hyperparameters) -> dict[str, Array]:
+    return {name: number(config, hyperparameters, f"opt.{name}") for name in ("step_size", "weight_decay", "momentum")}
 
 
 # Whose claims are judged together, in float64 (T1.a, T1.b) and in float32 (T1.c), and the bounds on the deviations.
@@ -296,7 +296,7 @@ def _subspaces(id: str, family: list[Group]) -> Iterator[Claim]:
 
 def _source(family: list[Group]) -> dict[str, Any]:
     depths = sorted({g.config.net.depth for g in family})
-    moving = any(g.config.opt.momentum or "momentum" in g.knobs for g in family)
+    moving = any(g.config.opt.momentum or "momentum" in g.hyperparameters for g in family)
     where = f"Theorem 1{' and eq. 16' if moving else ''}, L = {', '.join(map(str, depths))}"
     return {"kind": "law", "paper": PAPER, "figure": where, "diverged": sum(g.diverged for g in family)}
 
@@ -322,7 +322,9 @@ def _without_whitening(group: Group) -> list[Claim]:
         still_too = report(statement=unchanged, values=still, statistic="min", **about)
         return [still_too, counted, report(statement=tilt, values=largest, **about)]
     little = f"'the subspaces evolve very little' is false: {tilt}"
-    as_printed = all(leaves(group.config)[field] == value for field, value in FIGURE_10.items()) and not group.knobs
+    as_printed = (
+        all(leaves(group.config)[field] == value for field, value in FIGURE_10.items()) and not group.hyperparameters
+    )
     stated = f"stated for the figure's own setting, after {FIGURE_10_STEPS} steps"
     about["outside"] = "" if as_printed and steps >= FIGURE_10_STEPS else stated
     return [

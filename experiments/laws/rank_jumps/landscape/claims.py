@@ -84,7 +84,7 @@ def _fold(group: Group) -> Iterator[Claim]:
     about: dict[str, Any] = {"id": f"fold L={depth}", "figure": "Section 3.1, landscape"}
     about |= {"paper": PAPER, "diverged": group.diverged}
     offdiagonals, last = group.data.offdiagonal.values, last_offdiagonal(ridge, depth)
-    ended = np.where(group.data.first_done.values >= 0, ratio(_last(group)), np.nan)
+    ended = np.where(group.data.converged_at.values >= 0, ratio(_last(group)), np.nan)
     below = offdiagonals < last
     if below.any():
         predicted = np.array([minimum(eps, ridge, depth, 2).singular_values for eps in offdiagonals[below]])
@@ -154,7 +154,7 @@ def _minima(factors: Group, matrices: list[Group]) -> Iterator[Claim]:
     found = []
     for side, name in (([factors], "L_lambda over factors"), (matrices, "C_lambda over matrices")):
         about["diverged"] = sum(group.diverged for group in side)
-        done = np.concatenate([(group.data.first_done >= 0).values.ravel() for group in side])
+        done = np.concatenate([(group.data.converged_at >= 0).values.ravel() for group in side])
         ends = np.concatenate([_last(group).reshape(-1, 2, 2) for group in side])
         distance = np.abs(ends[:, None] - np.stack(list(known.values()))).max((-2, -1))
         values = np.where(done, distance.min(-1), np.nan)
@@ -193,7 +193,7 @@ def _end(group: Group) -> Iterator[Claim]:
         "diverged": group.diverged,
     }
     decays, last = group.data.weight_decay.values, 4 * last_ridge(eps, depth, 1)
-    ended = np.where((group.data.first_done >= 0).values[..., None], singular_values(_last(group)), np.nan)
+    ended = np.where((group.data.converged_at >= 0).values[..., None], singular_values(_last(group)), np.nan)
     below = decays < last
     predicted = np.array([minimum(eps, decay / 4, depth, 1).singular_values[0] for decay in decays[below]])
     setting = f"L = {depth}, eps = {eps:g}"
@@ -363,11 +363,11 @@ def _value(A: Any, eps: float, ridge: float, depth: int) -> float:
     return float(data / 6 + ridge * depth * np.sum(kept ** (2 / depth)))
 
 
-def _of_each(group: Group, name: str, knob: str) -> np.ndarray:
-    """A variable with the values of a knob first."""
-    return group.data[name].transpose(knob, ...).values
+def _of_each(group: Group, name: str, hyperparameter: str) -> np.ndarray:
+    """A variable with the values of a hyperparameter first."""
+    return group.data[name].transpose(hyperparameter, ...).values
 
 
 def _last(group: Group) -> np.ndarray:
-    """A at the end, shape (seed, knobs, 2, 2)."""
+    """A at the end, shape (seed, hyperparameters, 2, 2)."""
     return group.data["product"].isel(step=-1).values

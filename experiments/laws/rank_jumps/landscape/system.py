@@ -22,7 +22,7 @@ from experiments.runner.hyperparameters import number
 from experiments.runner.results import Variable
 from lawlib.descent.single_entry import Entry, draw_entries, entry_step, form
 from lawlib.descent.steps import Iterate, evaluated
-from lawlib.dynamics.system import Dynamics, Knobs, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, until
 from lawlib.networks.deep_linear import end_to_end, imbalances
 from lawlib.networks.initializers import balanced_factorization, fan_in_normal, fan_in_uniform
 from lawlib.theory import rank_jumps as theory
@@ -121,9 +121,9 @@ def _descent(config: ConfigDict) -> Dynamics:
     """Full-batch gradient descent with weight decay, stopped where the gradient is small."""
     descent = evaluated(_mean_loss)
 
-    def init(key: Array, knobs: Knobs, _: tuple) -> tuple[Problem, Iterate]:
-        problem = _problem(config, knobs)
-        return problem, descent.init(_start(config, knobs, key, problem), problem.target)
+    def init(key: Array, hyperparameters: Hyperparameters, _: tuple) -> tuple[Problem, Iterate]:
+        problem = _problem(config, hyperparameters)
+        return problem, descent.init(_start(config, hyperparameters, key, problem), problem.target)
 
     def step(iterate: Iterate, problem: Problem, _: tuple) -> Iterate:
         return descent.step(iterate, problem.target, step_size=problem.step_size, weight_decay=problem.weight_decay)
@@ -167,16 +167,16 @@ def _curvature(weights: Weights, problem: Problem) -> Scalar:
     return jnp.linalg.eigvalsh(hessian)[0]
 
 
-def _problem(config: ConfigDict, knobs: Knobs) -> Problem:
-    eps = number(config, knobs, "data.offdiagonal")
+def _problem(config: ConfigDict, hyperparameters: Hyperparameters) -> Problem:
+    eps = number(config, hyperparameters, "data.offdiagonal")
     target = jnp.eye(2, dtype=eps.dtype).at[1, 0].set(eps)
     names = ("opt.step_size", "opt.weight_decay", "opt.tolerance", "region.norm_times")
-    return Problem(target, *(number(config, knobs, name) for name in names))
+    return Problem(target, *(number(config, hyperparameters, name) for name in names))
 
 
-def _start(config: ConfigDict, knobs: Knobs, key: Array, problem: Problem) -> Weights:
+def _start(config: ConfigDict, hyperparameters: Hyperparameters, key: Array, problem: Problem) -> Weights:
     """W(0): U(-1, 1)/sqrt(fan_in), N(0, scale^2/fan_in), or balanced factors of the rank-1 minimum."""
-    depth, widths, scale = config.net.depth, _widths(config), number(config, knobs, "net.scale")
+    depth, widths, scale = config.net.depth, _widths(config), number(config, hyperparameters, "net.scale")
     if config.net.init == "minimum":
         eps = problem.target[1, 0]
         last = landscape.last_ridge(eps, depth=depth, rank=1).ridge
@@ -206,11 +206,14 @@ def _proximal(config: ConfigDict) -> Dynamics:
 
     def moved(A: Matrix, problem: Problem) -> Matrix:
         descended = A - problem.step_size * jnp.asarray(MASK, A.dtype) * (A - problem.target) / 3
-        return landscape.shrunk(descended, problem.step_size * problem.weight_decay / 4, depth=config.net.depth)
+        return landscape.prox(descended, problem.step_size * problem.weight_decay / 4, depth=config.net.depth)
 
-    def init(key: Array, knobs: Knobs, _: tuple) -> tuple[Problem, tuple[Matrix, Scalar]]:
-        scale = number(config, knobs, "net.scale")
-        return _problem(config, knobs), (scale * jax.random.normal(key, (2, 2), scale.dtype), jnp.ones_like(scale))
+    def init(key: Array, hyperparameters: Hyperparameters, _: tuple) -> tuple[Problem, tuple[Matrix, Scalar]]:
+        scale = number(config, hyperparameters, "net.scale")
+        return _problem(config, hyperparameters), (
+            scale * jax.random.normal(key, (2, 2), scale.dtype),
+            jnp.ones_like(scale),
+        )
 
     def step(state: tuple[Matrix, Scalar], problem: Problem, _: tuple) -> tuple[Matrix, Scalar]:
         after = moved(state[0], problem)
@@ -241,8 +244,8 @@ def _region(config: ConfigDict) -> Dynamics:
     """Each step draws a point, and how far beyond the admissible eta a step must be to leave from there."""
     widths, slack = _widths(config), config.region.slack
 
-    def init(key: Array, knobs: Knobs, _: tuple) -> tuple[Problem, Drawn]:
-        return _problem(config, knobs), Drawn(key, jnp.asarray(0))
+    def init(key: Array, hyperparameters: Hyperparameters, _: tuple) -> tuple[Problem, Drawn]:
+        return _problem(config, hyperparameters), Drawn(key, jnp.asarray(0))
 
     def step(drawn: Drawn, problem: Problem, _: tuple) -> Drawn:
         return drawn._replace(step=drawn.step + 1)
@@ -261,7 +264,7 @@ def _region(config: ConfigDict) -> Dynamics:
         leaving = region.leaving_steps(weights, residual, decay, jnp.exp(constants.log_imbalance))
         bound = config.region.rank + slack
         tried = jnp.asarray(TRIED)
-        beyond = jax.vmap(lambda eta: _soft_rank(region.stepped(weights, residual, eta, decay), cutoff))(tried)
+        beyond = jax.vmap(lambda eta: _soft_rank(region.sgd_step(weights, residual, eta, decay), cutoff))(tried)
         outside = beyond > bound + ROUNDING
         by_rank = jnp.where(jnp.any(outside), tried[jnp.argmax(outside)], tried[-1])
         steps = jnp.stack([jnp.min(leaving.by_norm), jnp.min(leaving.by_imbalance), by_rank])
@@ -291,11 +294,11 @@ def _noisy(config: ConfigDict) -> Dynamics:
     """SGD with replacement, one entry a step, after a warm-up at a smaller step."""
     update = form("figures")
 
-    def init(key: Array, knobs: Knobs, _: tuple) -> tuple[tuple[Problem, Array], Noisy]:
+    def init(key: Array, hyperparameters: Hyperparameters, _: tuple) -> tuple[tuple[Problem, Array], Noisy]:
         key_start, key_draws = jax.random.split(key)
-        problem = _problem(config, knobs)
+        problem = _problem(config, hyperparameters)
         draws = draw_entries(key_draws, len(OBSERVED), config.opt.num_steps, replacement=True)
-        return (problem, draws), Noisy(_start(config, knobs, key_start, problem), jnp.asarray(0))
+        return (problem, draws), Noisy(_start(config, hyperparameters, key_start, problem), jnp.asarray(0))
 
     def step(state: Noisy, drawn: tuple[Problem, Array], _: tuple) -> Noisy:
         problem, draws = drawn

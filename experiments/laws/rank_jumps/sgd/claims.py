@@ -41,16 +41,16 @@ def claims(results: xr.DataTree) -> list[Claim]:
 
 
 def _annealing(found: Found) -> Iterator[Claim]:
-    plain = find(found, opt__form="figures", watch__put_back="never", watch__imbalance=False)
+    plain = find(found, opt__form="figures", monitor__put_back="never", monitor__imbalance=False)
     family = find(plain, opt__draws="with_replacement", net__init="uniform")
     if family:
         yield from _annealed(max(family, key=lambda r: r.branch))
-        yield from _offshoots(family)
+        yield from _branches(family)
     yield from _alternatives(find(plain, opt__draws="without_replacement"), find(plain, net__init="normal"))
     yield from _forgetting(family, find(plain, net__init="normal"))
-    yield from _one_way(find(found, watch__put_back="low"), find(found, watch__put_back="high"))
+    yield from _one_way(find(found, monitor__put_back="low"), find(found, monitor__put_back="high"))
     yield from _printed(find(found, opt__form="main_text"), find(found, opt__form="appendix"))
-    for r in find(found, watch__imbalance=True):
+    for r in find(found, monitor__imbalance=True):
         yield _balance(r)
 
 
@@ -78,7 +78,7 @@ def _annealed(main: Runs) -> Iterator[Claim]:
     yield _law(main, values=np.abs(rate / law - 1), statement=statement, relation="<", bound=0.15, needs=8000, **about)
 
 
-def _offshoots(family: Found) -> Iterator[Claim]:
+def _branches(family: Found) -> Iterator[Claim]:
     """Cooled after the jump a run finds the entry, cooled before it does not."""
     about: dict[str, Any] = {"id": "F1", "figure": "Fig. 1"}
     jump = max(family, key=lambda r: r.branch).jump
@@ -120,16 +120,16 @@ def _one_way(low: Found, high: Found) -> Iterator[Claim]:
     """No state of low rank returns; the monitor sees one that is put back to rank 2."""
     about: dict[str, Any] = {"id": "one way", "figure": "Theorem 3.2"}
     for r in low:
-        watched, highest = r.values("watched")[~r.bad, -1], r.values("highest")[~r.bad, -1]
+        monitored, highest = r.values("monitored")[~r.bad, -1], r.values("highest")[~r.bad, -1]
         statement = "steps watched from states with s2/s1 in [1e-4, 1e-3], where a run that falls lower is put back"
-        yield _law(r, values=[watched.sum()], statement=statement, relation=">=", bound=1e6, needs=20_000, **about)
-        statement = f"over those steps none returns above .05: largest s2/s1 ({watched.sum():.3g} steps)"
+        yield _law(r, values=[monitored.sum()], statement=statement, relation=">=", bound=1e6, needs=20_000, **about)
+        statement = f"over those steps none returns above .05: largest s2/s1 ({monitored.sum():.3g} steps)"
         yield _law(
-            r, values=highest[watched > 0], statement=statement, relation="<=", bound=0.05, needs=20_000, **about
+            r, values=highest[monitored > 0], statement=statement, relation="<=", bound=0.05, needs=20_000, **about
         )
     for r in high:
-        watched, returned = r.values("watched")[:, -1], r.values("returned")[:, -1]
-        share = returned[watched > 0] / watched[watched > 0]
+        monitored, returned = r.values("monitored")[:, -1], r.values("returned")[:, -1]
+        share = returned[monitored > 0] / monitored[monitored > 0]
         statement = (
             "control: the same monitor, put back to rank 2 in place of that, sees s2/s1 > .05; fraction of steps"
         )
@@ -295,18 +295,18 @@ def _fraction(
     r: Runs, hits: np.ndarray, statement: str, relation: str, bound: float, *, needs: int = 0, **about: Any
 ) -> Claim:
     """Judge a frequency among members, its Wilson interval as the spread."""
-    told = f"{len(r.bad)} members of {r.end} steps; needed are {ENOUGH} members of {needs or r.end} steps"
+    reported = f"{len(r.bad)} members of {r.end} steps; needed are {ENOUGH} members of {needs or r.end} steps"
     if r.end < needs:
-        return not_run(kind="law", paper=PAPER, reason=told, statement=statement, **about)
+        return not_run(kind="law", paper=PAPER, reason=reported, statement=statement, **about)
     verdict = {"statistic": "fraction", "relation": relation, "bound": bound, "counts_divergence": True}
-    verdict["outside"] = told if len(r.bad) < ENOUGH else ""
+    verdict["outside"] = reported if len(r.bad) < ENOUGH else ""
     judged = judge(kind="law", paper=PAPER, statement=statement, values=hits, diverged=r.diverged, **verdict, **about)
     return replace(judged, spread=wilson(hits)) if hits.size else judged
 
 
 def _reported(r: Runs, hits: np.ndarray, **about: Any) -> Claim:
-    told = report(values=hits, statistic="fraction", paper=PAPER, diverged=r.diverged, **about)
-    return replace(told, spread=wilson(hits))
+    reported = report(values=hits, statistic="fraction", paper=PAPER, diverged=r.diverged, **about)
+    return replace(reported, spread=wilson(hits))
 
 
 def _bad(family: Found) -> int:

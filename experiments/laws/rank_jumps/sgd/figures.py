@@ -31,17 +31,17 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
 
 
 def _annealing(found: Sequence[Runs]) -> dict[str, Figure]:
-    plain = find(found, opt__form="figures", watch__put_back="never", watch__imbalance=False)
+    plain = find(found, opt__form="figures", monitor__put_back="never", monitor__imbalance=False)
     family = sorted(find(plain, opt__draws="with_replacement", net__init="uniform"), key=lambda r: r.branch)
-    drawn = {"offshoots": _offshoots(family)} if family else {}
+    drawn = {"branches": _branches(family)} if family else {}
     labels = ("with replacement", "without replacement", "N(0, 1/w) weights")
     others = find(plain, opt__draws="without_replacement"), find(plain, net__init="normal")
     compared = [(label, r) for label, rs in zip(labels, (family[-1:], *others), strict=True) for r in rs]
-    return drawn | ({"jump_times": _jump_times(compared)} if compared else {}) | _watches(found)
+    return drawn | ({"jump_times": _jump_times(compared)} if compared else {}) | _monitors(found)
 
 
-def _offshoots(family: Sequence[Runs]) -> Figure:
-    """One run and its offshoots: the fit, the missing entry, and the ratio of singular values that tells them apart."""
+def _branches(family: Sequence[Runs]) -> Figure:
+    """One run and its branches: the fit, the missing entry, and the ratio of singular values that tells them apart."""
     main, seed = family[-1], _typical(family[-1])
     drawn = plots.figure(9.0, 6.6)
     rows = drawn.subplots(3, 1, sharex=True)
@@ -59,7 +59,7 @@ def _offshoots(family: Sequence[Runs]) -> Figure:
         if np.isfinite(jump):
             axes.axvline(jump, color="black", linestyle=":", linewidth=1.0)
     rows[-1].set_xlabel(STEP)
-    names = ("large η and λ", "offshoot begun before the jump", "offshoot begun after it", "$s_2/s_1$", "jump")
+    names = ("large η and λ", "branch begun before the jump", "branch begun after it", "$s_2/s_1$", "jump")
     looks = ((SKY, "-"), (BLUE, "-"), (GREEN, "-"), (RED, "-"), ("black", ":"))
     handles = [Line2D([], [], color=c, ls=s, label=n) for n, (c, s) in zip(names, looks, strict=True)]
     drawn.legend(handles=handles, loc="outside upper center", ncols=5)
@@ -94,9 +94,9 @@ def _fraction_jumped(axes: Axes, r: Runs, look: plots.Look, label: str) -> None:
     axes.fill_between(steps, low, high, color=look.colour, alpha=0.15, linewidth=0)
 
 
-def _watches(found: Sequence[Runs]) -> dict[str, Figure]:
+def _monitors(found: Sequence[Runs]) -> dict[str, Figure]:
     """The monitor of returns and its control, and the decline of sigma_2(W_1) beside its law."""
-    low, high = find(found, watch__put_back="low"), find(found, watch__put_back="high")
+    low, high = find(found, monitor__put_back="low"), find(found, monitor__put_back="high")
     if not (low and high):
         return {}
     drawn = plots.figure(9.6, 3.6)
@@ -105,18 +105,18 @@ def _watches(found: Sequence[Runs]) -> dict[str, Figure]:
         (left, low[0], "put back to $s_2/s_1 < 10^{-3}$"),
         (right, high[0], "control: put back to rank 2"),
     ):
-        shown, told = plots.some(len(r.bad), SHOWN, "runs")
+        shown, reported = plots.some(len(r.bad), SHOWN, "runs")
         for look, seed in zip(plots.looks(len(shown)), shown, strict=True):
             axes.semilogy(r.steps, np.maximum(r.values("ratio")[seed], FLOOR), linewidth=0.8, **look.curve)
         axes.axhline(0.05, color="black", linestyle="--", linewidth=1.0, label="a return: above .05")
         axes.set_xlabel(STEP)
-        axes.set_title(f"{title}\n{told}", fontsize=9)
+        axes.set_title(f"{title}\n{reported}", fontsize=9)
     left.set_ylabel(RATIO)
     left.legend(loc="upper right")
     plain = find(
-        found, opt__form="figures", opt__draws="with_replacement", net__init="uniform", watch__put_back="never"
+        found, opt__form="figures", opt__draws="with_replacement", net__init="uniform", monitor__put_back="never"
     )
-    family = find(plain, watch__imbalance=False)
+    family = find(plain, monitor__imbalance=False)
     return {"one_way": drawn} | ({"decline": _decline(max(family, key=lambda r: r.branch))} if family else {})
 
 
@@ -149,9 +149,9 @@ def _depth(found: Sequence[Runs]) -> dict[str, Figure]:
     (top_left, top_right), (left, right) = drawn.subplots(2, 2, sharex=True)
     for look, r in zip(plots.looks(len(found)), found, strict=True):
         name = f"L = {r.config.net.depth}"
-        shown_seeds, told = plots.some(len(r.bad), SHOWN, "runs")
+        shown_seeds, reported = plots.some(len(r.bad), SHOWN, "runs")
         for place, seed in enumerate(shown_seeds):
-            label = None if place else f"{name} ({told})"
+            label = None if place else f"{name} ({reported})"
             for axes, values in ((top_left, r.fit), (top_right, r.error), (left, r.values("ratio"))):
                 shown = np.maximum(values[seed], FLOOR)
                 axes.semilogy(r.steps, shown, linewidth=0.8, alpha=0.8, label=label, **look.curve)

@@ -17,7 +17,7 @@ QUANTILE = 1.959964
 
 
 class Runs(NamedTuple):
-    """The members of one variant at one value of every swept knob: seeds first, then observed steps."""
+    """The members of one variant at one value of every swept hyperparameter: seeds first, then observed steps."""
 
     name: str
     config: ConfigDict
@@ -35,7 +35,7 @@ class Runs(NamedTuple):
     @property
     def bad(self) -> np.ndarray:
         """Which members met a value that is not finite."""
-        return self.data.first_bad_step.values >= 0
+        return self.data.diverged_at.values >= 0
 
     @property
     def diverged(self) -> int:
@@ -70,18 +70,18 @@ class Runs(NamedTuple):
 
 
 def runs(results: xr.DataTree) -> list[Runs]:
-    """Every variant at every value of its swept knobs."""
+    """Every variant at every value of its swept hyperparameters."""
     return [one for group in groups(results) for one in _runs(group)]
 
 
 def _runs(group: Group) -> Iterator[Runs]:
-    sizes = [group.data.sizes[name] for name in group.knobs]
+    sizes = [group.data.sizes[name] for name in group.hyperparameters]
     schedule = group.config.schedule
     for place in np.ndindex(*sizes):
-        data = group.data.isel(dict(zip(group.knobs, place, strict=True)))
+        data = group.data.isel(dict(zip(group.hyperparameters, place, strict=True)))
         epsilon = float(data.coords.get("epsilon", group.config.data.epsilon))
         branch = round(float(data.coords.get("branch", schedule.branch)))
-        yield Runs(group.name, group.config, epsilon, branch, branch + schedule.offshoot_steps, data)
+        yield Runs(group.name, group.config, epsilon, branch, branch + schedule.branch_steps, data)
 
 
 def find(found: Sequence[Runs], **fields: object) -> list[Runs]:

@@ -2,7 +2,7 @@
 
 A deep linear network completes [[1, *], [eps, 1]] by SGD on single observed entries under an L2 ridge. The schedule
 of step sizes and weight decays is data: phases, a tail, and a branch at which a member leaves both for its own rates.
-An offshoot of a run is the member of the same seed that branches earlier: up to there it makes the very same steps.
+A branch of a run is the member of the same seed that branches earlier: up to there it makes the very same steps.
 """
 
 import itertools
@@ -19,9 +19,9 @@ from experiments.laws.rank_jumps.sgd.figures import figures
 from experiments.runner.checks import Checks
 from experiments.runner.hyperparameters import number
 from experiments.runner.results import Variable
-from lawlib.descent.schedules import Schedule, branched, phased, rates_at
+from lawlib.descent.schedules import Schedule, branched, piecewise, rates_at
 from lawlib.descent.single_entry import FORMS, Entry, Tracked, draw_entries, form, track, tracked_step
-from lawlib.dynamics.system import Dynamics, Knobs, Watched
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Monitored
 from lawlib.networks.initializers import fan_in_uniform
 from lawlib.problems.synthetic import PartlyObserved, completion_2x2
 from lawlib.theory.collapse import imbalance
@@ -31,7 +31,7 @@ __all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
 
 DRAWS = ("with_replacement", "without_replacement")
 PUT_BACK = ("never", "low", "high")
-# A jump is made at the first step after which s2/s1 stays below; a state is watched for its return once it is below
+# A jump is made at the first step after which s2/s1 stays below; a state is monitored for its return once it is below
 # ENTERED, put back where it was when it falls below LEFT, and seen to return above RETURNED.
 JUMPED, ENTERED, LEFT, RETURNED = 1e-2, 1e-3, 1e-4, 0.05
 # The determinant of a network of rank 2 can pass through 0, mostly soon after its start, and is then below JUMPED for a
@@ -44,7 +44,7 @@ VARIABLES = {
     "ratio": Variable((), "1", "s2/s1 of A, from its determinant"),
     "first_sigma_2": Variable((), "1", "second singular value of W_1"),
     "last_above": Variable((), "step", "last step so far with s2/s1 >= 1e-2; -1: none"),
-    "watched": Variable((), "1", "steps made since s2/s1 was first below 1e-3 and for 20 steps below 1e-2"),
+    "monitored": Variable((), "1", "steps made since s2/s1 was first below 1e-3 and for 20 steps below 1e-2"),
     "highest": Variable((), "1", "largest s2/s1 of those steps"),
     "returned": Variable((), "1", "how many of those steps had s2/s1 above .05"),
     "imbalance": Variable(("joint",), "1", "||W_{l+1}^T W_{l+1} - W_l W_l^T||_F, l = 1, ..., L-1"),
@@ -60,21 +60,21 @@ class Problem(NamedTuple):
     end: Array
 
 
-class Watch(NamedTuple):
+class Monitor(NamedTuple):
     """What is seen at every step (``VARIABLES`` says what), and the state that is put back, () where none is."""
 
     last_above: Array
-    watched: Array
+    monitored: Array
     highest: Array
     returned: Array
     saved: Any
 
 
 class State(NamedTuple):
-    """What a step changes: the network with its product, and the watch on it."""
+    """What a step changes: the network with its product, and the monitor on it."""
 
     network: Tracked
-    watch: Watch
+    monitor: Monitor
 
 
 def validate(checks: Checks) -> None:
@@ -87,19 +87,19 @@ def validate(checks: Checks) -> None:
     checks.number("data.epsilon", above=0.0)
     checks.choice("opt.form", tuple(FORMS))
     checks.choice("opt.draws", DRAWS)
-    checks.choice("watch.put_back", PUT_BACK)
-    checks.choice("watch.imbalance", (True, False))
-    checks.integer("watch.save_at", at_least=0)
+    checks.choice("monitor.put_back", PUT_BACK)
+    checks.choice("monitor.imbalance", (True, False))
+    checks.integer("monitor.save_at", at_least=0)
     checks.integer("schedule.branch", at_least=0)
-    checks.integer("schedule.offshoot_steps", at_least=0)
-    checks.number("schedule.offshoot_step_size", at_least=0.0)
-    checks.number("schedule.offshoot_weight_decay", at_least=0.0)
+    checks.integer("schedule.branch_steps", at_least=0)
+    checks.number("schedule.branch_step_size", at_least=0.0)
+    checks.number("schedule.branch_weight_decay", at_least=0.0)
     schedule, last = checks.config.schedule, checks.config.opt.num_steps
     phases = all(_is_phase(phase, 3) for phase in schedule.phases)
     checks.require("schedule.phases", phases, "must be phases (num_steps, step_size, weight_decay), no number below 0")
     checks.require("schedule.tail", _is_phase(schedule.tail, 2), "must be (step_size, weight_decay), none below 0")
-    ends = [branch + schedule.offshoot_steps for branch in checks.values("schedule.branch")]
-    rule = f"must end by opt.num_steps = {last}, with schedule.offshoot_steps = {schedule.offshoot_steps} after them"
+    ends = [branch + schedule.branch_steps for branch in checks.values("schedule.branch")]
+    rule = f"must end by opt.num_steps = {last}, with schedule.branch_steps = {schedule.branch_steps} after them"
     checks.require("schedule.branch", all(end <= last for end in ends), rule)
     checks.sweeps("data.epsilon", "schedule.branch")
 
@@ -115,42 +115,42 @@ def shared(_: ConfigDict) -> tuple:
 
 
 def dynamics(config: ConfigDict) -> Dynamics:
-    """SGD on single entries, watched at every step, until the member's own end."""
+    """SGD on single entries, monitored at every step, until the member's own end."""
     update = form(config.opt.form)
 
-    def init(key: Array, knobs: Knobs, _: tuple) -> tuple[Problem, Watched]:
+    def init(key: Array, hyperparameters: Hyperparameters, _: tuple) -> tuple[Problem, Monitored]:
         key_weights, key_draws = jax.random.split(key)
-        observed = completion_2x2(number(config, knobs, "data.epsilon"), config.precision)
+        observed = completion_2x2(number(config, hyperparameters, "data.epsilon"), config.precision)
         replacement = config.opt.draws == DRAWS[0]
         draws = draw_entries(key_draws, len(observed.rows), config.opt.num_steps, replacement=replacement)
-        schedule, end = _schedule(config, knobs)
+        schedule, end = _schedule(config, hyperparameters)
         network = track(_start(config, key_weights))
         state, never = State(network, _begun(config, network)), jnp.asarray(-1, jnp.int32)
         problem = Problem(observed, schedule, draws, end)
-        return problem, _looked(Watched(state, jnp.asarray(0, jnp.int32), never, never), problem)
+        return problem, _marked(Monitored(state, jnp.asarray(0, jnp.int32), never, never), problem)
 
-    def step(at: Watched, problem: Problem, _: tuple) -> Watched:
+    def step(at: Monitored, problem: Problem, _: tuple) -> Monitored:
         k, rates = problem.draws[at.step], rates_at(problem.schedule, at.step)
         entry = Entry(problem.observed.rows[k], problem.observed.columns[k], problem.observed.values[k])
         network = tracked_step(at.state.network, entry, update, **rates._asdict())
-        return _looked(at._replace(state=_watched(config, at, network), step=at.step + 1), problem)
+        return _marked(at._replace(state=_monitored(config, at, network), step=at.step + 1), problem)
 
-    def observe(at: Watched, problem: Problem, _: tuple) -> dict[str, Array]:
-        network, watch = at.state
-        seen = {name: value for name, value in watch._asdict().items() if name != "saved"}
+    def observe(at: Monitored, problem: Problem, _: tuple) -> dict[str, Array]:
+        network, monitor = at.state
+        seen = {name: value for name, value in monitor._asdict().items() if name != "saved"}
         seen |= {"product": network.product, "ratio": _ratio(network.product)}
         seen["first_sigma_2"] = _second_value(network.weights[0])
-        return seen | ({"imbalance": imbalance(network.weights)} if config.watch.imbalance else {})
+        return seen | ({"imbalance": imbalance(network.weights)} if config.monitor.imbalance else {})
 
     return Dynamics(init, step, observe)
 
 
-def _schedule(config: ConfigDict, knobs: Knobs) -> tuple[Schedule, Array]:
+def _schedule(config: ConfigDict, hyperparameters: Hyperparameters) -> tuple[Schedule, Array]:
     """The rates of every step, and the last step."""
-    given, branch = config.schedule, number(config, knobs, "schedule.branch")
-    offshoot = given.offshoot_step_size, given.offshoot_weight_decay
-    schedule = branched(phased(given.phases, given.tail, config.precision), branch, offshoot)
-    return schedule, jnp.round(branch).astype(jnp.int32) + given.offshoot_steps
+    given, branch = config.schedule, number(config, hyperparameters, "schedule.branch")
+    branch_rates = given.branch_step_size, given.branch_weight_decay
+    schedule = branched(piecewise(given.phases, given.tail, config.precision), branch, branch_rates)
+    return schedule, jnp.round(branch).astype(jnp.int32) + given.branch_steps
 
 
 def _start(config: ConfigDict, key: Array) -> Weights:
@@ -165,43 +165,45 @@ def _start(config: ConfigDict, key: Array) -> Weights:
     return tuple(init(k, shape, jnp.dtype(config.precision)) for k, shape in zip(keys, shapes, strict=True))
 
 
-# What is watched. -----------------------------------------------------------------------------------------------------
+# What is monitored. ---------------------------------------------------------------------------------------------------
 
 
-def _begun(config: ConfigDict, network: Tracked) -> Watch:
+def _begun(config: ConfigDict, network: Tracked) -> Monitor:
     above = jnp.where(_ratio(network.product) >= JUMPED, 0, -1).astype(jnp.int32)
-    zero, saved = jnp.asarray(0, jnp.int32), () if config.watch.put_back == "never" else network
-    return Watch(above, zero, jnp.zeros((), config.precision), zero, saved)
+    zero, saved = jnp.asarray(0, jnp.int32), () if config.monitor.put_back == "never" else network
+    return Monitor(above, zero, jnp.zeros((), config.precision), zero, saved)
 
 
-def _watched(config: ConfigDict, at: Watched, network: Tracked) -> State:
+def _monitored(config: ConfigDict, at: Monitored, network: Tracked) -> State:
     """The state after a step, put back to where it entered (or to rank 2, the control) once it has fallen too low."""
-    watch, step, ratio = at.state.watch, at.step + 1, _ratio(network.product)
-    entered = (watch.watched > 0) | ((ratio < ENTERED) & (step - watch.last_above >= LASTING))
-    saved = watch.saved
-    if config.watch.put_back != "never":
-        first = entered & (watch.watched == 0) if config.watch.put_back == "low" else step == config.watch.save_at
+    monitor, step, ratio = at.state.monitor, at.step + 1, _ratio(network.product)
+    entered = (monitor.monitored > 0) | ((ratio < ENTERED) & (step - monitor.last_above >= LASTING))
+    saved = monitor.saved
+    if config.monitor.put_back != "never":
+        first = (
+            entered & (monitor.monitored == 0) if config.monitor.put_back == "low" else step == config.monitor.save_at
+        )
         saved = jax.tree.map(lambda new, old: jnp.where(first, new, old), network, saved)
         low = entered & (ratio < LEFT)
         network = jax.tree.map(lambda old, new: jnp.where(low, old, new), saved, network)
-    seen = Watch(
-        jnp.where(ratio >= JUMPED, step, watch.last_above),
-        watch.watched + entered.astype(jnp.int32),
-        jnp.where(entered, jnp.maximum(watch.highest, ratio), watch.highest),
-        watch.returned + (entered & (ratio > RETURNED)).astype(jnp.int32),
+    seen = Monitor(
+        jnp.where(ratio >= JUMPED, step, monitor.last_above),
+        monitor.monitored + entered.astype(jnp.int32),
+        jnp.where(entered, jnp.maximum(monitor.highest, ratio), monitor.highest),
+        monitor.returned + (entered & (ratio > RETURNED)).astype(jnp.int32),
         saved,
     )
     return State(network, seen)
 
 
-def _looked(at: Watched, problem: Problem) -> Watched:
+def _marked(at: Monitored, problem: Problem) -> Monitored:
     """Note the member's end and a value that is not finite, which in any weight shows in A: looking there is free."""
-    running = (at.first_done < 0) & (at.first_bad_step < 0)
+    running = (at.converged_at < 0) & (at.diverged_at < 0)
     is_bad = ~jnp.all(jnp.isfinite(at.state.network.product))
     is_done = ~is_bad & (at.step >= problem.end)
     return at._replace(
-        first_done=jnp.where(running & is_done, at.step, at.first_done),
-        first_bad_step=jnp.where(running & is_bad, at.step, at.first_bad_step),
+        converged_at=jnp.where(running & is_done, at.step, at.converged_at),
+        diverged_at=jnp.where(running & is_bad, at.step, at.diverged_at),
     )
 
 

@@ -279,6 +279,6 @@ def _case(name: str, method: str) -> str:
 
 def _outside(family: Family, setting: Mapping[str, Any]) -> str:
     """Why a bound does not apply: variants at another setting than it was stated for, or sweeping; empty if it does."""
-    fields = [leaves(group.config) for group in family if not group.knobs]
+    fields = [leaves(group.config) for group in family if not group.hyperparameters]
     ours = len(fields) == len(family) and all(own[field] == setting[field] for own in fields for field in setting)
     return "" if ours else ELSEWHERE

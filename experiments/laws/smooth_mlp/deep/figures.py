@@ -150,7 +150,7 @@ def _band(axes: Axes, values: xr.DataArray, *, colour: str, label: str, linestyl
 
 
 def _first_member(values: xr.DataArray, group: Group) -> xr.DataArray:
-    return values.isel(dict.fromkeys(("seed", *group.knobs), 0))
+    return values.isel(dict.fromkeys(("seed", *group.hyperparameters), 0))
 
 
 def _finished(drawn: Figure, rows: np.ndarray, spacing: str, step: str = "step") -> Figure:

@@ -29,7 +29,7 @@ from lawlib.descent.steps import (
     sum_squared_error,
     transformed,
 )
-from lawlib.dynamics.system import Dynamics, Knobs, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, until
 from lawlib.linalg.subspaces import block_fractions, sin_theta
 from lawlib.networks.activations import ACTIVATIONS, activation
 from lawlib.networks.initializers import orthogonal, orthogonal_weights
@@ -171,10 +171,10 @@ def dynamics(config: ConfigDict) -> Dynamics:
     def loss(weights: Weights, inputs: Array, labels: Array, key: Array | None = None) -> Scalar:
         return LOSSES[config.opt.loss](apply(weights, inputs, phi, key), labels)
 
-    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Problem, State]:
+    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, State]:
         key_data, key_weights, key_steps, key_random = jax.random.split(key, 4)
         data = None if shared else _mixture(config, key_data)
-        scale, step_size = (number(config, knobs, field) for field in ("net.scale", "opt.step_size"))
+        scale, step_size = (number(config, hyperparameters, field) for field in ("net.scale", "opt.step_size"))
         weights = _start(config, key_weights, scale)
         descent = transformed(loss, _method(config, step_size))
         state = State(descent.init(weights), key_steps, jnp.asarray(0, jnp.int32))

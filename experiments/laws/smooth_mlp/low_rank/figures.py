@@ -45,9 +45,9 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     return {"low_rank": _low_rank(of_each)} | one_batch_or_all(of_each, "steps", about)
 
 
-def in_common(found: Sequence[Group], *told: Callable[[Group], str]) -> str:
+def in_common(found: Sequence[Group], *reported: Callable[[Group], str]) -> str:
     """What is the same of all groups; where they differ, their families' titles tell it."""
-    rows = [{tell(group) for group in found} for tell in told]
+    rows = [{tell(group) for group in found} for tell in reported]
     return ", ".join(row.pop() for row in rows if len(row) == 1)
 
 
@@ -144,8 +144,8 @@ def _bars(axes: Axes, rows: list[np.ndarray], form: str) -> None:
         axes.plot(row[np.isfinite(row)], np.full(np.isfinite(row).sum(), place), "o", color="black", markersize=3)
         late, lost = (f"{there.sum()} of {row.size}" if there.any() else "" for there in (np.isinf(row), np.isnan(row)))
         missing = " and ".join(filter(None, (late and f"not reached by {late}", lost and f"diverged: {lost}")))
-        told = missing or form.format(mean)
-        axes.text(max(mean, row[np.isfinite(row)].max(initial=0.0)) + 0.03 * most, place, told, va="center")
+        reported = missing or form.format(mean)
+        axes.text(max(mean, row[np.isfinite(row)].max(initial=0.0)) + 0.03 * most, place, reported, va="center")
     # Room for what is told beside the longest bar: a number, or words.
     axes.set_xlim(0, (1.3 if all(np.isfinite(row).all() for row in rows) else 1.8) * most)
 

@@ -21,10 +21,10 @@ from experiments.runner.checks import Checks
 from experiments.runner.fields import swept
 from experiments.runner.hyperparameters import number
 from experiments.runner.results import Variable
-from experiments.runner.store import Refused
-from lawlib.compress.low_rank_init import INNER, low_rank_start, padded_basis, random_start, turned
+from experiments.runner.store import InputError
+from lawlib.compress.low_rank_init import INNER, low_rank_init, padded_basis, random_init, rotate_by
 from lawlib.descent.steps import Descent, Iterate, sum_squared_error, summed_over_batches, transformed
-from lawlib.dynamics.system import Dynamics, Knobs, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, until
 from lawlib.networks import low_rank, mlp
 from lawlib.networks.activations import ACTIVATIONS, Activation, activation
 from lawlib.networks.initializers import orthogonal_weights
@@ -80,7 +80,7 @@ def validate(checks: Checks) -> None:
     _check_sizes(checks)
     try:
         image_data(checks.config.data.name, checks.config.data.folder)
-    except Refused as missing:
+    except InputError as missing:
         checks.problems += missing.problems
 
 
@@ -147,8 +147,10 @@ def dynamics(config: ConfigDict) -> Dynamics:
         schedule = optax.cosine_decay_schedule(1.0, config.opt.num_steps)
         return transformed(_total(predict, phi), optax.chain(optax.sgd(step_size), optax.scale_by_schedule(schedule)))
 
-    def init(key: Array, knobs: Knobs, data: Data) -> tuple[Array, Iterate]:
-        scale, angle, step_size = (number(config, knobs, f) for f in ("net.scale", "net.angle", "opt.step_size"))
+    def init(key: Array, hyperparameters: Hyperparameters, data: Data) -> tuple[Array, Iterate]:
+        scale, angle, step_size = (
+            number(config, hyperparameters, f) for f in ("net.scale", "net.angle", "opt.step_size")
+        )
         weights = _start(config, key, scale, angle, data.train)
         return step_size, descent(step_size).init(weights)
 
@@ -180,13 +182,13 @@ def _start(config: ConfigDict, key: Array, scale: Array, angle: Array, train: Ba
     if net.form == "full":
         return weights
     if net.form == "random":
-        return random_start(key_inner, weights, net.rank, scale, inner=net.inner)
+        return random_init(key_inner, weights, net.rank, scale, inner=net.inner)
     chosen = train if net.gradient == "all" else _drawn(key_images, train, config.data.gradient_batch)
     big = big_and_small(weights[0], _first_gradient(config, weights, chosen), K).big
     basis = padded_basis(key_pad, big, net.rank)
-    start = low_rank_start(key_inner, weights, basis, scale, inner=net.inner)
+    start = low_rank_init(key_inner, weights, basis, scale, inner=net.inner)
     radians = jnp.deg2rad(angle)
-    return start._replace(right=turned(key_away, basis, radians), left=turned(key_left, start.left, radians))
+    return start._replace(right=rotate_by(key_away, basis, radians), left=rotate_by(key_left, start.left, radians))
 
 
 def _drawn(key: Array, train: Batches, count: int) -> Batches:

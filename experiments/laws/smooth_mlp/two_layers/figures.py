@@ -147,19 +147,19 @@ def _each(bound: Callable[..., Any], *numbers: ArrayLike) -> np.ndarray:
 
 
 def runs(results: xr.DataTree) -> list[Runs]:
-    """Every variant at every value of its swept knobs."""
+    """Every variant at every value of its swept hyperparameters."""
     return [each for group in groups(results) for each in _runs(group)]
 
 
 def _runs(group: Group) -> Iterator[Runs]:
-    swept = settings.knobs(group.config)
+    swept = settings.hyperparameters(group.config)
     for place in np.ndindex(*(len(values) for values in swept.values())):
         config = copy.deepcopy(group.config)
         for (field, values), index in zip(swept.items(), place, strict=True):
             assign(config, field, values[index])
         data = group.data.isel(dict(zip((field.split(".")[-1] for field in swept), place, strict=True)))
         seen = {str(name): values.values for name, values in data.items() if "step" in values.dims}
-        yield Runs(config, int((data.first_bad_step >= 0).sum()), data.step.values, seen)
+        yield Runs(config, int((data.diverged_at >= 0).sum()), data.step.values, seen)
 
 
 def slopes(family: Sequence[Runs]) -> np.ndarray:

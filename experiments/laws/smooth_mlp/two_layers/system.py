@@ -18,7 +18,7 @@ from experiments.runner.checks import Checks
 from experiments.runner.hyperparameters import number
 from experiments.runner.results import Variable
 from lawlib.descent.steps import Iterate, evaluated, sum_squared_error
-from lawlib.dynamics.system import Dynamics, Knobs, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, until
 from lawlib.linalg.subspaces import block_energies, complement, wedin
 from lawlib.networks.activations import Activation, activation
 from lawlib.networks.initializers import fan_in_normal, orthogonal
@@ -122,10 +122,10 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
     descent, classes = evaluated(loss), config.data.num_classes
 
-    def init(key: Array, knobs: Knobs, shared: tuple) -> tuple[Problem, Iterate]:
+    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, Iterate]:
         key_data, key_first, key_last, key_random = jax.random.split(key, 4)
         (inputs, targets), dtype = _draw(config, key_data), jnp.dtype(config.precision)
-        scale, step_size = (number(config, knobs, field) for field in ("net.scale", "opt.step_size"))
+        scale, step_size = (number(config, hyperparameters, field) for field in ("net.scale", "opt.step_size"))
         first = _first_layer(config, key_first, scale)
         last = jax.random.uniform(key_last, (classes, config.net.width), dtype, -1, 1)
         iterate = descent.init(first, last, inputs, targets)

@@ -148,21 +148,21 @@ def _early(title: str, family: Family, **about: Any) -> Iterator[Claim]:
         (f"{EARLY_STEPS} steps are made", _steps, EARLY_STEPS),
     )
     bounds = ((RANDOM, "random", ">=", STUCK), (BATCH, "S_big of one batch", "<", 1.3))
-    for until, clock, end in times:
+    for until, time_of, end in times:
         for which, words, relation, bound in (*bounds, (ALL, "S_big of all images", "<", 1.3)):
             statement = f"{title}, {words}: training loss at the last epoch before {until}"
-            unseen = which in family and _before(family[which], clock, end) is None
+            unseen = which in family and _before(family[which], time_of, end) is None
 
-            def measure(group: Group, clock: Callable = clock, end: float = end) -> np.ndarray:
-                return group.data.train_loss.isel(step=_before(group, clock, end)).values
+            def measure(group: Group, time_of: Callable = time_of, end: float = end) -> np.ndarray:
+                return group.data.train_loss.isel(step=_before(group, time_of, end)).values
 
             verdict = {"statement": statement, "relation": relation, "bound": bound}
             yield _judged(family, (which,), measure, EDGES, reason=TOO_RARE if unseen else "", **verdict, **about)
 
 
-def _before(group: Group, clock: Callable[[Group], np.ndarray], end: float) -> int | None:
+def _before(group: Group, time_of: Callable[[Group], np.ndarray], end: float) -> int | None:
     """The last observation before a time, None where that is not in the last fifth before it."""
-    reached = clock(group)
+    reached = time_of(group)
     (before,) = np.nonzero(reached <= end)
     return int(before[-1]) if reached[before[-1]] >= 0.8 * end else None
 

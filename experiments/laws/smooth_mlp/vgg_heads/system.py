@@ -20,12 +20,12 @@ from experiments.laws.smooth_mlp.vgg_heads.claims import claims
 from experiments.laws.smooth_mlp.vgg_heads.figures import figures
 from experiments.runner.checks import Checks
 from experiments.runner.results import Variable
-from experiments.runner.store import Refused
-from lawlib.compress.low_rank_init import INNER, low_rank_start, padded_basis, random_start
+from experiments.runner.store import InputError
+from lawlib.compress.low_rank_init import INNER, low_rank_init, padded_basis, random_init
 from lawlib.descent.steps import Descent, Iterate, epoch_batches, mean_cross_entropy, transformed
-from lawlib.dynamics.system import Dynamics, Knobs, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, until
 from lawlib.linalg.gradients import Shift, gradient_products
-from lawlib.linalg.spectra import krylov_triplets
+from lawlib.linalg.spectra import block_krylov_svd
 from lawlib.networks import low_rank, mlp
 from lawlib.networks.activations import ACTIVATIONS, Activation, activation
 from lawlib.networks.initializers import orthogonal_weights
@@ -141,13 +141,13 @@ def _check_files(checks: Checks) -> None:
     data = checks.config.data
     try:
         image_data(data.name, data.folder)
-    except Refused as missing:
+    except InputError as missing:
         checks.problems += missing.problems
     try:
         found = pretrained(data.weights)
         fits = found.trained_on == data.pretrained
         checks.require("data.pretrained", fits, f"the weights at hand are {found.trained_on!r}: {found.origin}")
-    except Refused as missing:
+    except InputError as missing:
         checks.problems += missing.problems
 
 
@@ -183,8 +183,8 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
     descent = transformed(loss, _method(config))
 
-    def init(key: Array, knobs: Knobs, data: Data) -> tuple[Start, State]:
-        del knobs
+    def init(key: Array, hyperparameters: Hyperparameters, data: Data) -> tuple[Start, State]:
+        del hyperparameters
         key_start, key_steps = jax.random.split(key)
         head, start = _start(config, key_start, data)
         iterate = descent.init(Network(data.convolutions, head))
@@ -263,15 +263,15 @@ def _start(config: ConfigDict, key: Array, data: Data) -> tuple[Any, Start]:
     if net.form == "full":
         return weights, about
     if net.form == "random":
-        return random_start(key_inner, weights, net.rank, net.scale, inner=net.inner), about
+        return random_init(key_inner, weights, net.rank, net.scale, inner=net.inner), about
     chosen = _chosen(config, key_images, data)
     passes = PASSES if len(chosen.labels) > 1 else PASSES_OF_ONE_BATCH
     products = _first_gradient(weights, activation(net.activation), chosen)
-    found = krylov_triplets(key_block, products, K, max_passes=passes)
-    left, values, right = found.triplets
+    found = block_krylov_svd(key_block, products, K, max_passes=passes)
+    left, values, right = found.svd
     basis = padded_basis(key_pad, big_subspace(weights[0], left, right).basis, net.rank)
     near_K = jnp.stack([values[K - 2], values[K - 1], found.next_value]) / values[0]
-    start = low_rank_start(key_inner, weights, basis, net.scale, inner=net.inner, orthonormal=net.orthonormal)
+    start = low_rank_init(key_inner, weights, basis, net.scale, inner=net.inner, orthonormal=net.orthonormal)
     return start, about._replace(start_gradient=near_K, basis_bound=found.bound)
 
 

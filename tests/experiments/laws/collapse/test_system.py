@@ -14,7 +14,7 @@ from experiments.laws.collapse import system as collapse
 from experiments.laws.collapse.figures import curves, fit
 from experiments.runner.checks import collect
 from experiments.runner.run import observation_times
-from experiments.runner.settings import expand, knobs
+from experiments.runner.settings import expand, hyperparameters
 from lawlib.dynamics.sweep import grid
 from lawlib.theory.collapse import largest_scale
 
@@ -131,10 +131,10 @@ def test_corollary_1_starts_its_last_layer_in_the_first_coordinates():
 
 def lawful(config):
     """Observations, members first and times second, of networks that decay as the law says."""
-    times, members = observation_times(config), grid(config.num_seeds, knobs(config), "float64")
+    times, members = observation_times(config), grid(config.num_seeds, hyperparameters(config), "float64")
     n, depth, linear = len(members.seeds), config.net.depth, config.net.activation == "linear"
-    scale = members.knobs.get("net.scale", np.full(n, config.net.scale))
-    tolerance = members.knobs.get("opt.tolerance", np.full(n, config.opt.tolerance))
+    scale = members.hyperparameters.get("net.scale", np.full(n, config.net.scale))
+    tolerance = members.hyperparameters.get("opt.tolerance", np.full(n, config.opt.tolerance))
     law = scale**2 / 10 ** (1 / depth)
     separation = 11.25 * (law if linear else 0.3 * scale)[:, None] ** np.arange(depth)
     if linear:
@@ -145,8 +145,8 @@ def lawful(config):
         "accuracy": np.ones(series),
         "separation": np.repeat(separation[:, None], len(times), axis=1),
         "imbalance": np.zeros((*series, depth - 1)),
-        "first_done": np.where(tolerance > 0, 100, -1),
-        "first_bad_step": np.full(n, -1),
+        "converged_at": np.where(tolerance > 0, 100, -1),
+        "diverged_at": np.full(n, -1),
     }
 
 
@@ -215,12 +215,12 @@ BREAKS = {
     "no line": ("collapse_depth", scaled("linear_L6", 3.0, layer=3), [RATE, LINE]),
     "capped": (
         "collapse_depth",
-        replaced("linear_L8", "first_done", -1),
+        replaced("linear_L8", "converged_at", -1),
         [RATE, LINE, "'the decay rate is independent"],
     ),
     "diverged": (
         "collapse_depth",
-        replaced("linear_L8", "first_bad_step", 7),
+        replaced("linear_L8", "diverged_at", 7),
         ["|D_0 / ", RATE, LINE, "'the decay rate is independent"],
     ),
     "a bent ReLU": (
@@ -272,7 +272,7 @@ def test_what_the_bounds_allow_does_not_fail():
 def test_a_relu_network_on_a_plateau_is_counted_and_not_judged():
     def plateau(name, seen):
         if name == "relu_L8":
-            seen["first_done"][0] = -1
+            seen["converged_at"][0] = -1
             seen["separation"][0, :, 1:] = 5.0
 
     claims = verdict("collapse_depth", plateau)
@@ -286,7 +286,7 @@ def test_a_relu_network_on_a_plateau_is_counted_and_not_judged():
 
 def test_a_profile_that_reaches_no_tolerance_judges_nothing_but_the_inputs():
     def nobody(name, seen):
-        seen["first_done"][:] = -1
+        seen["converged_at"][:] = -1
 
     for name in ("collapse_depth", "collapse_theorem"):
         judged = [claim for claim in verdict(name, nobody) if claim.status != "not_run"]
@@ -334,7 +334,7 @@ def test_the_figure_holds_every_member_under_named_axes(name):
 
 
 def test_members_on_a_plateau_are_drawn_apart():
-    results = results_of(config_of("collapse_depth"), replaced("relu_L8", "first_done", -1))
+    results = results_of(config_of("collapse_depth"), replaced("relu_L8", "converged_at", -1))
     texts = [text.get_text() for text in collapse.figures(results)["separation"].axes[-1].get_legend().get_texts()]
     assert [text for text in texts if "cap of steps" in text] == ["L = 8: 1 of 3 not there, at the cap of steps"]
 

@@ -9,8 +9,8 @@ import synthetic
 import xarray as xr
 from synthetic import failing, results_of
 
-from experiments.laws.induced_flow.landscape import system as flow_landscape
-from experiments.laws.induced_flow.rank_one import system as induced_flow
+from experiments.laws.induced_flow.landscape import system as landscape
+from experiments.laws.induced_flow.rank_one import system as rank_one
 from experiments.runner.checks import collect
 
 config_of = ft.partial(synthetic.config_of, num_seeds=3)
@@ -22,10 +22,16 @@ RULES = {
         {"bound.alpha": 0.87},
         "bound.alpha = 0.87: must be below cos(start.angle) = 0.866, the start's own alignment",
     ),
-    "gap": (
+    "spectral_ratio": (
         "induced_flow",
-        {"data.gap_unit": "one", "data.gap": 0.9, "data.num_outputs": 3, "study": "clock", "sweep.data.scale": (1.0,)},
-        "bound.alpha = 0.85: must lie in (gamma_Z, 1), above every data.gap",
+        {
+            "data.spectral_ratio_unit": "one",
+            "data.spectral_ratio": 0.9,
+            "data.num_outputs": 3,
+            "study": "rescaled_time",
+            "sweep.data.scale": (1.0,),
+        },
+        "bound.alpha = 0.85: must lie in (gamma_Z, 1), above every data.spectral_ratio",
     ),
     "no start": ("induced_flow", {"start.ratio": 0.0}, "start.ratio = 0.0: must be a finite number > 0.0"),
     "start": (
@@ -63,7 +69,7 @@ RULES = {
 
 @pytest.mark.parametrize(("name", "fields", "line"), RULES.values(), ids=RULES)
 def test_every_rule_has_its_line(name, fields, line):
-    experiment = {"induced_flow": induced_flow, "induced_flow_landscape": flow_landscape}[name]
+    experiment = {"induced_flow": rank_one, "induced_flow_landscape": landscape}[name]
     lines = collect(config_of(name, f"variants=({fields!r},)"), experiment.validate)
     assert line in lines
     assert len(lines) == 1 or "start" in line
@@ -72,7 +78,7 @@ def test_every_rule_has_its_line(name, fields, line):
 @pytest.mark.parametrize("name", ["induced_flow", "induced_flow_landscape"])
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
 def test_our_own_configs_pass(name, profile):
-    experiment = {"induced_flow": induced_flow, "induced_flow_landscape": flow_landscape}[name]
+    experiment = {"induced_flow": rank_one, "induced_flow_landscape": landscape}[name]
     assert collect(config_of(name, profile=profile), experiment.validate) == []
 
 
@@ -104,16 +110,16 @@ def at_end(value, *member):
 
 
 FLOW_BREAKS = {
-    "bound": ("clock", "excess", at_end(0.01), "d_y = 1 (Figure 1): ln of"),
+    "bound": ("rescaled_time", "excess", at_end(0.01), "d_y = 1 (Figure 1): ln of"),
     "left the set": ("time", "in_set", at_end(0.0), "W(t) stays in N_{alpha,beta}"),
     "turned back": ("time", "alignment", at_end(0.0), "u^T Z_1 v never falls"),
     "no collapse": (
-        "clock",
+        "rescaled_time",
         "distance",
         lambda x: x + 1e-4 * (np.arange(len(x)) == 0)[:, None, None, None],
         "d_y = 1: the distance depends",
     ),
-    "nearby": ("clock", "rate", lambda x: 1.05 * x, "d_y = 1: rate of ||Z_1 - W||"),
+    "nearby": ("rescaled_time", "rate", lambda x: 1.05 * x, "d_y = 1: rate of ||Z_1 - W||"),
 }
 
 
@@ -121,10 +127,10 @@ def test_a_smoke_run_of_figure_1_and_what_breaks_its_claims(smoke):
     folder, claims, results = smoke_results(smoke, "induced_flow")
     allowed = {"the bound as printed in (38)"}  # the short profile ends before tau
     assert all(c["status"] != "fails" or any(c["statement"].startswith(a) for a in allowed) for c in claims)
-    assert {path.stem for path in (folder / "figures").glob("*.png")} == {"distance", "clock"}
-    before = set(failing(induced_flow.claims(results)))
+    assert {path.stem for path in (folder / "figures").glob("*.png")} == {"distance", "rescaled_time"}
+    before = set(failing(rank_one.claims(results)))
     for group, name, change, start in FLOW_BREAKS.values():
-        new = set(failing(induced_flow.claims(broken(results, group, name, change)))) - before
+        new = set(failing(rank_one.claims(broken(results, group, name, change)))) - before
         assert any(statement.startswith(start) for statement in new), start
 
 
@@ -147,7 +153,7 @@ def test_a_smoke_run_of_the_landscape_and_what_breaks_its_claims(smoke):
     assert {c["status"] for c in claims} <= {"holds", "not_run"}
     assert {path.stem for path in (folder / "figures").glob("*.png")} == {"convergence", "stationary"}
     for group, name, change, start in LANDSCAPE_BREAKS.values():
-        new = failing(flow_landscape.claims(broken(results, group, name, change)))
+        new = failing(landscape.claims(broken(results, group, name, change)))
         assert any(statement.startswith(start) for statement in new), start
 
 
@@ -175,14 +181,14 @@ def test_one_state_against_a_lemma_fails_it(broken_name):
 
     def lawful(own):
         shape = (own.num_seeds, own.observe.num_times)
-        marks = {name: np.full(own.num_seeds, -1) for name in ("first_done", "first_bad_step")}
+        marks = {name: np.full(own.num_seeds, -1) for name in ("converged_at", "diverged_at")}
         return {name: np.full(shape, value) for name, value in LAWFUL_STATES.items()} | marks
 
     def change(_, seen):
         if broken_name:
             seen[broken_name][1, 2] = STATE_BREAKS[broken_name][0]
 
-    found = failing(flow_landscape.claims(results_of(lawful, flow_landscape.VARIABLES, config, change)))
+    found = failing(landscape.claims(results_of(lawful, landscape.VARIABLES, config, change)))
     expected = [STATE_BREAKS[broken_name][1]] if broken_name else []
     assert len(found) == len(expected)
     assert all(statement.startswith(start) for statement, start in zip(found, expected, strict=True))

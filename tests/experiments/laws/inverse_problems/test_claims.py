@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 import synthetic
 
-from experiments.laws.inverse_problems.decay import system as inverse_decay
-from experiments.laws.inverse_problems.robustness import system as inverse_recovery
-from experiments.laws.inverse_problems.theorem import system as inverse_theorem
+from experiments.laws.inverse_problems.decay import system as decay_system
+from experiments.laws.inverse_problems.robustness import system as robustness
+from experiments.laws.inverse_problems.theorem import system as theorem
 from experiments.runner.run import observation_times
-from experiments.runner.settings import knobs
+from experiments.runner.settings import hyperparameters
 from lawlib.dynamics.sweep import grid
 
 EXPERIMENTS = {
-    "inverse_dimension": inverse_decay,
-    "inverse_depth": inverse_decay,
-    "inverse_decay": inverse_decay,
-    "inverse_theorem": inverse_theorem,
-    "inverse_robustness": inverse_recovery,
-    "inverse_union": inverse_recovery,
-    "inverse_digits": inverse_recovery,
+    "inverse_dimension": decay_system,
+    "inverse_depth": decay_system,
+    "inverse_decay": decay_system,
+    "inverse_theorem": theorem,
+    "inverse_robustness": robustness,
+    "inverse_union": robustness,
+    "inverse_digits": robustness,
 }
 
 
@@ -37,18 +37,18 @@ def at_rest(rho, decay, depth):
 
 def lawful_decay(config):
     """Observations of members that obey every law, members first and times second."""
-    times, members = observation_times(config), grid(config.num_seeds, knobs(config), "float64")
+    times, members = observation_times(config), grid(config.num_seeds, hyperparameters(config), "float64")
     n, s, depth = len(members.seeds), config.data.subspace_dimension, config.net.depth
-    marks = {"first_done": np.full(n, times[-1]), "first_bad_step": np.full(n, -1)}
+    marks = {"converged_at": np.full(n, times[-1]), "diverged_at": np.full(n, -1)}
     if config.study == "compression":
         return marks | {"weight_gap": np.full((n, len(times)), 1e-15)}
-    decay = members.knobs.get("opt.weight_decay", np.full(n, config.opt.weight_decay))
+    decay = members.hyperparameters.get("opt.weight_decay", np.full(n, config.opt.weight_decay))
     horizon = config.opt.horizon or 1.0
     ahead = (
         times
         / times[-1]
         * horizon
-        * np.where(config.opt.clock_decay > 0, decay / (config.opt.clock_decay or 1), 1)[:, None]
+        * np.where(config.opt.rescaling_decay > 0, decay / (config.opt.rescaling_decay or 1), 1)[:, None]
     )
     rho = np.linspace(0.8, 1.2, s)
     plateaus = at_rest(rho[None, :], decay[:, None], depth)
@@ -56,15 +56,15 @@ def lawful_decay(config):
     fit = np.where(decay[:, None] > 0, plateaus[:, None] * rise / rise[:, -1:], np.where(times > 0, 1e-14, 1.0))
     series = np.ones((n, len(times)))
     if config.study == "printed":
-        marks["first_bad_step"][:] = 7
+        marks["diverged_at"][:] = 7
     return marks | {
         "regression_error": fit,
         "off_subspace_error": np.exp(-ahead * depth / 2),
         "outside_norm": np.exp(-ahead),
-        "clock": ahead,
+        "rescaled_time": ahead,
         "law_deviation": 1e-13 * series,
         "step_size": 0.05 * series,
-        "stability": (12.0 if config.study == "printed" else 1.5) * series,
+        "sharpness": (12.0 if config.study == "printed" else 1.5) * series,
         "isometry": 0.4 * series,
         "measured_values": np.broadcast_to(rho, (n, len(times), s)),
         "signal_values": np.ones((n, len(times), s)),
@@ -96,13 +96,13 @@ def lawful_decay_base(config, series):
     n, num_times = series.shape
     s = config.data.subspace_dimension
     return {
-        "first_done": np.full(n, 100),
-        "first_bad_step": np.full(n, -1),
+        "converged_at": np.full(n, 100),
+        "diverged_at": np.full(n, -1),
         "outside_norm": series,
-        "clock": 0 * series,
+        "rescaled_time": 0 * series,
         "law_deviation": 1e-13 * series,
         "step_size": series,
-        "stability": 0.7 * series,
+        "sharpness": 0.7 * series,
         "isometry": 0.4 * series,
         "measured_values": np.ones((n, num_times, s)),
         "signal_values": np.broadcast_to(
@@ -112,12 +112,12 @@ def lawful_decay_base(config, series):
 
 
 def lawful_recovery(config):
-    times, members = observation_times(config), grid(config.num_seeds, knobs(config), "float64")
+    times, members = observation_times(config), grid(config.num_seeds, hyperparameters(config), "float64")
     n, data, levels = len(members.seeds), config.data, np.asarray(config.data.noise)
     series = np.ones((n, len(times)))
     seen = lawful_decay_base(config, series)
     outside = np.sqrt(data.dimension * (data.num_measurements - data.subspace_dimension) / data.num_measurements)
-    plain = members.knobs["opt.weight_decay"][:, None] == 0
+    plain = members.hyperparameters["opt.weight_decay"][:, None] == 0
     errors = np.where(plain, outside, 2.3) * levels[None, :]
     spread = lambda values: np.broadcast_to(values[:, None], (n, len(times), len(levels)))  # noqa: E731
     return seen | {
@@ -130,7 +130,7 @@ def lawful_recovery(config):
     }
 
 
-LAWFUL = {inverse_decay: lawful_decay, inverse_theorem: lawful_theorem, inverse_recovery: lawful_recovery}
+LAWFUL = {decay_system: lawful_decay, theorem: lawful_theorem, robustness: lawful_recovery}
 
 
 def results_of(name, change=lambda name, seen: None, *words, profile="cpu"):
@@ -181,10 +181,10 @@ def replaced(variant, field, value):
     return change
 
 
-def after(variant, clock, field, value):
+def after(variant, rescaled_time, field, value):
     def change(name, seen):
         if name == variant:
-            seen[field] = np.where(seen["clock"] > clock, value, seen[field])
+            seen[field] = np.where(seen["rescaled_time"] > rescaled_time, value, seen[field])
 
     return change
 
@@ -206,7 +206,7 @@ BREAKS = {
     "samples": ("inverse_decay", replaced("samples", "weight_gap", 1e-9), ["1000 samples or 4"]),
     "stable as printed": (
         "inverse_decay",
-        replaced("printed", "first_bad_step", -1),
+        replaced("printed", "diverged_at", -1),
         ["eta = 0.1, d_w = 1000 as printed"],
     ),
     "order": ("inverse_depth", scaled("L5_early", "off_subspace_error", 1.5), ["off-subspace error, 0.1 <= x <= 0.5"]),
@@ -255,8 +255,8 @@ def test_one_member_is_enough_to_fail(name, change, failed):
 def test_a_diverged_member_is_told_with_its_step_and_its_curvature():
     def diverge(name, seen):
         if name == "rest":
-            seen["first_bad_step"][0] = 17
-            seen["stability"][:] = 3.25
+            seen["diverged_at"][0] = 17
+            seen["sharpness"][:] = 3.25
 
     with pytest.warns(
         UserWarning, match=r"rest: 1 of 2 members diverged, first at step 17; eta lambda_max\(P\(0\)\) is up to 3\.25"
@@ -267,7 +267,7 @@ def test_a_diverged_member_is_told_with_its_step_and_its_curvature():
 
 def test_a_run_that_ends_early_judges_no_plateau():
     def short(name, seen):
-        seen["clock"] = 0.4 * seen["clock"]
+        seen["rescaled_time"] = 0.4 * seen["rescaled_time"]
 
     unjudged = [claim.statement for claim in verdict("inverse_depth", short) if claim.status == "not_run"]
     assert any(statement.startswith("regression error over that of the scalar") for statement in unjudged)

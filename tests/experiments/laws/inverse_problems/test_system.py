@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from experiments.laws.inverse_problems.robustness import system as inverse_recovery
-from experiments.laws.inverse_problems.theorem import system as inverse_theorem
+from experiments.laws.inverse_problems.robustness import system as robustness
+from experiments.laws.inverse_problems.theorem import system as theorem
 from experiments.runner.checks import collect
 from experiments.runner.settings import expand
 
@@ -38,16 +38,16 @@ RULES = {
         {"data.condition_number": 0.5},
         "data.condition_number = 0.5: must be a finite number >= 1.0",
     ),
-    "no clock": (
+    "no rescaled time": (
         "inverse_depth",
         {"opt.weight_decay": 0.0},
-        "opt.clock_decay = 0.0: must be positive where opt.weight_decay is 0: a horizon is reached on the clock "
-        "eta lambda t",
+        "opt.rescaling_decay = 0.0: must be positive where opt.weight_decay is 0: a horizon is reached on the rescaled "
+        "time eta lambda t",
     ),
     "T without decay": (
         "inverse_theorem",
-        {"opt.clock_decay": 0.0},
-        "opt.clock_decay = 0.0: must be a finite number > 0.0",
+        {"opt.rescaling_decay": 0.0},
+        "opt.rescaling_decay = 0.0: must be a finite number > 0.0",
     ),
     "figures' weights": (
         "inverse_theorem",
@@ -99,7 +99,7 @@ def test_a_rectified_step_on_factored_data_is_that_on_all_samples():
     small = {"dimension": 9, "num_measurements": 7, "subspace_dimension": 2, "num_samples": 6, "num_tests": 3}
     words = [f"data.{name}={size}" for name, size in small.items()]
     config = config_of("inverse_union", "net.width=5", "net.depth=3", *words)
-    system = inverse_recovery.dynamics(config)
+    system = robustness.dynamics(config)
     member, state = jax.jit(lambda key: system.init(key, {"opt.weight_decay": jnp.asarray(0.5)}, ()))(jax.random.key(0))
     W1, W2, W3 = (np.asarray(W) for W in state.iterate.weights)
     problem = member.problem
@@ -124,7 +124,7 @@ def test_the_theorems_state_follows_every_step():
     small = {"dimension": 9, "num_measurements": 6, "subspace_dimension": 2, "num_samples": 4, "num_tests": 3}
     fields = {"net.width": 12, "net.depth": 2} | {f"data.{name}": size for name, size in small.items()}
     ((_, config),) = expand(config_of("inverse_theorem", f"variants=({fields!r},)"))
-    system = inverse_theorem.dynamics(config)
+    system = theorem.dynamics(config)
     member, state = jax.jit(lambda key: system.init(key, {}, ()))(jax.random.key(1))
     step, errors, rate = jax.jit(lambda s: system.step(s, member, ())), [], []
     gamma = 0.01 * np.sqrt(9 / 6)

@@ -18,7 +18,7 @@ from experiments.laws.parsimony.completion.figures import final_recovery, operat
 from experiments.runner.checks import collect
 from experiments.runner.results import assemble, groups
 from experiments.runner.run import observation_times
-from experiments.runner.settings import expand, knobs, to_plain
+from experiments.runner.settings import expand, hyperparameters, to_plain
 from lawlib.dynamics.system import simulate
 
 NAMES = ("completion_depth_width", "completion_compressed", "completion_gamma")
@@ -51,7 +51,7 @@ def test_every_rule_has_its_line(fields, line):
     assert collect(config, completion.validate) == [line]
 
 
-def test_what_changes_shapes_is_no_knob():
+def test_what_changes_shapes_is_no_hyperparameter():
     config = config_of("completion_gamma", "sweep.data.observed=(0.2, 0.3)")
     (line,) = collect(config, completion.validate)
     assert line.startswith("sweep.data.observed = (0.2, 0.3): cannot be swept; use variants")
@@ -76,18 +76,20 @@ def small(kind, *words, rank=2, **fields):
 
 @ft.lru_cache
 def program(config, times):
-    """A compiled run that keeps every state, taking the key and the knobs; a config of the same text is the same."""
+    """A compiled run that keeps every state, of a key and hyperparameters; a config of the same text is the same."""
     dynamics = completion.dynamics(ConfigDict(json.loads(config)))
-    return jax.jit(lambda key, knobs: simulate(dynamics, key, knobs, (), times, keep=times))
+    return jax.jit(lambda key, hyperparameters: simulate(dynamics, key, hyperparameters, (), times, keep=times))
 
 
-def run(config, key, times, **knobs):
-    """The problem, the weights at every time, the observations and first_done, in numpy."""
-    knobs = {name.replace("_", ".", 1): jnp.asarray(value, config.precision) for name, value in knobs.items()}
-    ran = program(json.dumps(to_plain(config)), tuple(times))(key, knobs)
+def run(config, key, times, **hyperparameters):
+    """The problem, the weights at every time, the observations and converged_at, in numpy."""
+    hyperparameters = {
+        name.replace("_", ".", 1): jnp.asarray(value, config.precision) for name, value in hyperparameters.items()
+    }
+    ran = program(json.dumps(to_plain(config)), tuple(times))(key, hyperparameters)
     ran = jax.tree.map(np.asarray, ran)
     weights = [jax.tree.map(lambda x, i=i: x[i], ran.kept.state.weights) for i in range(len(times))]
-    return ran.problem, weights, ran.observations, int(ran.state.first_done)
+    return ran.problem, weights, ran.observations, int(ran.state.converged_at)
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +185,8 @@ def products(jaxpr):
 @pytest.mark.parametrize(("kind", "depth"), [("full", 2), ("full", 3), ("narrow", 4), ("compressed", 3)])
 def test_operations_are_those_of_the_traced_gradient(key, kind, depth):
     config = small(kind, **{"net.depth": depth, "net.width": 5})
-    problem, watched = jax.eval_shape(lambda key: completion.dynamics(config).init(key, {}, ()), key)
-    weights = watched.state.weights
+    problem, monitored = jax.eval_shape(lambda key: completion.dynamics(config).init(key, {}, ()), key)
+    weights = monitored.state.weights
     traced = jax.make_jaxpr(jax.grad(completion._loss))(weights, problem.target, problem.mask)
     assert products(traced.jaxpr) == operations_per_step(config)
 
@@ -204,20 +206,20 @@ def results_of(name, change=lambda name, seen: None, profile="cpu", words=()):
     """Results as a run would write them; ``change`` breaks a claim."""
     tree = {}
     for variant, config in expand(config_of(name, *words, profile=profile)):
-        times, gammas = observation_times(config), knobs(config).get("opt.discrepancy", (0.01,))
+        times, gammas = observation_times(config), hyperparameters(config).get("opt.discrepancy", (0.01,))
         n, about, rank = config.num_seeds * len(gammas), printed(config), config.data.rank
         path = np.exp(-np.arange(len(times))[:, None, None] / 9 * np.arange(1, 1 + rank)[:, None])
         seen = {
             "loss": np.full((n, len(times)), 1e-10),
             "recovery_error": np.full((n, len(times)), about["recovery"]),
             "projection": np.tile(path, (n, 1, 1, rank)),
-            "first_done": np.full(n, about["done"]),
-            "first_bad_step": np.full(n, -1),
+            "converged_at": np.full(n, about["done"]),
+            "diverged_at": np.full(n, -1),
         }
         if len(gammas) > 1:
             still, fast = (np.arange(n) % 3 == place for place in (1, 2))
             seen["recovery_error"][still], seen["recovery_error"][fast] = 1e-3, np.nan
-            seen["first_done"][still | fast], seen["first_bad_step"][fast] = -1, 14_000
+            seen["converged_at"][still | fast], seen["diverged_at"][fast] = -1, 14_000
         change(variant, seen)
         tree[variant] = assemble(variant, config, times, [[seen]], completion.VARIABLES)
     return xr.DataTree.from_dict(tree)
@@ -263,22 +265,22 @@ BREAKS = {
     "unrecovered": ("completion_depth_width", setting("L3_w40", "recovery_error", 2e-6), {"F4 recovery"}),
     "no number": ("completion_depth_width", setting("L3_w20", "recovery_error", np.nan), {"F4 recovery"}),
     "recovered": ("completion_depth_width", setting("L2_w20", "recovery_error", 9e-5), {"F4 overfitting"}),
-    "slow": ("completion_depth_width", setting("L3_w100", "first_done", 18_100), {"F4 width"}),
-    "wide stalls": ("completion_depth_width", setting("L3_w100", "first_done", -1), {"F4 width"}),
-    "diverged": ("completion_depth_width", setting("L2_w40", "first_bad_step", 9), {"F4 overfitting"}),
-    "narrow is fast": ("completion_compressed", setting("narrow_20", "first_done", 25_000), {"F5 ratio"}),
-    "a slow rank": ("completion_compressed", setting("compressed_20", "first_done", 17_900), {"F5 spread"}),
-    "capped": ("completion_compressed", setting("compressed_5", "first_done", -1), {"F5 ratio", "F5 spread"}),
+    "slow": ("completion_depth_width", setting("L3_w100", "converged_at", 18_100), {"F4 width"}),
+    "wide stalls": ("completion_depth_width", setting("L3_w100", "converged_at", -1), {"F4 width"}),
+    "diverged": ("completion_depth_width", setting("L2_w40", "diverged_at", 9), {"F4 overfitting"}),
+    "narrow is fast": ("completion_compressed", setting("narrow_20", "converged_at", 25_000), {"F5 ratio"}),
+    "a slow rank": ("completion_compressed", setting("compressed_20", "converged_at", 17_900), {"F5 spread"}),
+    "capped": ("completion_compressed", setting("compressed_5", "converged_at", -1), {"F5 ratio", "F5 spread"}),
     "recovers at rest": ("completion_gamma", setting("compressed", "recovery_error", 9e-6, 1), {"F6 ratio"}),
     "does not recover": (
         "completion_gamma",
         setting("compressed", "recovery_error", 2e-6, 3),
         {"F6 ratio", "F6 recovery"},
     ),
-    "does not diverge": ("completion_gamma", setting("compressed", "first_bad_step", -1, 8), {"F6 divergence"}),
+    "does not diverge": ("completion_gamma", setting("compressed", "diverged_at", -1, 8), {"F6 divergence"}),
     "diverges at .01": (
         "completion_gamma",
-        setting("compressed", "first_bad_step", 9, 6),
+        setting("compressed", "diverged_at", 9, 6),
         {"F6 ratio", "F6 recovery"},
     ),
 }
@@ -290,10 +292,10 @@ def test_one_number_of_one_member_is_enough_to_fail(name, change, failed):
 
 
 ALLOWED = {
-    "narrowest stalls": ("completion_depth_width", setting("L3_w10", "first_done", -1)),
+    "narrowest stalls": ("completion_depth_width", setting("L3_w10", "converged_at", -1)),
     "shallow and narrow recovers": ("completion_depth_width", setting("L2_w10", "recovery_error", 1e-9)),
-    "narrow is capped": ("completion_compressed", setting("narrow_5", "first_done", -1)),
-    "within 5 per cent": ("completion_compressed", setting("compressed_20", "first_done", 17_800)),
+    "narrow is capped": ("completion_compressed", setting("narrow_5", "converged_at", -1)),
+    "within 5 per cent": ("completion_compressed", setting("compressed_20", "converged_at", 17_800)),
 }
 
 
@@ -303,7 +305,7 @@ def test_what_the_claims_allow_does_not_fail(name, change):
 
 
 def test_a_capped_narrow_network_counts_with_its_cap():
-    results = results_of("completion_compressed", setting("narrow_5", "first_done", -1))
+    results = results_of("completion_compressed", setting("narrow_5", "converged_at", -1))
     ratio, _, capped = completion.claims(results)
     assert ratio.spread[2] == pytest.approx(60_000 / 17_000)
     assert capped.measured == pytest.approx(1 / 6)
@@ -322,7 +324,7 @@ def test_a_gamma_that_is_not_swept_is_not_judged():
 
 @pytest.mark.parametrize(("name", "panels"), list(zip(NAMES, (2, 2, 3), strict=True)))
 def test_every_study_draws_its_figure(name, panels):
-    drawn = completion.figures(results_of(name, setting("narrow_5", "first_done", -1)))
+    drawn = completion.figures(results_of(name, setting("narrow_5", "converged_at", -1)))
     (figure,) = drawn.values()
     assert len(figure.axes) == panels
     assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
@@ -370,4 +372,4 @@ def test_a_run_from_end_to_end(smoke):
         np.testing.assert_array_equal(first, rest)  # one draw for every gamma
         assert (final_recovery(compressed._replace(data=still)) > 1e-3).all()
         assert (final_recovery(compressed._replace(data=slow)) < 1e-4).all()
-        assert (slow.first_done > 0).all()
+        assert (slow.converged_at > 0).all()

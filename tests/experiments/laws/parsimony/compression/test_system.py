@@ -8,7 +8,7 @@ import pytest
 import synthetic
 import xarray as xr
 
-from experiments.laws.parsimony.compression import system as equivalence
+from experiments.laws.parsimony.compression import system as compression
 from experiments.runner.checks import collect
 from experiments.runner.settings import expand, to_plain
 
@@ -40,7 +40,7 @@ def test_a_setting_out_of_range_is_refused(rule):
     config = config_of()
     with config.unlocked():
         config.variants = ({"net.width": 24, "data.rank": 2} | fields,)
-    problems = collect(config, equivalence.validate)
+    problems = collect(config, compression.validate)
     assert any(message in problem for problem in problems), problems
 
 
@@ -60,9 +60,9 @@ def results(**changes):
         "reduced_loss": 1e-11,
         "full_core": 1.0,
         "reduced_core": 1.0,
-        "first_done": DONE,
+        "converged_at": DONE,
         "control_distance": 0.3,
-        "first_bad_step": -1,
+        "diverged_at": -1,
     } | changes
     for name, config in expand(config_of()):
         kind, shape = config.net.kind, (config.num_seeds, 3)
@@ -73,14 +73,14 @@ def results(**changes):
         data |= {field: (("seed", "step", "row", "column"), core) for field, core in cores.items()}
         if kind == "control":
             data["whole_distance"] = (("seed", "step"), np.full(shape, seen["control_distance"]))
-        data |= {mark: ("seed", np.full(shape[0], seen[mark])) for mark in ("first_done", "first_bad_step")}
+        data |= {mark: ("seed", np.full(shape[0], seen[mark])) for mark in ("converged_at", "diverged_at")}
         coordinates = {"seed": np.arange(shape[0]), "step": [0, 10, NUM_STEPS]}
         nodes[name] = xr.DataTree(xr.Dataset(data, coordinates, {"config": json.dumps(to_plain(config))}))
     return xr.DataTree(children=nodes)
 
 
 def statuses(**changes):
-    return [claim.status for claim in equivalence.claims(results(**changes))]
+    return [claim.status for claim in compression.claims(results(**changes))]
 
 
 def test_the_verdict_holds_where_everything_is_as_predicted():
@@ -105,13 +105,13 @@ def test_each_claim_can_fail_alone(place, changes):
 
 
 def test_equal_steps_are_not_claimed_of_runs_that_were_cut():
-    assert statuses(first_done=-1, reduced_done=-1) == ["not_run", "holds", "holds", "holds", "fails"]
+    assert statuses(converged_at=-1, reduced_done=-1) == ["not_run", "holds", "holds", "holds", "fails"]
 
 
 def test_a_member_that_was_cut_is_no_member_of_equal_steps():
-    assert statuses(first_done=np.array([DONE, -1]), reduced_done=[[DONE] * 3, [-1] * 3])[0] == "fails"
+    assert statuses(converged_at=np.array([DONE, -1]), reduced_done=[[DONE] * 3, [-1] * 3])[0] == "fails"
 
 
 def test_a_member_that_diverged_is_drawn_up_to_there():
-    drawn = equivalence.figures(results(first_done=-1, first_bad_step=10, full_core=np.nan))
+    drawn = compression.figures(results(converged_at=-1, diverged_at=10, full_core=np.nan))
     assert len(drawn) == 4

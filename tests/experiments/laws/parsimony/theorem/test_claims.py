@@ -8,10 +8,10 @@ import pytest
 import synthetic
 from matplotlib.figure import Figure
 
-from experiments.laws.parsimony.theorem import system as parsimony
+from experiments.laws.parsimony.theorem import system as theorem
 from experiments.runner.results import groups
 from experiments.runner.run import observation_times
-from experiments.runner.settings import expand, knobs
+from experiments.runner.settings import expand, hyperparameters
 
 config_of = ft.partial(synthetic.config_of, profile="smoke")
 
@@ -24,7 +24,7 @@ def lawful(config):
     width, rank, dtype = config.net.width, config.data.rank, config.precision
     square = config.net.depth - (config.data.source != "low_rank")
     times = observation_times(config)
-    n = config.num_seeds * int(np.prod([len(values) for values in knobs(config).values()]))
+    n = config.num_seeds * int(np.prod([len(values) for values in hyperparameters(config).values()]))
     layers, triplets = (n, len(times), square), (n, len(times), square, width)
     values = np.concatenate([np.full(rank, 3.0), np.ones(width - 2 * rank), np.full(rank, 0.2)])
     seen = {name: np.zeros(layers, dtype) for name in ("idle_deviation", "block_deviation", "excess")}
@@ -37,14 +37,14 @@ def lawful(config):
     seen["left_subspace_angles"][:, 0] = 1.5
     if square < config.net.depth:
         seen["readout_leak"] = np.zeros(layers[:2])
-    return seen | {"first_done": np.full(n, -1), "first_bad_step": np.full(n, -1)}
+    return seen | {"converged_at": np.full(n, -1), "diverged_at": np.full(n, -1)}
 
 
-results_of = ft.partial(synthetic.results_of, lawful, parsimony.VARIABLES)
+results_of = ft.partial(synthetic.results_of, lawful, theorem.VARIABLES)
 
 
 def verdict(config, change=lambda name, seen: None):
-    return parsimony.claims(results_of(config, change))
+    return theorem.claims(results_of(config, change))
 
 
 def failing(claims):
@@ -121,7 +121,7 @@ def test_float32_has_its_own_bound(config):
 def test_a_diverged_member_fails_the_laws_of_its_family(config):
     def change(name, seen):
         if name == "case1_L3":
-            seen["first_bad_step"][3] = 12
+            seen["diverged_at"][3] = 12
 
     claims = verdict(config, change)
     assert failing(claims) == {"T1.a Case 1", "T1.b Case 1"}
@@ -250,7 +250,7 @@ def assert_labelled(drawn):
 @pytest.mark.parametrize("name", ["dln_parsimony", "dln_momentum", "dln_unwhitened"])
 def test_every_float64_variant_has_a_figure_with_named_axes(name):
     config = config_of(name)
-    drawn = parsimony.figures(results_of(config))
+    drawn = theorem.figures(results_of(config))
     wanted = {f"layers_{v.name}" for v in expand(config) if v.config.precision == "float64"}
     wanted |= {"deviations"} if name != "dln_unwhitened" else set()
     assert drawn.keys() == wanted
@@ -263,9 +263,9 @@ def test_every_float64_variant_has_a_figure_with_named_axes(name):
 
 def test_the_figure_of_deviations_holds_every_member(config):
     results = results_of(config)
-    (axes,) = parsimony.figures(results)["deviations"].axes
+    (axes,) = theorem.figures(results)["deviations"].axes
     dots = sum(line.get_xdata().size for line in axes.lines if line.get_marker() == "|")
-    members = {group.name: group.data.first_bad_step.size for group in groups(results)}
+    members = {group.name: group.data.diverged_at.size for group in groups(results)}
     leaky = sum(count for name, count in members.items() if not name.startswith("case1"))
     assert dots == 3 * sum(members.values()) + leaky
     named = [re.sub(r" \(.*", "", label.get_text()) for label in axes.get_yticklabels()]

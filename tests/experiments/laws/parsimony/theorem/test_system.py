@@ -11,10 +11,10 @@ import synthetic
 from experiments.data.datasets import ImageData, flattened
 from experiments.data.idx import Images
 from experiments.data.vgg16 import RGB_TORCH, Pretrained
-from experiments.laws.parsimony.theorem import system as parsimony
+from experiments.laws.parsimony.theorem import system as theorem
 from experiments.runner.checks import collect
 from experiments.runner.results import Variable, assemble
-from experiments.runner.settings import expand, knobs, to_plain
+from experiments.runner.settings import expand, hyperparameters, to_plain
 from lawlib.dynamics.sweep import grid
 
 config_of = ft.partial(synthetic.config_of, profile="smoke")
@@ -59,7 +59,7 @@ RULES = {
 @pytest.mark.parametrize(("fields", "line"), RULES.values(), ids=RULES)
 def test_every_rule_has_its_line(fields, line):
     config = config_of("dln_parsimony", f"variants=({fields!r},)")
-    assert collect(config, parsimony.validate) == [line]
+    assert collect(config, theorem.validate) == [line]
 
 
 @pytest.mark.parametrize("field", ["opt.weight_decay", "opt.momentum"])
@@ -67,7 +67,7 @@ def test_every_rule_has_its_line(fields, line):
 def test_rates_stay_in_their_range(field, value):
     config = config_of("dln_parsimony", f"sweep.{field}=({value},)")
     allowed = field == "opt.weight_decay" and value > 0
-    assert len(collect(config, parsimony.validate)) == (not allowed)
+    assert len(collect(config, theorem.validate)) == (not allowed)
 
 
 @pytest.mark.parametrize("path", sorted(synthetic.CONFIGS.glob("*.py")), ids=lambda path: path.stem)
@@ -91,7 +91,7 @@ def images(monkeypatch):
     """A thousand made-up images of 28 x 28."""
     rng = np.random.default_rng(0)
     drawn = Images(rng.integers(0, 256, (1000, 28, 28, 1), np.uint8), np.tile(np.arange(10, dtype=np.uint8), 100))
-    monkeypatch.setattr(parsimony, "image_data", lambda *_: ImageData(drawn, drawn, "made up"))
+    monkeypatch.setattr(theorem, "image_data", lambda *_: ImageData(drawn, drawn, "made up"))
     return drawn
 
 
@@ -113,8 +113,8 @@ IMAGE_RULES = {
 
 @pytest.mark.parametrize(("word", "line"), IMAGE_RULES.values(), ids=IMAGE_RULES)
 def test_every_rule_on_images_has_its_line(images, word, line):
-    assert line in collect(fashion(word), parsimony.validate)
-    assert collect(fashion(), parsimony.validate) == []
+    assert line in collect(fashion(word), theorem.validate)
+    assert collect(fashion(), theorem.validate) == []
 
 
 def test_pixels_are_averaged_over_squares_and_stand_in_columns(images):
@@ -129,7 +129,7 @@ def test_pixels_are_averaged_over_squares_and_stand_in_columns(images):
 
 
 def test_whitened_images_have_orthonormal_rows_in_the_span_of_the_pixels(images):
-    inputs, labels = parsimony.shared(fashion())
+    inputs, labels = theorem.shared(fashion())
     np.testing.assert_allclose(inputs @ inputs.T, np.eye(196), atol=1e-12)
     pixels = flattened(images, 1000, 2, np.dtype("float64")).inputs
     np.testing.assert_allclose(pixels - (pixels @ inputs.T) @ inputs, 0, atol=1e-11)
@@ -137,12 +137,12 @@ def test_whitened_images_have_orthonormal_rows_in_the_span_of_the_pixels(images)
 
 
 def test_sources_are_told_of_images_alone(images):
-    assert parsimony.sources(fashion()) == {"fashion_mnist": "made up"}
-    assert parsimony.sources(expand(config_of("dln_parsimony"))[0].config) == {}
+    assert theorem.sources(fashion()) == {"fashion_mnist": "made up"}
+    assert theorem.sources(expand(config_of("dln_parsimony"))[0].config) == {}
 
 
 def test_the_published_images_can_be_whitened_from_the_stated_count_on(fashion_mnist):
-    for pool, count in parsimony.LEAST_IMAGES.items():
+    for pool, count in theorem.LEAST_IMAGES.items():
         pixels = flattened(fashion_mnist.train, count, pool, np.dtype("float64")).inputs
         values = np.sqrt(np.linalg.eigvalsh(pixels @ pixels.T))
         assert values[0] > 1e-5 * values[-1]
@@ -151,20 +151,22 @@ def test_the_published_images_can_be_whitened_from_the_stated_count_on(fashion_m
 # Results --------------------------------------------------------------------------------------------------
 
 
-def test_members_stand_where_their_seed_and_knobs_say():
+def test_members_stand_where_their_seed_and_hyperparameters_say():
     config = config_of("dln_parsimony", "sweep.net.scale=0.5,2.0", "num_seeds=3", "variants=({},)")
     ((_, own),) = expand(config)
-    members = grid(own.num_seeds, knobs(own), "float64")
+    members = grid(own.num_seeds, hyperparameters(own), "float64")
     assert len(members.seeds) == 3 * 2 * 2 * 2
-    code = 1000 * members.seeds + 100 * members.knobs["net.scale"] + 10 * members.knobs["opt.momentum"]
-    code = code + members.knobs["opt.weight_decay"]
+    code = (
+        1000 * members.seeds + 100 * members.hyperparameters["net.scale"] + 10 * members.hyperparameters["opt.momentum"]
+    )
+    code = code + members.hyperparameters["opt.weight_decay"]
     times = np.array([0, 5, 9])
     whole = code[:, None] + 1e-3 * times
     never = np.full(len(code), -1)
     cuts = [slice(0, 10), slice(10, 20), slice(20, None)]
     chunks = [
         [
-            {"loss": whole[rows, part], "first_done": never[rows], "first_bad_step": never[rows]}
+            {"loss": whole[rows, part], "converged_at": never[rows], "diverged_at": never[rows]}
             for part in (slice(2), [2])
         ]
         for rows in cuts
@@ -173,7 +175,7 @@ def test_members_stand_where_their_seed_and_knobs_say():
         "all", own, times, iter(chunks), {"loss": Variable((), "1", "code"), "unseen": Variable((), "1", "")}
     )
     assert data.loss.dims == ("seed", "scale", "momentum", "weight_decay", "step")
-    assert list(data.data_vars) == ["loss", "first_done", "first_bad_step"]
+    assert list(data.data_vars) == ["loss", "converged_at", "diverged_at"]
     for seed, scale, momentum, decay, step in itertools.product(range(3), (0.5, 2), (0, 0.9), (0, 0.1), times):
         place = {"seed": seed, "scale": scale, "momentum": momentum, "weight_decay": decay, "step": step}
         assert float(data.loss.sel(place)) == 1000 * seed + 100 * scale + 10 * momentum + decay + 1e-3 * step
@@ -187,19 +189,19 @@ def test_a_chunk_that_ended_early_repeats_its_last_observation():
     times = np.arange(5)
     full = {
         "loss": np.arange(10.0).reshape(2, 5),
-        "first_done": np.array([-1, -1]),
-        "first_bad_step": np.array([-1, -1]),
+        "converged_at": np.array([-1, -1]),
+        "diverged_at": np.array([-1, -1]),
     }
-    marks = {"first_done": np.array([1, 2]), "first_bad_step": np.array([-1, -1])}
+    marks = {"converged_at": np.array([1, 2]), "diverged_at": np.array([-1, -1])}
     early = [
         {
             "loss": np.array([[7.0, 6.0], [3.0, 2.0]]),
-            "first_done": np.array([1, -1]),
-            "first_bad_step": np.array([-1, -1]),
+            "converged_at": np.array([1, -1]),
+            "diverged_at": np.array([-1, -1]),
         },
         {"loss": np.array([[6.0], [1.0]]), **marks},
     ]
     data = assemble("early", own, times, [[full], early], {"loss": Variable((), "1", "")})
     np.testing.assert_array_equal(data.loss.sel(seed=0).values, full["loss"])
     np.testing.assert_array_equal(data.loss.sel(seed=1).values, [[7, 6, 6, 6, 6], [3, 2, 1, 1, 1]])
-    np.testing.assert_array_equal(data.first_done.values, [[-1, -1], [1, 2]])
+    np.testing.assert_array_equal(data.converged_at.values, [[-1, -1], [1, 2]])

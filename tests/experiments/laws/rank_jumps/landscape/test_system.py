@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import synthetic
 
-from experiments.laws.rank_jumps.landscape import system as rank_landscape
+from experiments.laws.rank_jumps.landscape import system as landscape
 from experiments.laws.rank_jumps.landscape.claims import constants_of
 from experiments.laws.rank_jumps.landscape.figures import known_minima, minimum
 from experiments.runner.checks import collect
 from experiments.runner.run import observation_times
-from experiments.runner.settings import expand, knobs
+from experiments.runner.settings import expand, hyperparameters
 from lawlib.dynamics.sweep import grid
 
 config_of = ft.partial(synthetic.config_of, "jumps_theory")
@@ -40,13 +40,13 @@ RULES = {
 
 @pytest.mark.parametrize(("fields", "line"), RULES.values(), ids=RULES)
 def test_every_rule_has_its_line(fields, line):
-    (found,) = collect(config_of(f"variants=({fields!r},)", profile="smoke"), rank_landscape.validate)
+    (found,) = collect(config_of(f"variants=({fields!r},)", profile="smoke"), landscape.validate)
     assert found.startswith(line)
 
 
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
 def test_our_own_config_passes(profile):
-    assert collect(config_of(profile=profile), rank_landscape.validate) == []
+    assert collect(config_of(profile=profile), landscape.validate) == []
 
 
 # Dynamics -------------------------------------------------------------------------------------------------
@@ -55,16 +55,16 @@ def test_our_own_config_passes(profile):
 def small(study, **fields):
     fields = {"study": study, "net.width": 4} | {name.replace("__", "."): value for name, value in fields.items()}
     ((_, config),) = expand(config_of(f"variants=({fields!r},)", profile="smoke"))
-    return config, rank_landscape.dynamics(config)
+    return config, landscape.dynamics(config)
 
 
 def test_a_descent_and_sgd_step_as_the_figures_do():
     _, descent = small("fold")
-    problem, watched = jax.jit(lambda key: descent.init(key, {}, ()))(jax.random.key(1))
-    W = [np.asarray(w) for w in watched.state.weights]
+    problem, monitored = jax.jit(lambda key: descent.init(key, {}, ()))(jax.random.key(1))
+    W = [np.asarray(w) for w in monitored.state.weights]
     A = W[2] @ W[1] @ W[0]
     G = np.array([[1.0, 0.0], [1.0, 1.0]]) * (A - [[1, 0], [0.25, 1]]) * 2 / 3
-    stepped, seen = jax.jit(lambda w: (descent.step(w, problem, ()), descent.observe(w, problem, ())))(watched)
+    stepped, seen = jax.jit(lambda w: (descent.step(w, problem, ()), descent.observe(w, problem, ())))(monitored)
     np.testing.assert_allclose(stepped.state.weights[1], 0.99 * W[1] - 0.1 * W[2].T @ G @ W[0].T, rtol=1e-12)
     np.testing.assert_allclose(seen["product"], A, rtol=1e-12, atol=1e-15)
     size = sum(np.sum(w**2) for w in W)
@@ -94,10 +94,10 @@ def solved(eps, decays, depth, rank):
 
 def lawful(config):
     """Observations, members first and times second, of members that do as the theory says."""
-    times, members = observation_times(config), grid(config.num_seeds, knobs(config), "float64")
+    times, members = observation_times(config), grid(config.num_seeds, hyperparameters(config), "float64")
     n, depth = len(members.seeds), config.net.depth
-    eps = members.knobs.get("data.offdiagonal", np.full(n, config.data.offdiagonal))
-    decay = members.knobs.get("opt.weight_decay", np.full(n, config.opt.weight_decay))
+    eps = members.hyperparameters.get("data.offdiagonal", np.full(n, config.data.offdiagonal))
+    decay = members.hyperparameters.get("opt.weight_decay", np.full(n, config.opt.weight_decay))
     product = np.nan_to_num(solved(eps, decay, depth, 1))
     if config.study == "fold":
         found = solved(eps, decay, depth, 2)
@@ -116,10 +116,10 @@ def lawful(config):
     seen |= {"curvature": np.zeros((n, len(times)))} if config.study == "factors" else {}
     seen |= {"rise": np.full((n, len(times)), 1e-12)} if config.study == "matrix" else {}
     if config.study == "region":
-        admitted = members.knobs["region.norm_times"][:, None, None] >= 1
+        admitted = members.hyperparameters["region.norm_times"][:, None, None] >= 1
         leaving = np.where(admitted, np.array([1e30, 5.0, 1e32]), np.array([0.0, 5.0, 1e32]))
         seen = {"product": seen["product"], "leaving": np.broadcast_to(leaving, (n, len(times), 3))}
-    return seen | {"first_done": np.full(n, 7), "first_bad_step": np.full(n, -1)}
+    return seen | {"converged_at": np.full(n, 7), "diverged_at": np.full(n, -1)}
 
 
 def made_up(change=lambda name, seen: None, prefixes=("",)):
@@ -127,7 +127,7 @@ def made_up(change=lambda name, seen: None, prefixes=("",)):
     chosen = tuple(v.to_dict() if hasattr(v, "to_dict") else dict(v) for v in config_of().variants)
     chosen = tuple(v | SMALL.get(v["study"], {}) for v in chosen if v["name"].startswith(tuple(prefixes)))
     config = config_of(f"variants={chosen!r}")
-    return synthetic.results_of(lawful, rank_landscape.VARIABLES, config, change)
+    return synthetic.results_of(lawful, landscape.VARIABLES, config, change)
 
 
 SMALL = {study: {"num_seeds": 4} for study in ("factors", "matrix", "jumps")}
@@ -135,7 +135,7 @@ SMALL["region"] = {"opt.num_steps": 3, "observe.num_times": 4}
 
 
 def verdict(change=lambda name, seen: None, prefixes=("",)):
-    return rank_landscape.claims(made_up(change, prefixes))
+    return landscape.claims(made_up(change, prefixes))
 
 
 @ft.cache
@@ -150,7 +150,7 @@ def test_the_lawful_pass_all():
 
 
 def test_every_study_has_its_figure():
-    drawn = rank_landscape.figures(made_up())
+    drawn = landscape.figures(made_up())
     assert set(drawn) == {"landscape", "minima", "region", "ridge", "frequency"}
 
 
@@ -167,7 +167,7 @@ BREAKS = [
     ("fold_L3", "product", np.eye(2), "where there is no rank-2 minimum"),
     ("fold_L4", "imbalance", 1e-3, "ends balanced"),
     ("factors_L3", "product", 3 * np.eye(2), "L_lambda over factors ends at one"),
-    ("factors_L4", "first_done", -1, "L_lambda over factors ends at one"),
+    ("factors_L4", "converged_at", -1, "L_lambda over factors ends at one"),
     ("factors_L3", "curvature", -1e-3, "smallest eigenvalue of the Hessian"),
     ("factors_L3", "value", 1.0, "L_lambda(theta) - C_lambda(A_theta)"),
     ("matrix_L4", "product", 3 * np.eye(2), "C_lambda over matrices ends at one"),

@@ -9,9 +9,9 @@ import synthetic
 import xarray as xr
 from synthetic import config_of
 
-from experiments.laws.rank_jumps.sgd import system as rank_jumps
+from experiments.laws.rank_jumps.sgd import system as sgd
 from experiments.runner.run import observation_times
-from experiments.runner.settings import knobs
+from experiments.runner.settings import hyperparameters
 from lawlib.dynamics.sweep import grid
 
 # Claims ---------------------------------------------------------------------------------------------------
@@ -36,12 +36,12 @@ def jumps_of(config):
 
 def lawful(config):
     """Observations of runs that keep every claim of their study."""
-    swept = {field: tuple(map(float, values)) for field, values in knobs(config).items()}
+    swept = {field: tuple(map(float, values)) for field, values in hyperparameters(config).items()}
     members, times = grid(config.num_seeds, swept, "float64"), observation_times(config)
     n = len(members.seeds)
-    eps = members.knobs.get("data.epsilon", np.full(n, config.data.epsilon))
-    branch = members.knobs.get("schedule.branch", np.full(n, float(config.schedule.branch)))
-    end = branch + config.schedule.offshoot_steps
+    eps = members.hyperparameters.get("data.epsilon", np.full(n, config.data.epsilon))
+    branch = members.hyperparameters.get("schedule.branch", np.full(n, float(config.schedule.branch)))
+    end = branch + config.schedule.branch_steps
     jump = jumps_of(config)[members.seeds]
     t = np.minimum(times, end[:, None])
     found = branch > jump
@@ -57,28 +57,28 @@ def lawful(config):
     jumped = t >= jump[:, None]
     with np.errstate(invalid="ignore"):
         since = np.where(jumped, t - jump[:, None], 0)
-    series, low = np.ones((n, len(times))), config.watch.put_back == "low"
+    series, low = np.ones((n, len(times))), config.monitor.put_back == "low"
     seen = {
         "product": product,
         "ratio": np.where(jumped, np.maximum(1e-17, 0.01 * 0.94**since), 0.21),
         "first_sigma_2": np.where(jumped, np.maximum(1e-16, 0.1 * 0.98**since), 0.5),
         "last_above": np.minimum(t, jump[:, None] - 1).astype(int),
-        "watched": series * 20_000,
+        "monitored": series * 20_000,
         "highest": series * (2e-3 if low else 0.4),
         "returned": series * (0 if low else 15_000),
-        "first_done": end.astype(int),
-        "first_bad_step": np.full(n, -1),
+        "converged_at": end.astype(int),
+        "diverged_at": np.full(n, -1),
     }
     eta, decay = config.schedule.tail
     imbalance = np.exp(-2 * eta * decay * t)[..., None] * np.ones(config.net.depth - 1)
-    return seen | ({"imbalance": imbalance} if config.watch.imbalance else {})
+    return seen | ({"imbalance": imbalance} if config.monitor.imbalance else {})
 
 
-results_of = ft.partial(synthetic.results_of, lawful, rank_jumps.VARIABLES)
+results_of = ft.partial(synthetic.results_of, lawful, sgd.VARIABLES)
 
 
 def verdict(name, change=lambda name, seen: None, *words):
-    return rank_jumps.claims(results_of(config_of(name, *words), change))
+    return sgd.claims(results_of(config_of(name, *words), change))
 
 
 COUNTS = {
@@ -160,7 +160,7 @@ BREAKS = {
         ["sampling without replacement"],
     ),
     "a return": ("jumps_annealing", changed("one_way", highest=one(0.06)), ["none returns above .05"]),
-    "too few steps": ("jumps_annealing", changed("one_way", watched=lambda x: x / 2), ["steps watched from states"]),
+    "too few steps": ("jumps_annealing", changed("one_way", monitored=lambda x: x / 2), ["steps watched from states"]),
     "a blind monitor": ("jumps_annealing", changed("put_back_to_rank_2", returned=lambda x: 0 * x), ["control"]),
     "a plateau as printed": (
         "jumps_annealing",
@@ -218,7 +218,7 @@ def test_what_breaks_a_claim_fails_it_alone(name, change, failed):
 
 
 def test_a_member_that_diverges_has_not_jumped_and_is_counted():
-    claims = verdict("jumps_periodic", changed("base", first_bad_step=one(800)))
+    claims = verdict("jumps_periodic", changed("base", diverged_at=one(800)))
     fraction = next(claim for claim in claims if "fraction that jumps (" in claim.statement)
     assert (fraction.measured, fraction.diverged, fraction.status) == (63 / 64, 1, "holds")
 
@@ -232,7 +232,7 @@ def test_few_members_or_short_runs_are_not_judged():
 # Runs -----------------------------------------------------------------------------------------------------
 
 
-def test_offshoots_make_the_steps_of_their_run_and_figures_are_drawn(smoke):
+def test_branches_make_the_steps_of_their_run_and_figures_are_drawn(smoke):
     folder, (code, _, err) = smoke("jumps_annealing")
     assert code == 0, err
     with xr.open_datatree(folder / "results.nc", engine="h5netcdf") as results:
@@ -244,11 +244,11 @@ def test_offshoots_make_the_steps_of_their_run_and_figures_are_drawn(smoke):
     claims = json.loads((folder / "claims.json").read_text())
     assert {claim["status"] for claim in claims if claim["kind"] != "report"} <= {"holds", "not_judged", "not_run"}
     drawn = {path.stem for path in (folder / "figures").glob("*.png")}
-    assert drawn == {"offshoots", "jump_times", "one_way", "decline"}
+    assert drawn == {"branches", "jump_times", "one_way", "decline"}
 
 
 @pytest.mark.parametrize(
     ("name", "drawn"), [("jumps_depth", "depth"), ("jumps_epsilon", "epsilon"), ("jumps_periodic", "periodic")]
 )
 def test_every_study_is_drawn(name, drawn):
-    assert set(rank_jumps.figures(results_of(config_of(name, num_seeds=3)))) == {drawn}
+    assert set(sgd.figures(results_of(config_of(name, num_seeds=3)))) == {drawn}

@@ -1,4 +1,4 @@
-"""The experiment of rank jumps: its rules, its networks and what is watched of them, its measures."""
+"""The experiment of rank jumps: its rules, its networks and what is monitored of them, its measures."""
 
 import functools as ft
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from synthetic import config_of
 
-from experiments.laws.rank_jumps.sgd import system as rank_jumps
+from experiments.laws.rank_jumps.sgd import system as sgd
 from experiments.laws.rank_jumps.sgd.claims import critical_ratio
 from experiments.laws.rank_jumps.sgd.measures import high_periods, wilson
 from experiments.runner.checks import collect
@@ -34,44 +34,44 @@ RULES = {
     ),
     "branch": (
         {"schedule.branch": 15_001},
-        "schedule.branch = 15001: must end by opt.num_steps = 15000, with schedule.offshoot_steps = 0 after them",
+        "schedule.branch = 15001: must end by opt.num_steps = 15000, with schedule.branch_steps = 0 after them",
     ),
-    "put back": ({"watch.put_back": "up"}, "watch.put_back = 'up': must be one of 'never', 'low', 'high'"),
+    "put back": ({"monitor.put_back": "up"}, "monitor.put_back = 'up': must be one of 'never', 'low', 'high'"),
     "study": ({"study": "width"}, "study = 'width': must be one of 'annealing', 'depth', 'epsilon', 'periodic'"),
 }
 
 
 @pytest.mark.parametrize(("fields", "line"), RULES.values(), ids=RULES)
 def test_every_rule_has_its_line(fields, line):
-    assert collect(config_of("jumps_depth", f"variants=({fields!r},)"), rank_jumps.validate) == [line]
+    assert collect(config_of("jumps_depth", f"variants=({fields!r},)"), sgd.validate) == [line]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
 def test_our_own_configs_pass(name, profile):
-    assert collect(config_of(name, profile=profile), rank_jumps.validate) == []
+    assert collect(config_of(name, profile=profile), sgd.validate) == []
 
 
-# Networks and what is watched of them ---------------------------------------------------------------------
+# Networks and what is monitored of them ---------------------------------------------------------------------
 
 SMALL = {
     "net.width": 5,
     "opt.num_steps": 40,
     "schedule.branch": 30,
-    "schedule.offshoot_steps": 10,
+    "schedule.branch_steps": 10,
     "schedule.phases": ((10, 0.03, 0.1),),
     "schedule.tail": (0.1, 0.2),
-    "schedule.offshoot_step_size": 0.02,
-    "schedule.offshoot_weight_decay": 0.001,
+    "schedule.branch_step_size": 0.02,
+    "schedule.branch_weight_decay": 0.001,
 }
 
 
 @ft.cache
 def walked(put_back="never"):
-    """Every state of a small network on its way, and the problem: the watch's steps are compiled once."""
-    ((_, config),) = expand(config_of("jumps_depth", f"variants=({SMALL | {'watch.put_back': put_back}!r},)"))
-    system = rank_jumps.dynamics(config)
-    problem, state = jax.jit(lambda key, knobs: system.init(key, knobs, ()))(jax.random.key(0), {})
+    """Every state of a small network on its way, and the problem: the monitor's steps are compiled once."""
+    ((_, config),) = expand(config_of("jumps_depth", f"variants=({SMALL | {'monitor.put_back': put_back}!r},)"))
+    system = sgd.dynamics(config)
+    problem, state = jax.jit(lambda key, hyperparameters: system.init(key, hyperparameters, ()))(jax.random.key(0), {})
     if put_back != "never":
         # The entry that the states made up below fit already: their steps only decay.
         problem = problem._replace(draws=0 * problem.draws)
@@ -97,7 +97,7 @@ def test_steps_are_sgd_on_the_drawn_entries_with_the_scheduled_rates():
         weights = [(1 - eta * decay) * W - eta * G for W, G in zip(weights, (G1, G2, G3), strict=True)]
     for W, found in zip(weights, states[-1].state.network.weights, strict=True):
         np.testing.assert_allclose(found, W, atol=1e-13)
-    assert [int(s.first_done) for s in (states[39], states[40])] == [-1, 40]
+    assert [int(s.converged_at) for s in (states[39], states[40])] == [-1, 40]
 
 
 def test_the_values_observed_are_those_of_a_decomposition():
@@ -118,7 +118,7 @@ def of_ratio(state, ratio):
     network = state.state.network
     eye = jnp.eye(5)
     weights = (eye[:, :2] * jnp.asarray([[1.0, ratio]]), eye, eye[:2])
-    tracked = rank_jumps.track(weights)
+    tracked = sgd.track(weights)
     return state._replace(state=state.state._replace(network=network._replace(**tracked._asdict())))
 
 
@@ -132,18 +132,18 @@ def test_small_ratios_and_second_values_keep_their_digits(ratio):
 
 def test_a_state_that_falls_low_is_put_back_where_it_entered():
     _, states, observe, step = walked("low")
-    assert int(step(of_ratio(states[0], 8e-4)).state.watch.watched) == 0  # not yet: it was above 1e-2 just before
-    long_below = states[0].state.watch._replace(last_above=jnp.asarray(-19, jnp.int32))
-    start = states[0]._replace(state=states[0].state._replace(watch=long_below))
+    assert int(step(of_ratio(states[0], 8e-4)).state.monitor.monitored) == 0  # not yet: it was above 1e-2 just before
+    long_below = states[0].state.monitor._replace(last_above=jnp.asarray(-19, jnp.int32))
+    start = states[0]._replace(state=states[0].state._replace(monitor=long_below))
     entered = step(of_ratio(start, 8e-4))
-    saved = entered.state.watch.saved
-    assert int(entered.state.watch.watched) == 1
+    saved = entered.state.monitor.saved
+    assert int(entered.state.monitor.monitored) == 1
     np.testing.assert_array_equal(saved.product, entered.state.network.product)
     fallen = step(of_ratio(entered, 1e-6))
     np.testing.assert_array_equal(fallen.state.network.product, saved.product)
     risen = step(of_ratio(fallen, 0.3))
     seen = observe(risen)
-    assert (int(seen["watched"]), int(seen["returned"])) == (3, 1)
+    assert (int(seen["monitored"]), int(seen["returned"])) == (3, 1)
     assert float(seen["highest"]) == pytest.approx(float(seen["ratio"]), rel=1e-12)
     assert float(seen["highest"]) > 0.1
 
@@ -153,8 +153,8 @@ def test_weights_that_are_not_finite_are_seen_in_the_product():
     bad = [W.at[0, 0].set(jnp.nan) for W in states[5].state.network.weights]
     for layer in range(3):
         weights = tuple(bad[i] if i == layer else W for i, W in enumerate(states[5].state.network.weights))
-        state = states[5].state._replace(network=rank_jumps.track(weights))
-        assert int(step(states[5]._replace(state=state)).first_bad_step) == 6
+        state = states[5].state._replace(network=sgd.track(weights))
+        assert int(step(states[5]._replace(state=state)).diverged_at) == 6
 
 
 # Measures -------------------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ import scipy.linalg
 import synthetic
 from synthetic import failing
 
-from experiments.laws.smooth_mlp.deep import system as smooth_networks
+from experiments.laws.smooth_mlp.deep import system as deep_system
 from experiments.runner.checks import collect
 from experiments.runner.run import observation_times
-from experiments.runner.settings import expand, knobs
+from experiments.runner.settings import expand, hyperparameters
 from lawlib.descent.steps import epoch_batches
 from lawlib.dynamics.sweep import grid
 from lawlib.networks.activations import ACTIVATIONS
@@ -62,13 +62,13 @@ RULES = {
 @pytest.mark.parametrize(("fields", "line"), RULES.values(), ids=RULES)
 def test_every_rule_has_its_line(fields, line):
     config = config_of("mlp_deep", f"variants=({fields!r},)")
-    assert collect(config, smooth_networks.validate) == [line]
+    assert collect(config, deep_system.validate) == [line]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
 def test_our_own_configs_pass(name, profile):
-    assert collect(config_of(name, profile=profile), smooth_networks.validate) == []
+    assert collect(config_of(name, profile=profile), deep_system.validate) == []
 
 
 # Steps ----------------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def small(**fields):
     """The dynamics of a small network, by fields whose dots are written as two underscores."""
     given = {name.replace("__", "."): value for name, value in fields.items()}
     ((_, config),) = expand(config_of("mlp_deep", f"variants=({SIZES | {'opt.batch_size': 12} | given!r},)"))
-    return smooth_networks.dynamics(config)
+    return deep_system.dynamics(config)
 
 
 @ft.cache
@@ -91,14 +91,14 @@ def begun():
 
 def started(memory):
     """The same problem and weights for another method, whose memory this is."""
-    problem, watched = begun()
-    state = watched.state
+    problem, monitored = begun()
+    state = monitored.state
     iterate = state.iterate._replace(memory=memory)
-    return problem._replace(step_size=jnp.asarray(0.1)), watched._replace(state=state._replace(iterate=iterate))
+    return problem._replace(step_size=jnp.asarray(0.1)), monitored._replace(state=state._replace(iterate=iterate))
 
 
-def weights_of(watched):
-    return [np.asarray(W) for W in watched.state.iterate.weights]
+def weights_of(monitored):
+    return [np.asarray(W) for W in monitored.state.iterate.weights]
 
 
 def test_a_mixture_is_whitened_and_its_networks_start_as_told():
@@ -144,8 +144,8 @@ def test_an_epoch_is_a_step_on_every_one_of_its_batches():
 
 
 def test_muon_takes_our_matrices_for_the_kernels_of_flax():
-    system, (problem, watched) = small(opt__method="muon", opt__momentum=0.9), begun()
-    kernels = tuple(W.T for W in watched.state.iterate.weights)
+    system, (problem, monitored) = small(opt__method="muon", opt__momentum=0.9), begun()
+    kernels = tuple(W.T for W in monitored.state.iterate.weights)
     flax = optax.contrib.muon(0.1, beta=0.9, nesterov=True, weight_decay=0.0)
 
     def loss(kernels, X, Y):
@@ -154,8 +154,8 @@ def test_muon_takes_our_matrices_for_the_kernels_of_flax():
     with jax.numpy_dtype_promotion("standard"):
         updates, _ = jax.jit(flax.update)(jax.grad(loss)(kernels, *problem.data), flax.init(kernels), kernels)
     expected = [np.asarray(K + update).T for K, update in zip(kernels, updates, strict=True)]
-    told = optax.contrib.MuonDimensionNumbers(1, 0)
-    memory = optax.contrib.muon(0.1, muon_weight_dimension_numbers=told).init(watched.state.iterate.weights)
+    reported = optax.contrib.MuonDimensionNumbers(1, 0)
+    memory = optax.contrib.muon(0.1, muon_weight_dimension_numbers=reported).init(monitored.state.iterate.weights)
     problem, state = started(memory)
     for W, other in zip(weights_of(jax.jit(system.step)(state, problem, ())), expected, strict=True):
         np.testing.assert_allclose(W, other, rtol=1e-8, atol=1e-12)
@@ -199,17 +199,17 @@ def test_the_bases_are_those_of_equation_8():
 
 
 def test_the_blocks_are_those_of_equation_9():
-    problem, watched = begun()
+    problem, monitored = begun()
     rng = np.random.default_rng(0)
-    moved = [W + rng.standard_normal(W.shape) for W in weights_of(watched)]
-    iterate = watched.state.iterate._replace(weights=tuple(map(jnp.asarray, moved)))
-    state = watched._replace(state=watched.state._replace(iterate=iterate))
+    moved = [W + rng.standard_normal(W.shape) for W in weights_of(monitored)]
+    iterate = monitored.state.iterate._replace(weights=tuple(map(jnp.asarray, moved)))
+    state = monitored._replace(state=monitored.state._replace(iterate=iterate))
     seen = jax.jit(small().observe)(state, problem, ())
     for layer in range(2):
         U_2, V_2 = (np.asarray(problem.bases.small[i]) for i in (layer + 1, layer))
-        change = scipy.linalg.null_space(U_2.T).T @ (moved[layer] - weights_of(watched)[layer])
+        change = scipy.linalg.null_space(U_2.T).T @ (moved[layer] - weights_of(monitored)[layer])
         squares = [np.sum((change @ V) ** 2) for V in (scipy.linalg.null_space(V_2.T), V_2)]
-        total = np.sum((moved[layer] - weights_of(watched)[layer]) ** 2)
+        total = np.sum((moved[layer] - weights_of(monitored)[layer]) ** 2)
         np.testing.assert_allclose(seen["fractions"][layer, :2], np.array(squares) / total, rtol=1e-10)
     np.testing.assert_allclose(np.sum(seen["fractions"], axis=1), 1, rtol=1e-12)
     np.testing.assert_allclose(np.sum(seen["random_fractions"], axis=1), 1, rtol=1e-12)
@@ -218,11 +218,11 @@ def test_the_blocks_are_those_of_equation_9():
 def test_the_changes_are_those_of_singular_subspaces():
     fields = {"study": "spectra", "net__width": 7}
     system = small(**fields)
-    problem, watched = jax.jit(lambda key: system.init(key, {}, ()))(jax.random.key(1))
+    problem, monitored = jax.jit(lambda key: system.init(key, {}, ()))(jax.random.key(1))
     rng = np.random.default_rng(0)
-    moved = [rng.standard_normal(W.shape) for W in weights_of(watched)]
-    iterate = watched.state.iterate._replace(weights=tuple(map(jnp.asarray, moved)))
-    state = watched._replace(state=watched.state._replace(iterate=iterate))
+    moved = [rng.standard_normal(W.shape) for W in weights_of(monitored)]
+    iterate = monitored.state.iterate._replace(weights=tuple(map(jnp.asarray, moved)))
+    state = monitored._replace(state=monitored.state._replace(iterate=iterate))
     seen = jax.jit(system.observe)(state, problem, ())
 
     def change(basis, other):
@@ -247,7 +247,7 @@ SHARES = {"elu": {"sgd": 0.95, "adam": 0.6, "muon": 0.3}, "gelu": {"sgd": 0.7, "
 
 def lawful(config):
     """Observations, members first and times second, of networks that change as the claims say."""
-    times, n = observation_times(config), len(grid(config.num_seeds, knobs(config), "float64").seeds)
+    times, n = observation_times(config), len(grid(config.num_seeds, hyperparameters(config), "float64").seeds)
     series, d = (n, len(times)), config.data.dimension
     seen = {"loss": np.tile(2 * np.exp(-times / 100), (n, 1)), "accuracy": np.ones(series)}
     seen |= {"start_gradient": np.tile([1.0, 1e-2, 1e-8], (*series, 1))}
@@ -264,14 +264,14 @@ def lawful(config):
         blocks = np.array([share, *[(1 - share) / 3] * 3])
         seen |= {"fractions": np.tile(blocks, (*series, 3, 1)), "random_fractions": np.full((*series, 3, 4), 0.25)}
         seen["fractions"][:, 0] = np.nan
-    return seen | {"first_done": np.full(n, -1), "first_bad_step": np.full(n, -1)}
+    return seen | {"converged_at": np.full(n, -1), "diverged_at": np.full(n, -1)}
 
 
-results_of = ft.partial(synthetic.results_of, lawful, smooth_networks.VARIABLES)
+results_of = ft.partial(synthetic.results_of, lawful, deep_system.VARIABLES)
 
 
 def verdict(name, change=lambda name, seen: None, *words):
-    return smooth_networks.claims(results_of(config_of(name, *words), change))
+    return deep_system.claims(results_of(config_of(name, *words), change))
 
 
 COUNTS = {"mlp_spectra": (6, 0, 8), "mlp_deep": (8, 0, 8), "mlp_optimizers": (12, 2, 66)}
@@ -308,7 +308,7 @@ BREAKS = {
     ),
     "no such loss": ("mlp_spectra", put("elu", "loss", (slice(1, None),), 2.0), [SMOOTH + "first L <= 0.55"]),
     "deep": ("mlp_deep", put("gelu_d32", "fractions", (-1, 1, 0), 0.96), ["GELU, d = 32, t = 250: block 1"]),
-    "diverged": ("mlp_deep", put("elu_d64", "first_bad_step", (), 7), ["ELU, d = 64, t = 250: block 1"] * 2),
+    "diverged": ("mlp_deep", put("elu_d64", "diverged_at", (), 7), ["ELU, d = 64, t = 250: block 1"] * 2),
     "momentum": ("mlp_optimizers", put("elu_sgd", "fractions", (-1, 2, 0), 0.89), ["ELU, SGD, momentum .9, epoch 100"]),
     "adam": ("mlp_optimizers", put("gelu_adam", "fractions", (-1, 1, 0), 0.39), ["GELU, Adam, epoch 100"]),
     "order": (
@@ -333,9 +333,9 @@ def test_one_member_is_enough_to_fail(name, change, failed):
 
 def test_the_step_of_the_matched_loss_is_told_of_those_that_reach_it():
     claims = verdict("mlp_spectra", put("elu", "loss", (slice(1, None),), 2.0))
-    told = [claim for claim in claims if claim.statement.endswith("members that reach it")]
+    reported = [claim for claim in claims if claim.statement.endswith("members that reach it")]
     # exp(-t / 100) <= 0.55 first at t = 60.
-    assert [(claim.members, claim.spread[0], claim.spread[-1]) for claim in told] == [(8, 60, 60), (9, 60, 60)]
+    assert [(claim.members, claim.spread[0], claim.spread[-1]) for claim in reported] == [(8, 60, 60), (9, 60, 60)]
 
 
 def test_the_last_epoch_without_a_majority_is_told():
@@ -367,7 +367,7 @@ def test_a_run_too_short_or_seen_too_rarely_judges_no_middle():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_figures_have_a_panel_for_every_layer_and_name_their_axes(name):
     two = config_of(name).variants[-2:]
-    drawn = smooth_networks.figures(results_of(config_of(name, f"variants={two!r}", "observe.num_times=11")))
+    drawn = deep_system.figures(results_of(config_of(name, f"variants={two!r}", "observe.num_times=11")))
     sizes = {"singular_values": 6, "middle": 6, "ends": 6} if name == "mlp_spectra" else {"fractions": 6, "final": 3}
     assert {name: len(figure.axes) for name, figure in drawn.items()} == sizes
     for figure in drawn.values():

@@ -5,9 +5,9 @@ import pytest
 import synthetic
 from synthetic import failing
 
-from experiments.laws.smooth_mlp.low_rank import system as low_rank_images
+from experiments.laws.smooth_mlp.low_rank import system as low_rank
 from experiments.runner.run import observation_times
-from experiments.runner.settings import knobs
+from experiments.runner.settings import hyperparameters
 from lawlib.dynamics.sweep import grid
 
 
@@ -17,7 +17,7 @@ def config_of(*words, profile="cpu", name="fashion_mnist_low_rank"):
 
 def lawful(config):
     """The full network and S_big end alike, a random subspace stays where it began."""
-    times, members = observation_times(config), grid(config.num_seeds, knobs(config), "float64")
+    times, members = observation_times(config), grid(config.num_seeds, hyperparameters(config), "float64")
     end = {"full": 0.84, "s_big": 0.83, "random": 0.1}[config.net.form]
     rise = np.linspace(0, 1, len(times))
     shape = (len(members.seeds), len(times))
@@ -25,12 +25,12 @@ def lawful(config):
     accuracy = np.broadcast_to(0.1 + (end - 0.1) * rise, shape)
     never = np.full(shape[0], -1)
     seen = {"train_loss": loss, "test_loss": loss, "test_accuracy": accuracy}
-    return {name: x.copy() for name, x in seen.items()} | {"first_done": never, "first_bad_step": never}
+    return {name: x.copy() for name, x in seen.items()} | {"converged_at": never, "diverged_at": never}
 
 
 def verdict(change=lambda name, seen: None, *words, profile="cpu"):
     config = config_of("num_seeds=2", *words, profile=profile)
-    return low_rank_images.claims(synthetic.results_of(lawful, low_rank_images.VARIABLES, config, change))
+    return low_rank.claims(synthetic.results_of(lawful, low_rank.VARIABLES, config, change))
 
 
 def measured(claims, words):
@@ -113,7 +113,7 @@ def test_another_setting_is_not_judged(word):
 @pytest.mark.parametrize("word", ["net.gradient=batch", "net.activation=relu", "net.inner=transported"])
 def test_the_angle_is_judged_in_its_own_setting(word):
     config = config_of("num_seeds=2", word, name="fashion_mnist_angle")
-    found = low_rank_images.claims(synthetic.results_of(angle_lawful, low_rank_images.VARIABLES, config))
+    found = low_rank.claims(synthetic.results_of(angle_lawful, low_rank.VARIABLES, config))
     assert {claim.status for claim in found if claim.kind != "report"} == {"not_judged"}
 
 
@@ -138,8 +138,8 @@ def test_one_batch_is_compared_with_all_images_in_accuracy_and_in_steps():
 def angle_lawful(config, lost=(0.0, 0.01, 0.02, 0.1, 0.02, 0.4, 0.7)):
     """The nearer to S_big, the better; but 45 degrees fall behind and 60 do not; the loss stays from 75 on."""
     seen = lawful(config)
-    members = grid(config.num_seeds, knobs(config), "float64").knobs["net.angle"]
-    angles = knobs(config)["net.angle"]
+    members = grid(config.num_seeds, hyperparameters(config), "float64").hyperparameters["net.angle"]
+    angles = hyperparameters(config)["net.angle"]
     less = np.asarray([dict(zip(angles, lost, strict=True))[angle] for angle in members])
     rise = np.linspace(0, 1, len(observation_times(config)))
     accuracy = 0.1 + np.outer(0.73 - less, rise)
@@ -148,13 +148,13 @@ def angle_lawful(config, lost=(0.0, 0.01, 0.02, 0.1, 0.02, 0.4, 0.7)):
     return (
         seen
         | {"test_loss": loss, "train_loss": loss, "test_accuracy": accuracy}
-        | dict.fromkeys(("first_done", "first_bad_step"), never)
+        | dict.fromkeys(("converged_at", "diverged_at"), never)
     )
 
 
 def angle_results(change=lambda name, seen: None):
     config = config_of("num_seeds=2", name="fashion_mnist_angle")
-    return synthetic.results_of(angle_lawful, low_rank_images.VARIABLES, config, change)
+    return synthetic.results_of(angle_lawful, low_rank.VARIABLES, config, change)
 
 
 def set_end(member, field, value):
@@ -176,8 +176,8 @@ ANGLE_BREAKS = {
 
 @pytest.mark.parametrize(("change", "words"), ANGLE_BREAKS.values(), ids=ANGLE_BREAKS)
 def test_one_member_at_an_angle_is_enough_to_fail(change, words):
-    assert failing(low_rank_images.claims(angle_results())) == []
-    (found,) = failing(low_rank_images.claims(angle_results(change)))
+    assert failing(low_rank.claims(angle_results())) == []
+    (found,) = failing(low_rank.claims(angle_results(change)))
     assert words in found
 
 
@@ -205,7 +205,7 @@ def at_pace(**paces):
     ],
 )
 def test_the_printed_statement_is_of_how_late_the_curves_are_in_the_mean_over_the_seeds(paces, angle, measured, status):
-    claims = low_rank_images.claims(angle_results(at_pace(**paces)))
+    claims = low_rank.claims(angle_results(at_pace(**paces)))
     (printed,) = [claim for claim in claims if "nearly identical" in claim.statement]
     assert f"at {angle} degrees" in printed.statement
     assert (printed.status, printed.members, pytest.approx(printed.measured)) == (status, 2, measured)
@@ -216,27 +216,27 @@ def assert_named(drawn):
 
 
 def test_every_figure_has_named_axes():
-    results = synthetic.results_of(lawful, low_rank_images.VARIABLES, config_of("num_seeds=2"))
-    drawn = low_rank_images.figures(results)
+    results = synthetic.results_of(lawful, low_rank.VARIABLES, config_of("num_seeds=2"))
+    drawn = low_rank.figures(results)
     assert drawn.keys() == {"low_rank", "batch"}
-    (turned,) = low_rank_images.figures(angle_results()).values()
+    (turned,) = low_rank.figures(angle_results()).values()
     for figure in (*drawn.values(), turned):
         assert_named(figure)
 
 
 def test_every_start_has_its_curve():
     config = config_of("num_seeds=2")
-    results = synthetic.results_of(lawful, low_rank_images.VARIABLES, config)
-    (legend,) = low_rank_images.figures(results)["low_rank"].legends
-    told = [text.get_text() for text in legend.get_texts()]
-    assert sum("transported" in words for words in told) == 1
-    assert len(told) == len(set(told)) == len(config.variants) == 5
+    results = synthetic.results_of(lawful, low_rank.VARIABLES, config)
+    (legend,) = low_rank.figures(results)["low_rank"].legends
+    reported = [text.get_text() for text in legend.get_texts()]
+    assert sum("transported" in words for words in reported) == 1
+    assert len(reported) == len(set(reported)) == len(config.variants) == 5
 
 
 def test_the_figure_of_one_batch_tells_what_is_not_reached():
     config = config_of("num_seeds=2")
-    results = synthetic.results_of(lawful, low_rank_images.VARIABLES, config, late_batch)
-    ends, *steps = low_rank_images.figures(results)["batch"].axes
+    results = synthetic.results_of(lawful, low_rank.VARIABLES, config, late_batch)
+    ends, *steps = low_rank.figures(results)["batch"].axes
     assert [text.get_text() for text in ends.texts] == ["0.840", "0.830", "0.740"]
     assert [axes.texts[2].get_text() for axes in steps] == ["not reached by 2 of 2"] * 2
     assert all(text.get_text().isdigit() for axes in steps for text in axes.texts[:2])
@@ -262,17 +262,17 @@ OTHERS = {
 def test_a_variant_that_differs_in_one_field_more_is_told_and_drawn_beside_the_others(change, words, count):
     config = config_of("num_seeds=2")
     config.variants = (*config.variants, {"name": "other", "net.activation": "silu"} | change)
-    results = synthetic.results_of(lawful, low_rank_images.VARIABLES, config)
-    reports = [c.statement for c in low_rank_images.claims(results) if c.statement.endswith(": test accuracy")]
+    results = synthetic.results_of(lawful, low_rank.VARIABLES, config)
+    reports = [c.statement for c in low_rank.claims(results) if c.statement.endswith(": test accuracy")]
     assert len(reports) == len(set(reports)) == count
     assert sum(words in statement for statement in reports) == 1
-    assert len(synthetic.curves_of(low_rank_images.figures(results)["low_rank"])) == 2 * count
+    assert len(synthetic.curves_of(low_rank.figures(results)["low_rank"])) == 2 * count
 
 
 def test_a_member_that_diverged_is_counted_beyond_the_paper_too():
     def lost(name, seen):
         if name == "silu_s_big_batch":
-            seen["first_bad_step"][1] = 700
+            seen["diverged_at"][1] = 700
             seen["test_accuracy"][1, 30:] = np.nan
 
     beyond = [claim for claim in verdict(lost) if claim.id == "beyond"]
@@ -281,8 +281,8 @@ def test_a_member_that_diverged_is_counted_beyond_the_paper_too():
     late = [claim for claim in beyond if "s_big_batch: steps to" in claim.statement]
     assert [claim.status for claim in late] == ["not_run"] * 2
     assert all("1 of 2 members do not get there" in claim.statement for claim in late)
-    results = synthetic.results_of(lawful, low_rank_images.VARIABLES, config_of("num_seeds=2"), lost)
-    drawn = low_rank_images.figures(results)
+    results = synthetic.results_of(lawful, low_rank.VARIABLES, config_of("num_seeds=2"), lost)
+    drawn = low_rank.figures(results)
     assert [text.get_text() for text in drawn["batch"].axes[0].texts][2] == "diverged: 1 of 2"
     curves = {label: curve for curve, label in zip(*drawn["low_rank"].axes[1].get_legend_handles_labels(), strict=True)}
     seen = curves["low rank, $S_{big}$ of one batch (1 of 2 diverged)"].get_ydata()
@@ -303,5 +303,5 @@ def test_where_psi_0_diverged_the_angles_are_not_compared():
     def lost(name, seen):
         seen["test_accuracy"][::7, 30:] = np.nan
 
-    (printed,) = [c for c in low_rank_images.claims(angle_results(lost)) if "nearly identical" in c.statement]
+    (printed,) = [c for c in low_rank.claims(angle_results(lost)) if "nearly identical" in c.statement]
     assert printed.statement.endswith("(not run: a network diverged at psi = 0)")

@@ -12,12 +12,12 @@ import synthetic
 
 from experiments.data.datasets import DATA_SETS, ImageData
 from experiments.data.idx import Images
-from experiments.laws.smooth_mlp.low_rank import system as low_rank_images
+from experiments.laws.smooth_mlp.low_rank import system as low_rank_system
 from experiments.runner import run
 from experiments.runner.checks import collect
 from experiments.runner.run import sources_of
 from experiments.runner.settings import expand
-from experiments.runner.store import Refused
+from experiments.runner.store import InputError
 from lawlib.networks import low_rank, mlp
 from lawlib.theory.smooth_mlp import big_and_small
 
@@ -38,7 +38,7 @@ def tiny_images(monkeypatch):
     monkeypatch.setitem(
         DATA_SETS, "fashion_mnist", DATA_SETS["fashion_mnist"]._replace(shape=(SIDE, SIDE, 1), sizes=(TRAIN, TEST))
     )
-    monkeypatch.setattr(low_rank_images, "image_data", lambda *_: data)
+    monkeypatch.setattr(low_rank_system, "image_data", lambda *_: data)
 
 
 def config_of(*words, profile="smoke", name="fashion_mnist_low_rank"):
@@ -62,7 +62,7 @@ RULES = {
 
 @pytest.mark.parametrize(("word", "line"), RULES.values(), ids=RULES)
 def test_every_rule_has_its_line(word, line):
-    assert line in collect(config_of(word), low_rank_images.validate)
+    assert line in collect(config_of(word), low_rank_system.validate)
 
 
 ANGLE_RULES = {
@@ -78,16 +78,16 @@ ANGLE_RULES = {
 @pytest.mark.parametrize(("word", "line"), ANGLE_RULES.items())
 def test_the_angle_is_studied_beside_none(word, line):
     config = synthetic.config_of("fashion_mnist_angle", word, profile="smoke", **TINY)
-    assert line in collect(config, low_rank_images.validate)
+    assert line in collect(config, low_rank_system.validate)
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist_low_rank", "fashion_mnist_angle"])
 def test_our_own_configs_pass(name):
-    assert collect(config_of(name=name), low_rank_images.validate) == []
+    assert collect(config_of(name=name), low_rank_system.validate) == []
 
 
 def test_where_the_images_come_from_is_told_once_for_all_variants():
-    assert sources_of(config_of(), low_rank_images) == {"fashion_mnist": "made up"}
+    assert sources_of(config_of(), low_rank_system) == {"fashion_mnist": "made up"}
     assert sources_of(config_of(), object()) == {}
 
 
@@ -95,8 +95,8 @@ def test_variants_that_read_other_files_are_each_told():
     def sources(config):
         return {"images": "files", "weights": f"of {config.net.form}"}
 
-    told = {"images": "files", "weights": "of s_big; of random; of full"}
-    assert sources_of(config_of(), types.SimpleNamespace(sources=sources)) == told
+    reported = {"images": "files", "weights": "of s_big; of random; of full"}
+    assert sources_of(config_of(), types.SimpleNamespace(sources=sources)) == reported
 
 
 def test_every_start_is_recorded_with_its_sources_and_a_run_is_not_made_of_two(monkeypatch, tmp_path):
@@ -104,11 +104,11 @@ def test_every_start_is_recorded_with_its_sources_and_a_run_is_not_made_of_two(m
 
     def start(origin):
         data = ImageData(drawn(TRAIN, 0), drawn(TEST, 1), origin)
-        monkeypatch.setattr(low_rank_images, "image_data", lambda *_: data)
+        monkeypatch.setattr(low_rank_system, "image_data", lambda *_: data)
         return run.run(config_of(), tmp_path / "run")
 
     assert [start("as published"), start("as published")] == [run.STOPPED] * 2
-    with pytest.raises(Refused, match=r"other data .fashion_mnist: was as published, is now compressed"):
+    with pytest.raises(InputError, match=r"other data .fashion_mnist: was as published, is now compressed"):
         start("compressed")
     record = json.loads((tmp_path / "run" / "provenance.json").read_text())
     assert [each["sources"] for each in record["starts"]] == [{"fashion_mnist": "as published"}] * 2
@@ -122,10 +122,10 @@ KEY = jax.random.key(3)
 
 
 def begun(config):
-    data = low_rank_images.shared(config)
-    system = low_rank_images.dynamics(config)
-    step_size, watched = jax.jit(lambda key: system.init(key, {}, data))(KEY)
-    return data, system, step_size, watched
+    data = low_rank_system.shared(config)
+    system = low_rank_system.dynamics(config)
+    step_size, monitored = jax.jit(lambda key: system.init(key, {}, data))(KEY)
+    return data, system, step_size, monitored
 
 
 def whole(part):
@@ -140,18 +140,18 @@ def gradient(weights, apply, data, phi="silu"):
 @pytest.mark.parametrize("name", ["silu_full", "silu_s_big"])
 def test_a_step_descends_on_all_images_with_the_rate_of_the_cosine(name):
     config = variants("opt.num_steps=4", "opt.step_size=0.01")[name]
-    data, system, step_size, watched = begun(config)
+    data, system, step_size, monitored = begun(config)
     apply = mlp.apply if name == "silu_full" else low_rank.apply
-    weights = watched.state.weights
+    weights = monitored.state.weights
     for t in range(2):
         rate = 0.01 * (1 + np.cos(np.pi * t / 4)) / 2
         weights = jax.tree.map(lambda W, G, rate=rate: W - rate * G, weights, gradient(weights, apply, data))
-        watched = system.step(watched, step_size, data)
+        monitored = system.step(monitored, step_size, data)
     jax.tree.map(
-        lambda found, wanted: np.testing.assert_allclose(found, wanted, atol=1e-12), watched.state.weights, weights
+        lambda found, wanted: np.testing.assert_allclose(found, wanted, atol=1e-12), monitored.state.weights, weights
     )
     X, Y = whole(data.test)
-    seen = system.observe(watched, step_size, data)
+    seen = system.observe(monitored, step_size, data)
     outputs, Y = np.asarray(apply(weights, X, "silu")), np.asarray(Y)
     np.testing.assert_allclose(seen["test_loss"], np.sum((outputs - Y) ** 2) / 2 / TEST, rtol=1e-12)
     assert seen["test_accuracy"] == np.mean(np.argmax(outputs, 0) == np.argmax(Y, 0))
@@ -160,14 +160,14 @@ def test_a_step_descends_on_all_images_with_the_rate_of_the_cosine(name):
 @pytest.mark.parametrize(("name", "angle"), [("silu_s_big", 0.0), ("silu_s_big", 40.0), ("silu_s_big_batch", 0.0)])
 def test_low_rank_networks_begin_at_an_angle_from_the_big_subspace_of_the_full_one(name, angle):
     config = variants(f"net.angle={angle}")[name]
-    data, _, _, watched = begun(config)
+    data, _, _, monitored = begun(config)
     full = begun(variants()["silu_full"])[3].state.weights
     if name.endswith("batch"):
         X, Y = whole(data.train)
         few = jax.random.permutation(jax.random.split(KEY, 6)[5], TRAIN)[: config.data.gradient_batch]
-        data = data._replace(train=low_rank_images.Batches(X[None, :, few], Y[None, :, few]))
+        data = data._replace(train=low_rank_system.Batches(X[None, :, few], Y[None, :, few]))
     big = np.asarray(big_and_small(full[0], gradient(full, mlp.apply, data)[0], K).big)
-    start = watched.state.weights
+    start = monitored.state.weights
     carried = np.linalg.multi_dot([*(np.asarray(W) for W in full[-2::-1]), big])
     for found, wanted in ((start.right, big), (start.left, carried)):
         turn = np.rad2deg(scipy.linalg.subspace_angles(np.asarray(found), wanted))
@@ -194,7 +194,7 @@ def test_small_layers_are_drawn_or_transported():
 
 def test_pixels_are_standardized_by_one_mean_and_one_deviation_for_all():
     config = variants()["silu_full"]
-    data, images = low_rank_images.shared(config), drawn(TRAIN, 0)
+    data, images = low_rank_system.shared(config), drawn(TRAIN, 0)
     X, Y = whole(data.train)
     by_hand = [(float(pixel) / 255 - 0.28604) / 0.35302 for pixel in images.images[7].ravel()]
     np.testing.assert_allclose(X[:, 7], by_hand, atol=1e-12)
@@ -203,7 +203,7 @@ def test_pixels_are_standardized_by_one_mean_and_one_deviation_for_all():
 
 def test_a_network_that_diverged_has_no_accuracy():
     config = variants("opt.step_size=1e9", "opt.num_steps=30")["silu_s_big"]
-    data, system, step_size, watched = begun(config)
-    watched = jax.lax.fori_loop(0, 20, lambda _, watched: system.step(watched, step_size, data), watched)
-    assert watched.first_bad_step > 0
-    assert np.isnan(system.observe(watched, step_size, data)["test_accuracy"])
+    data, system, step_size, monitored = begun(config)
+    monitored = jax.lax.fori_loop(0, 20, lambda _, monitored: system.step(monitored, step_size, data), monitored)
+    assert monitored.diverged_at > 0
+    assert np.isnan(system.observe(monitored, step_size, data)["test_accuracy"])

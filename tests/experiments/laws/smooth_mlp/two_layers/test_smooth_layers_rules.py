@@ -5,7 +5,7 @@ import functools as ft
 import pytest
 import synthetic
 
-from experiments.laws.smooth_mlp.two_layers import system as smooth_layers
+from experiments.laws.smooth_mlp.two_layers import system as two_layers
 from experiments.runner.checks import collect
 from experiments.runner.run import observation_times
 
@@ -49,13 +49,13 @@ EVERY_RULE |= {name: ("mlp_gradient_tail", *rule) for name, rule in TAIL_RULES.i
 
 @pytest.mark.parametrize(("name", "fields", "line"), EVERY_RULE.values(), ids=EVERY_RULE)
 def test_every_rule_has_its_line(name, fields, line):
-    assert collect(config_of(name, f"variants=({fields!r},)"), smooth_layers.validate) == [line]
+    assert collect(config_of(name, f"variants=({fields!r},)"), two_layers.validate) == [line]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
 def test_our_own_configs_pass(name, profile):
-    assert collect(config_of(name, profile=profile), smooth_layers.validate) == []
+    assert collect(config_of(name, profile=profile), two_layers.validate) == []
 
 
 @pytest.mark.parametrize("name", NAMES[:2])

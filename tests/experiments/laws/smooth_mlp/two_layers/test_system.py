@@ -11,10 +11,10 @@ import scipy.stats
 import synthetic
 from synthetic import failing
 
-from experiments.laws.smooth_mlp.two_layers import system as smooth_layers
+from experiments.laws.smooth_mlp.two_layers import system as two_layers
 from experiments.laws.smooth_mlp.two_layers.figures import runs, slopes
 from experiments.runner.run import observation_times
-from experiments.runner.settings import expand, knobs
+from experiments.runner.settings import expand, hyperparameters
 from lawlib.dynamics.sweep import grid
 from lawlib.networks.activations import ACTIVATIONS
 
@@ -31,7 +31,7 @@ SMALL = {"net.width": M, "data.dimension": D, "data.num_classes": K, "data.num_s
 
 def small(name, **fields):
     ((_, config),) = expand(config_of(name, f"variants=({SMALL | fields!r},)"))
-    return smooth_layers.dynamics(config)
+    return two_layers.dynamics(config)
 
 
 @ft.cache
@@ -126,9 +126,9 @@ TARGET = np.array([44.0, 43.0, 42.0, 41.0])
 
 def lawful(config):
     """Observations, members first and times second, of networks that keep every law."""
-    times, members = observation_times(config), grid(config.num_seeds, knobs(config), "float64")
+    times, members = observation_times(config), grid(config.num_seeds, hyperparameters(config), "float64")
     n, d, net = len(members.seeds), config.data.dimension, config.net
-    scale = members.knobs.get("net.scale", np.full(n, net.scale))[:, None]
+    scale = members.hyperparameters.get("net.scale", np.full(n, net.scale))[:, None]
     phi = ACTIVATIONS[net.activation]
     slope, power = (phi.slope_at_zero, 2 if phi.name == "tanh" else 1) if phi.is_smooth else (0.5, 0)
     decay = 0.95**times + 0.01 + 2e-6 * np.maximum(times - 150, 0)
@@ -137,7 +137,7 @@ def lawful(config):
     values[..., :4] = slope * TARGET * (decay / decay[0])[:, None]
     values[..., 4:] = tail[..., None]
     constant = np.ones((n, len(times)))
-    seen = {"loss": constant, "gradient_values": values, "first_done": np.full(n, -1), "first_bad_step": np.full(n, -1)}
+    seen = {"loss": constant, "gradient_values": values, "converged_at": np.full(n, -1), "diverged_at": np.full(n, -1)}
     seen["target_values"] = np.zeros_like(values)
     seen["target_values"][..., :4] = TARGET
     if net.init == "normal":
@@ -168,11 +168,11 @@ def lawful_blocks(config, times, values, scale):
     return seen | ({"lipschitz": 50 * constant} if ACTIVATIONS[config.net.activation].is_smooth else {})
 
 
-results_of = ft.partial(synthetic.results_of, lawful, smooth_layers.VARIABLES)
+results_of = ft.partial(synthetic.results_of, lawful, two_layers.VARIABLES)
 
 
 def verdict(name, change=lambda name, seen: None, *words):
-    return smooth_layers.claims(results_of(config_of(name, *words), change))
+    return two_layers.claims(results_of(config_of(name, *words), change))
 
 
 COUNTS = {"mlp_theorem": (27, 1, 21), "mlp_gradient_decay": (18, 3, 12), "mlp_gradient_tail": (25, 0, 17)}
@@ -224,7 +224,7 @@ def monotone(name, seen):
 
 def diverged(name, seen):
     if name == "relu":
-        seen["first_bad_step"][-1] = 7
+        seen["diverged_at"][-1] = 7
 
 
 WEDIN = ["largest A(t) over ||G_1(t) - G_1(0)||_F", "the same with the change projected"]
@@ -375,7 +375,7 @@ DRAWN = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_figure_has_its_panels_under_named_axes(name):
-    drawn = smooth_layers.figures(results_of(config_of(name)))
+    drawn = two_layers.figures(results_of(config_of(name)))
     assert {figure: len(each.axes) for figure, each in drawn.items()} == DRAWN[name]
     for figure in drawn.values():
         assert any(axes.get_ylabel() or axes.get_yticklabels() for axes in figure.axes)

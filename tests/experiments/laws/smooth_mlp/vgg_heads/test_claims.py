@@ -9,7 +9,7 @@ from experiments.data.vgg16 import TRAINED_ON
 from experiments.laws.smooth_mlp.vgg_heads import figures as vgg_heads_figures
 from experiments.laws.smooth_mlp.vgg_heads import system as vgg_heads
 from experiments.runner.run import observation_times
-from experiments.runner.settings import knobs
+from experiments.runner.settings import hyperparameters
 from lawlib.dynamics.sweep import grid
 
 RELU = f"variants={tuple({'net.activation': 'relu', 'net.form': 's_big', 'net.rank': r} for r in (20, 40))!r}"
@@ -19,7 +19,7 @@ ENDS = {"full": 0.7, "s_big": 0.65, "random": 0.2}
 
 def lawful(config):
     """S_big ends near the full head, all images nearer than one batch, more columns nearer; random stays at first."""
-    times, members = observation_times(config), grid(config.num_seeds, knobs(config), "float64")
+    times, members = observation_times(config), grid(config.num_seeds, hyperparameters(config), "float64")
     net, data = config.net, config.data
     end = ENDS[net.form] + (net.form == "s_big") * 0.005 * np.log2(net.rank / 20)
     if net.form == "s_big" and data.gradient_images:
@@ -32,7 +32,7 @@ def lawful(config):
     seen = {"train_loss": loss, "test_loss": loss, "test_accuracy": accuracy, "input_norm": np.ones(shape)}
     seen["basis_bound"] = np.ones(shape)
     seen["start_gradient"] = np.broadcast_to([0.1, 0.01, 0.005], (*shape, 3))
-    return {name: x.copy() for name, x in seen.items()} | {"first_done": never, "first_bad_step": never}
+    return {name: x.copy() for name, x in seen.items()} | {"converged_at": never, "diverged_at": never}
 
 
 def verdict(name, change=lambda name, seen: None, profile="cpu", words=()):
@@ -105,11 +105,11 @@ def test_a_full_head_of_fewer_seeds_is_compared_as_far_as_it_goes():
         if name == "silu_all_r40":
             seen["test_accuracy"][1] += 0.2
 
-    told = [c for c in verdict("vgg16_rank", uneven) if c.statement.startswith("SiLU, S_big of all images: ")]
-    (middle,) = [claim for claim in told if "'r = 4K" in claim.statement]
+    reported = [c for c in verdict("vgg16_rank", uneven) if c.statement.startswith("SiLU, S_big of all images: ")]
+    (middle,) = [claim for claim in reported if "'r = 4K" in claim.statement]
     assert (middle.members, middle.status) == (2, "fails")
     np.testing.assert_allclose(middle.measured, (0.005 + 0.205) / 2 - 0.05 / 2)
-    (lacks,) = [claim for claim in told if "still lacks" in claim.statement]
+    (lacks,) = [claim for claim in reported if "still lacks" in claim.statement]
     assert lacks.members == 1
 
 
@@ -181,8 +181,8 @@ def test_whole_networks_of_two_ranks_are_told_apart():
     whole = {"opt.trains": "all", "net.rank": 40, "data.gradient_images": 128} | {"net.form": "s_big"}
     config.variants = (*config.variants, {"name": "other"} | whole, {"name": "again"} | whole | {"net.rank": 20})
     results = synthetic.results_of(lawful, vgg_heads.VARIABLES, config)
-    told = [claim.statement for claim in vgg_heads.claims(results) if "over that at the start" in claim.statement]
-    assert len(told) == len(set(told)) == 4
+    reported = [claim.statement for claim in vgg_heads.claims(results) if "over that at the start" in claim.statement]
+    assert len(reported) == len(set(reported)) == 4
     assert len(synthetic.curves_of(vgg_heads.figures(results)["all_layers"])) == 2 * 4
 
 

@@ -12,7 +12,7 @@ import synthetic
 import xarray as xr
 from synthetic import failing
 
-from experiments.data import vgg16_features as vgg_inputs
+from experiments.data import vgg16_features
 from experiments.data.cached_features import CHUNK, cached_features
 from experiments.data.datasets import DATA_SETS, ImageData
 from experiments.data.idx import Images
@@ -65,7 +65,7 @@ WEIGHTS = Pretrained(kernels(), RGB_TORCH._replace(scale=0.1), "made up", "image
 def tiny(monkeypatch, tmp_path):
     known = REAL._replace(shape=(SIDE, SIDE, 3), sizes=(TRAIN, TEST))
     monkeypatch.setitem(DATA_SETS, "cifar10", known)
-    for module in (vgg_heads, vgg_inputs):
+    for module in (vgg_heads, vgg16_features):
         monkeypatch.setattr(module, "CONFIGURATION_D", CHANNELS)
         monkeypatch.setattr(module, "image_data", lambda *_: IMAGES)
         monkeypatch.setattr(module, "pretrained", lambda _: WEIGHTS)
@@ -100,7 +100,7 @@ RULES = {
 
 @pytest.mark.parametrize(("word", "line"), RULES.values(), ids=RULES)
 def test_every_rule_has_its_line(word, line):
-    assert any(told.endswith(line) for told in collect(config_of(word), vgg_heads.validate))
+    assert any(reported.endswith(line) for reported in collect(config_of(word), vgg_heads.validate))
 
 
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
@@ -109,7 +109,7 @@ def test_our_own_configs_pass(name, profile, monkeypatch):
     words = ()
     if profile != "smoke":
         monkeypatch.setitem(DATA_SETS, "cifar10", REAL)
-        for module in (vgg_heads, vgg_inputs):
+        for module in (vgg_heads, vgg16_features):
             monkeypatch.setattr(module, "CONFIGURATION_D", CONFIGURATION_D)
         words = ("data.pretrained=imagenet",)
     assert collect(config_of(*words, name=name, profile=profile), vgg_heads.validate) == []
@@ -172,8 +172,8 @@ def begun(name, *words):
     config = variant(name, *words)
     data = vgg_heads.shared(config)
     system = vgg_heads.dynamics(config)
-    problem, watched = jax.jit(lambda key: system.init(key, {}, data))(jax.random.key(3))
-    return data, system, problem, watched
+    problem, monitored = jax.jit(lambda key: system.init(key, {}, data))(jax.random.key(3))
+    return data, system, problem, monitored
 
 
 def cross_entropy(weights, apply, X, Y):
@@ -186,17 +186,17 @@ RATES = "opt.step_size=0.1", "opt.weight_decay=0.01", "opt.num_steps=2"
 
 
 def test_an_epoch_is_sgd_with_momentum_as_pytorch_has_it():
-    data, system, problem, watched = begun("silu_s_big_batch", *RATES)
+    data, system, problem, monitored = begun("silu_s_big_batch", *RATES)
     apply = low_rank.apply
-    weights = watched.state.iterate.weights.head
+    weights = monitored.state.iterate.weights.head
     velocity = jax.tree.map(jnp.zeros_like, weights)
-    order = jax.random.permutation(jax.random.fold_in(watched.state.key, 0), TRAIN)
+    order = jax.random.permutation(jax.random.fold_in(monitored.state.key, 0), TRAIN)
     for t, batch in enumerate(order.reshape(-1, 20)):
         rate = 0.1 * (1 + np.cos(np.pi * t / 6)) / 2
         gradients = gradient(weights, apply, data.train.inputs[batch], data.train.labels[batch])
         velocity = jax.tree.map(lambda v, G, W: 0.9 * v + G + 0.01 * W, velocity, gradients, weights)
         weights = jax.tree.map(lambda W, v, rate=rate: W - rate * v, weights, velocity)
-    moved = jax.jit(system.step)(watched, problem, data)
+    moved = jax.jit(system.step)(monitored, problem, data)
     found = moved.state.iterate.weights.head
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10), found, weights)
     seen = jax.jit(system.observe)(moved, problem, data)
@@ -211,19 +211,19 @@ def test_the_head_of_a_whole_network_takes_the_same_first_step():
     heads = []
     for trains in ("head", "all"):
         words = f"opt.trains={trains}", "opt.batch_size=60"
-        data, system, problem, watched = begun("silu_full", *RATES, *words)
-        moved = jax.jit(system.step)(watched, problem, data).state.iterate.weights
+        data, system, problem, monitored = begun("silu_full", *RATES, *words)
+        moved = jax.jit(system.step)(monitored, problem, data).state.iterate.weights
         heads.append(moved.head)
-        before = watched.state.iterate.weights.convolutions
+        before = monitored.state.iterate.weights.convolutions
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), *heads)
     change = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), moved.convolutions, before)
     assert min(jax.tree.leaves(change)) > 0
 
 
 def test_a_low_rank_head_begins_in_s_big_of_the_gradient_of_its_images():
-    data, _, problem, watched = begun("silu_s_big_batch", *RATES)
+    data, _, problem, monitored = begun("silu_s_big_batch", *RATES)
     full = begun("silu_full", *RATES, "opt.trains=head", "opt.batch_size=60")[3].state.iterate.weights.head
-    start = watched.state.iterate.weights.head
+    start = monitored.state.iterate.weights.head
     key_images = jax.random.split(jax.random.split(jax.random.key(3))[0], 5)[3]
     chosen = np.asarray(jax.random.permutation(key_images, TRAIN))[:40]
     X, Y = (x[chosen] for x in data.train)
@@ -260,7 +260,7 @@ def test_a_run_ends_with_its_figures_its_claims_and_where_its_data_are_from(tmp_
 
 
 def test_a_network_that_diverged_has_no_accuracy():
-    data, system, problem, watched = begun("silu_s_big", "opt.step_size=1e300")
-    watched = system.step(watched, problem, data)
-    assert watched.first_bad_step == 1
-    assert np.isnan(system.observe(watched, problem, data)["test_accuracy"])
+    data, system, problem, monitored = begun("silu_s_big", "opt.step_size=1e300")
+    monitored = system.step(monitored, problem, data)
+    assert monitored.diverged_at == 1
+    assert np.isnan(system.observe(monitored, problem, data)["test_accuracy"])
