@@ -11,7 +11,6 @@ if __name__ == "__main__":
     # Until signals are listened to there are only imports to stop, and once they are not, JAX shuts down.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import importlib
 import os
 import sys
 import traceback
@@ -19,7 +18,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -72,32 +70,23 @@ def _warnings_in_lines() -> Iterator[None]:
 
 
 def _checked(spec: str, overrides: Sequence[str], *, replot: bool) -> ConfigDict:
-    """The config, or every problem of it and of the command line at once.
-
-    What is drawn again was checked when it was run, and needs none of the files that the run read.
-    """
+    """The config, or every problem of it and of the command line at once."""
     config = settings.read(spec)
     problems = settings.override(config, overrides)
-    if problems := problems + checks.collect(config, _is_experiment if replot else _validate):
+    if problems := problems + checks.collect(config, _no_rules if replot else _validate):
         raise settings.ConfigError(problems)
     return config
 
 
-def _is_experiment(config_checks: checks.Checks) -> None:
-    experiment = _experiment(config_checks.config)
-    config_checks.require("experiment", hasattr(experiment, "dynamics"), "is a module of the runner, not an experiment")
-
-
 def _validate(config_checks: checks.Checks) -> None:
-    _is_experiment(config_checks)
-    experiment = _experiment(config_checks.config)
-    if hasattr(experiment, "dynamics"):
-        experiment.validate(config_checks)
-
-
-def _experiment(config: ConfigDict) -> ModuleType:
     # Imported late, with JAX behind it: --help and most bad input need neither.
-    return importlib.import_module(f"experiments.laws.{config.experiment}.system")
+    from experiments.runner.experiment import load
+
+    load(config_checks.config.experiment).validate(config_checks)
+
+
+def _no_rules(_: checks.Checks) -> None:
+    """What is drawn again was checked when it was run, and needs none of the files that the run read."""
 
 
 if __name__ == "__main__":

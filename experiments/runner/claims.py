@@ -1,14 +1,14 @@
 """Claims: a sentence from a paper, a measured number, a bound and a verdict.
 
-A claim is a statement that could fail. Its kind is ``law`` (must hold), ``printed`` (a statement of the paper
-shown to fail: it holds when it fails by its own margin) or ``report`` (a number without a bound). The verdict
-is a function of one number per member, the members being the trajectories of a sweep; NaN never holds, no bound holds
-where a member diverged unless the statement is about that, and nothing holds of no members.
+A claim is a sentence that could fail. A ``law`` holds or fails. A ``printed`` claim is a sentence of the paper that we
+dispute: it is refuted where it fails by the margin that the row states, and otherwise it stands. The verdict is a
+function of one number per member, the members being the trajectories of a sweep. NaN never holds, no bound holds where
+a member diverged unless the sentence is about that, and nothing holds of no members.
 """
 
 import json
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,29 +18,19 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = [
-    "NO_SUCH_VARIANT",
-    "Claim",
-    "each",
-    "failing",
-    "from_json",
-    "judge",
-    "markdown",
-    "not_run",
-    "numbers_apiece",
-    "over",
-    "report",
-    "table",
-    "to_json",
-]
+__all__ = ["Claim", "failing", "from_json", "judge", "markdown", "table", "to_json", "unjudged", "wilson"]
 
-KINDS = ("law", "printed", "report")
-STATUSES = ("holds", "fails", "not_judged", "not_run")
+KINDS = ("law", "printed")
+# What a verdict is where the relation to the bound holds, and where it does not.
+VERDICTS = {"law": ("holds", "fails"), "printed": ("refuted", "stands")}
+# Measured, but outside the setting of the bound; an event did not come; this machine or profile cannot do it.
+WITHOUT_VERDICT = ("not_judged", "not_reached", "not_run")
+STATUSES = (*VERDICTS["law"], *VERDICTS["printed"], *WITHOUT_VERDICT)
 RELATIONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
 STATISTICS = {"median": np.median, "mean": np.mean, "min": np.min, "max": np.max}
-# Why a claim that compares variants is not judged where a config leaves one out.
-NO_SUCH_VARIANT = "this run has no such variant"
-COLOURS = {"holds": "green", "fails": "bold red", "not_judged": "yellow", "not_run": "yellow"}
+COLOURS = {"holds": "green", "refuted": "green", "fails": "bold red", "stands": "bold red"}
+# Of the normal distribution: a two-sided interval of 95%.
+QUANTILE = 1.959964
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +38,22 @@ class Claim:
     """One row of the claims table.
 
     Attributes:
-        id: The claim's name in the table, ``T1.a``.
-        kind: ``law``, ``printed`` or ``report``.
-        paper: Where the statement comes from.
+        id: The row's name, unique in the table: ``T1.block[case1]``.
+        kind: ``law`` or ``printed``.
+        paper: Where the sentence comes from.
         figure: The figure, theorem or equation.
         statement: The sentence that could fail.
         statistic: What is measured over the members: ``worst``, ``median``, ``mean``, ``fraction``, ...
-        measured: The statistic's value; None if not run.
-        relation: How it compares with the bound; empty where there is none.
-        bound: The bound; None where there is none.
-        spread: Minimum, median and maximum over the members; empty without members.
+        measured: The statistic's value; None where nothing was measured.
+        relation: How it compares with the bound.
+        bound: The bound; None where none was applied.
+        spread: Minimum, median and maximum over the members; of a fraction, the fraction between the ends of its
+            Wilson interval of 95%; empty without members.
         members: How many members were measured.
         diverged: How many members diverged.
-        status: ``holds``, ``fails``, ``not_judged`` (measured, but outside the setting of the bound) or ``not_run``.
+        status: ``holds`` or ``fails``, ``refuted`` or ``stands``; ``not_judged`` (measured outside the setting of the
+            bound), ``not_reached`` (the event did not come) or ``not_run``.
+        reason: Why there is no verdict; empty where there is one.
     """
 
     id: str
@@ -76,6 +69,7 @@ class Claim:
     members: int
     diverged: int
     status: str
+    reason: str = ""
 
     def __post_init__(self):
         _require("kind", self.kind, KINDS)
@@ -99,10 +93,10 @@ def judge(
     counts_divergence: bool = False,
     outside: str = "",
 ) -> Claim:
-    """Judge a statement: it holds if ``statistic(values) relation bound`` does.
+    """Judge a sentence by whether ``statistic(values) relation bound`` holds.
 
     The verdict does not depend on the order of the members. It is ``fails`` if any value is NaN, if there are
-    none, and if a member diverged, unless the statement counts divergence. Where members diverged, what is measured is
+    none, and if a member diverged, unless the sentence counts divergence. Where members diverged, what is measured is
     that of the others: as many NaN as these have numbers are left out; with more, some other member has no number, and
     what is measured is NaN.
 
@@ -125,135 +119,87 @@ def judge(
     Raises:
         ValueError: The kind, relation or statistic is unknown.
     """
-    _require("kind", kind, KINDS[:2])
+    _require("kind", kind, KINDS)
     _require("relation", relation, RELATIONS)
     sample = _sample(values)
     known = sample if counts_divergence else _known(sample, diverged * apiece)
     measured = _worst(known, relation, bound) if statistic == "worst" else _measure(known, statistic)
     holds = (counts_divergence or diverged == 0) and bool(RELATIONS[relation](measured, bound))
+    verdict = VERDICTS[kind][0 if holds else 1]
     return Claim(
         id=id,
         kind=kind,
-        paper=paper,
-        figure=figure,
-        statement=f"{statement} (not judged: {outside})" if outside else statement,
-        statistic=statistic,
-        measured=measured,
-        relation="" if outside else relation,
-        bound=None if outside else float(bound),
-        spread=_spread(known),
-        members=sample.size,
-        diverged=int(diverged),
-        status="not_judged" if outside else "holds" if holds else "fails",
-    )
-
-
-def report(
-    id: str,
-    *,
-    paper: str,
-    figure: str,
-    statement: str,
-    values: ArrayLike,
-    statistic: str = "median",
-    diverged: int = 0,
-    apiece: int = 1,
-) -> Claim:
-    """Report a number without a bound: it holds, unless it is NaN or there are no members.
-
-    ``values`` holds one number per member; ``statistic`` is one of judge's other than ``worst``, which needs
-    a bound. Where members diverged, the number is that of the others, as in ``judge``.
-
-    Raises:
-        ValueError: The statistic is unknown.
-    """
-    sample = _sample(values)
-    known = _known(sample, diverged * apiece)
-    measured = _measure(known, statistic)
-    return Claim(
-        id=id,
-        kind="report",
         paper=paper,
         figure=figure,
         statement=statement,
         statistic=statistic,
         measured=measured,
-        relation="",
-        bound=None,
-        spread=_spread(known),
+        relation="" if outside else relation,
+        bound=None if outside else float(bound),
+        spread=wilson(known) if statistic == "fraction" else _spread(known),
         members=sample.size,
         diverged=int(diverged),
-        status="fails" if np.isnan(measured) else "holds",
+        status="not_judged" if outside else verdict,
+        reason=outside,
     )
 
 
-def not_run(id: str, *, kind: str, paper: str, figure: str, statement: str, reason: str) -> Claim:
-    """Record a claim that this profile or machine cannot judge; the reason stands in the statement."""
+def unjudged(
+    status: str,
+    id: str,
+    *,
+    kind: str,
+    paper: str,
+    figure: str,
+    statement: str,
+    reason: str,
+    statistic: str = "worst",
+    members: int = 0,
+) -> Claim:
+    """A claim without a number: ``not_reached``, since the event did not come in any member, or ``not_run``."""
     return Claim(
         id=id,
         kind=kind,
         paper=paper,
         figure=figure,
-        statement=f"{statement} (not run: {reason})",
-        statistic="",
+        statement=statement,
+        statistic=statistic,
         measured=None,
         relation="",
         bound=None,
         spread=(),
-        members=0,
+        members=members,
         diverged=0,
-        status="not_run",
+        status=status,
+        reason=reason,
     )
 
 
-def over(
-    family: Sequence[Any],
-    measure: Callable[[Sequence[Any]], ArrayLike],
-    *,
-    kind: str = "law",
-    missing: str = "no variant of this profile has such members",
-    reason: str = "",
-    outside: str = "",
-    **about: Any,
-) -> Claim:
-    """Judge or report (by kind) what is measured over a family of runs, each with its ``diverged``; or say why not.
-
-    ``measure(family)`` gives the numbers of all members. It is not run where the family is empty (``missing``) or where
-    a ``reason`` is given; outside the setting of the bound it is measured and not judged. ``about`` are the other
-    arguments of ``judge`` or ``report``.
-    """
-    if reason or not family:
-        source = {name: about[name] for name in ("id", "paper", "figure", "statement")}
-        return not_run(kind=kind, reason=reason or missing, **source)
-    about |= {"values": measure(family), "diverged": sum(run.diverged for run in family)}
-    return report(**about) if kind == "report" else judge(kind=kind, outside=outside, **about)
-
-
-def each(measure: Callable[[Any], ArrayLike]) -> Callable[[Sequence[Any]], np.ndarray]:
-    """What is measured of every run, in one row: a measure for ``over``."""
-    return lambda family: np.concatenate([np.ravel(measure(run)) for run in family])
-
-
-def numbers_apiece(values: Iterable[ArrayLike]) -> int:
-    """The most numbers that a member has in arrays with the members first: an argument for ``judge``."""
-    return max((row.size // max(len(row), 1) for row in map(np.atleast_1d, values)), default=1)
-
-
 def failing(claims: Iterable[Claim]) -> tuple[Claim, ...]:
-    """Return the law and printed claims that fail."""
-    return tuple(claim for claim in claims if claim.kind != "report" and claim.status == "fails")
+    """The laws that fail and the printed sentences that stand."""
+    return tuple(claim for claim in claims if claim.status == VERDICTS[claim.kind][1])
 
 
-def to_json(claims: Iterable[Claim]) -> str:
-    """Return the claims as strict JSON, a list of objects; NaN and infinities become strings."""
+def wilson(hits: ArrayLike) -> tuple[float, ...]:
+    """The frequency of ``hits`` between the ends of its Wilson interval of 95%: (low, frequency, high)."""
+    sample = np.asarray(hits, float).ravel()
+    if not sample.size:
+        return ()
+    n, p, z = sample.size, float(np.mean(sample != 0)), QUANTILE
+    centre, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return float((centre - half) / (1 + z**2 / n)), p, float((centre + half) / (1 + z**2 / n))
+
+
+def to_json(claims: Iterable[Claim], about: Mapping[str, Any]) -> str:
+    """The claims and what is known of their run, as strict JSON; NaN and infinities become strings."""
     rows = [{name: _strict(value) for name, value in asdict(claim).items()} for claim in claims]
-    return json.dumps(rows, indent=2, allow_nan=False, ensure_ascii=False)
+    return json.dumps({"run": dict(about), "claims": rows}, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def from_json(text: str) -> tuple[Claim, ...]:
-    """Return the claims that ``to_json`` wrote."""
+    """The claims that ``to_json`` wrote."""
     claims = []
-    for row in json.loads(text):
+    for row in json.loads(text)["claims"]:
         numbers = {name: None if row[name] is None else float(row[name]) for name in ("measured", "bound")}
         claims.append(Claim(**(row | numbers | {"spread": tuple(map(float, row["spread"]))})))
     return tuple(claims)
@@ -264,34 +210,49 @@ def table(claims: Iterable[Claim], console: "Console") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table("id", "statement", "measured", "members", "status", expand=True)
+    grid = Table("id", "statement", "measured", "members", "verdict", expand=True)
     grid.columns[1].ratio = 1
     for column in (grid.columns[0], *grid.columns[2:]):
         column.no_wrap = True
     for claim in claims:
-        status = Text(claim.status, style=COLOURS[claim.status])
+        status = Text(claim.status, style=COLOURS.get(claim.status, "yellow"))
         # Text, since brackets in a statement are not markup.
-        grid.add_row(Text(claim.id), Text(claim.statement), Text(_comparison(claim)), Text(_members(claim)), status)
+        cells = (claim.id, _sentence(claim), _comparison(claim), _members(claim))
+        grid.add_row(*map(Text, cells), status)
     console.print(grid)
 
 
-def markdown(claims: Iterable[Claim]) -> str:
-    """Return the claims as a Markdown table."""
-    lines = ["| id | kind | figure | statement | measured | members | status |", "|" + " --- |" * 7]
+def markdown(claims: Iterable[Claim], about: Mapping[str, Any]) -> str:
+    """The claims as a Markdown table, below what is known of their run."""
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    lines = [
+        f"Seed {about['seed']} and the following ones ({about['num_seeds']}), commit {about['commit']}, {versions};",
+        f"{about['device_count']} x {about['device_kind']} ({about['platform']}), {about['wall_s']} s.",
+        "",
+        "| id | kind | source | statement | measured | min, median, max | members | verdict |",
+        "|" + " --- |" * 8,
+    ]
     for claim in claims:
+        spread = ", ".join(f"{value:.3g}" for value in claim.spread)
         source = f"{claim.paper}, {claim.figure}"
         row = (
             claim.id,
             claim.kind,
             source,
-            claim.statement,
+            _sentence(claim),
             _comparison(claim),
+            spread,
             _members(claim),
             claim.status,
         )
         cells = [" ".join(cell.split()).replace("|", "\\|") for cell in row]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _sentence(claim: Claim) -> str:
+    """The statement, and why there is no verdict on it."""
+    return f"{claim.statement} ({claim.status.replace('_', ' ')}: {claim.reason})" if claim.reason else claim.statement
 
 
 def _sample(values: ArrayLike) -> np.ndarray:

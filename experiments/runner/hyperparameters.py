@@ -1,4 +1,4 @@
-"""What a member of a sweep is given: its own value of every number of the config."""
+"""A member's own value of a number of the config: what the systems of laws start from."""
 
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -7,9 +7,11 @@ from experiments.runner.fields import leaves
 from lawlib.dynamics.system import Hyperparameters
 from lawlib.types import Scalar
 
-__all__ = ["number"]
+__all__ = ["value_of"]
 
 
-def number(config: ConfigDict, hyperparameters: Hyperparameters, field: str) -> Scalar:
-    """The member's own value of a numeric field: the swept one, or the config's."""
-    return hyperparameters[field] if field in hyperparameters else jnp.asarray(leaves(config)[field], config.precision)
+def value_of(config: ConfigDict, hyperparameters: Hyperparameters, path: str) -> Scalar:
+    """The member's own value of a numeric field: the swept one, or else the config's, in the config's precision."""
+    if path in hyperparameters:
+        return hyperparameters[path]
+    return jnp.asarray(leaves(config)[path], config.precision)

@@ -1,99 +1,21 @@
-"""Results as labelled arrays: put together from the pieces of a run, and read again by claims and figures."""
+"""Results as labelled arrays, put together from the pieces of a run."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 from ml_collections import ConfigDict
 
 from experiments.runner import settings
+from experiments.runner.experiment import Variable
 
-__all__ = ["Group", "Variable", "assemble", "divergence", "drawable", "groups"]
-
-# No axis shows more than this: the last observations before a member diverges can be as large as a float.
-LARGEST_DRAWN = 1e100
+__all__ = ["assemble"]
 
 MARKS = {
     "converged_at": "first step at which it was done",
     "diverged_at": "first step with a value not finite",
 }
-
-
-class Variable(NamedTuple):
-    """What an experiment says of one of its observations: the axes after member and step, units, meaning, source."""
-
-    dims: tuple[str, ...]
-    units: str
-    meaning: str
-    source: str = ""
-
-
-class Group(NamedTuple):
-    """The results of one variant, and the config that made them."""
-
-    name: str
-    config: ConfigDict
-    data: xr.Dataset
-
-    @property
-    def hyperparameters(self) -> list[str]:
-        """The swept hyperparameters, by the names of their dimensions."""
-        return [str(dim) for dim in self.data.diverged_at.dims if dim != "seed"]
-
-    @property
-    def diverged(self) -> int:
-        """How many members met a value that is not finite."""
-        return int((self.data.diverged_at >= 0).sum())
-
-    def worst(self, name: str, first_step: int = 0, reduce: str = "max") -> np.ndarray:
-        """One number per member: a variable's largest (or smallest) value from ``first_step`` on, NaN if any is."""
-        return self.per_member(self.data[name].sel(step=slice(first_step, None)), reduce)
-
-    def per_member(self, values: xr.DataArray, reduce: str = "max") -> np.ndarray:
-        """One number per member: the largest (or smallest) of values on any further axes, NaN if any is."""
-        inner = [dim for dim in values.dims if dim not in ("seed", *self.hyperparameters)]
-        return getattr(values, reduce)(inner, skipna=False).values.ravel()
-
-
-def groups(results: xr.DataTree) -> list[Group]:
-    """Every variant of the results, in the order of the run; of a member that diverged nothing is known from then on.
-
-    Some observations of a state that is not finite are finite themselves, a count for example, and mean nothing.
-    """
-    return [
-        Group(name, ConfigDict(json.loads(node.attrs["config"])), _while_finite(node.to_dataset()))
-        for name, node in results.children.items()
-    ]
-
-
-def _while_finite(data: xr.Dataset) -> xr.Dataset:
-    """The observations before each member's first bad step; NaN in place of the others, other members untouched."""
-    if not (data.diverged_at >= 0).any():
-        return data
-    known = (data.diverged_at < 0) | (data.step < data.diverged_at)
-    kept = {name: values.where(known).transpose(*values.dims) for name, values in data.items() if "step" in values.dims}
-    return data.assign(kept)
-
-
-def drawable(results: xr.DataTree) -> xr.DataTree:
-    """The results with NaN for every observation not finite or too large for an axis: curves break off there."""
-    drawn = {name: node.to_dataset().map(_shown, keep_attrs=True) for name, node in results.children.items()}
-    return xr.DataTree.from_dict(drawn | {"/": results.to_dataset()})
-
-
-def _shown(values: xr.DataArray) -> xr.DataArray:
-    return values.where(np.abs(values) < LARGEST_DRAWN) if values.dtype.kind == "f" else values
-
-
-def divergence(results: xr.DataTree) -> str:
-    """What a figure says of members that diverged; empty if none did."""
-    marks = [node.to_dataset()["diverged_at"].values >= 0 for node in results.children.values()]
-    lost, every = (
-        sum(int(count) for count in counts) for counts in ([m.sum() for m in marks], [m.size for m in marks])
-    )
-    return f"{lost} of this run's {every} members diverged: what is drawn of them ends there" if lost else ""
 
 
 def assemble(

@@ -1,6 +1,5 @@
 """The one runner: a config in, a run folder out. Every experiment of every paper goes through here."""
 
-import importlib
 import json
 import os
 import sys
@@ -8,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -17,12 +15,15 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from experiments.runner import claims as claims_table
-from experiments.runner import plots, settings
+from experiments.runner import settings
 from experiments.runner.checkpoints import Checkpoints, Restored
+from experiments.runner.conclude import conclude
+from experiments.runner.experiment import Experiment, load
 from experiments.runner.progress import Reporter, reporting
-from experiments.runner.results import assemble, divergence, drawable
+from experiments.runner.results import assemble
+from experiments.runner.shared import once
 from experiments.runner.stopping import STOPPED, Stop
-from experiments.runner.store import InputError, RunFolder, environment, open_run, write_atomic
+from experiments.runner.store import InputError, RunFolder, environment, open_run
 from experiments.runner.watchdog import Watchdog, guarding
 from lawlib.dynamics.sweep import Members, Plan, Position, Segment, grid, outline, plan, spread, sweep
 from lawlib.dynamics.system import Dynamics
@@ -70,7 +71,7 @@ def run(
     prepare()
     stop = stop or Stop()
     console = _Console() if sys.stdout and sys.stdout.isatty() else _Console(width=LINE_WIDTH)
-    experiment = importlib.import_module(f"experiments.laws.{config.experiment}.system")
+    experiment = load(config.experiment)
     with open_run(workdir, settings.to_plain(config)) as folder:
         if not (folder.path / "results.nc").exists():
             with _stopwatch(folder, sources_of(config, experiment)):
@@ -86,7 +87,7 @@ def run(
                 return STOPPED
         Checkpoints(folder.path).clear()
         if replot or not folder.is_complete:
-            _conclude(experiment, folder, stop)
+            conclude(experiment, folder, stop)
         verdict = claims_table.from_json((folder.path / "claims.json").read_text())
         claims_table.table(verdict, console)
         console.print(f"run folder: {workdir}", highlight=False, markup=False)
@@ -106,12 +107,12 @@ def observation_times(config: ConfigDict) -> np.ndarray:
     return np.unique(np.concatenate([[0], np.round(spaced), [last]]).astype(int))
 
 
-def work_of(config: ConfigDict, experiment: ModuleType) -> list[Work]:
+def work_of(config: ConfigDict, experiment: Experiment) -> list[Work]:
     """Everything that a run computes, in order. The root keys of all draws are made here, and nowhere else."""
-    work = []
+    work, shared = [], once(experiment.shared)
     for name, own in settings.expand(config):
         members = grid(own.num_seeds, settings.hyperparameters(own), own.precision)
-        system = experiment.dynamics(own), jax.random.key(own.seed), members, experiment.shared(own)
+        system = experiment.dynamics(own), jax.random.key(own.seed), members, shared(own)
         work.append(Work(name, own, observation_times(own), members, system, _mesh(system)))
     return work
 
@@ -122,10 +123,8 @@ def _mesh(system: tuple[Dynamics, jax.Array, Members, Any]) -> jax.sharding.Mesh
     return jax.sharding.Mesh(np.asarray(jax.devices()[:count]), ("members",))
 
 
-def sources_of(config: ConfigDict, experiment: ModuleType) -> dict[str, str]:
-    """Where the data of all variants are from, name by name; nothing for an experiment that has no ``sources``."""
-    if not hasattr(experiment, "sources"):
-        return {}
+def sources_of(config: ConfigDict, experiment: Experiment) -> dict[str, str]:
+    """Where the data of all variants are from, by name."""
     found: dict[str, dict[str, None]] = {}
     for _, own in settings.expand(config):
         for name, origin in experiment.sources(own).items():
@@ -136,7 +135,7 @@ def sources_of(config: ConfigDict, experiment: ModuleType) -> dict[str, str]:
 def _simulate(
     work: list[Work],
     config: ConfigDict,
-    experiment: ModuleType,
+    experiment: Experiment,
     folder: RunFolder,
     console: Console,
     stop: Stop,
@@ -155,7 +154,7 @@ def _simulate(
                 return False
     saver.save()
     groups = (
-        (v.name, assemble(v.name, v.config, v.times, _chunks(checkpoints, index), experiment.VARIABLES))
+        (v.name, assemble(v.name, v.config, v.times, _chunks(checkpoints, index), experiment.variables))
         for index, v in enumerate(work)
     )
     folder.write_results(groups, {"config": json.dumps(settings.to_plain(config))})
@@ -262,22 +261,6 @@ def _chunks(checkpoints: Checkpoints, variant: int) -> list[list[dict[str, np.nd
     for name in sorted(name for name in checkpoints.pieces if name.startswith(f"{variant:04d}-")):
         chunks.setdefault(name.split("-")[1], []).append(checkpoints.read_piece(name))
     return list(chunks.values())
-
-
-def _conclude(experiment: ModuleType, folder: RunFolder, stop: Stop) -> None:
-    """Judge the claims and draw the figures, from results.nc alone.
-
-    The verdict does not wait for the figures; claims.json, which makes the folder complete, does.
-    """
-    stop.check()
-    with folder.read_results() as results:
-        verdict = experiment.claims(results)
-        write_atomic(folder.path / "claims.md", claims_table.markdown(verdict))
-        for name, figure in experiment.figures(drawable(results)).items():
-            stop.check()
-            plots.note(figure, divergence(results))
-            plots.save(figure, folder.path / "figures", name)
-    write_atomic(folder.path / "claims.json", claims_table.to_json(verdict))
 
 
 @contextmanager

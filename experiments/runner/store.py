@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 LOCK = ".lock"
+# What a run folder holds and how; 0.1 wrote no number.
+LAYOUT = 2
 PARTIAL = ".partial-"
 MAX_DIFFERENCES = 10
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "xarray", "lawlib")
@@ -141,7 +143,7 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
         for leftover in folder.rglob(PARTIAL + "*"):
             leftover.unlink()
         if not (folder / "config.json").exists():
-            write_json(folder / "config.json", with_digest(config))
+            write_json(folder / "config.json", _record(config))
         yield RunFolder(folder)
 
 
@@ -173,7 +175,15 @@ def _strangers(folder: Path, config: Mapping[str, Any]) -> list[str]:
         before = read_digested(file)
     except (OSError, ValueError) as error:
         return [f"{file}: cannot be trusted: {error}"]
-    return [f"{folder}: made by another config: {line}" for line in _differences(before, with_digest(config))]
+    if before.get("layout") != LAYOUT:
+        version = "a later version" if "layout" in before else "version 0.1"
+        return [f"{folder}: made by {version} of lawlib, which this one cannot read; choose another --workdir"]
+    return [f"{folder}: made by another config: {line}" for line in _differences(before, _record(config))]
+
+
+def _record(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json holds."""
+    return with_digest({"layout": LAYOUT, **config})
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -256,6 +266,11 @@ class RunFolder:
         *earlier, latest = self._starts()
         self._write_provenance([*earlier, {**latest, "end": _now(), "compile_s": compile_s, "run_s": run_s}])
 
+    def provenance(self) -> dict[str, Any]:
+        """What provenance.json says of the run; nothing where it is missing or cannot be read."""
+        starts = self._starts()
+        return self._whole(starts) if starts else {}
+
     def _starts(self) -> list[dict[str, Any]]:
         file = self.path / "provenance.json"
         try:
@@ -265,9 +280,13 @@ class RunFolder:
             return []
 
     def _write_provenance(self, starts: list[dict[str, Any]]) -> None:
+        self.write_json("provenance.json", {**self._whole(starts), "starts": starts})
+
+    @staticmethod
+    def _whole(starts: list[dict[str, Any]]) -> dict[str, Any]:
+        """The newest start, with the time of the first one and the seconds of all."""
         spent = {name: sum(start[name] or 0.0 for start in starts) for name in ("compile_s", "run_s")}
-        whole = {**starts[-1], "start": starts[0]["start"], **spent}
-        self.write_json("provenance.json", {**whole, "starts": starts})
+        return {**starts[-1], "start": starts[0]["start"], **spent}
 
     def write_results(
         self, groups: Iterable[tuple[str, "xr.Dataset"]], attrs: Mapping[str, Any], name: str = "results.nc"

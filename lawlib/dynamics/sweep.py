@@ -112,7 +112,7 @@ def plan(
     """
     segment = min(segment, num_times) or _even(num_times, range(4, 13))
     problem, state = _shapes(dynamics, key, members, shared)
-    seen = jax.eval_shape(dynamics.observe, state, problem, shared)
+    seen = jax.eval_shape(dynamics.observe, jax.ShapeDtypeStruct((), np.int32), state, problem, shared)
     member_bytes = _bytes(problem) + (TRANSIENTS + num_kept) * _bytes(state) + segment * _bytes(seen)
     most = max(1, (chunk or CHUNK_BYTES * num_devices // member_bytes) // num_devices)
     together = min(most, batch or (max(1, CPU_BATCH_BYTES // max(1, _bytes(state))) if on_cpu else most))

@@ -15,6 +15,7 @@ __all__ = [
     "Hyperparameters",
     "Monitored",
     "Pair",
+    "Time",
     "Times",
     "Trajectory",
     "advance",
@@ -28,6 +29,7 @@ __all__ = [
 
 Hyperparameters = Mapping[str, Any]
 Observations = Mapping[str, Any]
+Time = Int[Array, ""]
 Times = Sequence[int] | np.ndarray
 
 
@@ -35,14 +37,16 @@ class Dynamics(NamedTuple):
     """A dynamical system and what is seen of it.
 
     ``init(key, hyperparameters, shared) -> (problem, state)`` draws the data and the weights of one member;
-    ``step(state, problem, shared) -> state`` goes one step; ``observe(state, problem, shared) -> {name: array}`` looks.
-    ``state`` is what a step changes, ``problem`` what a member draws once, ``shared`` what all members have in common
-    and vmap must not copy. The key is the member's own: its seed decides it and its hyperparameters do not.
+    ``step(t, state, problem, shared) -> state`` makes step t + 1; ``observe(t, state, problem, shared)`` returns
+    ``{name: array}``. ``t`` is the number of steps made so far, so that a system needs no counter and draws for a step
+    from ``fold_in(key, t)``. ``state`` is what a step changes, ``problem`` what a member draws once, ``shared`` what
+    all members have in common and vmap must not copy. The key is the member's own: its seed decides it and its
+    hyperparameters do not.
     """
 
     init: Callable[[PRNGKey, Hyperparameters, PyTree], tuple[PyTree, PyTree]]
-    step: Callable[[PyTree, PyTree, PyTree], PyTree]
-    observe: Callable[[PyTree, PyTree, PyTree], Observations]
+    step: Callable[[Time, PyTree, PyTree, PyTree], PyTree]
+    observe: Callable[[Time, PyTree, PyTree, PyTree], Observations]
 
 
 class Trajectory(NamedTuple):
@@ -59,13 +63,12 @@ class Trajectory(NamedTuple):
 
 
 class Monitored(NamedTuple):
-    """A state under ``until``: the system's own, the steps made, and the first steps at which it was done or bad.
+    """A state under ``until``: the system's own, and the steps at which it was first done and first not finite.
 
-    Bad is a value that is not finite. A first step of -1 means: not so far. A trajectory ends at the earlier one.
+    -1 means: not so far. A trajectory ends at the earlier one.
     """
 
     state: PyTree
-    step: Int[Array, ""]
     converged_at: Int[Array, ""]
     diverged_at: Int[Array, ""]
 
@@ -77,51 +80,58 @@ class Pair(NamedTuple):
     second: PyTree
 
 
-def until(dynamics: Dynamics, done: Callable[[PyTree, PyTree, PyTree], Bool[Array, ""]] | None = None) -> Dynamics:
-    """The same system, stopped for good where ``done(state, problem, shared)`` or a value is not finite first.
+def until(
+    dynamics: Dynamics,
+    done: Callable[[Time, PyTree, PyTree, PyTree], Bool[Array, ""]] | None = None,
+    *,
+    finite: Callable[[PyTree], PyTree] = lambda state: state,
+) -> Dynamics:
+    """The same system, stopped for good where ``done(t, state, problem, shared)`` or where a value is not finite.
 
-    Both are checked at every step, the start (step 0) included, whatever the observation times. The state becomes a
-    ``Watched``, which ``advance`` and ``pair`` step no further once it has stopped. ``done=None`` monitors for values
-    that are not finite alone.
+    Both are checked at every step, the start (t = 0) included, whatever the observation times. The state becomes a
+    ``Monitored``, which ``advance`` and ``pair`` step no further once it has stopped; it is then observed at the time
+    at which it stopped. ``done=None`` stops at values that are not finite alone. ``finite(state)`` picks the values
+    that are checked, by default the whole state: a scalar into which all others enter makes the check cheaper.
     """
 
-    def mark(monitored: Monitored, problem: PyTree, shared: PyTree) -> Monitored:
+    def mark(t: Time, monitored: Monitored, problem: PyTree, shared: PyTree) -> Monitored:
         running = _running(monitored)
-        is_done = jnp.asarray(False) if done is None else done(monitored.state, problem, shared)
-        is_bad = ~_all_finite(monitored.state)
+        is_done = jnp.asarray(False) if done is None else done(t, monitored.state, problem, shared)
+        is_bad = ~_all_finite(finite(monitored.state))
         return monitored._replace(
-            converged_at=jnp.where(running & is_done & ~is_bad, monitored.step, monitored.converged_at),
-            diverged_at=jnp.where(running & is_bad, monitored.step, monitored.diverged_at),
+            converged_at=jnp.where(running & is_done & ~is_bad, t, monitored.converged_at),
+            diverged_at=jnp.where(running & is_bad, t, monitored.diverged_at),
         )
 
     def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: PyTree) -> tuple[PyTree, Monitored]:
         problem, state = dynamics.init(key, hyperparameters, shared)
         never = jnp.asarray(-1, jnp.int32)
-        return problem, mark(Monitored(state, jnp.asarray(0, jnp.int32), never, never), problem, shared)
+        return problem, mark(jnp.asarray(0, jnp.int32), Monitored(state, never, never), problem, shared)
 
-    def step(monitored: Monitored, problem: PyTree, shared: PyTree) -> Monitored:
-        state = dynamics.step(monitored.state, problem, shared)
-        return mark(monitored._replace(state=state, step=monitored.step + 1), problem, shared)
+    def step(t: Time, monitored: Monitored, problem: PyTree, shared: PyTree) -> Monitored:
+        state = dynamics.step(t, monitored.state, problem, shared)
+        return mark(t + 1, monitored._replace(state=state), problem, shared)
 
-    def observe(monitored: Monitored, problem: PyTree, shared: PyTree) -> Observations:
-        return dynamics.observe(monitored.state, problem, shared)
+    def observe(t: Time, monitored: Monitored, problem: PyTree, shared: PyTree) -> Observations:
+        stopped = jnp.maximum(monitored.converged_at, monitored.diverged_at)
+        return dynamics.observe(jnp.where(_running(monitored), t, stopped), monitored.state, problem, shared)
 
     return Dynamics(init, step, observe)
 
 
-def pair(first: Dynamics, second: Dynamics, observe: Callable[[Pair, Pair, PyTree], Observations]) -> Dynamics:
+def pair(first: Dynamics, second: Dynamics, observe: Callable[[Time, Pair, Pair, PyTree], Observations]) -> Dynamics:
     """Two systems run side by side from one draw (the same key, hyperparameters and shared) and compared as they run.
 
-    ``observe(states, problems, shared)`` receives both as a ``Pair``; the systems' own observations are not made.
+    ``observe(t, states, problems, shared)`` receives both as a ``Pair``; the systems' own observations are not made.
     """
 
     def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: PyTree) -> tuple[Pair, Pair]:
         drawn = first.init(key, hyperparameters, shared), second.init(key, hyperparameters, shared)
         return Pair(*(problem for problem, _ in drawn)), Pair(*(state for _, state in drawn))
 
-    def step(states: Pair, problems: Pair, shared: PyTree) -> Pair:
+    def step(t: Time, states: Pair, problems: Pair, shared: PyTree) -> Pair:
         halves = zip((first, second), states, problems, strict=True)
-        return Pair(*(_step_if_moving(system, state, problem, shared) for system, state, problem in halves))
+        return Pair(*(_step_if_moving(system, t, state, problem, shared) for system, state, problem in halves))
 
     return Dynamics(init, step, observe)
 
@@ -196,14 +206,15 @@ def advance(
 
     def to_next(carry: tuple, gap: Int[Array, ""]) -> tuple[tuple, Observations]:
         state, kept, now = carry
+        end = now + gap
         _, state = lax.while_loop(
-            lambda at: (at[0] < gap) & _moves(at[1]),
-            lambda at: (at[0] + 1, dynamics.step(at[1], problem, shared)),
-            (jnp.zeros_like(gap), state),
+            lambda at: (at[0] < end) & _moves(at[1]),
+            lambda at: (at[0] + 1, dynamics.step(*at, problem, shared)),
+            (now, state),
         )
-        now = now + gap
+        now = end
         kept = _keep(kept, state, now == keep) if len(keep) else kept
-        return (state, kept, now), dynamics.observe(state, problem, shared)
+        return (state, kept, now), dynamics.observe(now, state, problem, shared)
 
     carry = state, kept, jnp.asarray(now, jnp.int32)
     (state, kept, _), observations = lax.scan(to_next, carry, jnp.asarray(gaps))
@@ -217,8 +228,8 @@ def _keep(kept: PyTree, state: PyTree, here: Bool[Array, " _"]) -> PyTree:
     return lax.cond(jnp.any(here), write, lambda kept: kept, kept)
 
 
-def _step_if_moving(dynamics: Dynamics, state: PyTree, problem: PyTree, shared: PyTree) -> PyTree:
-    moved = dynamics.step(state, problem, shared)
+def _step_if_moving(dynamics: Dynamics, t: Time, state: PyTree, problem: PyTree, shared: PyTree) -> PyTree:
+    moved = dynamics.step(t, state, problem, shared)
     if not isinstance(state, Monitored):
         return moved
     return jax.tree.map(lambda new, old: jnp.where(_running(state), new, old), moved, state)

@@ -1,17 +1,51 @@
 """Images and results that tests make up: results as a run would write them, what the claims are tried on."""
 
 import importlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from experiments.data.idx import Images
+from experiments.runner.experiment import load as load_experiment
+from experiments.runner.laws import judged
 from experiments.runner.results import assemble
 from experiments.runner.run import observation_times
+from experiments.runner.runs import runs
 from experiments.runner.settings import expand, load
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.py"))
+
+
+def unchanged(name, seen):
+    """Break no law."""
+
+
+class Case(NamedTuple):
+    """A config, the overrides that make it small, and the ids without a verdict on its lawful results."""
+
+    config: str
+    words: tuple[str, ...] = ("num_seeds=3",)
+    unjudged: frozenset[str] = frozenset()
+
+
+class Break(NamedTuple):
+    """``change(variant, observations)`` breaks the law of one member of a case; ``fails`` are the rows that see it."""
+
+    case: str
+    change: Callable[[str, dict[str, np.ndarray]], None]
+    fails: frozenset[str]
+
+
+class Rule(NamedTuple):
+    """Fields of a variant that a config may not have, and the line that says so."""
+
+    config: str
+    fields: Mapping[str, Any]
+    line: str
 
 
 def config_of(name, *words, profile="cpu", **fields):
@@ -21,28 +55,34 @@ def config_of(name, *words, profile="cpu", **fields):
 
 
 def experiment_of(config):
-    """The module of the experiment that a config names."""
-    return importlib.import_module(f"experiments.laws.{config.experiment}.system")
+    """The experiment that a config names."""
+    return load_experiment(config.experiment)
 
 
-def results_of(lawful, variables, config, change=lambda name, seen: None):
+def cases_of(experiment):
+    """The module of made-up cases of an experiment, tests/experiments/laws/.../cases.py."""
+    return importlib.import_module(f"{experiment}.cases")
+
+
+def results_of(lawful, config, change=unchanged):
     """``lawful(config)`` gives the observations of a variant, members first; ``change(name, seen)`` breaks its law."""
     tree = {}
     for name, own in expand(config):
         seen = lawful(own)
         change(name, seen)
-        tree[name] = assemble(name, own, observation_times(own), [[seen]], variables)
+        tree[name] = assemble(name, own, observation_times(own), [[seen]], experiment_of(own).variables)
     return xr.DataTree.from_dict(tree)
 
 
-def kinds(claims):
-    """How many claims are laws, printed statements and reports."""
-    return tuple(sum(claim.kind == kind for claim in claims) for kind in ("law", "printed", "report"))
+def runs_of(lawful, config, change=unchanged):
+    """The runs of made-up results."""
+    return runs(results_of(lawful, config, change))
 
 
-def failing(claims):
-    """The statements that fail."""
-    return [claim.statement for claim in claims if claim.status == "fails"]
+def verdict(lawful, config, change=unchanged):
+    """The claims table of made-up results, by id."""
+    rows = judged(experiment_of(config).laws, runs_of(lawful, config, change))
+    return {row.id: row for row in rows}
 
 
 def images_of(size, shape, seed):

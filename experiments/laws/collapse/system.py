@@ -15,13 +15,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.data.datasets import digits
-from experiments.laws.collapse.claims import STUDIES, claims
-from experiments.laws.collapse.figures import figures
 from experiments.runner.checks import Checks
-from experiments.runner.hyperparameters import number
-from experiments.runner.results import Variable
+from experiments.runner.experiment import Variable
+from experiments.runner.hyperparameters import value_of
+from experiments.runner.schema import choice, integer, number
 from lawlib.descent.steps import Iterate, evaluated, sum_squared_error
-from lawlib.dynamics.system import Dynamics, Hyperparameters, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.networks.activations import ACTIVATIONS, LINEAR, Activation
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import fan_in_normal, fan_in_uniform, orthogonal, orthogonal_weights
@@ -30,8 +29,7 @@ from lawlib.problems.synthetic import whiten
 from lawlib.theory import collapse as theory
 from lawlib.types import Array, Scalar, Weights
 
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
-
+STUDIES = ("depth", "scale", "init", "theorem", "digits")
 INITS = ("orthogonal", "normal", "uniform", "corollary")
 # The first images of every digit span 51 dimensions or more from six of each on, all of them 61.
 DIGITS_CLASSES, DIGITS_SPAN, DIGITS_PER_CLASS = 10, 50, 174
@@ -57,37 +55,40 @@ class Problem(NamedTuple):
     tolerance: Array
 
 
-def validate(checks: Checks) -> None:
-    """The fields that this experiment reads, and what it asks of them."""
-    checks.choice("precision", ("float64",))
-    checks.choice("study", STUDIES)
-    study, source = checks.config.study, checks.config.data.source
-    checks.require("study", (study == "digits") == (source == "digits"), f"cannot be that for data.source = {source!r}")
-    checks.integer("net.depth", at_least=2)
-    checks.integer("net.width", at_least=2)
-    checks.number("net.scale", above=0.0)
-    checks.choice("net.activation", ("linear", "relu"))
-    checks.choice("net.init", INITS)
-    checks.number("opt.step_size", above=0.0)
-    checks.number("opt.tolerance", at_least=0.0)
-    checks.choice("data.source", ("orthogonal", "digits"))
-    checks.integer("data.num_classes", at_least=2)
-    checks.integer("data.samples_per_class", at_least=2)
-    checks.sweeps("net.scale", "opt.step_size", "opt.tolerance")
-    width, data = checks.config.net.width, checks.config.data
-    num_samples = data.num_classes * data.samples_per_class
+FIELDS = {
+    "precision": choice("floating-point type of everything computed", "float64"),
+    "study": choice("the figure or theorem that the runs are for", *STUDIES),
+    "net.depth": integer("number of layers L", at_least=2),
+    "net.width": integer("width d of the inputs and the hidden layers", at_least=2),
+    "net.scale": number("scale eps of the first weights", sweepable=True, above=0.0),
+    "net.activation": choice("activation of the hidden layers", "linear", "relu"),
+    "net.init": choice("distribution of the first weights", *INITS),
+    "opt.step_size": number("step size eta on the sum loss", sweepable=True, above=0.0),
+    "opt.tolerance": number("mean loss at which a member ends; 0: it makes all steps", sweepable=True, at_least=0.0),
+    "data.source": choice("inputs: a Haar orthogonal matrix, or whitened digits", "orthogonal", "digits"),
+    "data.num_classes": integer("number of classes K", at_least=2),
+    "data.samples_per_class": integer("samples n of each class", at_least=2),
+}
+
+
+def check(checks: Checks) -> None:
+    """Rules on several fields at once."""
+    study, width, data = checks.config.study, checks.config.net.width, checks.config.data
+    is_digits = data.source == "digits"
+    checks.require("study", (study == "digits") == is_digits, f"cannot be that for data.source = {data.source!r}")
     checks.require("net.width", width > data.num_classes, f"must exceed data.num_classes = {data.num_classes}")
-    if data.source == "orthogonal":
-        rule = f"must be {num_samples} = data.num_classes * data.samples_per_class, for X is square and orthogonal"
-        checks.require("net.width", width == num_samples, rule)
-        large = data.samples_per_class >= 3 or study != "theorem"
-        checks.require("data.samples_per_class", large, "must be at least 3 for Theorem 2, which asks for d > 2K")
-    else:
+    num_samples = data.num_classes * data.samples_per_class
+    if is_digits:
         few = data.samples_per_class <= DIGITS_PER_CLASS
         checks.require("data.num_classes", data.num_classes == DIGITS_CLASSES, "must be 10 for the digits")
         checks.require("data.samples_per_class", few, f"must be at most {DIGITS_PER_CLASS}, the rarest digit's images")
         most = min(DIGITS_SPAN, num_samples)
         checks.require("net.width", width <= most, f"must be at most {most}, the digits' dimension once whitened")
+    else:
+        rule = f"must be {num_samples} = data.num_classes * data.samples_per_class, for X is square and orthogonal"
+        checks.require("net.width", width == num_samples, rule)
+        large = data.samples_per_class >= 3 or study != "theorem"
+        checks.require("data.samples_per_class", large, "must be at least 3 for Theorem 2, which asks for d > 2K")
 
 
 def shared(config: ConfigDict) -> tuple:
@@ -115,14 +116,14 @@ def dynamics(config: ConfigDict) -> Dynamics:
     def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, Iterate]:
         key_data, key_weights = jax.random.split(key)
         own_data = None if shared else _draw(config, key_data)
-        weights = _start(config, key_weights, number(config, hyperparameters, "net.scale"))
-        rates = (number(config, hyperparameters, f"opt.{name}") for name in ("step_size", "tolerance"))
+        weights = _start(config, key_weights, value_of(config, hyperparameters, "net.scale"))
+        rates = (value_of(config, hyperparameters, f"opt.{name}") for name in ("step_size", "tolerance"))
         return Problem(own_data, *rates), descent.init(weights, *(own_data or shared))
 
-    def step(iterate: Iterate, problem: Problem, shared: tuple) -> Iterate:
+    def step(_: Time, iterate: Iterate, problem: Problem, shared: tuple) -> Iterate:
         return descent.step(iterate, *(problem.data or shared), step_size=problem.step_size, weight_decay=0.0)
 
-    def observe(iterate: Iterate, problem: Problem, shared: tuple) -> dict[str, Array]:
+    def observe(_: Time, iterate: Iterate, problem: Problem, shared: tuple) -> dict[str, Array]:
         inputs, labels = problem.data or shared
         features = hidden_features(iterate.weights, inputs, activation)
         right = jnp.argmax(predict(iterate.weights, inputs), axis=0) == jnp.argmax(labels, axis=0)
@@ -133,7 +134,7 @@ def dynamics(config: ConfigDict) -> Dynamics:
             "imbalance": theory.imbalance(iterate.weights),
         }
 
-    def done(iterate: Iterate, problem: Problem, shared: tuple) -> Array:
+    def done(_: Time, iterate: Iterate, problem: Problem, shared: tuple) -> Array:
         return mean_loss(iterate, problem, shared) < problem.tolerance
 
     return until(Dynamics(init, step, observe), done)

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from experiments.runner import settings
 from experiments.runner.checks import Checks
 from experiments.runner.fields import assign
-from experiments.runner.hyperparameters import number
+from experiments.runner.hyperparameters import value_of
 from experiments.runner.results import Group, Variable, groups
 from lawlib.compress.samples import compress_samples
 from lawlib.descent.rates import PARAMETRIZATIONS, Rates, fan_in_weights
@@ -159,7 +159,7 @@ def start(
     across = complement(few.inputs)
     signal_values = jnp.linalg.svd(few.targets, compute_uv=False)
     eta, sharpness = _step_size(config, key_lanczos, weights, few.inputs, signal_values[0])
-    decay = number(config, hyperparameters, "opt.weight_decay")
+    decay = value_of(config, hyperparameters, "opt.weight_decay")
     rates = PARAMETRIZATIONS[config.net.parametrization](widths(config), step_size=eta, weight_decay=decay)
     problem = Problem(
         few.inputs,

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from experiments.laws.induced_flow.landscape.claims import claims
 from experiments.laws.induced_flow.landscape.figures import figures
 from experiments.runner.checks import Checks
-from experiments.runner.hyperparameters import number
+from experiments.runner.hyperparameters import value_of
 from experiments.runner.results import Variable
 from lawlib.descent.flows import adaptive_step
 from lawlib.dynamics.system import Dynamics, Hyperparameters
@@ -138,7 +138,7 @@ def _target(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) 
     key_data, key_own = jax.random.split(key)
     d_x, d_y, dtype = config.net.widths[0], config.net.widths[-1], jnp.dtype(config.precision)
     ratios = [1.0, *(config.data.spectral_ratio / 2**i for i in range(min(d_x, d_y) - 1))]
-    spectrum = number(config, hyperparameters, "data.scale") * jnp.asarray(ratios, dtype)
+    spectrum = value_of(config, hyperparameters, "data.scale") * jnp.asarray(ratios, dtype)
     U, _, Vt = jnp.linalg.svd(jax.random.normal(key_data, (d_y, d_x), dtype), full_matrices=False)
     Z = (U * spectrum[None]) @ Vt
     leading = flow.rank_one(Z)
@@ -154,10 +154,10 @@ def _convergence(config: ConfigDict) -> Dynamics:
 
     def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Target, Moving]:
         target = _target(config, key, hyperparameters)
-        W = _start(config, target, number(config, hyperparameters, "start.least"))
+        W = _start(config, target, value_of(config, hyperparameters, "start.least"))
         first, *others = balanced_factorization(W, config.net.widths, rank=rank)
         # With one layer too large and the next too small by it the product is the same, and no longer balanced.
-        skew = number(config, hyperparameters, "start.skew")
+        skew = value_of(config, hyperparameters, "start.skew")
         factors = (skew * first, others[0] / skew, *others[1:])
         return target, Moving(factors, imbalances(factors), W, jnp.zeros((), W.dtype))
 

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from experiments.laws.induced_flow.rank_one.claims import claims
 from experiments.laws.induced_flow.rank_one.figures import figures
 from experiments.runner.checks import Checks
-from experiments.runner.hyperparameters import number
+from experiments.runner.hyperparameters import value_of
 from experiments.runner.results import Variable
 from lawlib.descent.flows import adaptive_step, euler_step
 from lawlib.dynamics.system import Dynamics, Hyperparameters
@@ -198,7 +198,7 @@ def _beside(config: ConfigDict, system: Dynamics) -> Dynamics:
 def _draw(config: ConfigDict, key: Array, hyperparameters: Hyperparameters) -> Problem:
     key_data, key_start = jax.random.split(key)
     depth, alpha, margin, ratio, interval, scale, spectral_ratio = (
-        number(config, hyperparameters, field)
+        value_of(config, hyperparameters, field)
         for field in (
             *("net.depth", "bound.alpha", "bound.margin", "start.ratio"),
             *("opt.interval", "data.scale", "data.spectral_ratio"),

@@ -19,7 +19,7 @@ from experiments.laws.inverse_problems.common import COMMON_VARIABLES, PAPER, Co
 from experiments.laws.inverse_problems.robustness.claims import claims
 from experiments.laws.inverse_problems.robustness.figures import STUDIES, figures
 from experiments.runner.checks import Checks
-from experiments.runner.hyperparameters import number
+from experiments.runner.hyperparameters import value_of
 from experiments.runner.results import Variable
 from lawlib.descent.rates import PARAMETRIZATIONS, Rates, fan_in_weights
 from lawlib.descent.steps import gradient_descent, sum_squared_error
@@ -191,8 +191,8 @@ def _begin_union(
     data = inverse.draw_union(key_data, **{name: config.data[name] for name in names}, dtype=dtype)
     weights = fan_in_weights(key_weights, common.widths(config), dtype)
     about = {
-        "step_size": number(config, hyperparameters, "opt.step_size"),
-        "weight_decay": number(config, hyperparameters, "opt.weight_decay"),
+        "step_size": value_of(config, hyperparameters, "opt.step_size"),
+        "weight_decay": value_of(config, hyperparameters, "opt.weight_decay"),
     }
     rates = PARAMETRIZATIONS[config.net.parametrization](common.widths(config), **about)
     rank = config.data.num_subspaces * config.data.subspace_dimension

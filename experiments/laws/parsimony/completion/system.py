@@ -18,7 +18,7 @@ from experiments.laws.parsimony.completion.figures import figures, final_recover
 from experiments.runner.checks import Checks
 from experiments.runner.claims import Claim, each, over, report
 from experiments.runner.fields import leaves, swept
-from experiments.runner.hyperparameters import number
+from experiments.runner.hyperparameters import value_of
 from experiments.runner.results import Group, Variable, groups
 from lawlib.completion import solver
 from lawlib.completion.solver import Factors
@@ -123,17 +123,17 @@ def _draw(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) ->
     mask = observation_mask(key_mask, target.shape, data.observed, dtype)
     weights, step_size = (
         _start(config, key_weights, hyperparameters, mask * target),
-        number(config, hyperparameters, "opt.step_size"),
+        value_of(config, hyperparameters, "opt.step_size"),
     )
     if isinstance(weights, Factors):
-        outer = number(config, hyperparameters, "opt.discrepancy") * step_size
+        outer = value_of(config, hyperparameters, "opt.discrepancy") * step_size
         step_size = Factors(outer, step_size, outer)
     return Problem(target, mask, *_leading_bases(target, data.rank), step_size), weights
 
 
 def _start(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters, observed: Matrix) -> PyTree:
     """(W_1, ..., W_L) of width d_h between d inputs and d outputs, or the compressed network of a square one."""
-    net, size, scale = config.net, config.data.size, number(config, hyperparameters, "net.scale")
+    net, size, scale = config.net, config.data.size, value_of(config, hyperparameters, "net.scale")
     hidden = {"full": net.width, "narrow": 2 * net.rank, "compressed": size}[net.kind]
     weights = orthogonal_weights(key, (size, *[hidden] * (net.depth - 1), size), scale, observed.dtype)
     if net.kind != "compressed":

@@ -18,7 +18,7 @@ from experiments.laws.parsimony.compression.claims import judged
 from experiments.laws.parsimony.compression.figures import figures
 from experiments.runner.checks import Checks
 from experiments.runner.claims import Claim
-from experiments.runner.hyperparameters import number
+from experiments.runner.hyperparameters import value_of
 from experiments.runner.results import Variable, groups
 from lawlib import compress
 from lawlib.descent.steps import Iterate, evaluated, sum_squared_error
@@ -97,7 +97,7 @@ def _draw(config: ConfigDict, key: Array, hyperparameters: Hyperparameters) -> t
     width, dtype = config.net.width, jnp.dtype(config.precision)
     target = low_rank_target(key_target, (width, width), config.data.rank, dtype)
     widths = (width,) * (config.net.depth + 1)
-    return target, orthogonal_weights(key_weights, widths, number(config, hyperparameters, "net.scale"), dtype)
+    return target, orthogonal_weights(key_weights, widths, value_of(config, hyperparameters, "net.scale"), dtype)
 
 
 def _full(config: ConfigDict) -> Dynamics:
@@ -105,7 +105,7 @@ def _full(config: ConfigDict) -> Dynamics:
 
     def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Full, Iterate]:
         target, weights = _draw(config, key, hyperparameters)
-        rate, start = number(config, hyperparameters, "opt.step_size"), weights
+        rate, start = value_of(config, hyperparameters, "opt.step_size"), weights
         if config.net.skip:
             reduction = compress.reduce(weights, target, config.data.rank)
             start = compress.expand(reduction, _ahead(config, reduction, rate).weights, weights)
@@ -120,14 +120,14 @@ def _full(config: ConfigDict) -> Dynamics:
 def _small(config: ConfigDict) -> Dynamics:
     def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Small, Iterate]:
         target, weights = _draw(config, key, hyperparameters)
-        rate, rank = number(config, hyperparameters, "opt.step_size"), config.data.rank
+        rate, rank = value_of(config, hyperparameters, "opt.step_size"), config.data.rank
         if config.net.kind == "pair":
             reduction = compress.reduce(weights, target, rank)
         else:
             # Of this target and of a Q that is nobody's: the d x d weights are not used.
             left, values, right = jnp.linalg.svd(target, full_matrices=False)
             known = compress.LowRank(left[:, :rank], values[:rank], right[:rank].T)
-            scale = number(config, hyperparameters, "net.scale")
+            scale = value_of(config, hyperparameters, "net.scale")
             reduction = compress.draw_reduction(jax.random.fold_in(key, 1), known, depth=config.net.depth, scale=scale)
         return Small(reduction, rate), _ahead(config, reduction, rate)
 

@@ -20,7 +20,7 @@ from experiments.laws.parsimony.theorem.figures import deviation, figures
 from experiments.runner.checks import Checks
 from experiments.runner.claims import Claim, judge, report
 from experiments.runner.fields import leaves
-from experiments.runner.hyperparameters import number
+from experiments.runner.hyperparameters import value_of
 from experiments.runner.results import Group, Variable, groups
 from experiments.runner.store import InputError
 from lawlib.descent.steps import Iterate, heavy_ball, sum_squared_error
@@ -162,7 +162,7 @@ def _network(config: ConfigDict) -> Dynamics:
         key_data, key_weights = jax.random.split(key)
         inputs, targets = shared or _draw(config, key_data, dtype)
         widths = (*[config.net.width] * config.net.depth, len(targets))
-        weights = orthogonal_weights(key_weights, widths, number(config, hyperparameters, "net.scale"), dtype)
+        weights = orthogonal_weights(key_weights, widths, value_of(config, hyperparameters, "net.scale"), dtype)
         cross = targets if inputs is None else targets @ inputs.T
         frames = theory.invariant_frames(weights, cross, rank)
         own_data = None if shared else (inputs, targets)
@@ -178,7 +178,7 @@ def _law(config: ConfigDict) -> Dynamics:
     """The recursion of rho (eqs. 6, 7, and 16 for momentum): it knows eps, the rates and the depth, and no matrix."""
 
     def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[dict, Rho]:
-        scale = number(config, hyperparameters, "net.scale")
+        scale = value_of(config, hyperparameters, "net.scale")
         return _rates(config, hyperparameters), Rho(scale, scale)
 
     square = ft.partial(theory.rho_square, depth=config.net.depth)
@@ -244,7 +244,9 @@ def _draw(config: ConfigDict, key: Array, dtype: Any) -> tuple[Array | None, Arr
 
 
 def _rates(config: ConfigDict, hyperparameters: Hyperparameters) -> dict[str, Array]:
-    return {name: number(config, hyperparameters, f"opt.{name}") for name in ("step_size", "weight_decay", "momentum")}
+    return {
+        name: value_of(config, hyperparameters, f"opt.{name}") for name in ("step_size", "weight_decay", "momentum")
+    }
 
 
 # Whose claims are judged together, in float64 (T1.a, T1.b) and in float32 (T1.c), and the bounds on the deviations.

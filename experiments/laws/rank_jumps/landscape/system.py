@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from experiments.laws.rank_jumps.landscape.claims import STUDIES, claims, constants_of
 from experiments.laws.rank_jumps.landscape.figures import figures
 from experiments.runner.checks import Checks
-from experiments.runner.hyperparameters import number
+from experiments.runner.hyperparameters import value_of
 from experiments.runner.results import Variable
 from lawlib.descent.single_entry import Entry, draw_entries, entry_step, form
 from lawlib.descent.steps import Iterate, evaluated
@@ -168,15 +168,15 @@ def _curvature(weights: Weights, problem: Problem) -> Scalar:
 
 
 def _problem(config: ConfigDict, hyperparameters: Hyperparameters) -> Problem:
-    eps = number(config, hyperparameters, "data.offdiagonal")
+    eps = value_of(config, hyperparameters, "data.offdiagonal")
     target = jnp.eye(2, dtype=eps.dtype).at[1, 0].set(eps)
     names = ("opt.step_size", "opt.weight_decay", "opt.tolerance", "region.norm_times")
-    return Problem(target, *(number(config, hyperparameters, name) for name in names))
+    return Problem(target, *(value_of(config, hyperparameters, name) for name in names))
 
 
 def _start(config: ConfigDict, hyperparameters: Hyperparameters, key: Array, problem: Problem) -> Weights:
     """W(0): U(-1, 1)/sqrt(fan_in), N(0, scale^2/fan_in), or balanced factors of the rank-1 minimum."""
-    depth, widths, scale = config.net.depth, _widths(config), number(config, hyperparameters, "net.scale")
+    depth, widths, scale = config.net.depth, _widths(config), value_of(config, hyperparameters, "net.scale")
     if config.net.init == "minimum":
         eps = problem.target[1, 0]
         last = landscape.last_ridge(eps, depth=depth, rank=1).ridge
@@ -209,7 +209,7 @@ def _proximal(config: ConfigDict) -> Dynamics:
         return landscape.prox(descended, problem.step_size * problem.weight_decay / 4, depth=config.net.depth)
 
     def init(key: Array, hyperparameters: Hyperparameters, _: tuple) -> tuple[Problem, tuple[Matrix, Scalar]]:
-        scale = number(config, hyperparameters, "net.scale")
+        scale = value_of(config, hyperparameters, "net.scale")
         return _problem(config, hyperparameters), (
             scale * jax.random.normal(key, (2, 2), scale.dtype),
             jnp.ones_like(scale),

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from experiments.laws.rank_jumps.sgd.claims import STUDIES, claims
 from experiments.laws.rank_jumps.sgd.figures import figures
 from experiments.runner.checks import Checks
-from experiments.runner.hyperparameters import number
+from experiments.runner.hyperparameters import value_of
 from experiments.runner.results import Variable
 from lawlib.descent.schedules import Schedule, branched, piecewise, rates_at
 from lawlib.descent.single_entry import FORMS, Entry, Tracked, draw_entries, form, track, tracked_step
@@ -120,7 +120,7 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
     def init(key: Array, hyperparameters: Hyperparameters, _: tuple) -> tuple[Problem, Monitored]:
         key_weights, key_draws = jax.random.split(key)
-        observed = completion_2x2(number(config, hyperparameters, "data.epsilon"), config.precision)
+        observed = completion_2x2(value_of(config, hyperparameters, "data.epsilon"), config.precision)
         replacement = config.opt.draws == DRAWS[0]
         draws = draw_entries(key_draws, len(observed.rows), config.opt.num_steps, replacement=replacement)
         schedule, end = _schedule(config, hyperparameters)
@@ -147,7 +147,7 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
 def _schedule(config: ConfigDict, hyperparameters: Hyperparameters) -> tuple[Schedule, Array]:
     """The rates of every step, and the last step."""
-    given, branch = config.schedule, number(config, hyperparameters, "schedule.branch")
+    given, branch = config.schedule, value_of(config, hyperparameters, "schedule.branch")
     branch_rates = given.branch_step_size, given.branch_weight_decay
     schedule = branched(piecewise(given.phases, given.tail, config.precision), branch, branch_rates)
     return schedule, jnp.round(branch).astype(jnp.int32) + given.branch_steps

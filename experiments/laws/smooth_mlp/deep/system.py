@@ -19,7 +19,7 @@ from experiments.data.datasets import digits
 from experiments.laws.smooth_mlp.deep.claims import claims
 from experiments.laws.smooth_mlp.deep.figures import STUDIES, figures
 from experiments.runner.checks import Checks
-from experiments.runner.hyperparameters import number
+from experiments.runner.hyperparameters import value_of
 from experiments.runner.results import Variable
 from lawlib.descent.steps import (
     Descent,
@@ -174,7 +174,7 @@ def dynamics(config: ConfigDict) -> Dynamics:
     def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, State]:
         key_data, key_weights, key_steps, key_random = jax.random.split(key, 4)
         data = None if shared else _mixture(config, key_data)
-        scale, step_size = (number(config, hyperparameters, field) for field in ("net.scale", "opt.step_size"))
+        scale, step_size = (value_of(config, hyperparameters, field) for field in ("net.scale", "opt.step_size"))
         weights = _start(config, key_weights, scale)
         descent = transformed(loss, _method(config, step_size))
         state = State(descent.init(weights), key_steps, jnp.asarray(0, jnp.int32))

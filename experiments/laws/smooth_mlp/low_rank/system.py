@@ -19,7 +19,7 @@ from experiments.laws.smooth_mlp.low_rank.claims import claims
 from experiments.laws.smooth_mlp.low_rank.figures import figures
 from experiments.runner.checks import Checks
 from experiments.runner.fields import swept
-from experiments.runner.hyperparameters import number
+from experiments.runner.hyperparameters import value_of
 from experiments.runner.results import Variable
 from experiments.runner.store import InputError
 from lawlib.compress.low_rank_init import INNER, low_rank_init, padded_basis, random_init, rotate_by
@@ -149,7 +149,7 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
     def init(key: Array, hyperparameters: Hyperparameters, data: Data) -> tuple[Array, Iterate]:
         scale, angle, step_size = (
-            number(config, hyperparameters, f) for f in ("net.scale", "net.angle", "opt.step_size")
+            value_of(config, hyperparameters, f) for f in ("net.scale", "net.angle", "opt.step_size")
         )
         weights = _start(config, key, scale, angle, data.train)
         return step_size, descent(step_size).init(weights)

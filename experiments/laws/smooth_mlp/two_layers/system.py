@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from experiments.laws.smooth_mlp.two_layers.claims import claims
 from experiments.laws.smooth_mlp.two_layers.figures import NAMES, STUDIES, figures
 from experiments.runner.checks import Checks
-from experiments.runner.hyperparameters import number
+from experiments.runner.hyperparameters import value_of
 from experiments.runner.results import Variable
 from lawlib.descent.steps import Iterate, evaluated, sum_squared_error
 from lawlib.dynamics.system import Dynamics, Hyperparameters, until
@@ -125,7 +125,7 @@ def dynamics(config: ConfigDict) -> Dynamics:
     def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, Iterate]:
         key_data, key_first, key_last, key_random = jax.random.split(key, 4)
         (inputs, targets), dtype = _draw(config, key_data), jnp.dtype(config.precision)
-        scale, step_size = (number(config, hyperparameters, field) for field in ("net.scale", "opt.step_size"))
+        scale, step_size = (value_of(config, hyperparameters, field) for field in ("net.scale", "opt.step_size"))
         first = _first_layer(config, key_first, scale)
         last = jax.random.uniform(key_last, (classes, config.net.width), dtype, -1, 1)
         iterate = descent.init(first, last, inputs, targets)

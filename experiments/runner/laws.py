@@ -1,0 +1,271 @@
+"""Claims as data: what a paper says, of which runs, by which measure and against which bound; one function judges.
+
+A ``Measure`` gives one number (or a few) per member. Compared with a bound it is an ``Expected``; with a sentence, an
+id and the runs that it speaks of it is a ``Law``. A ``Source`` is the figure or theorem that laws come from::
+
+    off_law = measure(lambda run: np.abs(ratios(run) / law(run) - 1).max(1))
+    F2 = Source(paper=PAPER, figure="Figs. 2, 7", of=where(study="depth"))
+    LAWS = (F2.law("F2.rate", "linear: |(D_{l+1}/D_l) / (eps^2/n^(1/L)) - 1|", off_law < 0.05, exact),)
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from experiments.runner.claims import Claim, judge, unjudged
+from experiments.runner.fields import leaves
+from experiments.runner.runs import Run, Where
+
+__all__ = ["Expected", "Law", "Measure", "Source", "across", "at_least", "judged", "lasting", "measure", "stated_for"]
+
+Runs = Sequence[Run]
+# Why runs cannot be judged, or lie outside the setting of a bound; an empty text where they can.
+Objection = Callable[[Runs], str]
+NO_SUCH_RUN = "no run of this config is of that kind"
+NO_SUCH_VARIANT = "this config has no such variant"
+COMPARES = "it compares {} settings or more"
+
+
+class Expected(NamedTuple):
+    """A measure and its bound: what ``off_law < 0.05`` is. A bound may be a function of the runs."""
+
+    measure: "Measure"
+    relation: str
+    bound: float | Callable[[Run], float]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Numbers of the members of runs; ``least`` runs are needed."""
+
+    of: Callable[[Runs], Sequence[ArrayLike]]
+    least: int = 1
+
+    def __lt__(self, bound: Any) -> Expected:
+        return Expected(self, "<", bound)
+
+    def __le__(self, bound: Any) -> Expected:
+        return Expected(self, "<=", bound)
+
+    def __gt__(self, bound: Any) -> Expected:
+        return Expected(self, ">", bound)
+
+    def __ge__(self, bound: Any) -> Expected:
+        return Expected(self, ">=", bound)
+
+    def equals(self, bound: Any) -> Expected:
+        """What is expected of an exact count."""
+        return Expected(self, "==", bound)
+
+
+def measure(of: Callable[[Run], ArrayLike]) -> Measure:
+    """Each run by itself: one number per member, or several, members first."""
+    return Measure(lambda found: [of(run) for run in found])
+
+
+def across(of: Callable[..., ArrayLike], least: int = 2) -> Measure:
+    """Runs that are compared: ``of`` takes the list of them (``least`` or more)."""
+    return Measure(lambda found: [of(found)], least)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """A sentence that could fail; ``Source.law`` and ``Source.printed`` describe the attributes."""
+
+    id: str
+    says: str | Callable[[Runs], str]
+    expected: Expected
+    source: "Source"
+    of: Where | tuple[Where, ...] | None
+    each: str | tuple[str, ...] | Callable[[Run], str | None]
+    printed: bool
+    statistic: str
+    counts_divergence: bool
+    event: Callable[[Run], np.ndarray] | None
+    needs: tuple[Objection, ...]
+    stated: tuple[Objection, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A figure, theorem or equation of a paper, and the runs that its sentences speak of.
+
+    Attributes:
+        paper: The paper.
+        figure: The figure, theorem or equation.
+        of: Chooses the runs. Where none fits, the laws of this source are left out of the table.
+        stated: What the bounds were stated for (``stated_for``): outside of it a law is measured and not judged.
+    """
+
+    paper: str
+    figure: str
+    of: Where = lambda run: True
+    stated: tuple[Objection, ...] = ()
+
+    def law(
+        self,
+        id: str,
+        says: str | Callable[[Runs], str],
+        expected: Expected,
+        of: Where | tuple[Where, ...] | None = None,
+        *,
+        each: str | tuple[str, ...] | Callable[[Run], str | None] = (),
+        statistic: str = "worst",
+        counts_divergence: bool = False,
+        event: Callable[[Run], np.ndarray] | None = None,
+        needs: tuple[Objection, ...] = (),
+        stated: tuple[Objection, ...] = (),
+    ) -> Law:
+        """A sentence that must hold.
+
+        Args:
+            id: The row's name, unique in a table. With ``each`` it becomes ``id[value]``.
+            says: The sentence; ``{}`` stands for the value of ``each``. A function of the runs where it names numbers.
+            expected: The measure and its bound.
+            of: Which runs of the source it speaks of. A tuple names one run each, in the order in which an ``across``
+                measure takes them; where one is missing, the law is not run.
+            each: A field, fields, or a function that names the part that a run belongs to (None: none). The law has a
+                row for each of its values, judged by itself.
+            statistic: As in ``judge``. A law of the mean and one of the worst member are two laws.
+            counts_divergence: The sentence is about divergence, which then does not fail it.
+            event: Which members of a run met what the sentence presupposes. Where none did, it is not reached.
+            needs: Objections by which the law is not run (``lasting``, ``at_least``).
+            stated: Objections by which it is measured and not judged, besides those of the source.
+        """
+        return Law(
+            id=id,
+            says=says,
+            expected=expected,
+            source=self,
+            of=of,
+            each=each,
+            printed=False,
+            statistic=statistic,
+            counts_divergence=counts_divergence,
+            event=event,
+            needs=needs,
+            stated=self.stated + stated,
+        )
+
+    def printed(self, *args: Any, **options: Any) -> Law:
+        """A sentence of the paper that we dispute; it is refuted where what is expected here holds, its failure by a margin."""
+        return replace(self.law(*args, **options), printed=True)
+
+
+# Objections. ----------------------------------------------------------------------------------------------------------
+
+
+def stated_for(words: str, fits: Where) -> Objection:
+    """The setting of a bound, in words; ``fits`` tells whether a run is in it."""
+    return lambda found: "" if all(map(fits, found)) else f"stated for {words}"
+
+
+def lasting(steps: int) -> Objection:
+    """Runs of so many steps or more."""
+
+    def objection(found: Runs) -> str:
+        last = min(int(run.steps[-1]) for run in found)
+        return f"runs of {last} steps, of {steps} needed" if last < steps else ""
+
+    return objection
+
+
+def at_least(members: int) -> Objection:
+    """So many members in every run, or more."""
+
+    def objection(found: Runs) -> str:
+        fewest = min(run.num_seeds for run in found)
+        return f"{fewest} members, of {members} needed" if fewest < members else ""
+
+    return objection
+
+
+# Judging. -------------------------------------------------------------------------------------------------------------
+
+
+def judged(laws: Iterable[Law], found: Runs) -> list[Claim]:
+    """The verdict on every law, a row for each part of its runs.
+
+    Raises:
+        ValueError: Two rows have one id.
+    """
+    rows = [row for law in laws for row in _rows(law, found)]
+    ids = [row.id for row in rows]
+    if doubled := sorted({id for id in ids if ids.count(id) > 1}):
+        msg = f"claim ids must be unique in a table, and these are not: {', '.join(doubled)}"
+        raise ValueError(msg)
+    return rows
+
+
+def _rows(law: Law, found: Runs) -> Iterator[Claim]:
+    ours = [run for run in found if law.source.of(run)]
+    if not ours:
+        return
+    chosen = [run for run in ours if law.of is None or isinstance(law.of, tuple) or law.of(run)]
+    parts: dict[str | None, list[Run]] = {}
+    for run in chosen:
+        if (value := _value(law, run)) is not None:
+            parts.setdefault(value, []).append(run)
+    for value, part in (parts or {"": []}).items():
+        yield _row(law, value or "", part)
+
+
+def _value(law: Law, run: Run) -> str | None:
+    """The value of ``each`` for a run; empty where the law has one row."""
+    if callable(law.each):
+        return law.each(run)
+    own = leaves(run.config)
+    return ", ".join(str(own[path]) for path in ((law.each,) if isinstance(law.each, str) else law.each))
+
+
+def _row(law: Law, value: str, part: Runs) -> Claim:
+    about: dict[str, Any] = {"paper": law.source.paper, "figure": law.source.figure, "statistic": law.statistic}
+    about |= {"id": f"{law.id}[{value}]" if value else law.id, "kind": "printed" if law.printed else "law"}
+    if isinstance(law.of, tuple):
+        part = [run for fits in law.of for run in [r for r in part if fits(r)][:1]]
+    about["statement"] = law.says(part) if callable(law.says) and part else str(law.says).replace("{}", value)
+    if reason := _obstacle(law, part):
+        return unjudged("not_run", reason=reason, members=0, **about)
+    members, steps = sum(run.num_seeds for run in part), max(int(run.steps[-1]) for run in part)
+    if law.event and not any(np.any(law.event(run)) for run in part):
+        reason = f"in none of {members} members within {steps} steps"
+        return unjudged("not_reached", reason=reason, members=members, **about)
+    values = [np.atleast_1d(each) for each in law.expected.measure.of(part)]
+    apiece = max((each.size // max(run.num_seeds, 1) for each, run in zip(values, part, strict=False)), default=1)
+    return judge(
+        values=np.concatenate([each.ravel() for each in values]),
+        relation=law.expected.relation,
+        bound=_bound(law.expected.bound, part),
+        diverged=sum(run.num_diverged for run in part),
+        apiece=max(apiece, 1) if law.expected.measure.least == 1 else 1,
+        counts_divergence=law.counts_divergence,
+        outside="; ".join(filter(None, (objection(part) for objection in law.stated))),
+        **about,
+    )
+
+
+def _obstacle(law: Law, part: Runs) -> str:
+    if isinstance(law.of, tuple) and len(part) < len(law.of):
+        return NO_SUCH_VARIANT
+    if not part:
+        return NO_SUCH_RUN
+    least = law.expected.measure.least
+    if not isinstance(law.of, tuple) and len(part) < least:
+        return COMPARES.format({2: "two", 3: "three"}.get(least, least))
+    return next(filter(None, (objection(part) for objection in law.needs)), "")
+
+
+def _bound(bound: float | Callable[[Run], float], part: Runs) -> float:
+    """The bound of these runs.
+
+    Raises:
+        ValueError: It is a function, and differs between runs that are judged together.
+    """
+    bounds = {float(bound(run)) if callable(bound) else float(bound) for run in part}
+    if len(bounds) > 1:
+        msg = f"runs that are judged together need one bound, not {sorted(bounds)}; give the law an `each`"
+        raise ValueError(msg)
+    return bounds.pop()

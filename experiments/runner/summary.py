@@ -1,0 +1,93 @@
+"""The summary of a run folder: numbers without a bound, a row for each run, and numbers of runs that are compared."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from experiments.runner.runs import Run
+
+__all__ = ["final", "largest", "markdown", "summarized"]
+
+STATISTICS = {"median": np.nanmedian, "min": np.nanmin, "max": np.nanmax}
+
+
+def final(name: str) -> Callable[[Run], ArrayLike | None]:
+    """A variable at the last observation; None for a run that lacks it."""
+    return lambda run: run.last(name) if name in run.data else None
+
+
+def largest(name: str) -> Callable[[Run], ArrayLike | None]:
+    """The largest value of a variable over all observations; None for a run that lacks it."""
+    return lambda run: run.worst(name) if name in run.data else None
+
+
+def summarized(
+    found: Sequence[Run],
+    columns: Mapping[str, Callable[[Run], ArrayLike | None]],
+    comparisons: Mapping[str, Callable[[Sequence[Run]], ArrayLike | None]],
+) -> dict[str, Any]:
+    """Median, minimum and maximum of every column in every run, and of every comparison, as JSON holds them.
+
+    Members without a number, since they diverged or did not get there, are left out and counted.
+    """
+    return {
+        "runs": [
+            {
+                "run": run.label,
+                "members": run.num_seeds,
+                "diverged": run.num_diverged,
+                "columns": _known({name: _statistics(column(run)) for name, column in columns.items()}),
+            }
+            for run in found
+        ],
+        "comparisons": _known({name: _statistics(compare(found)) for name, compare in comparisons.items()}),
+    }
+
+
+def _known(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: numbers for name, numbers in columns.items() if numbers}
+
+
+def _statistics(values: ArrayLike | None) -> dict[str, Any]:
+    if values is None:
+        return {}
+    sample = np.asarray(values, float).ravel()
+    numbers = sample[np.isfinite(sample)]
+    measured = {name: float(statistic(numbers)) for name, statistic in STATISTICS.items()} if numbers.size else {}
+    return {**measured, "numbers": int(numbers.size), "of": int(sample.size)}
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """The summary as Markdown tables: ``median (min to max)``, with how many members have a number where not all do."""
+    names = list(dict.fromkeys(name for row in summary["runs"] for name in row["columns"]))
+    lines = _table(
+        ("run", "members", *names),
+        [
+            (row["run"], _members(row), *(_cell(row["columns"].get(name, {})) for name in names))
+            for row in summary["runs"]
+        ],
+    )
+    if summary["comparisons"]:
+        lines += ["", *_table(("compared", "measured"), [(k, _cell(v)) for k, v in summary["comparisons"].items()])]
+    return "\n".join(lines) + "\n"
+
+
+def _members(row: Mapping[str, Any]) -> str:
+    return f"{row['members']} ({row['diverged']} diverged)" if row["diverged"] else str(row["members"])
+
+
+def _cell(numbers: Mapping[str, Any]) -> str:
+    if not numbers:
+        return "-"
+    if not numbers["numbers"]:
+        return f"none of {numbers['of']}"
+    spread = "" if numbers["min"] == numbers["max"] else f" ({numbers['min']:.3g} to {numbers['max']:.3g})"
+    among = "" if numbers["numbers"] == numbers["of"] else f" [{numbers['numbers']} of {numbers['of']}]"
+    return f"{numbers['median']:.3g}{spread}{among}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    every = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in every]
