@@ -18,7 +18,7 @@ from experiments.runner.checkpoints import Checkpoints
 from experiments.runner.run import Saver
 from lawlib.descent.steps import gradient_descent, sum_squared_error
 from lawlib.dynamics.sweep import grid, plan, sweep
-from lawlib.dynamics.system import Dynamics, Hyperparameters
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Time
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import orthogonal
 from lawlib.problems.synthetic import low_rank_target
@@ -54,10 +54,10 @@ def observed_loss() -> Dynamics:
         target = low_rank_target(key_target, (WIDTH, WIDTH), RANK, jnp.float64)
         return target, descent.init(tuple(orthogonal(0.5)(k, (WIDTH, WIDTH), jnp.float64) for k in keys))
 
-    def step(iterate: tuple, target: jax.Array, shared: tuple) -> tuple:
+    def step(_: Time, iterate: tuple, target: jax.Array, shared: tuple) -> tuple:
         return descent.step(iterate, target, step_size=1e-3, weight_decay=0.0)
 
-    return Dynamics(init, step, lambda iterate, target, shared: {"loss": loss(iterate.weights, target)})
+    return Dynamics(init, step, lambda _, iterate, target, shared: {"loss": loss(iterate.weights, target)})
 
 
 def _runner(system: Dynamics, key: jax.Array, folder: Path) -> Callable:
@@ -82,8 +82,8 @@ def _bare(system: Dynamics, key: jax.Array) -> Callable:
         target, state = system.init(jax.random.fold_in(key, 0), {}, ())
 
         def stretch(state: tuple, _: None) -> tuple:
-            state, _ = lax.scan(lambda s, _: (system.step(s, target, ()), None), state, length=EVERY)
-            return state, system.observe(state, target, ())
+            state, _ = lax.scan(lambda s, t: (system.step(t, s, target, ()), None), state, jnp.arange(EVERY))
+            return state, system.observe(jnp.asarray(EVERY), state, target, ())
 
         return lax.scan(stretch, state, length=NUM_STEPS // EVERY)
 

@@ -146,19 +146,20 @@ def sweep(
     plan: Plan,
     mesh: Mesh,
     keep: Times = (),
-    start: tuple[PyTree, PyTree] | None = None,
+    start: tuple[int, PyTree, PyTree] | None = None,
     resume: tuple[Position, Trajectory | None] | None = None,
 ) -> Iterator[Segment]:
     """Run every member, chunk by chunk and segment by segment, and yield each segment as it is done.
 
     A member's key is ``fold_in(key, seed)``: the members of one seed share data and weights, and
     draws are the same bit for bit on any number of devices. Members are sharded over the one axis of ``mesh``, called
-    "members". The system is monitored (``until``) if it is not already. ``start`` holds problems and states with a
-    leading axis over the members. ``resume`` names the last position done and the trajectory it yielded (None when it
-    was the last of its chunk). Nothing is computed until the next segment is asked for. Raises ValueError as
-    ``simulate`` does.
+    "members". The system is monitored (``until``) if it is not already. ``start=(t, problems, states)``, with a leading
+    axis over the members, begins there as in ``simulate``. ``resume`` names the last position done and the trajectory
+    it yielded (None when it was the last of its chunk). Nothing is computed until the next segment is asked for.
+    Raises ValueError as ``simulate`` does.
     """
-    steps, observed = gaps(times, keep), np.asarray(times)
+    begun, *places = start or (0,)
+    steps, observed = gaps(times, keep, begun), np.asarray(times)
     is_monitored = _is_monitored(dynamics, key, members, shared)
     begin_chunk, advance_chunk = _programs(dynamics, is_monitored, plan.batch, mesh, tuple(int(time) for time in keep))
     done, trajectory = resume or (Position(0, -1), None)
@@ -166,10 +167,10 @@ def sweep(
     for chunk in range(entered.chunk, math.ceil(len(members.seeds) / plan.chunk)):
         rows = slice(chunk * plan.chunk, min((chunk + 1) * plan.chunk, len(members.seeds)))
         if trajectory is None:
-            trajectory = begin_chunk(_rows((members, start), rows, plan.chunk), key, shared)
+            trajectory = begin_chunk(_rows((members, tuple(places)), rows, plan.chunk), key, shared)
         for segment in range(entered.segment if chunk == entered.chunk else 0, math.ceil(len(observed) / plan.segment)):
             cut = slice(segment * plan.segment, min((segment + 1) * plan.segment, len(observed)))
-            now = int(observed[cut.start - 1]) if cut.start else 0
+            now = int(observed[cut.start - 1]) if cut.start else begun
             # The last segment is filled with observations in place: one length is one compiled program.
             ahead = np.pad(steps[cut], (0, plan.segment - len(steps[cut])))
             trajectory = advance_chunk(trajectory._replace(observations={}), shared, np.int32(now), ahead)
@@ -195,9 +196,9 @@ def _programs(
     to_keep = np.asarray(keep, np.int32)
     monitor = (lambda system: system) if is_monitored else until
 
-    def begin_one(member: tuple[Members, tuple | None], key: PRNGKey, shared: PyTree) -> Trajectory:
-        (seed, hyperparameters), start = member
-        system = monitor(dynamics if start is None else starting_at(dynamics, *start))
+    def begin_one(member: tuple[Members, tuple], key: PRNGKey, shared: PyTree) -> Trajectory:
+        (seed, hyperparameters), place = member
+        system = monitor(starting_at(dynamics, *place) if place else dynamics)
         return Trajectory(*begin(system, jax.random.fold_in(key, seed), hyperparameters, shared, len(keep)), {})
 
     def advance_one(at: Trajectory, shared: PyTree, now: jax.Array, steps: jax.Array) -> Trajectory:

@@ -144,26 +144,28 @@ def simulate(
     times: Times,
     *,
     keep: Times = (),
-    start: tuple[PyTree, PyTree] | None = None,
+    start: tuple[int, PyTree, PyTree] | None = None,
 ) -> Trajectory:
     """Run one trajectory and observe it at the given increasing step numbers.
 
-    ``keep`` (some of the ``times``) returns whole states at those times; ``start=(problem, state)``, both this
-    system's own, begins there instead of at ``init``, and times count from there. Raises ValueError when times are not
-    integers that increase from 0 or more, or when ``keep`` names a step that is not observed or one step twice.
+    ``keep`` (some of the ``times``) returns whole states at those times. ``start=(t, problem, state)``, problem and
+    state of this system after t steps, begins there instead of at ``init``. Raises ValueError when times are not
+    integers that increase from 0 or from the t of ``start``, or when ``keep`` names a step that is not observed or one
+    step twice.
     """
-    steps = gaps(times, keep)
-    dynamics = dynamics if start is None else starting_at(dynamics, *start)
+    begun, *place = start or (0,)
+    steps = gaps(times, keep, begun)
+    dynamics = starting_at(dynamics, *place) if place else dynamics
     problem, state, kept = begin(dynamics, key, hyperparameters, shared, len(keep))
-    return advance(dynamics, problem, state, kept, shared, 0, steps, np.asarray(keep, np.int32))
+    return advance(dynamics, problem, state, kept, shared, begun, steps, np.asarray(keep, np.int32))
 
 
-def gaps(times: Times, keep: Times = ()) -> np.ndarray:
-    """Numbers of steps from each observation to the next, the first one's from step 0. Raises as ``simulate`` does."""
+def gaps(times: Times, keep: Times = (), begun: int = 0) -> np.ndarray:
+    """Numbers of steps from each observation to the next, the first one's from ``begun``. Raises as ``simulate``."""
     given, wanted = np.asarray(times), np.asarray(keep).tolist()
     numbered = given.ndim == 1 and given.size and np.issubdtype(given.dtype, np.integer)
-    if not numbered or given[0] < 0 or np.any(np.diff(given) <= 0):
-        msg = f"observation times must be step numbers that increase from 0 or more, got {given.tolist()}"
+    if not numbered or given[0] < begun or np.any(np.diff(given) <= 0):
+        msg = f"observation times must be step numbers that increase from {begun} or more, got {given.tolist()}"
         raise ValueError(msg)
     if missing := sorted(set(wanted) - set(given.tolist())):
         msg = f"states can be kept at observation times only; {missing} are not among the times"
@@ -171,7 +173,7 @@ def gaps(times: Times, keep: Times = ()) -> np.ndarray:
     if len(set(wanted)) < len(wanted):
         msg = f"a state is kept once at each time, got {wanted}"
         raise ValueError(msg)
-    return np.diff(given, prepend=0).astype(np.int32)
+    return np.diff(given, prepend=begun).astype(np.int32)
 
 
 def starting_at(dynamics: Dynamics, problem: PyTree, state: PyTree) -> Dynamics:

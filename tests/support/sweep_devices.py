@@ -31,7 +31,6 @@ class Drawn(NamedTuple):
 class Walk(NamedTuple):
     x: jax.Array
     draw: jax.Array
-    t: jax.Array
 
 
 def walk(dtype=jnp.float64):
@@ -43,15 +42,14 @@ def walk(dtype=jnp.float64):
     def init(key, hyperparameters, shared):
         odd = 2 * jnp.arange(TIMES[-1] + 3, dtype=jnp.uint32)[:, None] + 1
         numbers = 3 * (odd * jax.random.key_data(key)[None]).astype(dtype) / 2**32 - 1.5
-        state = Walk(numbers[0], numbers[2], jnp.asarray(0, jnp.int32))
-        return Drawn(key, numbers[:2], numbers[2:], dict(hyperparameters)), state
+        return Drawn(key, numbers[:2], numbers[2:], dict(hyperparameters)), Walk(numbers[0], numbers[2])
 
-    def step(walk, drawn, shared):
+    def step(t, walk, drawn, shared):
         pull = drawn.matrix @ walk.x / (1 + jnp.sum(walk.x**2)) + shared["drift"] - walk.x
         x = walk.x + drawn.hyperparameters["rate"] * pull + drawn.hyperparameters["noise"] * walk.draw
-        return Walk(x, drawn.noise[walk.t + 1], walk.t + 1)
+        return Walk(x, drawn.noise[t + 1])
 
-    return Dynamics(init, step, lambda walk, drawn, shared: walk._asdict())
+    return Dynamics(init, step, lambda t, walk, drawn, shared: {**walk._asdict(), "t": t})
 
 
 def shared_by_all(dtype=jnp.float64):
@@ -62,9 +60,10 @@ def mesh_of(num_devices):
     return Mesh(np.array(jax.devices()[:num_devices]), ("members",))
 
 
-def observe(walk, drawn, shared):
+def observe(t, walk, drawn, shared):
     """The state and what a stochastic step would draw."""
-    return walk._asdict() | {"fresh": jax.random.uniform(jax.random.fold_in(drawn.key, walk.t), (2,), walk.x.dtype)}
+    fresh = jax.random.uniform(jax.random.fold_in(drawn.key, t), (2,), walk.x.dtype)
+    return {**walk._asdict(), "t": t, "fresh": fresh}
 
 
 def main(path):

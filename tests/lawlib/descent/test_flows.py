@@ -107,10 +107,10 @@ def test_a_step_of_eulers_method_that_is_too_long_ends_at_the_step_that_diverges
     def init(key, hyperparameters, shared):
         return hyperparameters["duration"], jnp.asarray([[1.0, 1.0]])
 
-    def step(W, duration, shared):
+    def step(_, W, duration, shared):
         return euler_step(lambda W: induced_flow.field(W, Z, 50.0, 4.0), W, duration)
 
-    system = until(Dynamics(init, step, lambda W, duration, shared: {"W": W}))
+    system = until(Dynamics(init, step, lambda _, W, duration, shared: {"W": W}))
     largest = 2 / (50 * 4 * 2**1.5)
 
     @jax.jit
@@ -124,9 +124,9 @@ def test_a_step_of_eulers_method_that_is_too_long_ends_at_the_step_that_diverges
     assert 1 < first < 400
     W = jnp.asarray([[1.0, 1.0]])
     for _ in range(first - 1):
-        W = step(W, 20 * largest, ())
+        W = step(None, W, 20 * largest, ())
     assert np.isfinite(W).all()
-    assert not np.isfinite(step(W, 20 * largest, ())).all()
+    assert not np.isfinite(step(None, W, 20 * largest, ())).all()
 
 
 @pytest.mark.parametrize("bad", [{"rtol": 0.0}, {"atol": -1.0}, {"max_steps": 0}])

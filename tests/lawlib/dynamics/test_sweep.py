@@ -112,8 +112,8 @@ def test_every_member_is_its_own_trajectory_however_the_sweep_is_cut(cut, dtype,
         assert segment.observations["x"].dtype == dtype
         assert np.all(segment.converged_at == -1)
         assert np.all(segment.diverged_at == -1)
-        # The members, fillers among them, stand where the segment's last observation was made.
-        assert segment.trajectory.state.step.tolist() == [TIMES[segment.times.stop - 1]] * cut.chunk
+        seen = segment.observations["t"].tolist()
+        assert seen == [list(TIMES[segment.times])] * len(seen)
         stand = segment.trajectory.state.state.x[: len(segment.converged_at)]
         assert np.array_equal(stand, segment.observations["x"][:, -1])
         assert len(segment.converged_at) == segment.members.stop - segment.members.start
@@ -139,8 +139,8 @@ def powers():
     def init(key, hyperparameters, shared):
         return hyperparameters["a"], jnp.ones_like(hyperparameters["a"])
 
-    bare = Dynamics(init, lambda x, a, shared: a * x, lambda x, a, shared: {"x": x})
-    return bare, until(bare, lambda x, a, shared: jnp.abs(x) < 0.01)
+    bare = Dynamics(init, lambda _, x, a, shared: a * x, lambda _, x, a, shared: {"x": x})
+    return bare, until(bare, lambda _, x, a, shared: jnp.abs(x) < 0.01)
 
 
 def members_with(*rates):
@@ -167,7 +167,7 @@ def test_states_are_kept_at_later_times_than_the_last_member_needs():
         hyperparameters = {"a": jnp.asarray(rate)}
         expected = simulate(powers()[1], KEY, hyperparameters, shared_by_all(), times, keep=keep)
         kept = jax.tree.map(lambda x, member=member: x[member], segments[-1].trajectory.kept)
-        jax.tree.map(np.testing.assert_array_equal, kept._replace(step=0), expected.kept._replace(step=0))
+        jax.tree.map(np.testing.assert_array_equal, kept, expected.kept)
 
 
 def test_a_system_without_a_rule_is_monitored_for_bad_values():
@@ -207,12 +207,10 @@ def test_states_kept_on_the_way_are_those_of_single_runs_and_start_a_second_swee
     )
     expected = [one.kept for one in each_alone(members, keep=keep)]
     np.testing.assert_allclose(kept.state.x, [one.x for one in expected], rtol=0, atol=tol(kept.state.x, 1000))
-    assert np.array_equal(kept.state.t, [one.t for one in expected])
-    start = problems, jax.tree.map(lambda x: x[:, 0], kept.state)
+    start = 1, problems, jax.tree.map(lambda x: x[:, 0], kept.state)
     # Other hyperparameters: a member that starts from a given problem draws nothing.
     others = Members(members.seeds, {name: 0 * values for name, values in members.hyperparameters.items()})
-    later = [time - 1 for time in TIMES[1:]]
-    again = run(others, cut=Plan(4, 4, 6), times=later, start=start)
+    again = run(others, cut=Plan(4, 4, 6), times=TIMES[1:], start=start)
     np.testing.assert_array_equal(assembled(again, "draw"), assembled(segments, "draw")[:, 1:])
     whole = assembled(segments, "x")[:, 1:]
     np.testing.assert_allclose(assembled(again, "x"), whole, rtol=0, atol=tol(whole, 1000))
@@ -221,8 +219,7 @@ def test_states_kept_on_the_way_are_those_of_single_runs_and_start_a_second_swee
 def test_a_monitored_system_starts_from_monitored_states():
     members, (_, system) = members_with(0.5, 0.3), powers()
     first = run(members, cut=Plan(2, 2, 3), times=(0, 1, 3), system=system)[-1].trajectory
-    rest = run(members, cut=Plan(2, 2, 1), times=(9,), system=system, start=(first.problem, first.state))
-    # The state carries its own count on, so first steps are those of one uninterrupted run.
+    rest = run(members, cut=Plan(2, 2, 1), times=(9,), system=system, start=(3, first.problem, first.state))
     assert rest[-1].converged_at.tolist() == [7, 4]
     np.testing.assert_array_equal(rest[-1].observations["x"][0], 0.5**7)
 
@@ -260,7 +257,7 @@ def sized(num_bytes, num_seen=1):
     def init(key, hyperparameters, shared):
         return (), jnp.zeros(num_bytes // 4, jnp.float32)
 
-    return Dynamics(init, lambda x, _, shared: x, lambda x, _, shared: {"seen": jnp.zeros(num_seen)})
+    return Dynamics(init, lambda t, x, _, shared: x, lambda t, x, _, shared: {"seen": jnp.zeros(num_seen)})
 
 
 def planned(num_bytes, num_members, num_times=100, *, num_seen=1, on_cpu=True, **options):
