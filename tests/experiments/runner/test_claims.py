@@ -4,15 +4,15 @@ import dataclasses
 import io
 import json
 import math
-from typing import NamedTuple
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from experiments.runner.claims import each, failing, from_json, judge, markdown, not_run, over, report, table, to_json
+from experiments.runner.claims import failing, from_json, judge, markdown, table, to_json, unjudged, wilson
 
 SOURCE = {
     "paper": "Yaras et al. 2023",
@@ -27,6 +27,9 @@ COMPARE = {
     ">=": lambda x, b: x >= b,
     "==": lambda x, b: x == b,
 }
+ABOUT = {"seed": 0, "num_seeds": 3, "commit": "abc", "versions": {"jax": "0.10.2"}}
+ABOUT |= {"device_count": 2, "device_kind": "cpu", "platform": "cpu", "wall_s": 12.5}
+VERDICTS = {"law": ("holds", "fails"), "printed": ("refuted", "stands")}
 numbers = st.floats(allow_nan=False, width=32)
 samples = st.lists(numbers, min_size=1, max_size=8)
 
@@ -52,7 +55,7 @@ def test_the_worst_holds_exactly_if_every_member_holds(values, bound, relation):
 )
 def test_the_order_of_the_members_does_not_matter(values, bound, relation, statistic, data):
     shuffled = data.draw(st.permutations(values))
-    verdicts = [to_json([law(v, relation, bound, statistic=statistic)]) for v in (values, shuffled)]
+    verdicts = [to_json([law(v, relation, bound, statistic=statistic)], ABOUT) for v in (values, shuffled)]
     assert verdicts[0] == verdicts[1]
 
 
@@ -67,7 +70,7 @@ def test_the_order_of_the_members_does_not_matter(values, bound, relation, stati
 def test_one_nan_fails(values, bound, relation, statistic, kind, place):
     values.insert(place, math.nan)
     claim = law(values, relation, bound, statistic=statistic, kind=kind)
-    assert claim.status == "fails"
+    assert claim.status == VERDICTS[kind][1]
     assert math.isnan(claim.measured)
 
 
@@ -85,8 +88,16 @@ def test_equality_is_judged_by_the_farthest_member():
 def test_other_statistics_are_measured_over_the_members(statistic, measured):
     claim = law([0.0, 8.0, 1.0, 3.0], "<", 100.0, statistic=statistic)
     assert claim.measured == measured
-    assert claim.spread == (0.0, 2.0, 8.0)
+    assert claim.spread == (wilson([0, 1, 1, 1]) if statistic == "fraction" else (0.0, 2.0, 8.0))
     assert claim.statistic == statistic
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 5), (5, 5), (3, 7), (40, 64)])
+def test_the_interval_of_a_fraction_is_that_of_scipy(hits, n):
+    interval = scipy.stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    low, share, high = wilson(np.arange(n) < hits)
+    assert (low, share, high) == pytest.approx((interval.low, hits / n, interval.high), abs=1e-6)
+    assert wilson([]) == ()
 
 
 def test_no_members_never_hold():
@@ -94,15 +105,14 @@ def test_no_members_never_hold():
         assert law([], relation, 0.0).status == "fails"
         assert law([], relation, 0.0, statistic="fraction").status == "fails"
     assert law([]).spread == ()
-    assert report("R", **SOURCE, values=[]).status == "fails"
 
 
 def test_divergence_fails_a_law_unless_it_is_counted():
     assert law([0.5]).status == "holds"
     assert law([0.5], diverged=1).status == "fails"
     assert law([0.5], diverged=1, counts_divergence=True).status == "holds"
-    assert law([0.5], diverged=1, kind="printed").status == "fails"
-    assert law([0.5], diverged=1, kind="printed", counts_divergence=True).status == "holds"
+    assert law([0.5], diverged=1, kind="printed").status == "stands"
+    assert law([0.5], diverged=1, kind="printed", counts_divergence=True).status == "refuted"
     assert law([0.5], diverged=1).diverged == 1
 
 
@@ -123,22 +133,26 @@ def test_unknown_words_are_refused_by_name(changes, message):
         law([1.0], **changes)
 
 
-def test_reports_hold_without_a_bound():
-    claim = report("R", **SOURCE, values=[3.0, 1.0, 2.0], diverged=2)
-    assert (claim.kind, claim.status, claim.measured, claim.bound) == ("report", "holds", 2.0, None)
-    assert report("R", **SOURCE, values=[math.nan]).status == "fails"
+@pytest.mark.parametrize("status", ["not_run", "not_reached"])
+def test_a_claim_without_a_verdict_says_why(status):
+    claim = unjudged(status, "F1", kind="law", **SOURCE, reason="the runs end at t = 20")
+    assert (claim.status, claim.measured, claim.bound) == (status, None, None)
+    assert (claim.statement, claim.reason) == (SOURCE["statement"], "the runs end at t = 20")
+    assert f"({status.replace('_', ' ')}: the runs end at t = 20)" in markdown([claim], ABOUT)
 
 
-def test_not_run_says_why():
-    claim = not_run("F1", kind="law", **SOURCE, reason="needs the paper profile")
-    assert claim.status == "not_run"
-    assert claim.statement == f"{SOURCE['statement']} (not run: needs the paper profile)"
+def test_outside_the_setting_of_the_bound_a_number_is_shown_and_not_judged():
+    claim = law([0.7, 0.9], bound=0.5, outside="stated for ELU")
+    assert (claim.status, claim.measured, claim.members) == ("not_judged", 0.9, 2)
+    assert (claim.relation, claim.bound, claim.reason) == ("", None, "stated for ELU")
+    assert failing([claim]) == ()
 
 
-def test_failing_are_the_laws_and_printed_statements_that_fail():
+def test_laws_that_fail_and_printed_sentences_that_stand_are_failures():
     claims = [law([2.0], id="a"), law([2.0], id="b", kind="printed"), law([0.0], id="c")]
-    claims += [report("d", **SOURCE, values=[]), not_run("e", kind="law", **SOURCE, reason="slow")]
+    claims += [law([0.0], id="d", kind="printed"), unjudged("not_run", "e", kind="law", **SOURCE, reason="slow")]
     assert [claim.id for claim in failing(claims)] == ["a", "b"]
+    assert [claim.status for claim in claims] == ["fails", "stands", "holds", "refuted", "not_run"]
 
 
 @given(values=st.lists(st.floats(), max_size=4), bound=st.floats(), statistic=st.sampled_from(["worst", "mean"]))
@@ -148,10 +162,12 @@ def test_json_is_strict_and_keeps_every_value(values, bound, statistic):
 
     claims = (
         law(values, bound=bound, statistic=statistic),
-        not_run("n", kind="law", **SOURCE, reason="slow"),
+        unjudged("not_run", "n", kind="law", **SOURCE, reason="slow"),
     )
-    text = to_json(claims)
-    rows = json.loads(text, parse_constant=refuse)
+    text = to_json(claims, ABOUT)
+    whole = json.loads(text, parse_constant=refuse)
+    rows = whole["claims"]
+    assert whole["run"] == ABOUT
     assert set(rows[0]) == {field.name for field in dataclasses.fields(claims[0])}
     for claim, back in zip(claims, from_json(text), strict=True):
         for field in dataclasses.fields(claim):
@@ -165,7 +181,7 @@ def test_json_is_strict_and_keeps_every_value(values, bound, statistic):
 
 def test_the_table_is_readable_at_100_columns():
     claims = [law([3.14159e-13], bound=1e-12), law([0.5, 2.0], "<", 1.0, diverged=1, statistic="median")]
-    claims += [not_run("F1", kind="law", **SOURCE, reason="needs the paper profile")]
+    claims += [unjudged("not_run", "F1", kind="law", **SOURCE, reason="needs the paper profile")]
     stream = io.StringIO()
     table(claims, Console(file=stream, width=100))
     text = stream.getvalue()
@@ -183,36 +199,37 @@ def test_the_table_is_readable_at_100_columns():
         assert cell in text
 
 
-def test_markdown_has_one_row_of_seven_cells_for_each_claim():
-    lines = markdown([law([0.5]), report("R", **SOURCE, values=[2.0])]).splitlines()
+def test_markdown_says_how_the_run_was_made_and_has_a_row_for_each_claim():
+    about, machine, empty, *lines = markdown([law([0.5]), law([1.0, 2.0], statistic="median")], ABOUT).splitlines()
+    assert about == "Seed 0 and the following ones (3), commit abc, jax 0.10.2;"
+    assert (machine, empty) == ("2 x cpu (cpu), 12.5 s.", "")
     assert len(lines) == 4
-    assert all(line.replace("\\|", "").count("|") == 8 for line in lines)
+    assert all(line.replace("\\|", "").count("|") == 9 for line in lines)
     assert lines[2].startswith("| T1.a | law | Yaras et al. 2023, Fig. 3 | the gap \\|s - rho\\| [L = 3]")
-    assert lines[2].endswith("| 0.5 < 1 | 1 | holds |")
-    assert lines[3].endswith("| median 2 | 1 | holds |")
+    assert lines[2].endswith("| 0.5 < 1 | 0.5, 0.5, 0.5 | 1 | holds |")
+    assert lines[3].endswith("| median 1.5 < 1 | 1, 1.5, 2 | 2 | fails |")
 
 
-class Member(NamedTuple):
-    values: list
-    diverged: int = 0
+# Members that diverged. -----------------------------------------------------------------------------------------------
 
 
-def test_a_family_is_judged_by_all_its_members_and_their_divergence():
-    family, about = [Member([1.0, 2.0]), Member([5.0])], {"id": "F1", **SOURCE, "relation": "<", "bound": 4.0}
-    found = over(family, each(lambda run: run.values), **about)
-    assert (found.measured, found.members, found.status) == (5.0, 3, "fails")
-    assert over(family[:1], each(lambda run: run.values), **about).status == "holds"
-    assert over([Member([1.0], diverged=1)], each(lambda run: run.values), **about).status == "fails"
-    reported = over(family, each(lambda run: run.values), id="F1", kind="report", statistic="max", **SOURCE)
-    assert (reported.kind, reported.measured) == ("report", 5.0)
+def test_the_number_of_the_others_is_shown_and_a_law_fails_all_the_same():
+    found = law([1.0, np.nan, 3.0], bound=5.0, diverged=1)
+    assert (found.measured, found.spread, found.members) == (3.0, (1.0, 2.0, 3.0), 3)
+    assert (found.diverged, found.status) == (1, "fails")
+    assert np.isnan(law([np.nan], bound=5.0, diverged=1).measured)
+    printed = law([1.0, np.nan], bound=5.0, diverged=1, kind="printed")
+    assert (printed.status, printed.measured) == ("stands", 1.0)
 
 
-@pytest.mark.parametrize(
-    ("family", "reason", "reported"),
-    [([], "", "no variant of this profile has such members"), ([Member([1.0])], "too short", "too short")],
-)
-def test_a_family_that_cannot_be_judged_says_why(family, reason, reported):
-    about = {"id": "F1", "kind": "printed", "relation": "<", "bound": 4.0, **SOURCE}
-    found = over(family, lambda _: 1 / 0, reason=reason, **about)
-    assert (found.kind, found.status) == ("printed", "not_run")
-    assert found.statement.endswith(f"(not run: {reported})")
+@pytest.mark.parametrize("statistic", ["median", "mean", "min", "max", "fraction"])
+def test_a_member_that_did_not_diverge_and_has_no_number_is_not_left_out(statistic):
+    values = [1.0, np.nan, 3.0, np.nan]
+    assert np.isnan(law(values, bound=5.0, statistic=statistic, diverged=1).measured)
+    assert np.isfinite(law(values, bound=5.0, statistic=statistic, diverged=2).measured)
+
+
+def test_of_members_with_several_numbers_all_of_a_diverged_one_are_left_out():
+    values = [1.0, 2.0, 3.0, np.nan, np.nan, np.nan, 4.0, 5.0, 6.0]
+    assert law(values, bound=9.0, statistic="median", diverged=1, apiece=3).measured == 3.5
+    assert np.isnan(law([*values, np.nan], bound=9.0, statistic="median", diverged=1, apiece=3).measured)

@@ -1,5 +1,7 @@
 """Pictures are whole, to a pixel: no mark, name, tick or legend is cut, and ticks differ in what they say."""
 
+import io
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -62,3 +64,35 @@ def test_a_legend_above_is_over_the_curves():
     plots.legend_above(axes)
     drawn.draw_without_rendering()
     assert axes.get_legend().get_window_extent().y0 > axes.transData.transform((0, 1e-3))[1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 13, 100])
+def test_no_two_looks_are_alike(count):
+    looks = plots.looks(count)
+    assert len({repr(look.curve) for look in looks}) == len({repr(look.points) for look in looks}) == count
+
+
+@pytest.mark.parametrize("count", [1, 7, 13])
+def test_every_series_is_drawn(count):
+    axes = Figure().subplots()
+    plots.series(axes, np.arange(3), {f"no. {place}": np.ones(3) + place for place in range(count)})
+    assert len({(line.get_color(), repr(line._dash_pattern)) for line in axes.lines}) == count
+    Figure().savefig(io.BytesIO())
+
+
+def test_the_largest_of_all_is_a_number_whatever_they_are():
+    assert plots.largest([np.arange(3), np.array([np.nan, 1.5, np.inf])]) == 2.0
+    assert plots.largest([np.arange(4), np.arange(2)]) == 3.0
+    assert plots.largest([np.array([np.nan])], default=7.0) == plots.largest([np.zeros(0)], default=7.0) == 7.0
+
+
+def test_a_choice_is_put_in_words():
+    assert plots.some(40, 3, "seeds") == ([0, 20, 39], "3 of 40 seeds")
+    assert plots.some(2, 5, "seeds") == ([0, 1], "2 seeds")
+    assert plots.some(0, 5, "seeds") == ([], "0 seeds")
+
+
+def test_a_band_is_that_of_the_members_that_are_numbers():
+    axes = Figure().subplots()
+    plots.band(axes, np.arange(2), np.array([[1.0, 1.0], [3.0, np.nan], [5.0, 2.0]]), color="black")
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [3.0, 1.5])

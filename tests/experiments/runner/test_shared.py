@@ -1,0 +1,31 @@
+"""Shared data are made once for all configs that agree in what was read of them."""
+
+import pytest
+from ml_collections import ConfigDict
+
+from experiments.runner.shared import once
+
+
+def config_of(source="digits", width=5, depth=2):
+    return ConfigDict({"data": {"source": source}, "net": {"width": width, "depth": depth}})
+
+
+def test_data_are_made_again_only_where_a_field_that_was_read_differs():
+    made = []
+
+    def make(config):
+        made.append(config.net["depth"] if config.data.source == "drawn" else config.net.width)
+        return object()
+
+    get = once(make)
+    first = get(config_of())
+    assert get(config_of(depth=3)) is first
+    assert get(config_of(width=6)) is not first
+    assert get(config_of(source="drawn")) is get(config_of(source="drawn", width=6))
+    assert get(config_of()) is first
+    assert made == [5, 6, 2]
+
+
+def test_a_field_that_is_not_there_is_an_error():
+    with pytest.raises(KeyError, match="heigth"):
+        once(lambda config: config.net.heigth)(config_of())
