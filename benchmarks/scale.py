@@ -83,7 +83,7 @@ def _step(size: int) -> dict[str, float]:
     import jax.numpy as jnp
 
     from benchmarks.timing import alternate
-    from lawlib.completion.layouts import arrange_lists, sum_squared_error
+    from lawlib.completion.layouts import arrange_sparse, sum_squared_error
 
     entries, *_ = sampled(size, 1)
     rng, count = np.random.default_rng(1), len(entries.values)
@@ -91,7 +91,7 @@ def _step(size: int) -> dict[str, float]:
     jax.block_until_ready(factors)
     step = jax.jit(jax.value_and_grad(sum_squared_error, argnums=(0, 1)))
     before = _resident("VmRSS")
-    lists = jax.block_until_ready(arrange_lists(entries))
+    sparse = jax.block_until_ready(arrange_sparse(entries))
     held = _resident("VmRSS") - before
     jax.block_until_ready(step(*factors, lists))
     extra = peak_of(lambda: jax.block_until_ready(step(*factors, lists)))

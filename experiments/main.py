@@ -15,6 +15,7 @@ import os
 import sys
 import traceback
 import warnings
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.runner import checks, settings, stopping
-from experiments.runner.command import BAD_INPUT, command_line, default_workdir
+from experiments.runner.command import BAD_INPUT, command_line, default_workdir, published_name
+from experiments.runner.publish import publish
 from experiments.runner.store import SOURCE, InputError
 
 OUR_ERROR = 70
@@ -35,13 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, overrides = command_line().parse_known_args(arguments)
     with stopping.listening() as stop, _warnings_in_lines():
         try:
-            config = _checked(options.config, overrides, replot=options.replot)
-            from experiments.runner.run import run
-
-            # Shells leave "~" as it is after "--workdir=".
-            workdir = Path(os.path.expanduser(options.workdir or default_workdir(options.config)))
-            stop.imported()
-            return run(config, workdir, strict=options.strict, replot=options.replot, stop=stop)
+            return _run(options, overrides, stop)
         except (settings.ConfigError, InputError) as refusal:
             print(*refusal.problems, sep="\n", file=sys.stderr)
             return BAD_INPUT
@@ -50,6 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return stopping.STOPPED
             traceback.print_exc()
             return OUR_ERROR
+
+
+def _run(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -> int:
+    """Check the config, then do what the options ask for; return the exit code."""
+    config = _checked(options.config, overrides, replot=options.replot)
+    # Imported late, with JAX behind them.
+    from experiments.runner.run import console, run
+    from experiments.runner.show import show
+
+    stop.imported()
+    if options.show:
+        show(config, console())
+        return 0
+    # Shells leave "~" as it is after "--workdir=".
+    workdir = Path(os.path.expanduser(options.workdir or default_workdir(options.config)))
+    code = run(config, workdir, strict=options.strict, replot=options.replot, stop=stop)
+    if options.publish and code != stopping.STOPPED:
+        publish(workdir, SOURCE / "figures" / published_name(options.config))
+    return code
 
 
 @contextmanager

@@ -76,7 +76,7 @@ class Checks:
 
 
 def check_common(checks: Checks) -> None:
-    """Check what every config has: its experiment, seeds, precision, sweep, variants and run."""
+    """Check what holds of every config whatever its fields: types, its experiment, sweep and variants."""
     for path, value in fields.leaves(checks.config).items():
         leaves = value if isinstance(value, tuple) and path != "variants" else (value,)
         typed = all(type(leaf) in fields.RULES for leaf in leaves)
@@ -84,15 +84,6 @@ def check_common(checks: Checks) -> None:
     known = _experiments()
     name = checks.config.get("experiment")
     checks.require("experiment", name in known, f"is no package of experiments/laws{fields.nearest(str(name), known)}")
-    checks.integer("seed", at_least=0, at_most=2**32 - 1)
-    checks.integer("num_seeds", at_least=1)
-    checks.choice("precision", ("float64", "float32"))
-    for field in ("chunk", "batch", "segment"):
-        checks.integer(f"run.{field}", at_least=0)
-    checks.number("run.checkpoint_seconds", at_least=0.0)
-    checks.integer("opt.num_steps", at_least=1)
-    checks.integer("observe.num_times", at_least=2)
-    checks.choice("observe.spacing", ("even", "log"))
     _check_sweep(checks)
     _check_variants(checks)
 

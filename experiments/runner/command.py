@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from experiments.runner.settings import split
 
-__all__ = ["BAD_INPUT", "EXAMPLES", "command_line", "default_workdir"]
+__all__ = ["BAD_INPUT", "EXAMPLES", "command_line", "default_workdir", "published_name"]
 
 BAD_INPUT = 2
 EXAMPLES = (
@@ -38,6 +38,10 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--workdir", metavar="DIR", help="the run folder (default: runs/NAME-PROFILE)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a law or printed claim fails")
     parser.add_argument("--replot", action="store_true", help="redo claims and figures from results.nc, without a run")
+    parser.add_argument(
+        "--show", action="store_true", help="print the config's fields and what they mean, without a run"
+    )
+    parser.add_argument("--publish", action="store_true", help="copy tables and pictures of the run to figures/NAME")
     return parser
 
 
@@ -45,3 +49,9 @@ def default_workdir(spec: str) -> Path:
     """``runs/NAME-PROFILE`` for a config given as FILE[:PROFILE]."""
     path, profile = split(spec)
     return Path("runs") / f"{path.stem}-{profile}"
+
+
+def published_name(spec: str) -> str:
+    """The folder below figures/ for a config given as FILE[:PROFILE]: NAME, or NAME_PROFILE for other than cpu."""
+    path, profile = split(spec)
+    return path.stem if profile == "cpu" else f"{path.stem}_{profile}"

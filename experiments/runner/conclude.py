@@ -51,7 +51,6 @@ def _about(folder: RunFolder) -> dict[str, Any]:
     """What the tables say of the run: seeds, source, machine and wall time."""
     config = json.loads((folder.path / "config.json").read_bytes())
     known: Mapping[str, Any] = folder.provenance()
-    times = [known.get("compile_s"), known.get("run_s")]
     return {
         "experiment": config["experiment"],
         "seed": config["seed"],
@@ -60,5 +59,5 @@ def _about(folder: RunFolder) -> dict[str, Any]:
         "clean": known.get("git_clean"),
         "versions": known.get("versions", {}),
         **{name: known.get(name) for name in ("platform", "device_kind", "device_count")},
-        "wall_s": None if None in times else round(sum(times), 1),
+        "wall_s": round(known.get("compile_s", 0.0) + known.get("run_s", 0.0), 1),
     }

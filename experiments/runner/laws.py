@@ -151,7 +151,7 @@ class Source:
         )
 
     def printed(self, *args: Any, **options: Any) -> Law:
-        """A sentence of the paper that we dispute; it is refuted where what is expected here holds, its failure by a margin."""
+        """A sentence of the paper that we dispute: refuted where ``expected``, its failure by a margin, holds."""
         return replace(self.law(*args, **options), printed=True)
 
 

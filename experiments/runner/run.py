@@ -70,7 +70,7 @@ def run(
         raise InputError([f"{workdir}: has no results.nc to draw again; run it first, without --replot"])
     prepare()
     stop = stop or Stop()
-    console = _Console() if sys.stdout and sys.stdout.isatty() else _Console(width=LINE_WIDTH)
+    out = console()
     experiment = load(config.experiment)
     with open_run(workdir, settings.to_plain(config)) as folder:
         if not (folder.path / "results.nc").exists():
@@ -79,19 +79,22 @@ def run(
                 work = work_of(config, experiment)
                 stop.check()
                 with stop.in_steps():
-                    finished = _simulate(work, config, experiment, folder, console, stop)
+                    finished = _simulate(work, config, experiment, folder, out, stop)
             if not finished:
-                console.print(
-                    f"stopped after a checkpoint; the same command goes on from there ({workdir})", markup=False
-                )
+                out.print(f"stopped after a checkpoint; the same command goes on from there ({workdir})", markup=False)
                 return STOPPED
         Checkpoints(folder.path).clear()
         if replot or not folder.is_complete:
             conclude(experiment, folder, stop)
         verdict = claims_table.from_json((folder.path / "claims.json").read_text())
-        claims_table.table(verdict, console)
-        console.print(f"run folder: {workdir}", highlight=False, markup=False)
+        claims_table.table(verdict, out)
+        out.print(f"run folder: {workdir}", highlight=False, markup=False)
         return CLAIM_FAILED if strict and claims_table.failing(verdict) else DONE
+
+
+def console() -> Console:
+    """The console that tables and progress are printed on."""
+    return _Console() if sys.stdout and sys.stdout.isatty() else _Console(width=LINE_WIDTH)
 
 
 def prepare() -> None:

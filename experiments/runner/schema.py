@@ -34,7 +34,7 @@ class Field:
     kind: type
     meaning: str
     unit: str = "1"
-    bounds: Mapping[str, float] = field(default_factory=dict)
+    bounds: Mapping[str, Any] = field(default_factory=dict)
     options: tuple[Any, ...] = ()
     sweepable: bool = False
     when: Callable[[ConfigDict], bool] | None = None
@@ -109,13 +109,14 @@ COMMON: Fields = {
 
 def check_fields(checks: Checks, declared: Fields) -> None:
     """Check every field of a config against its declaration, and that none is undeclared."""
-    config = checks.config
-    known = {**COMMON, **declared}
+    config, known = checks.config, {**COMMON, **declared}
+    own = fields.leaves(config)
+    # A value of no type that a field can have has a line already.
+    odd = {path for path, value in own.items() if type(value) not in fields.RULES}
     for path, about in known.items():
-        if path in ("variants", "name") or not about.is_read(config):
-            continue
-        _check(checks, path, about)
-    given = {path for path in fields.leaves(config) if not path.startswith(("sweep.", "variants"))}
+        if path not in odd and path not in ("variants", "name") and about.is_read(config):
+            _check(checks, path, about)
+    given = {path for path in own.keys() - odd if not path.startswith(("sweep.", "variants"))}
     for path in sorted(given - known.keys() - {"sweep"}):
         near = fields.nearest(path, known)
         checks.require(path, False, f"is read by nothing in {config.get('experiment')}{near}")

@@ -18,20 +18,20 @@ FIELDS = {
 
 
 def config_of(**fields):
-    plain = dict(
-        experiment="collapse",
-        name="",
-        seed=0,
-        num_seeds=3,
-        precision="float64",
-        net={"depth": 3, "scale": 1.0, "init": "orthogonal"},
-        opt={"num_steps": 10},
-        data={"whiten": True, "folder": "", "widths": (1, 2)},
-        observe={"num_times": 5, "spacing": "even"},
-        sweep={},
-        variants=({},),
-        run={"chunk": 0, "batch": 0, "segment": 0, "checkpoint_seconds": 5.0},
-    )
+    plain = {
+        "experiment": "collapse",
+        "name": "",
+        "seed": 0,
+        "num_seeds": 3,
+        "precision": "float64",
+        "net": {"depth": 3, "scale": 1.0, "init": "orthogonal"},
+        "opt": {"num_steps": 10},
+        "data": {"whiten": True, "folder": "", "widths": (1, 2)},
+        "observe": {"num_times": 5, "spacing": "even"},
+        "sweep": {},
+        "variants": ({},),
+        "run": {"chunk": 0, "batch": 0, "segment": 0, "checkpoint_seconds": 5.0},
+    }
     for path, value in fields.items():
         *groups, leaf = path.split("__")
         node = plain

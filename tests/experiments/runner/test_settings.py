@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from liveness import finish
 from ml_collections import config_dict
 
 from experiments.runner.checks import Checks, collect
+from experiments.runner.schema import check_fields, choice, flag, integer, number, values
 from experiments.runner.settings import ConfigError, expand, hyperparameters, load, to_plain
 
 CONFIG = """
@@ -18,7 +20,7 @@ from ml_collections import config_dict
 def get_config(profile="cpu"):
     steps = {"smoke": 5, "cpu": 500, "paper": 5000}[profile]
     return config_dict.create(
-        experiment="settings", name="", seed=0, num_seeds=3, precision="float64",
+        experiment="collapse", name="", seed=0, num_seeds=3, precision="float64",
         net=dict(depth=3, width=30, scale=1.0, bias=False, sizes=(4, 5)),
         opt=dict(step_size=0.1, weight_decay=0.0, momentum=0.0, num_steps=steps),
         data=dict(source="low_rank", rank=3, scale=1.0),
@@ -30,14 +32,25 @@ def get_config(profile="cpu"):
 """
 
 
+FIELDS = {
+    "net.depth": replace(integer("layers", at_least=2), sweepable=True),
+    "net.width": integer("width"),
+    "net.scale": number("scale of the weights", sweepable=True),
+    "net.bias": flag("biases"),
+    "net.sizes": values("sizes"),
+    "opt.step_size": number("step size", sweepable=True, above=0.0),
+    "opt.weight_decay": number("weight decay", sweepable=True, at_least=0.0, below=1.0),
+    "opt.momentum": number("momentum"),
+    "data.source": choice("where data come from", "low_rank", "digits"),
+    "data.rank": integer("rank"),
+    "data.scale": number("scale of the data", sweepable=True),
+}
+
+
 def validate(checks):
     rank = checks.config.data.rank
-    checks.integer("net.depth", at_least=2)
-    checks.number("opt.step_size", above=0.0)
-    checks.number("opt.weight_decay", at_least=0.0, below=1.0)
-    checks.choice("data.source", ("low_rank", "digits"))
+    check_fields(checks, FIELDS)
     checks.require("net.width", checks.config.net.width > 2 * rank, f"must exceed 2 * data.rank = {2 * rank}")
-    checks.sweeps("opt.weight_decay", "opt.step_size", "net.scale", "data.scale", "net.depth")
 
 
 @pytest.fixture
@@ -214,10 +227,10 @@ def test_overrides_take_the_type_of_the_default(write, words, field, value):
             "run.checkpoint_seconds = -1.0: must be a finite number >= 0.0",
         ),
         (
-            "--config.experiment=setings",
-            "experiment = 'setings': is no module of experiments/; did you mean settings?",
+            "--config.experiment=colapse",
+            "experiment = 'colapse': is no package of experiments/laws; did you mean collapse?",
         ),
-        ("--config.experiment=../settings", "experiment = '../settings': is no module of experiments/"),
+        ("--config.experiment=../runner", "experiment = '../runner': is no package of experiments/laws"),
         ("--config.variants=()", "variants = (): must be a tuple of at least one dict"),
         ("--config.variants=3", "variants[0] = 3: must be a dict of fields"),
         (

@@ -51,9 +51,22 @@ def test_a_new_folder_holds_the_config_and_its_hash(tmp_path):
     with open_run(tmp_path / "a" / "b", CONFIG) as run:
         assert run.path == tmp_path / "a" / "b"
     record = json.loads((tmp_path / "a" / "b" / "config.json").read_text())
-    assert record.pop("hash") == store.digest(CONFIG)
-    assert record == json.loads(json.dumps(CONFIG))
+    assert record.pop("hash") == store.digest({"layout": store.LAYOUT, **CONFIG})
+    assert record == json.loads(json.dumps({"layout": store.LAYOUT, **CONFIG}))
     assert tree(tmp_path / "a" / "b").keys() == {"config.json", ".lock"}
+
+
+@pytest.mark.parametrize(
+    ("layout", "version"), [({}, "version 0.1"), ({"layout": store.LAYOUT + 1}, "a later version")]
+)
+def test_a_folder_of_another_version_is_refused_in_one_line_and_not_touched(tmp_path, layout, version):
+    store.write_json(tmp_path / "config.json", store.with_digest({**layout, **CONFIG}))
+    (tmp_path / "results.nc").write_bytes(b"data")
+    before = tree(tmp_path)
+    assert refusal(tmp_path) == [
+        f"{tmp_path}: made by {version} of lawlib, which this one cannot read; choose another --workdir"
+    ]
+    assert tree(tmp_path) == before
 
 
 def test_the_same_config_is_let_in_again_and_nothing_changes(tmp_path):
