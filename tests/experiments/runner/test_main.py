@@ -160,9 +160,8 @@ def test_a_replot_of_nothing_does_not_run(refused, tmp_path):
 
 
 def test_a_module_of_the_runner_is_no_experiment(refused):
-    assert refused(PARSIMONY, "--config.experiment=plots") == [
-        "experiment = 'plots': is a module of the runner, not an experiment"
-    ]
+    (line,) = refused(PARSIMONY, "--config.experiment=plots")
+    assert line.startswith("experiment = 'plots': is no package of experiments/laws")
 
 
 @pytest.mark.parametrize("flag", [[], ["--config"]])
@@ -199,7 +198,17 @@ def test_a_config_file_that_fails(refused, tmp_path, body, said):
 def test_a_config_without_an_experiment_of_ours(refused, tmp_path):
     (tmp_path / "mine.py").write_text(CONFIG.format(body="return config_dict.create(experiment='parsimoni', seed=0)"))
     said = refused(f"--config={tmp_path}/mine.py")
-    assert "experiment = 'parsimoni': is no module of experiments/; did you mean parsimony?" in said
+    start = "experiment = 'parsimoni': is no package of experiments/laws; did you mean parsimony."
+    assert [line for line in said if line.startswith(start)]
+
+
+def test_every_field_is_shown_and_nothing_is_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([PARSIMONY, "--show", "--config.net.width=20"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("net.width", "20", "integer >= 1", "may be swept", "variant case1_L3"):
+        assert word in shown
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_of_ours_is_70(tmp_path, monkeypatch, capsys):

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -17,9 +18,10 @@ import xarray as xr
 from liveness import communicate
 
 from experiments.main import main
+from experiments.runner import experiment
 from experiments.runner.run import observation_times
 from experiments.runner.settings import expand, hyperparameters, load, to_plain
-from experiments.runner.store import digest
+from experiments.runner.store import LAYOUT, digest
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = {name: f"{ROOT / 'configs' / name}.py:smoke" for name in ("dln_parsimony",)}
@@ -34,8 +36,11 @@ SMALL = [
     "--config.run.checkpoint_seconds=0.0",
 ]
 CLAIM = ["id", "kind", "paper", "figure", "statement", "statistic", "measured", "relation", "bound"]
-CLAIM += ["spread", "members", "diverged", "status"]
-FILES = {"config.json", "provenance.json", "results.nc", "claims.json", "claims.md", "log.jsonl", "figures", ".lock"}
+CLAIM += ["spread", "members", "diverged", "status", "reason"]
+TABLES = {"claims.json", "claims.md", "summary.json", "summary.md"}
+FILES = {"config.json", "provenance.json", "results.nc", "log.jsonl", "figures", ".lock"} | TABLES
+# Wall times are in these, and differ from run to run.
+TIMED = {"claims.json", "claims.md", "provenance.json", "log.jsonl"}
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +61,10 @@ def finished(whole, tmp_path):
 
 def bytes_of(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def claims_of(folder):
+    return json.loads((folder / "claims.json").read_text())["claims"]
 
 
 def labelled(path):
@@ -112,7 +121,7 @@ def test_a_smoke_run_leaves_a_whole_folder(smoke, records, name):
     assert {path.name for path in folder.iterdir()} == FILES
     config = to_plain(load(CONFIGS[name]))
     assert json.loads((folder / "config.json").read_text()) == json.loads(
-        json.dumps({**config, "hash": digest(config)})
+        json.dumps({**(record := {"layout": LAYOUT, **config}), "hash": digest(record)})
     )
     figures = {path.name for path in (folder / "figures").iterdir()}
     stems = {figure.rpartition(".")[0] for figure in figures}
@@ -168,7 +177,7 @@ def test_provenance_tells_how_and_not_where(smoke, name):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_claims_have_the_fields_of_the_table_and_laws_hold(smoke, name):
-    claims = json.loads((smoke(name)[0] / "claims.json").read_text())
+    claims = claims_of(smoke(name)[0])
     assert claims
     for claim in claims:
         assert list(claim) == CLAIM
@@ -202,7 +211,8 @@ def test_killed_at_three_random_moments_it_ends_in_the_same_bytes(whole, shell, 
     code, _, err = shell.finish(*SMALL, f"--workdir={folder}")
     assert code == 0, f"{err} (draws of seed {seed})"
     assert (folder / "results.nc").read_bytes() == (whole / "results.nc").read_bytes(), f"draws of seed {seed}"
-    assert bytes_of(folder)["claims.json"] == bytes_of(whole)["claims.json"]
+    assert claims_of(folder) == claims_of(whole)
+    assert (folder / "summary.json").read_bytes() == (whole / "summary.json").read_bytes()
     assert {path.name for path in folder.iterdir()} == FILES
     begun = begun_at(folder, records(folder))
     assert begun[0] == 0
@@ -228,7 +238,7 @@ def test_signals_stop_after_a_checkpoint_a_second_process_is_refused_and_the_sam
         assert process.returncode == 75, err
         assert "the same command goes on from there" in out
         left = {path.name for path in folder.iterdir()}
-        assert left == FILES - {"results.nc", "claims.json", "claims.md", "figures"} | {"checkpoint"}
+        assert left == FILES - TABLES - {"results.nc", "figures"} | {"checkpoint"}
     code, _, err = shell.finish(*SMALL, f"--workdir={folder}")
     assert code == 0, err
     assert (folder / "results.nc").read_bytes() == (whole / "results.nc").read_bytes()
@@ -237,6 +247,12 @@ def test_signals_stop_after_a_checkpoint_a_second_process_is_refused_and_the_sam
     assert 0.1 <= second < 0.6 <= third < 1
     starts = json.loads((folder / "provenance.json").read_text())["starts"]
     assert all(start["end"] for start in starts)
+
+
+def without_figures(monkeypatch):
+    """The experiment of the small run, which draws nothing."""
+    drawn_nothing = replace(experiment.load("parsimony.theorem"), figures=lambda found: {})
+    monkeypatch.setattr("experiments.runner.run.load", lambda name: drawn_nothing)
 
 
 # Finished -------------------------------------------------------------------------------------------------
@@ -275,14 +291,14 @@ def test_a_run_killed_after_its_results_needs_no_second_run(finished, whole, mon
     (finished / "claims.json").unlink()
     (finished / "checkpoint" / "pieces").mkdir(parents=True)
     monkeypatch.setattr("experiments.runner.run._simulate", None)
-    monkeypatch.setattr("experiments.laws.parsimony.theorem.system.figures", lambda _: {})
+    without_figures(monkeypatch)
     assert main([*SMALL, f"--workdir={finished}"]) == 0
     assert bytes_of(finished) == bytes_of(whole)
     assert not (finished / "checkpoint").exists()
 
 
 def test_strict_is_1_when_a_law_fails_and_only_then(finished, monkeypatch, capsys):
-    monkeypatch.setattr("experiments.laws.parsimony.theorem.system.figures", lambda _: {})
+    without_figures(monkeypatch)
     words = [*SMALL, f"--workdir={finished}", "--replot"]
     assert main([*words, "--strict"]) == 0
     with h5py.File(finished / "results.nc", "r+") as results:
@@ -290,7 +306,7 @@ def test_strict_is_1_when_a_law_fails_and_only_then(finished, monkeypatch, capsy
         deviations[(-1,) * deviations.ndim] = 1e-6
     assert main([*words, "--strict"]) == 1
     assert main(words) == 0
-    (failed,) = [c for c in json.loads((finished / "claims.json").read_text()) if c["status"] == "fails"]
+    (failed,) = [claim for claim in claims_of(finished) if claim["status"] == "fails"]
     assert (failed["id"], failed["measured"]) == ("T1.a Case 1", 1e-6)
     assert main([*SMALL, f"--workdir={finished}", "--strict"]) == 1
     capsys.readouterr()
