@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 a claim fails under --strict; 2 a bad config or input, or a folder that cannot be used;
 70 an error of ours; 75 stopped by a signal, after a checkpoint where one was due; 130 ended at once by a second signal
-(after both, the same command goes on from the last checkpoint).
+(after both, the same command resumes from the last checkpoint).
 """
 
 import signal

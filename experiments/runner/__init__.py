@@ -1,1 +1,1 @@
-"""The one runner: configs, sweeps, run folders, verdicts and the look of figures; it knows no law."""
+"""The one runner: configs, sweeps, run folders, verdicts and the style of figures; it knows no law."""

@@ -28,7 +28,7 @@ PIECE_NAME = re.compile(r"\w[\w.=+-]*")
 
 
 class Restored(NamedTuple):
-    """Where a run goes on."""
+    """Where a run resumes."""
 
     position: dict[str, Any]
     carry: Any  # a pytree of arrays, or None between two chunks
@@ -56,7 +56,7 @@ class Checkpoints:
         return tuple(self._pieces)
 
     def store_plan(self, plan: Mapping[str, Any]) -> None:
-        """Store how the sweep is cut, before the first checkpoint; those of another plan are not used."""
+        """Store how the sweep is divided, before the first checkpoint; checkpoints of another plan are not used."""
         self.folder.mkdir(exist_ok=True)
         write_json(self.folder / "plan.json", with_digest({"plan": plan}))
 
@@ -109,7 +109,7 @@ class Checkpoints:
         return None
 
     def read_piece(self, name: str) -> dict[str, np.ndarray]:
-        """Load one piece of the current state; OSError if its bytes are not those that were written."""
+        """Load one piece of the current state; OSError if its bytes have changed since they were written."""
         record = self._pieces[name]
         data = self._piece_file(name).read_bytes()
         if digest(data) != record["sha256"]:
@@ -218,7 +218,7 @@ def _first_difference(held: list[Any] | None, wanted: list[Any] | None) -> str:
         old, new = ("no carry" if leaves is None else "a carry" for leaves in (held, wanted))
         return f"holds {old}, this run wants {new}"
     old, new = ({path: f"{dtype} {tuple(shape)}" for path, dtype, shape in leaves} for leaves in (held, wanted))
-    # The order differs when no leaf does: name the first leaf that stands elsewhere.
+    # Where no leaf differs, the order does: name the first leaf in another place.
     path = next((p for p in [*old, *new] if old.get(p) != new.get(p)), next(iter(new), ""))
     return f"carry{path} holds {old.get(path, 'nothing')}, this run wants {new.get(path, 'nothing')}"
 

@@ -31,7 +31,7 @@ class Checks:
         self._fields, self._sweep = fields.leaves(config), fields.swept(config)
 
     def values(self, path: str) -> tuple:
-        """The values that a field takes: those of its sweep, or its one value; none if they are unusable."""
+        """The values that a field takes, swept or single; none if they are unusable."""
         if path not in self._sweep:
             return (self._fields[path],) if path in self._fields else ()
         usable = not fields.refusal(self.config, f"sweep.{path}", self._sweep[path])
@@ -116,7 +116,7 @@ def _check_variants(checks: Checks) -> None:
     for i, variant in enumerate(variants if isinstance(variants, tuple) else ()):
         checks.problems += [f"variants[{i}]{line}" for line in fields.variant_problems(checks.config, variant)]
     for name, count in Counter(variant.name for variant in expand(checks.config)).items():
-        checks.require("variants", count == 1, f"must differ, and {name} stands there {count} times")
+        checks.require("variants", count == 1, f"must differ, and {name} is listed {count} times")
         checks.require("variants", name not in (".", ".."), f"must not be called {name}, which is a folder")
     for names in alike(checks.config):
         reported = f"{' and '.join(names)} are the same run, but for num_seeds or run.* at most"

@@ -1,4 +1,4 @@
-"""The look that all figures share, and panels that more than one experiment draws."""
+"""The style that all figures share, and panels that more than one experiment draws."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ __all__ = [
     "time_axis",
 ]
 
-# Okabe and Ito's palette: told apart by every kind of colour vision.
+# Okabe and Ito's palette: distinct under every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP<>Xp*h"
 STYLE: dict[Any, Any] = {
@@ -72,7 +72,7 @@ mpl.rcParams.update(STYLE)
 
 
 class Look(NamedTuple):
-    """How one of several curves is drawn."""
+    """The style of one of several curves."""
 
     colour: str
     line: tuple[int, tuple[float, ...]] | str
@@ -80,20 +80,20 @@ class Look(NamedTuple):
 
     @property
     def curve(self) -> dict[str, Any]:
-        """What a curve is drawn with."""
+        """Keyword arguments for a curve."""
         return {"color": self.colour, "linestyle": self.line}
 
     @property
     def points(self) -> dict[str, Any]:
-        """What points are drawn with."""
+        """Keyword arguments for points."""
         return {"color": self.colour, "marker": self.marker}
 
 
 def looks(count: int) -> list[Look]:
-    """As many looks as there are curves, no two alike as lines and no two alike as points.
+    """Styles for so many curves, no two alike as lines and no two alike as points.
 
-    The first round of the colours is solid, the second dashed, and every further one has one more dot between the
-    dashes; points beyond the shapes that there are have a number for a marker.
+    The colours come solid first, then dashed, then with one more dot between the dashes in each further round. Where
+    the marker shapes run out, a number is the marker.
     """
     return [_look(place) for place in range(count)]
 
@@ -106,7 +106,7 @@ def _look(place: int) -> Look:
 
 
 def some(count: int, most: int, what: str) -> tuple[list[int], str]:
-    """At most so many places, evenly from the first to the last, and that choice in words, "5 of 40 seeds"."""
+    """At most ``most`` indices, evenly spaced from the first to the last, and the choice in words: "5 of 40 seeds"."""
     shown = np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(int)).tolist()
     return shown, f"{len(shown)} of {count} {what}" if len(shown) < count else f"{count} {what}"
 
@@ -123,7 +123,7 @@ def save(drawn: Figure, folder: Path, name: str) -> None:
     for kind in ("png", "pdf"):
         with replacing(folder / f"{name}.{kind}") as partial:
             drawn.savefig(partial, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
-        # Laid out once: the second format finds every axis in its place.
+        # Laid out once; the second format keeps the layout.
         drawn.set_layout_engine("none")
 
 
@@ -144,13 +144,13 @@ def _tell_ticks_apart(drawn: Figure) -> None:
 
 
 def note(drawn: Figure, text: str) -> None:
-    """Say something below the whole figure, under what stands there; nothing where there is nothing to say."""
+    """Add a line of text below the whole figure; an empty text adds nothing."""
     if text:
         drawn.supxlabel("\n".join(filter(None, (drawn.get_supxlabel(), text))), fontsize=8)
 
 
 def largest(values: Sequence[ArrayLike], default: float = 1.0) -> float:
-    """The largest number of all, where an axis ends; the default where none is a number."""
+    """The largest finite number, where an axis ends; the default if there is none."""
     every = np.concatenate([np.ravel(each) for each in values]).astype(float)
     return float(np.max(every[np.isfinite(every)], initial=-np.inf)) if np.isfinite(every).any() else default
 

@@ -57,14 +57,14 @@ class Work(NamedTuple):
 def run(
     config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool = False, stop: Stop | None = None
 ) -> int:
-    """Run a config into its folder, or go on where it was stopped; return the exit code.
+    """Run a config into its folder, or resume it where it stopped; return the exit code.
 
     A complete folder is judged and printed again without a run; ``replot`` redoes claims and figures from results.nc.
     ``stop`` tells of signals; without it the run is interrupted as any Python program is.
 
     Raises:
         InputError: The folder is another's, locked or cannot be written; nothing was made.
-        KeyboardInterrupt: A signal came while nothing was computed; what was done is kept.
+        KeyboardInterrupt: A signal came while nothing was being computed; finished work is kept.
     """
     if replot and not os.path.exists(workdir / "results.nc"):  # also of a name too long for a file
         raise InputError([f"{workdir}: has no results.nc to draw again; run it first, without --replot"])
@@ -81,7 +81,7 @@ def run(
                 with stop.in_steps():
                     finished = _simulate(work, config, experiment, folder, out, stop)
             if not finished:
-                out.print(f"stopped after a checkpoint; the same command goes on from there ({workdir})", markup=False)
+                out.print(f"stopped after a checkpoint; the same command resumes the run ({workdir})", markup=False)
                 return STOPPED
         Checkpoints(folder.path).clear()
         if replot or not folder.is_complete:
@@ -98,7 +98,7 @@ def console() -> Console:
 
 
 def prepare() -> None:
-    """Set JAX up for theory: float64 at hand, products exact to the last bits on accelerators too."""
+    """Configure JAX for theory: float64 enabled, matrix products at the highest precision on accelerators too."""
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", "highest")
 
@@ -211,7 +211,7 @@ def _segments(
 
 @contextmanager
 def _monitored(reporter: Reporter) -> Iterator[Callable[[Iterator[Any]], Iterator[Any]]]:
-    """What to pass segments through so that a run which stands still says so; on CPUs only."""
+    """Yield a function that passes segments through and warns where a run stalls; on CPUs only."""
     if jax.default_backend() != "cpu":
         yield lambda segments: segments
         return

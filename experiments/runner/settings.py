@@ -1,7 +1,7 @@
 """Configs: load a file, override fields from the command line, expand the variants.
 
 ml_collections has a flag parser of its own; it stops at the first problem. Here a bad command line is
-answered once, with one line for each problem: the field's path, its value and what is allowed. Nothing here
+answered once, with a line for each problem: the field's path, its value and what is allowed. Nothing here
 imports JAX, so that these lines come at once.
 
 A *field* is the dotted path of a leaf, ``opt.step_size``. A *hyperparameter* is a number of a group that ``sweep``
@@ -175,7 +175,7 @@ def _set(config: ConfigDict, path: str, value: Any) -> list[str]:
     """Set a field of the config, and select or change the variants that set it too; say which keep their own value."""
     given, usable = config.get("variants"), fields.usable_variants(config)
     if path == "variants" or not isinstance(given, tuple) or not 0 < len(usable) == len(given):
-        fields.assign(config, path, value)  # what is wrong with the variants is told once all is set
+        fields.assign(config, path, value)  # problems of the variants are reported once everything is set
         return []
     before = expand(config)
     if path == "name":
@@ -201,7 +201,7 @@ def _set(config: ConfigDict, path: str, value: Any) -> list[str]:
 
 
 def _value(config: ConfigDict, path: str) -> Any:
-    """The value that a field has in a variant's whole config, or those that are swept there."""
+    """The value of a field in a variant's whole config, or the values that are swept there."""
     leaves = fields.leaves(config)
     return leaves.get(f"sweep.{path}", leaves.get(path))
 
@@ -229,12 +229,12 @@ def _renamed(before: dict[str, Any], now: dict[str, Any], old: Any, path: str, v
 
 def _holds(name: str, value: Any) -> bool:
     """Whether a name holds a value as a word of its own, or as the number after a letter: 3 in momentum_L3."""
-    kin = r"\d." if type(value) in (int, float) else r"a-zA-Z0-9"
-    return bool(re.search(rf"(?<![{kin}]){re.escape(str(value))}(?![{kin}])", name))
+    same = r"\d." if type(value) in (int, float) else r"a-zA-Z0-9"
+    return bool(re.search(rf"(?<![{same}]){re.escape(str(value))}(?![{same}])", name))
 
 
 def _once(config: ConfigDict, before: Sequence[str]) -> tuple[dict[str, Any], ...]:
-    """The variants, each run once: of those that have become the same run the first one stays."""
+    """The variants without duplicates: of variants that have become the same run the first one is kept."""
     now, kept = [_run(whole.config) for whole in expand(config)], []
     for i, variant in enumerate(config.variants):
         if not any(now[j] == now[i] and before[j] != before[i] for j in range(i)):

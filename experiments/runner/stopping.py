@@ -18,8 +18,8 @@ __all__ = ["ENDED_AT_ONCE", "STOPPED", "Stop", "listening"]
 STOPPED, ENDED_AT_ONCE = 75, 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AFTER_CHECKPOINT = b"stopping after a checkpoint; a second signal (Ctrl-C) ends the run at once\n"
-AS_IT_IS = b"stopping; the same command goes on from there\n"
-ENDED = b"ended at once; the same command goes on from the last checkpoint\n"
+AS_IT_IS = b"stopping; the same command resumes the run\n"
+ENDED = b"ended at once; the same command resumes from the last checkpoint\n"
 SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
 
 
@@ -41,7 +41,7 @@ class Stop:
 
     @contextmanager
     def in_steps(self) -> Iterator[None]:
-        """While this lasts the main thread looks at ``asked`` after every step, and is not interrupted."""
+        """In this block the main thread checks ``asked`` after every step, and is not interrupted."""
         self._in_steps = True
         try:
             yield

@@ -114,7 +114,7 @@ def with_digest(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_digested(path: Path) -> dict[str, Any]:
-    """Read what `sealed` made, without its hash; ValueError if the content does not match the hash."""
+    """Read what `with_digest` made, without its hash; ValueError if the content does not match the hash."""
     record = json.loads(path.read_bytes())
     if not isinstance(record, dict) or record.pop("hash", None) != digest(record):
         msg = "the content does not match its hash"
@@ -138,7 +138,7 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
     except (OSError, ValueError) as error:
         raise InputError([f"{folder}: cannot be made: {error}"]) from error
     with _locked(folder):
-        # Once more: another process may have come and gone between the first look and the lock.
+        # Again: another process may have come and gone between the first check and the lock.
         _refuse(_strangers(folder, config))
         for leftover in folder.rglob(PARTIAL + "*"):
             leftover.unlink()
@@ -164,7 +164,7 @@ def _obstacles(folder: Path) -> list[str]:
 
 
 def _strangers(folder: Path, config: Mapping[str, Any]) -> list[str]:
-    """Say what makes an existing folder another's: no config, a damaged one, or a different one."""
+    """Why an existing folder is not this run's: no config, a damaged one, or a different one."""
     file = folder / "config.json"
     if not os.path.exists(file):  # unlike Path.exists, also of a name too long for any file
         names = sorted(os.listdir(folder)) if os.path.exists(folder) else []
@@ -233,7 +233,7 @@ class RunFolder:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the results and the verdict on them are both there."""
+        """Whether both the results and the verdict exist."""
         return all((self.path / name).exists() for name in ("results.nc", "claims.json"))
 
     def write_json(self, name: str, value: Any) -> None:

@@ -37,6 +37,6 @@ def test_tables_and_pictures_replace_those_of_the_run_before(finished, tmp_path)
 
 def test_a_run_that_is_not_finished_is_not_published(finished, tmp_path):
     (finished / "summary.md").unlink()
-    with pytest.raises(InputError, match="has no summary.md to publish; run it first"):
+    with pytest.raises(InputError, match=r"has no summary\.md to publish; run it first"):
         publish(finished, tmp_path / "figures")
     assert not (tmp_path / "figures").exists()

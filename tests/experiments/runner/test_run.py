@@ -236,7 +236,7 @@ def test_signals_stop_after_a_checkpoint_a_second_process_is_refused_and_the_sam
         process.send_signal(signal.SIGCONT)
         out, err = communicate(process)
         assert process.returncode == 75, err
-        assert "the same command goes on from there" in out
+        assert "the same command resumes the run" in out
         left = {path.name for path in folder.iterdir()}
         assert left == FILES - TABLES - {"results.nc", "figures"} | {"checkpoint"}
     code, _, err = shell.finish(*SMALL, f"--workdir={folder}")

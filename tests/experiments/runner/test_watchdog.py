@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.runner import run
-from experiments.runner.watchdog import IDLE_SHARE, OBSERVATIONS, OBSERVE_EVERY_S, Watchdog
+from experiments.runner.watchdog import IDLE_SHARE, CHECKS, CHECK_EVERY_S, Watchdog
 
-ENOUGH = OBSERVATIONS + 1  # the first look has nothing to compare with
-LEAST_CPU = IDLE_SHARE * OBSERVE_EVERY_S
+ENOUGH = CHECKS + 1  # the first check has nothing to compare with
+LEAST_CPU = IDLE_SHARE * CHECK_EVERY_S
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def monitored():
     def observations(count, cpu_each=0.0):
         for _ in range(count):
             scene.cpu += cpu_each
-            watchdog.observe()
+            watchdog.check()
 
     scene.observations, scene.monitor = observations, watchdog.monitor
     return scene
@@ -59,7 +59,7 @@ def test_a_slow_run_is_told_from_a_still_one_by_its_cpu_time(monitored, share, b
     assert monitored.barks == barks
 
 
-def test_one_look_that_finds_work_begins_the_minute_again(monitored):
+def test_one_check_that_finds_work_begins_the_minute_again(monitored):
     def during():
         for _ in range(3):
             monitored.observations(ENOUGH - 2)
@@ -69,7 +69,7 @@ def test_one_look_that_finds_work_begins_the_minute_again(monitored):
     assert monitored.barks == 0
 
 
-def test_segments_that_end_between_looks_are_progress(monitored):
+def test_segments_that_end_between_checks_are_progress(monitored):
     for segment in monitored.monitor(itertools.repeat("segment", 3 * ENOUGH)):
         assert segment == "segment"
         monitored.observations(1)
