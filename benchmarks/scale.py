@@ -93,10 +93,10 @@ def _step(size: int) -> dict[str, float]:
     before = _resident("VmRSS")
     sparse = jax.block_until_ready(arrange_sparse(entries))
     held = _resident("VmRSS") - before
-    jax.block_until_ready(step(*factors, lists))
-    extra = peak_of(lambda: jax.block_until_ready(step(*factors, lists)))
+    jax.block_until_ready(step(*factors, sparse))
+    extra = peak_of(lambda: jax.block_until_ready(step(*factors, sparse)))
     other = _step_of_jax_sparse(entries)
-    ours, theirs, ratios = alternate(lambda: step(*factors, lists), lambda: other(*factors), REPEATS)
+    ours, theirs, ratios = alternate(lambda: step(*factors, sparse), lambda: other(*factors), REPEATS)
     return {
         "ns_per_entry": ours / count * 1e9,
         "ns_per_entry_jax_sparse": theirs / count * 1e9,

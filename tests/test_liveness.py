@@ -27,8 +27,8 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no
 @pytest.fixture
 def eager(monkeypatch):
     """Looks that follow each other quickly."""
-    monkeypatch.setattr(liveness, "OBSERVATIONS", 5)
-    monkeypatch.setattr(liveness, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(liveness, "CHECKS", 5)
+    monkeypatch.setattr(liveness, "CHECK_EVERY_S", 0.05)
 
 
 def child(program):

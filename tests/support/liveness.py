@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-OBSERVATIONS, OBSERVE_EVERY_S = 30, 1.0
+CHECKS, CHECK_EVERY_S = 30, 1.0
 ASLEEP = frozenset("SI")
 GUARD = "liveness"  # the name of the threads that look, which are no sign of life
 
@@ -72,9 +72,9 @@ def communicate(process: subprocess.Popen) -> tuple[str, str]:
     observe = quiet(process.pid)
     while True:
         try:
-            return process.communicate(timeout=OBSERVE_EVERY_S)
+            return process.communicate(timeout=CHECK_EVERY_S)
         except subprocess.TimeoutExpired:
-            if observe() >= OBSERVATIONS:
+            if observe() >= CHECKS:
                 process.kill()
                 out, err = process.communicate()
                 msg = f"{process.args} hung: none of its threads did anything; stdout {out!r}, stderr {err!r}"
@@ -89,12 +89,12 @@ def wait_for_line(process: subprocess.Popen, wanted: str) -> list[str]:
     """
     observe, written = quiet(process.pid), b""
     while not written.endswith(f"{wanted}\n".encode()):
-        if select.select([process.stderr], [], [], OBSERVE_EVERY_S)[0]:
+        if select.select([process.stderr], [], [], CHECK_EVERY_S)[0]:
             # Byte by byte, past the buffer: what follows is for the next reader.
             byte = os.read(process.stderr.fileno(), 1)
             written, over = written + byte, not byte
         else:
-            over = observe() >= OBSERVATIONS
+            over = observe() >= CHECKS
         if over:
             process.kill()
             msg = f"{process.args} hung or ended before it wrote {wanted!r}; stderr {written!r}"
@@ -129,8 +129,8 @@ def end_hung_tests(config: pytest.Config) -> None:
         Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(GUARD)
         observe = quiet(session)
         while True:
-            time.sleep(OBSERVE_EVERY_S)
-            if observe() >= 2 * OBSERVATIONS and "PYTEST_CURRENT_TEST" in os.environ:
+            time.sleep(CHECK_EVERY_S)
+            if observe() >= 2 * CHECKS and "PYTEST_CURRENT_TEST" in os.environ:
                 config.pluginmanager.getplugin("capturemanager").suspend_global_capture(in_=True)
                 print(f"hung: {os.environ['PYTEST_CURRENT_TEST']}", file=sys.__stderr__, flush=True)
                 faulthandler.dump_traceback(sys.__stderr__)

@@ -136,7 +136,7 @@ def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(start):
 
 def test_a_run_that_stands_still_says_so_with_what_helps(start):
     prepare = f"import os; os.environ |= {{'NPROC': '6', 'XLA_FLAGS': '--{DEVICES}=3'}}\n"
-    often = "from experiments import watchdog; watchdog.OBSERVE_EVERY_S = 0.1\n"
+    often = "from experiments.runner import watchdog; watchdog.CHECK_EVERY_S = 0.1\n"
     process = start(prepare + often + STUCK.format(place="run.sweep"))
     reported = (
         "double: no progress and no CPU used for a minute: jaxlib may be deadlocked (NPROC=6, 3 CPU devices). "

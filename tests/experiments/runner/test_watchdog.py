@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.runner import run
-from experiments.runner.watchdog import IDLE_SHARE, CHECKS, CHECK_EVERY_S, Watchdog
+from experiments.runner.watchdog import CHECK_EVERY_S, CHECKS, IDLE_SHARE, Watchdog
 
 ENOUGH = CHECKS + 1  # the first check has nothing to compare with
 LEAST_CPU = IDLE_SHARE * CHECK_EVERY_S
