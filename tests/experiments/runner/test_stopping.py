@@ -17,7 +17,7 @@ RUN = [
     "--config.num_seeds=1",
     "--config.run.checkpoint_seconds=0.0",
 ]
-# Stands for ever in C, without Python's lock, as a compilation stands for long.
+# Hangs in C, without Python's lock, as a long compilation does.
 STUCK = """
 import ctypes, sys
 def stuck(*_, **__):
@@ -26,15 +26,15 @@ def stuck(*_, **__):
     print("stuck", file=sys.stderr, flush=True)
     libc.pthread_mutex_lock(lock)
 from experiments import main
-from experiments.runner import run
+from experiments.runner import conclude, run
 {place} = stuck
 sys.exit(main.main(sys.argv[1:]))
 """
-# The process sends itself one signal at the first call, and goes on.
+# The process sends itself one signal at the first call, and continues.
 SIGNALLED = """
 import os, signal, sys
 from experiments import main
-from experiments.runner import run
+from experiments.runner import conclude, run
 before = {place}
 def signalled(*given, **named):
     {place} = before
@@ -58,7 +58,7 @@ sys.exit(main.main(sys.argv[1:]))
 COLLECTING = """
 import gc, os, signal, sys
 from experiments import main
-from experiments.runner import run
+from experiments.runner import conclude, run
 sent, before = [], run.work_of
 def callback(*_):
     if not sent:
@@ -108,9 +108,9 @@ def test_a_run_that_is_stopped_in_every_phase_ends_whole(start, shell, tmp_path)
     is_stopped("run.work_of", "SIGTERM")  # while data are prepared
     is_ended_where_python_does_not_reach_it("run.sweep", AFTER_CHECKPOINT)  # while a program is compiled
     assert not (folder / "results.nc").exists()
-    is_stopped("run.plots.save", "SIGINT")
+    is_stopped("conclude.plots.save", "SIGINT")
     results = (folder / "results.nc").read_bytes()
-    is_ended_where_python_does_not_reach_it("run.plots.save", AS_IT_IS)
+    is_ended_where_python_does_not_reach_it("conclude.plots.save", AS_IT_IS)
     assert not (folder / "claims.json").exists()
     code, out, err = shell.finish(*RUN, f"--workdir={folder}")
     assert code == 0, err
