@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.runner.runs import Run, find
-
-GAMMA = 0.01
+from experiments.runner.runs import Run, find, grouped
 
 
 def capped(run: Run) -> np.ndarray:
@@ -26,46 +24,32 @@ def final_recovery(run: Run) -> np.ndarray:
     return run.last("recovery_error")
 
 
-def by_rank(found: Sequence[Run], kind: str) -> dict[int, Run]:
-    """The networks of a kind by their estimate r^ of the rank, from the smallest."""
-    chosen = {run.config.net.rank: run for run in find(found, net__kind=kind)}
-    return dict(sorted(chosen.items()))
+def over(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """One measure over another, seed by seed, for the seeds that both runs have."""
+    common = min(len(first), len(second))
+    return first[:common] / second[:common]
 
 
-def ranks_compared(found: Sequence[Run]) -> list[int]:
-    """The estimates r^ at which there are both a narrow and a compressed network."""
-    return [rank for rank in by_rank(found, "narrow") if rank in by_rank(found, "compressed")]
-
-
-def with_common_seeds(found: Sequence[Run]) -> list[Run]:
-    """The runs with the seeds that all of them have."""
-    fewest = min(run.num_seeds for run in found)
-    return [run.members(np.arange(run.num_seeds) < fewest) for run in found]
+def compared(found: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """The narrow and the compressed network of each estimate r^ of the rank that has both."""
+    of_rank = grouped(found, "net.rank").values()
+    kinds = [[find(runs, net__kind=kind) for kind in ("narrow", "compressed")] for runs in of_rank]
+    return [(narrow[0], compressed[0]) for narrow, compressed in kinds if narrow and compressed]
 
 
 def narrow_over_compressed(found: Sequence[Run]) -> np.ndarray:
-    """Steps of the narrow network over those of the compressed one, shape (r^, seed).
+    """Steps of the narrow network over those of the compressed one, for every r^ and seed.
 
     A narrow network counts with the cap, a lower bound; a compressed one that does not reach the tolerance gives 0.
     """
-    ranks = ranks_compared(found)
-    chosen = with_common_seeds([by_rank(found, kind)[rank] for kind in ("narrow", "compressed") for rank in ranks])
-    narrow, compressed = chosen[: len(ranks)], chosen[len(ranks) :]
-    slow = np.stack([steps_to_tolerance(run) for run in narrow])
-    return slow / np.stack([steps_to_tolerance(run, np.inf) for run in compressed])
+    pairs = ((steps_to_tolerance(slow), steps_to_tolerance(quick, np.inf)) for slow, quick in compared(found))
+    return np.concatenate([over(*pair) for pair in pairs])
 
 
 def spread_of_steps(found: Sequence[Run]) -> np.ndarray:
     """(Most - fewest) / fewest of each seed's steps to the tolerance over the runs, shape (seed,)."""
-    steps = np.stack([steps_to_tolerance(run, np.inf) for run in with_common_seeds(found)])
+    steps = np.stack([steps_to_tolerance(run, np.inf) for run in found])
     return (steps.max(0) - steps.min(0)) / steps.min(0)
-
-
-def compressed_and_full(found: Sequence[Run]) -> list[Run]:
-    """The compressed network of gamma = 0.01 and the network that it stands for, if the study has both."""
-    compressed = find(found, study="gamma", net__kind="compressed", opt__discrepancy=GAMMA)[:1]
-    full = find(found, study="gamma", net__kind="full")[:1]
-    return with_common_seeds([*compressed, *full]) if compressed and full else []
 
 
 def operations_per_step(config: ConfigDict) -> int:
