@@ -1,6 +1,6 @@
 """The figures of deep matrix completion: depth and width, compressed against narrow networks, and the outer step size.
 
-A run has no clock of its own for each member, so that the papers' wall times stand here as counted arithmetic.
+A run is not timed member by member, so that counted arithmetic replaces the paper's wall times.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from experiments.laws.parsimony.completion.measures import (
+    capped,
+    final_recovery,
+    operations_per_step,
+    steps_to_tolerance,
+)
 from experiments.runner import plots
-from experiments.runner.results import Group, groups
+from experiments.runner.runs import Run, find
 
-__all__ = ["figures", "final_recovery", "operations_per_step", "steps_to_tolerance"]
+__all__ = ["figures"]
 
 COST = "floating-point operations\nin matrix products (counted)"
 
@@ -29,83 +35,56 @@ class Curve(NamedTuple):
     look: plots.Look
 
 
-def steps_to_tolerance(group: Group, capped: float | None = None) -> np.ndarray:
-    """Each member's steps to the tolerance; ``capped``, by default the cap, where it was not reached."""
-    done = group.data.converged_at
-    return done.where(done >= 0, group.config.opt.num_steps if capped is None else capped).values.ravel().astype(float)
-
-
-def final_recovery(group: Group) -> np.ndarray:
-    """Each member's recovery error at its end, the mean over all entries."""
-    return group.data.recovery_error.isel(step=-1).values.ravel()
-
-
-def operations_per_step(config: ConfigDict) -> int:
-    """Floating-point operations of the matrix products in one gradient of a network.
-
-    A product of m x n and n x p matrices counts 2 m n p, and each of the end-to-end product comes back twice in the
-    gradient. What is done entry by entry is left out.
-    """
-    net, d = config.net, config.data.size
-    if net.kind == "compressed":
-        k = 2 * net.rank
-        return 3 * 2 * ((net.depth - 1) * k**3 + k * k * d + d * k * d)
-    width = net.width if net.kind == "full" else 2 * net.rank
-    return 3 * 2 * ((net.depth - 2) * width * width * d + d * width * d)
-
-
-def figures(results: xr.DataTree) -> dict[str, Figure]:
-    """The figure that the config is for, from its results alone."""
-    found = groups(results)
+def figures(found: Sequence[Run]) -> dict[str, Figure]:
+    """The figure that the config is for."""
     drawings = {"depth_width": _depth_and_width, "compressed": _compression, "gamma": _discrepancy}
     study = found[0].config.study
     return {study: drawings[study](found)}
 
 
-def _depth_and_width(found: list[Group]) -> Figure:
+def _depth_and_width(found: Sequence[Run]) -> Figure:
     """Figure 4: recovery error over the width at each depth, and the number of steps of the deep networks."""
     drawn = plots.figure(11.0, 3.5)
     drawn.suptitle(_title(found[0].config))
     errors, steps = drawn.subplots(1, 2)
-    depths = sorted({g.config.net.depth for g in found})
+    depths = sorted({run.config.net.depth for run in found})
     for own, depth in zip(plots.looks(len(depths)), depths, strict=True):
         look = {"look": own, "label": f"L = {depth}"}
-        family = [g for g in found if g.config.net.depth == depth]
-        widths = [g.config.net.width for g in family]
-        capped = [_capped(g) for g in family]
-        _members(errors, widths, [final_recovery(g) for g in family], capped, **look)
+        family = find(found, net__depth=depth)
+        widths, stopped = [run.config.net.width for run in family], [capped(run) for run in family]
+        _members(errors, widths, [final_recovery(run) for run in family], stopped, **look)
         if depth > 2:
-            _members(steps, widths, [steps_to_tolerance(g) for g in family], capped, **look)
+            _members(steps, widths, [steps_to_tolerance(run) for run in family], stopped, **look)
     errors.set(xlabel="width of the hidden layers", ylabel="recovery error at the end (mean)", yscale="log")
     steps.set(xlabel="width of the hidden layers", ylabel="gradient steps to the tolerance", ylim=(0, None))
     _legend(drawn, errors, found)
     return drawn
 
 
-def _compression(found: list[Group]) -> Figure:
+def _compression(found: Sequence[Run]) -> Figure:
     """Figure 5: steps and counted arithmetic to the tolerance over r^, compressed against narrow."""
     drawn = plots.figure(11.0, 3.5)
     drawn.suptitle(_title(found[0].config))
     steps, cost = drawn.subplots(1, 2)
     names = {"narrow": "narrow network of width 2r̂", "compressed": "compressed network, γ = {:g}"}
     for own, (kind, name) in zip(plots.looks(len(names)), names.items(), strict=True):
-        family = [g for g in found if g.config.net.kind == kind]
-        ranks, capped = [g.config.net.rank for g in family], [_capped(g) for g in family]
+        family = find(found, net__kind=kind)
+        ranks, stopped = [run.config.net.rank for run in family], [capped(run) for run in family]
         label = name.format(family[0].config.opt.discrepancy if family else 0)
         look = {"look": own, "label": label}
-        counts = [steps_to_tolerance(g) for g in family]
-        work = [operations_per_step(g.config) * count for g, count in zip(family, counts, strict=True)]
-        _members(steps, ranks, counts, capped, **look)
-        _members(cost, ranks, work, capped, **look)
+        counts = [steps_to_tolerance(run) for run in family]
+        work = [operations_per_step(run.config) * count for run, count in zip(family, counts, strict=True)]
+        _members(steps, ranks, counts, stopped, **look)
+        _members(cost, ranks, work, stopped, **look)
     for axes in (steps, cost):
-        axes.set_xticks(sorted({g.config.net.rank for g in found}))
+        axes.set_xticks(sorted({run.config.net.rank for run in found}))
     steps.set(xlabel="estimated rank r̂", ylabel="gradient steps to the tolerance", ylim=(0, None))
     cost.set(xlabel="estimated rank r̂", ylabel=COST, yscale="log")
     _legend(drawn, steps, found)
     return drawn
 
 
-def _discrepancy(found: list[Group]) -> Figure:
+def _discrepancy(found: Sequence[Run]) -> Figure:
     """Figure 6: paths of the end-to-end matrices, and recovery over steps and counted arithmetic, of one seed."""
     drawn = plots.figure(14.0, 3.9)
     drawn.suptitle(f"{_title(found[0].config)}; seed 0")
@@ -138,17 +117,13 @@ def _discrepancy(found: list[Group]) -> Figure:
     return drawn
 
 
-def _curves(found: list[Group]) -> list[Curve]:
+def _curves(found: Sequence[Run]) -> list[Curve]:
     """Seed 0 of the original network and of the compressed one at each gamma."""
-    curves: list[tuple[str, ConfigDict, xr.Dataset]] = []
-    for group in found:
-        seed = group.data.isel(seed=0)
-        swept = "discrepancy" in group.hyperparameters
-        for gamma in group.data.discrepancy.values if swept else [group.config.opt.discrepancy]:
-            member = seed.sel(discrepancy=gamma) if swept else seed
-            label = "original network" if group.config.net.kind == "full" else f"compressed, γ = {gamma:g}"
-            curves.append((label, group.config, member))
-    return [Curve(*curve, look) for curve, look in zip(curves, plots.looks(len(curves)), strict=True)]
+    kinds = {"full": "original network", "narrow": "narrow network", "compressed": "compressed, γ = {:g}"}
+    return [
+        Curve(kinds[run.config.net.kind].format(run.config.opt.discrepancy), run.config, run.data.isel(seed=0), look)
+        for run, look in zip(found, plots.looks(len(found)), strict=True)
+    ]
 
 
 def _principal_paths(axes: Axes, curves: Sequence[Curve]) -> None:
@@ -175,7 +150,7 @@ def _flat(member: xr.Dataset) -> np.ndarray:
 
 
 def _until_stopped(member: xr.Dataset) -> xr.Dataset:
-    """The observations while it moved, and the first of those after."""
+    """The observations while it moved, and the first one after."""
     stopped = int(member.converged_at)
     after = int(np.searchsorted(member.step.values, stopped)) if stopped >= 0 else member.sizes["step"]
     return member.isel(step=slice(0, after + 1))
@@ -185,15 +160,11 @@ def _diverged(member: xr.Dataset) -> bool:
     return int(member.diverged_at) >= 0
 
 
-def _capped(group: Group) -> np.ndarray:
-    return (group.data.converged_at < 0).values.ravel()
-
-
 def _members(
     axes: Axes,
     places: Sequence[int],
     values: Sequence[np.ndarray],
-    capped: Sequence[np.ndarray],
+    stopped: Sequence[np.ndarray],
     *,
     look: plots.Look,
     label: str,
@@ -201,15 +172,15 @@ def _members(
     """Every member as a marker, hollow where it did not reach the tolerance, and a line through the medians."""
     axes.plot(places, [np.ma.median(np.ma.masked_invalid(each)) for each in values], **look.curve)
     axes.plot([], [], marker=look.marker, markersize=4.5, label=label, **look.curve)
-    for place, each, stopped in zip(places, values, capped, strict=True):
-        for chosen, filling in ((~stopped, look.colour), (stopped, "white")):
+    for place, each, hollow in zip(places, values, stopped, strict=True):
+        for chosen, filling in ((~hollow, look.colour), (hollow, "white")):
             where, filled = np.full(chosen.sum(), place), {"markerfacecolor": filling, "markersize": 4.5}
             axes.plot(where, each[chosen], linestyle="", **look.points, **filled)
 
 
-def _legend(drawn: Figure, axes: Axes, found: Sequence[Group]) -> None:
+def _legend(drawn: Figure, axes: Axes, found: Sequence[Run]) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    if any(_capped(group).any() for group in found):
+    if any(capped(run).any() for run in found):
         handles.append(axes.plot([], [], "o", color="grey", markerfacecolor="white")[0])
         labels.append(f"not at the tolerance after {found[0].config.opt.num_steps} steps")
     drawn.legend(handles, labels, loc="outside right center")

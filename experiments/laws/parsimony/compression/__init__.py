@@ -1,1 +1,16 @@
-"""The 2r x 2r network beside the d x d one."""
+"""The small equivalent network (Yaras et al. 2023, Figure 1): a d x d network and its 2r x 2r equivalent."""
+
+from experiments.laws.parsimony.compression.claims import LAWS, SUMMARY
+from experiments.laws.parsimony.compression.figures import figures
+from experiments.laws.parsimony.compression.system import FIELDS, VARIABLES, check, dynamics
+from experiments.runner.experiment import Experiment
+
+EXPERIMENT = Experiment(
+    dynamics=dynamics,
+    variables=VARIABLES,
+    fields=FIELDS,
+    laws=LAWS,
+    figures=figures,
+    summary=SUMMARY,
+    check=check,
+)

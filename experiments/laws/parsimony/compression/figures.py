@@ -1,44 +1,45 @@
 """Figure 1 of Yaras et al. 2023, drawn from results alone."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.runner import plots
-from experiments.runner.results import Group, groups
+from experiments.runner.runs import Run, grouped
 
 __all__ = ["figures"]
 
 FULL, SMALL = plots.COLOURS[1], plots.COLOURS[0]
 
 
-def figures(results: xr.DataTree) -> dict[str, Figure]:
+def figures(found: Sequence[Run]) -> dict[str, Figure]:
     """Trajectory, loss and distance of one member of every pair and control, and the small networks alone."""
-    found = groups(results)
-    drawn = {f"trajectory_{g.name}": _together(g) for g in found if g.config.net.kind != "small"}
-    alone = [g for g in found if g.config.net.kind == "small"]
+    variants = grouped(found, lambda run: run.variant)
+    together = {name: family[0] for name, family in variants.items() if family[0].config.net.kind != "small"}
+    alone = [family for name, family in variants.items() if name not in together]
+    drawn = {f"trajectory_{name}": _together(run) for name, run in together.items()}
     return drawn | ({"small_alone": _alone(alone)} if alone else {})
 
 
-def _together(group: Group) -> Figure:
-    config = group.config
-    member = group.data.isel(dict.fromkeys(group.hyperparameters, 0)).isel(seed=0)
+def _together(run: Run) -> Figure:
+    config, member = run.config, run.data.isel(seed=0)
     member = member.isel(step=slice(_seen(member)))
     drawn = plots.figure(10.5, 7.0)
     unfolded = f", unfolded at step {config.net.skip}" if config.net.skip else ""
-    scale = float(member.scale) if "scale" in group.hyperparameters else config.net.scale
     control = ", with the bases of another draw" if config.net.kind == "control" else ""
+    size, net = 2 * config.data.rank, config.net
     drawn.suptitle(
-        f"d x d network and its {2 * config.data.rank} x {2 * config.data.rank} equivalent{control}: "
-        f"d = {config.net.width}, r = {config.data.rank}, L = {config.net.depth}, ε = {scale:g}, seed 0{unfolded}"
+        f"d x d network and its {size} x {size} equivalent{control}: "
+        f"d = {net.width}, r = {config.data.rank}, L = {net.depth}, ε = {net.scale:g}, seed 0{unfolded}"
     )
     panels = drawn.subplots(2, 2)
-    _components(panels[0, 0], member)
     steps = member.step.values + config.net.skip
+    _components(panels[0, 0], member)
     _losses(panels[0, 1], steps, member)
-    panels[0, 1].set_xlabel("step t")
-    _losses_by_work(panels[1, 0], steps, member, group)
+    _losses_by_work(panels[1, 0], steps, member, run)
     _distances(panels[1, 1], steps, member)
     return drawn
 
@@ -52,7 +53,7 @@ def _seen(member: xr.Dataset) -> int:
 
 
 def _components(axes: Axes, member: xr.Dataset) -> None:
-    """Both trajectories on the principal components of the d x d network's, as long as both are numbers."""
+    """Both trajectories on the principal components of the d x d network's, while both are finite."""
     full, small = (member[name].values.reshape(member.sizes["step"], -1) for name in ("full_core", "reduced_core"))
     known = np.isfinite(full).all(1) & np.isfinite(small).all(1)
     if not known.any():
@@ -75,14 +76,15 @@ def _components(axes: Axes, member: xr.Dataset) -> None:
 def _losses(axes: Axes, steps: np.ndarray, member: xr.Dataset) -> None:
     axes.semilogy(steps, member.full_loss, color=FULL, linewidth=5, alpha=0.6, label="d x d network")
     axes.semilogy(steps, member.reduced_loss, color=SMALL, label="small equivalent")
+    axes.set_xlabel("step t")
     axes.set_ylabel("mean loss")
     axes.set_title("loss by step")
     axes.legend()
 
 
-def _losses_by_work(axes: Axes, steps: np.ndarray, member: xr.Dataset, group: Group) -> None:
-    """The loss over arithmetic: a run folder has no clock of its own for each of the two networks."""
-    config = group.config
+def _losses_by_work(axes: Axes, steps: np.ndarray, member: xr.Dataset, run: Run) -> None:
+    """The loss over arithmetic: a run is not timed for each of the two networks."""
+    config = run.config
     sizes = {"d x d network": config.net.width, "small equivalent": 2 * config.data.rank}
     for (label, size), name, colour in zip(sizes.items(), ("full_loss", "reduced_loss"), (FULL, SMALL), strict=True):
         work = 2 * 3 * (config.net.depth - 1) * float(size) ** 3 * np.maximum(steps, 1)
@@ -106,15 +108,15 @@ def _distances(axes: Axes, steps: np.ndarray, member: xr.Dataset) -> None:
     plots.legend_above(axes)
 
 
-def _alone(alone: list[Group]) -> Figure:
+def _alone(variants: list[list[Run]]) -> Figure:
     """Every member's loss of the small networks that run without their d x d one."""
     drawn = plots.figure(6.0, 3.8)
     axes = drawn.subplots()
-    for look, group in zip(plots.looks(len(alone)), alone, strict=True):
-        config = group.config
-        for seed, losses in enumerate(group.data.reduced_loss.values.reshape(-1, group.data.sizes["step"])):
-            label = f"d = {config.net.width}, r = {config.data.rank} ({group.data.converged_at.size} members)"
-            axes.semilogy(group.data.step, losses, alpha=0.7, label=None if seed else label, **look.curve)
+    for look, family in zip(plots.looks(len(variants)), variants, strict=True):
+        config, losses = family[0].config, np.concatenate([run.all("reduced_loss") for run in family])
+        for member, loss in enumerate(losses):
+            label = f"d = {config.net.width}, r = {config.data.rank} ({len(losses)} members)"
+            axes.semilogy(family[0].steps, loss, alpha=0.7, label=None if member else label, **look.curve)
     axes.set_xlabel("step t")
     axes.set_ylabel("mean loss")
     axes.set_title("the small network alone, its bases drawn without d x d weights")

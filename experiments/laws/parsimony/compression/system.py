@@ -1,8 +1,8 @@
 """The small equivalent network (Yaras et al. 2023, Section 4.1, Figure 1): a d x d network beside its 2r x 2r one.
 
-Both are trained from one draw by separate code, and compared as they run: the end-to-end matrices differ by the idle
-part rho^L (Q - U V^T) and by nothing else. Beside them stand a control, a small network whose bases belong to another
-draw of Q, and the small network alone, its bases drawn without any d x d weights.
+Both are trained from one draw by separate code and compared as they run: the end-to-end matrices differ by the idle
+part rho^L (Q - U V^T) alone. The control is a small network whose bases belong to another draw of Q. The small network
+also runs alone, its bases drawn without any d x d weights.
 """
 
 from collections.abc import Callable
@@ -10,26 +10,22 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import xarray as xr
 from jax import lax
 from ml_collections import ConfigDict
 
-from experiments.laws.parsimony.compression.claims import judged
-from experiments.laws.parsimony.compression.figures import figures
 from experiments.runner.checks import Checks
-from experiments.runner.claims import Claim
+from experiments.runner.experiment import Variable
 from experiments.runner.hyperparameters import value_of
-from experiments.runner.results import Variable, groups
+from experiments.runner.schema import choice, integer, number
 from lawlib import compress
 from lawlib.descent.steps import Iterate, evaluated, sum_squared_error
-from lawlib.dynamics.system import Dynamics, Hyperparameters, Monitored, Pair, pair, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Monitored, Pair, Time, pair, until
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import orthogonal_weights
 from lawlib.problems.synthetic import low_rank_target
 from lawlib.types import Array, Matrix, Scalar, Weights
 
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
-
+KINDS = ("pair", "control", "small")
 PAPER = "Yaras et al. 2023"
 CORE = ("row", "column")
 VARIABLES = {
@@ -47,7 +43,7 @@ VARIABLES = {
 
 
 class Full(NamedTuple):
-    """What the d x d network draws once: its target, W(0), and where it starts, after ``skip`` steps or at W(0)."""
+    """What the d x d network draws once: its target, W(0) and its step size."""
 
     target: Matrix
     drawn: Weights
@@ -61,27 +57,25 @@ class Small(NamedTuple):
     rate: Scalar
 
 
-def validate(checks: Checks) -> None:
-    """The fields that this experiment reads, and what it asks of them."""
-    checks.integer("net.depth", at_least=2)
-    checks.integer("net.width", at_least=1)
-    checks.number("net.scale", above=0.0)
-    checks.choice("precision", ("float64",))
-    checks.choice("net.kind", ("pair", "control", "small"))
-    checks.integer("net.skip", at_least=0)
-    checks.number("opt.step_size", above=0.0)
-    checks.number("opt.tolerance", above=0.0)
-    checks.integer("data.rank", at_least=1)
-    checks.sweeps("net.scale", "opt.step_size")
+FIELDS = {
+    "precision": choice("floating-point type of everything computed", "float64"),
+    "net.kind": choice("both networks, both with the bases of another draw, or the small one alone", *KINDS),
+    "net.depth": integer("number of layers L", at_least=2),
+    "net.width": integer("width d of the square network", at_least=1),
+    "net.scale": number("scale eps of the first weights", sweepable=True, above=0.0),
+    "net.skip": integer("steps that the small network makes alone before both begin", unit="step", at_least=0),
+    "opt.step_size": number("step size eta on the sum loss", sweepable=True, above=0.0),
+    "opt.tolerance": number("mean loss at which a member ends", above=0.0),
+    "data.rank": integer("rank r of the target", at_least=1),
+}
+
+
+def check(checks: Checks) -> None:
+    """Rules on several fields at once."""
     width, rank = checks.config.net.width, checks.config.data.rank
     checks.require("net.width", width > 2 * rank, f"must exceed 2 * data.rank = {2 * rank}")
     is_pair = checks.config.net.kind == "pair"
     checks.require("net.skip", is_pair or checks.config.net.skip == 0, "must be 0 unless net.kind = 'pair'")
-
-
-def shared(config: ConfigDict) -> tuple:
-    """Nothing: each member draws its own target."""
-    return ()
 
 
 def dynamics(config: ConfigDict) -> Dynamics:
@@ -111,7 +105,7 @@ def _full(config: ConfigDict) -> Dynamics:
             start = compress.expand(reduction, _ahead(config, reduction, rate).weights, weights)
         return Full(target, weights, rate), descent.init(start, target)
 
-    def step(iterate: Iterate, problem: Full, shared: tuple) -> Iterate:
+    def step(_: Time, iterate: Iterate, problem: Full, shared: tuple) -> Iterate:
         return descent.step(iterate, problem.target, step_size=problem.rate, weight_decay=0.0)
 
     return Dynamics(init, step, lambda *_: {})
@@ -124,17 +118,17 @@ def _small(config: ConfigDict) -> Dynamics:
         if config.net.kind == "pair":
             reduction = compress.reduce(weights, target, rank)
         else:
-            # Of this target and of a Q that is nobody's: the d x d weights are not used.
+            # Bases for this target and a new draw of Q: the d x d weights are not used.
             left, values, right = jnp.linalg.svd(target, full_matrices=False)
             known = compress.LowRank(left[:, :rank], values[:rank], right[:rank].T)
             scale = value_of(config, hyperparameters, "net.scale")
             reduction = compress.draw_reduction(jax.random.fold_in(key, 1), known, depth=config.net.depth, scale=scale)
         return Small(reduction, rate), _ahead(config, reduction, rate)
 
-    def step(iterate: Iterate, problem: Small, shared: tuple) -> Iterate:
+    def step(_: Time, iterate: Iterate, problem: Small, shared: tuple) -> Iterate:
         return _small_step(iterate, problem.reduction, problem.rate)
 
-    def observe(iterate: Iterate, problem: Small, shared: tuple) -> dict[str, Array]:
+    def observe(_: Time, iterate: Iterate, problem: Small, shared: tuple) -> dict[str, Array]:
         loss = compress.reduced_loss(problem.reduction, iterate.weights) / config.net.width**2
         core = end_to_end(iterate.weights.weights)
         defect = problem.reduction.defect
@@ -148,39 +142,36 @@ def _small_step(iterate: Iterate, reduction: compress.Reduction, rate: Scalar) -
 
 
 def _ahead(config: ConfigDict, reduction: compress.Reduction, rate: Scalar) -> Iterate:
-    """The small network after ``skip`` steps: where a run begins that leaves the plateau of the start out."""
+    """The small network after ``skip`` steps, where a run begins that leaves out the plateau of the start."""
     start = compress.init(reduction)
     return lax.fori_loop(0, config.net.skip, lambda _, iterate: _small_step(iterate, reduction, rate), start)
 
 
-def _full_is_done(config: ConfigDict) -> Callable[[Pair, Pair, tuple], Array]:
-    return lambda states, problems, shared: states.first.memory.loss < config.opt.tolerance * config.net.width**2
+def _full_is_done(config: ConfigDict) -> Callable[[Time, Pair, Pair, tuple], Array]:
+    return lambda t, states, problems, shared: states.first.memory.loss < config.opt.tolerance * config.net.width**2
 
 
-def _small_is_done(config: ConfigDict) -> Callable[[Iterate, Small, tuple], Array]:
-    def done(iterate: Iterate, problem: Small, shared: tuple) -> Array:
+def _small_is_done(config: ConfigDict) -> Callable[[Time, Iterate, Small, tuple], Array]:
+    def done(_: Time, iterate: Iterate, problem: Small, shared: tuple) -> Array:
         loss = compress.reduced_loss(problem.reduction, iterate.weights)
         return loss < config.opt.tolerance * config.net.width**2
 
     return done
 
 
-def _compare(small: Dynamics) -> Callable[[Pair, Pair, tuple], dict[str, Array]]:
-    def compare(states: Pair, problems: Pair, shared: tuple) -> dict[str, Array]:
+def _compare(small: Dynamics) -> Callable[[Time, Pair, Pair, tuple], dict[str, Array]]:
+    def compare(t: Time, states: Pair, problems: Pair, shared: tuple) -> dict[str, Array]:
         full, drawn, reduction = problems.first, problems.first.drawn, problems.second.reduction
         monitored: Monitored = states.second
         reduced: compress.Reduced = monitored.state.weights
         V, U = reduction.bases[0], reduction.bases[-1]
         depth, (width, active), eps = len(drawn), V.shape, reduction.start.rho
-        W, (left, right), size = (
-            end_to_end(states.first.weights),
-            compress.factors(reduction, reduced),
-            _norm(full.target),
-        )
+        W, (left, right) = end_to_end(states.first.weights), compress.factors(reduction, reduced)
+        size = _norm(full.target)
         apart = W - left @ right.T
         idle = (reduced.rho / eps) ** depth * end_to_end(drawn) - reduced.rho**depth * (U @ V.T)
         return {
-            **small.observe(monitored, problems.second, shared),
+            **small.observe(t, monitored, problems.second, shared),
             "full_loss": states.first.memory.loss / width**2,
             "reduced_done": monitored.converged_at,
             "distance": _norm(apart) / size,
@@ -193,8 +184,3 @@ def _compare(small: Dynamics) -> Callable[[Pair, Pair, tuple], dict[str, Array]]
 
 
 _norm = jnp.linalg.norm
-
-
-def claims(results: xr.DataTree) -> list[Claim]:
-    """The verdict on Figure 1."""
-    return judged(groups(results), PAPER)

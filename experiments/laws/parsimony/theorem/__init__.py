@@ -1,1 +1,18 @@
-"""A deep linear network beside the law that predicts it (Theorem 1)."""
+"""The law of parsimony (Yaras et al. 2023, Theorem 1): a deep linear network and the law that predicts it."""
+
+from experiments.laws.parsimony.theorem.claims import LAWS, SUMMARY
+from experiments.laws.parsimony.theorem.figures import figures
+from experiments.laws.parsimony.theorem.system import FIELDS, VARIABLES, check, dynamics, shared, sources
+from experiments.runner.experiment import Experiment
+
+EXPERIMENT = Experiment(
+    dynamics=dynamics,
+    variables=VARIABLES,
+    fields=FIELDS,
+    laws=LAWS,
+    figures=figures,
+    summary=SUMMARY,
+    check=check,
+    shared=shared,
+    sources=sources,
+)

@@ -1,30 +1,26 @@
-"""The law of parsimony (Yaras et al. 2023): a deep linear network beside the law that predicts it.
+"""The law of parsimony (Yaras et al. 2023): a deep linear network and the law that predicts it.
 
-Two systems run as a pair from one draw: the network under gradient descent, and the recursion of rho. What is
-observed is how far the one is from the other, in every layer.
+Two systems run as a pair from one draw: the network under gradient descent, and the recursion of rho. Observed is
+how far the network is from the law, in every layer.
 """
 
 import functools as ft
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from ml_collections import ConfigDict
 
 from experiments.data.datasets import DATA_SETS, digits, flattened, image_data
-from experiments.laws.parsimony.theorem.figures import deviation, figures
 from experiments.runner.checks import Checks
-from experiments.runner.claims import Claim, judge, report
-from experiments.runner.fields import leaves
+from experiments.runner.experiment import Variable
 from experiments.runner.hyperparameters import value_of
-from experiments.runner.results import Group, Variable, groups
+from experiments.runner.schema import choice, flag, integer, number, text
 from experiments.runner.store import InputError
 from lawlib.descent.steps import Iterate, heavy_ball, sum_squared_error
-from lawlib.dynamics.system import Dynamics, Hyperparameters, Pair, pair
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Pair, Time, pair
 from lawlib.linalg.subspaces import principal_angles
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import orthogonal_weights
@@ -32,24 +28,15 @@ from lawlib.problems.synthetic import gaussian_data, low_rank_target, whiten
 from lawlib.theory import parsimony as theory
 from lawlib.types import Array, PyTree, Weights
 
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "sources", "validate"]
-
 DIGITS_CLASSES, DIGITS_PIXELS, DIGITS_RANK = 10, 64, 61
 # From how many images on the pixels of Fashion-MNIST, as they are or averaged over squares of 2 x 2, have full row rank
 # and can be whitened: one pixel is empty in the first 4879 images.
 LEAST_IMAGES = {1: 5000, 2: 1000}
-REAL = ("digits", "fashion_mnist")
 # A singular value counts as moved when it differs from rho by more than this, relative to rho.
 MOVED = 1e-9
 PAPER = "Yaras et al. 2023"
 
 LAYER, TRIPLET, ANGLE = ("layer",), ("layer", "index"), ("layer", "angle")
-DEVIATIONS = {
-    "idle_deviation": "|repeated singular value - rho(t)|",
-    "block_deviation": "||U^T W(t) V - [W~ 0; 0 rho I]||_F",
-    "excess": "sigma_{2r+1}(W(t) - (rho(t)/eps) W(0))",
-    "readout_leak": "||W_L(t) U_{L-1,2}||_F",
-}
 OPEN_ANGLES = "the 2r principal angles of the {} idle subspace to {} that the dimensions leave open; the others are 0"
 VARIABLES = {
     "loss": Variable((), "1", "1/2 ||W_{L:1} X - Y||_F^2, a sum over entries", f"{PAPER}, eq. 2"),
@@ -58,13 +45,13 @@ VARIABLES = {
     "left_angles": Variable(TRIPLET, "rad", "angle of each left singular vector to the idle subspace U_{l,2}"),
     "right_angles": Variable(TRIPLET, "rad", "angle of each right singular vector to the idle subspace V_{l,2}"),
     "idle_value": Variable(LAYER, "1", "mean of the d - 2r singular values closest to |rho|"),
-    "idle_deviation": Variable(LAYER, "1", DEVIATIONS["idle_deviation"], f"{PAPER}, eq. 5"),
+    "idle_deviation": Variable(LAYER, "1", "|repeated singular value - rho(t)|", f"{PAPER}, eq. 5"),
     "num_moved": Variable(LAYER, "1", f"singular values that differ from |rho| by more than {MOVED:g} |rho|"),
     "left_subspace_angles": Variable(ANGLE, "rad", OPEN_ANGLES.format("left", "U_{l,2}")),
     "right_subspace_angles": Variable(ANGLE, "rad", OPEN_ANGLES.format("right", "V_{l,2}")),
-    "block_deviation": Variable(LAYER, "1", DEVIATIONS["block_deviation"], f"{PAPER}, eq. 5"),
-    "excess": Variable(LAYER, "1", DEVIATIONS["excess"], f"{PAPER}, eq. 5"),
-    "readout_leak": Variable((), "1", f"Case 2: {DEVIATIONS['readout_leak']}", f"{PAPER}, Lemma 2"),
+    "block_deviation": Variable(LAYER, "1", "||U^T W(t) V - [W~ 0; 0 rho I]||_F", f"{PAPER}, eq. 5"),
+    "excess": Variable(LAYER, "1", "sigma_{2r+1}(W(t) - (rho(t)/eps) W(0))", f"{PAPER}, eq. 5"),
+    "readout_leak": Variable((), "1", "Case 2: ||W_L(t) U_{L-1,2}||_F", f"{PAPER}, Lemma 2"),
 }
 
 
@@ -86,19 +73,34 @@ class Rho(NamedTuple):
     before: Array | float
 
 
-def validate(checks: Checks) -> None:
-    """The fields that this experiment reads, and what it asks of them."""
-    checks.integer("net.depth", at_least=2)
-    checks.integer("net.width", at_least=1)
-    checks.number("net.scale", above=0.0)
-    checks.number("opt.step_size", above=0.0)
-    checks.number("opt.weight_decay", at_least=0.0)
-    checks.number("opt.momentum", at_least=0.0, below=1.0)
-    checks.choice("data.source", ("low_rank", "gaussian", "digits", "fashion_mnist"))
-    checks.choice("data.whiten", (True, False))
-    checks.integer("data.rank", at_least=1)
-    checks.integer("data.num_samples", at_least=1)
-    checks.sweeps("net.scale", "opt.step_size", "opt.weight_decay", "opt.momentum")
+def _is_images(config: ConfigDict) -> bool:
+    return config.data.source in DATA_SETS
+
+
+FIELDS = {
+    "net.depth": integer("number of layers L", at_least=2),
+    "net.width": integer("width d of the inputs and the hidden layers", at_least=1),
+    "net.scale": number("scale eps of the first weights", sweepable=True, above=0.0),
+    "opt.step_size": number("step size eta on the sum loss", sweepable=True, above=0.0),
+    "opt.weight_decay": number("weight decay lambda", sweepable=True, at_least=0.0),
+    "opt.momentum": number("Polyak's momentum mu", sweepable=True, at_least=0.0, below=1.0),
+    "data.source": choice(
+        "a d x d target of rank r with X = I (Case 1), or inputs and r outputs (Case 2)",
+        "low_rank",
+        "gaussian",
+        "digits",
+        "fashion_mnist",
+    ),
+    "data.whiten": flag("whether the inputs are whitened to X X^T = I"),
+    "data.rank": integer("rank r of the target, the number of outputs in Case 2", at_least=1),
+    "data.num_samples": integer("number of samples N of Gaussian data and of images", at_least=1),
+    "data.pool": choice("side of the squares of pixels that are averaged", *LEAST_IMAGES, when=_is_images),
+    "data.folder": text("folder of the published files; empty: where they are looked for", when=_is_images),
+}
+
+
+def check(checks: Checks) -> None:
+    """Rules on several fields at once."""
     width, data = checks.config.net.width, checks.config.data
     checks.require("net.width", width > 2 * data.rank, f"must exceed 2 * data.rank = {2 * data.rank}")
     if data.source == "low_rank":
@@ -114,7 +116,6 @@ def validate(checks: Checks) -> None:
 
 
 def _check_images(checks: Checks) -> None:
-    checks.choice("data.pool", tuple(LEAST_IMAGES))
     width, data = checks.config.net.width, checks.config.data
     known = DATA_SETS[data.source]
     pixels = known.shape[0] // data.pool * (known.shape[1] // data.pool)
@@ -132,19 +133,19 @@ def _check_images(checks: Checks) -> None:
 def shared(config: ConfigDict) -> tuple:
     """Real data (X, Y), whitened or not, for all members; nothing for data that each member draws."""
     data, dtype = config.data, np.dtype(config.precision)
-    if data.source not in REAL:
-        return ()
     if data.source == "digits":
         found, dimension = digits(dtype), DIGITS_RANK
-    else:
+    elif data.source in DATA_SETS:
         train = image_data(data.source, data.folder).train
         found, dimension = flattened(train, data.num_samples, data.pool, dtype), config.net.width
+    else:
+        return ()
     inputs = jnp.asarray(found.inputs)
     return whiten(inputs, dimension).inputs if data.whiten else inputs, jnp.asarray(found.labels)
 
 
 def sources(config: ConfigDict) -> dict[str, str]:
-    """Where the images come from, in words."""
+    """Where the images are from, in words."""
     name = config.data.source
     return {name: image_data(name, config.data.folder).origin} if name in DATA_SETS else {}
 
@@ -168,7 +169,7 @@ def _network(config: ConfigDict) -> Dynamics:
         own_data = None if shared else (inputs, targets)
         return Network(own_data, weights, frames, _rates(config, hyperparameters)), descent.init(weights)
 
-    def step(iterate: Iterate, problem: Network, shared: tuple) -> Iterate:
+    def step(_: Time, iterate: Iterate, problem: Network, shared: tuple) -> Iterate:
         return descent.step(iterate, *(problem.data or shared), **problem.rates)
 
     return Dynamics(init, step, lambda *_: {})
@@ -184,13 +185,13 @@ def _law(config: ConfigDict) -> Dynamics:
     square = ft.partial(theory.rho_square, depth=config.net.depth)
     follow = square if config.data.source == "low_rank" else theory.rho_wide
 
-    def step(rho: Rho, rates: dict, shared: tuple) -> Rho:
+    def step(_: Time, rho: Rho, rates: dict, shared: tuple) -> Rho:
         return Rho(follow(*rho, **rates), rho.value)
 
     return Dynamics(init, step, lambda *_: {})
 
 
-def _compare(states: Pair, problems: Pair, shared: tuple) -> dict[str, Array]:
+def _compare(_: Time, states: Pair, problems: Pair, shared: tuple) -> dict[str, Array]:
     """How far the network is from the law, layer by layer (the last layer of Case 2 apart)."""
     weights, rho = states.first.weights, states.second.value
     problem: Network = problems.first
@@ -247,95 +248,3 @@ def _rates(config: ConfigDict, hyperparameters: Hyperparameters) -> dict[str, Ar
     return {
         name: value_of(config, hyperparameters, f"opt.{name}") for name in ("step_size", "weight_decay", "momentum")
     }
-
-
-# Whose claims are judged together, in float64 (T1.a, T1.b) and in float32 (T1.c), and the bounds on the deviations.
-FAMILIES = {"Case 1": "low_rank", "Case 2": "gaussian", "digits": "digits", "Fashion-MNIST": "fashion_mnist"}
-BOUNDS = {"float64": 1e-12, "float32": 2e-4}
-# What Figure 10's statements were made for, after this many steps or more.
-FIGURE_10 = {"net.depth": 3, "net.width": 30, "net.scale": 1.0, "data.rank": 3, "data.num_samples": 300}
-FIGURE_10 |= {"opt.weight_decay": 0.0, "opt.momentum": 0.0}
-FIGURE_10_STEPS = 10_000
-
-
-def claims(results: xr.DataTree) -> list[Claim]:
-    """The verdict on Theorem 1 where the inputs are whitened, and on Figure 10 where they are not."""
-    found, judged = groups(results), []
-    for (precision, bound), (name, source) in itertools.product(BOUNDS.items(), FAMILIES.items()):
-        kin = [g for g in found if (g.config.data.source, g.config.precision) == (source, precision)]
-        for rank in sorted({g.config.data.rank for g in kin}):
-            family = [g for g in kin if g.config.data.whiten and g.config.data.rank == rank]
-            exact = precision == "float64"
-            judged += _deviations(f"{'T1.a' if exact else 'T1.c'} {name}", family, bound) if family else []
-            judged += _subspaces(f"T1.b {name}", family) if family and exact else []
-    return judged + [claim for g in found if not g.config.data.whiten for claim in _without_whitening(g)]
-
-
-def _deviations(id: str, family: list[Group], bound: float) -> Iterator[Claim]:
-    """T1.a and T1.c: every distance from the law, relative to the largest singular value on real data."""
-    relative = " / sigma_1(W)" if family[0].config.data.source in REAL else ""
-    layers = "" if family[0].config.data.source == "low_rank" else " l < L"
-    for name, statement in DEVIATIONS.items():
-        if name in family[0].data:
-            where = "at every step seen" if name == "readout_leak" else f"in every layer{layers}, at every step seen"
-            values = np.concatenate([deviation(group, name) for group in family])
-            about = f"{statement}{relative} {where}"
-            yield judge(id, statement=about, values=values, relation="<", bound=bound, **_source(family))
-
-
-def _subspaces(id: str, family: list[Group]) -> Iterator[Claim]:
-    """T1.b, from t = 1 on: at t = 0 all values coincide and singular vectors mean nothing."""
-    rank = family[0].config.data.rank
-    counts = [[g.worst("num_moved", 1, reduce) for g in family] for reduce in ("min", "max")]
-    fewest, most = (np.concatenate(each) for each in counts)
-    moved = np.where(2 * rank - fewest > most - 2 * rank, fewest, most)
-    about = f"exactly 2r = {2 * rank} singular values differ from rho at every t >= 1 seen"
-    yield judge(id, statement=about, values=moved, relation="==", bound=2 * rank, **_source(family))
-    angles = [np.maximum(g.worst("left_subspace_angles", 1), g.worst("right_subspace_angles", 1)) for g in family]
-    about = "the idle subspaces stay U_2 and V_2: largest angle (rad), t >= 1"
-    yield judge(id, statement=about, values=np.concatenate(angles), relation="<", bound=1e-9, **_source(family))
-
-
-def _source(family: list[Group]) -> dict[str, Any]:
-    depths = sorted({g.config.net.depth for g in family})
-    moving = any(g.config.opt.momentum or "momentum" in g.hyperparameters for g in family)
-    where = f"Theorem 1{' and eq. 16' if moving else ''}, L = {', '.join(map(str, depths))}"
-    return {"kind": "law", "paper": PAPER, "figure": where, "diverged": sum(g.diverged for g in family)}
-
-
-def _without_whitening(group: Group) -> list[Claim]:
-    """Figure 10, at the end of the run, over the layers l < L: what remains of the law, and what does not."""
-    width, rank, steps = group.config.net.width, group.config.data.rank, group.config.opt.num_steps
-    final, scale = group.data.isel(step=-1), group.data.rho.isel(step=0)
-    still = _fewest(np.abs(final.singular_values - scale) < 1e-3, "index")
-    angles = np.maximum(final.left_subspace_angles, final.right_subspace_angles)
-    largest = angles.max(("angle", "layer")).values.ravel()
-    # Two subspaces of dimension d - 2r in d dimensions share d - 4r directions: those angles cannot fail to be 0,
-    # so that the count of small angles is reported and not judged.
-    shared = max(0, width - 4 * rank)
-    small = shared + _fewest(angles < 1e-3, "angle")
-    about: dict[str, Any] = {"id": f"F10 {group.config.data.source}", "paper": PAPER, "figure": "Fig. 10"}
-    about["diverged"] = group.diverged
-    unchanged = f"singular values (of {width}) within 1e-3 of eps at the end, in every layer l < L"
-    count = f"idle-subspace angles (of {width - 2 * rank}) below 1e-3 rad; {shared} are 0 by dimension alone"
-    tilt = "largest angle (rad) of an idle subspace, end to start"
-    counted = report(statement=count, values=small, statistic="min", **about)
-    if group.config.data.source in REAL:
-        still_too = report(statement=unchanged, values=still, statistic="min", **about)
-        return [still_too, counted, report(statement=tilt, values=largest, **about)]
-    little = f"'the subspaces evolve very little' is false: {tilt}"
-    as_printed = (
-        all(leaves(group.config)[field] == value for field, value in FIGURE_10.items()) and not group.hyperparameters
-    )
-    stated = f"stated for the figure's own setting, after {FIGURE_10_STEPS} steps"
-    about["outside"] = "" if as_printed and steps >= FIGURE_10_STEPS else stated
-    return [
-        judge(kind="law", statement=f"at least 20 {unchanged}", values=still, relation=">=", bound=20, **about),
-        counted,
-        judge(kind="printed", statement=little, values=largest, relation=">", bound=0.1, **about),
-    ]
-
-
-def _fewest(flags: xr.DataArray, counted: str) -> np.ndarray:
-    """How many flags are set, in each member's layer where they are fewest."""
-    return flags.sum(counted).min("layer").values.ravel()

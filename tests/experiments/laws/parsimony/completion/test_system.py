@@ -1,4 +1,4 @@
-"""The experiment of deep matrix completion: its rules, its networks, its verdict on made-up results, its figures."""
+"""The experiment of deep matrix completion: its networks, its measures, its figures, and one run to the end."""
 
 import functools as ft
 import json
@@ -13,54 +13,27 @@ import xarray as xr
 from ml_collections import ConfigDict
 from scipy.linalg import subspace_angles
 
-from experiments.laws.parsimony.completion import system as completion
-from experiments.laws.parsimony.completion.figures import final_recovery, operations_per_step, steps_to_tolerance
+from experiments.laws.parsimony.completion import EXPERIMENT, system
+from experiments.laws.parsimony.completion.measures import (
+    capped,
+    final_recovery,
+    narrow_over_compressed,
+    operations_per_step,
+    steps_to_tolerance,
+)
 from experiments.runner.checks import collect
-from experiments.runner.results import assemble, groups
-from experiments.runner.run import observation_times
-from experiments.runner.settings import expand, hyperparameters, to_plain
+from experiments.runner.runs import find, runs
+from experiments.runner.settings import expand, to_plain
 from lawlib.dynamics.system import simulate
 
-NAMES = ("completion_depth_width", "completion_compressed", "completion_gamma")
-
+cases = synthetic.cases_of("parsimony.completion")
 config_of = ft.partial(synthetic.config_of, profile="smoke")
 
 
-# Rules ----------------------------------------------------------------------------------------------------
-
-RULES = {
-    "study": ({"study": "x"}, "study = 'x': must be one of 'depth_width', 'compressed', 'gamma'"),
-    "kind": ({"net.kind": "x"}, "net.kind = 'x': must be one of 'full', 'narrow', 'compressed'"),
-    "depth": ({"net.depth": 1}, "net.depth = 1: must be an integer >= 2"),
-    "estimate": ({"net.rank": 15}, "net.rank = 15: must be below data.size / 2 = 15"),
-    "scale": ({"net.scale": 0.0}, "net.scale = 0.0: must be a finite number > 0.0"),
-    "step": ({"opt.step_size": -1.0}, "opt.step_size = -1.0: must be a finite number > 0.0"),
-    "discrepancy": ({"opt.discrepancy": -1.0}, "opt.discrepancy = -1.0: must be a finite number >= 0.0"),
-    "observed": ({"data.observed": 1.5}, "data.observed = 1.5: must be a finite number > 0.0 and <= 1.0"),
-    "rank": ({"data.rank": 30}, "data.rank = 30: must be below data.size = 30"),
-    "one step size": (
-        {"net.kind": "narrow", "sweep.opt.discrepancy": (0.0, 1.0)},
-        "sweep.opt.discrepancy = (0.0, 1.0): cannot be swept for net.kind = 'narrow', which has one step size",
-    ),
-}
-
-
-@pytest.mark.parametrize(("fields", "line"), RULES.values(), ids=RULES)
-def test_every_rule_has_its_line(fields, line):
-    config = config_of("completion_compressed", f"variants=({fields!r},)")
-    assert collect(config, completion.validate) == [line]
-
-
-def test_what_changes_shapes_is_no_hyperparameter():
+def test_a_field_that_changes_shapes_is_no_hyperparameter():
     config = config_of("completion_gamma", "sweep.data.observed=(0.2, 0.3)")
-    (line,) = collect(config, completion.validate)
+    (line,) = collect(config, EXPERIMENT.validate)
     assert line.startswith("sweep.data.observed = (0.2, 0.3): cannot be swept; use variants")
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
-def test_our_own_configs_pass(name, profile):
-    assert collect(config_of(name, profile=profile), completion.validate) == []
 
 
 # Networks -------------------------------------------------------------------------------------------------
@@ -77,7 +50,7 @@ def small(kind, *words, rank=2, **fields):
 @ft.lru_cache
 def program(config, times):
     """A compiled run that keeps every state, of a key and hyperparameters; a config of the same text is the same."""
-    dynamics = completion.dynamics(ConfigDict(json.loads(config)))
+    dynamics = system.dynamics(ConfigDict(json.loads(config)))
     return jax.jit(lambda key, hyperparameters: simulate(dynamics, key, hyperparameters, (), times, keep=times))
 
 
@@ -185,191 +158,87 @@ def products(jaxpr):
 @pytest.mark.parametrize(("kind", "depth"), [("full", 2), ("full", 3), ("narrow", 4), ("compressed", 3)])
 def test_operations_are_those_of_the_traced_gradient(key, kind, depth):
     config = small(kind, **{"net.depth": depth, "net.width": 5})
-    problem, monitored = jax.eval_shape(lambda key: completion.dynamics(config).init(key, {}, ()), key)
+    problem, monitored = jax.eval_shape(lambda key: system.dynamics(config).init(key, {}, ()), key)
     weights = monitored.state.weights
-    traced = jax.make_jaxpr(jax.grad(completion._loss))(weights, problem.target, problem.mask)
+    traced = jax.make_jaxpr(jax.grad(system._loss))(weights, problem.target, problem.mask)
     assert products(traced.jaxpr) == operations_per_step(config)
 
 
-# Claims ---------------------------------------------------------------------------------------------------
+# Measures and figures -------------------------------------------------------------------------------------------------
 
 
-def printed(config):
-    """What each network of a config does at its end, as the paper has it: steps (-1 capped), recovery, diverged."""
-    if config.study == "depth_width":
-        steps = 30_000 if config.net.width == 10 else 10_000
-        return {"done": steps, "recovery": 1e-8 if config.net.depth == 3 or config.net.width == 10 else 1e-3}
-    return {"done": 17_000 if config.net.kind != "narrow" else 35_000, "recovery": 1e-9}
+def stalled(name, seen):
+    """One narrow network stops at the cap."""
+    if name == "narrow_5":
+        seen["converged_at"][0] = -1
 
 
-def results_of(name, change=lambda name, seen: None, profile="cpu", words=()):
-    """Results as a run would write them; ``change`` breaks a claim."""
-    tree = {}
-    for variant, config in expand(config_of(name, *words, profile=profile)):
-        times, gammas = observation_times(config), hyperparameters(config).get("opt.discrepancy", (0.01,))
-        n, about, rank = config.num_seeds * len(gammas), printed(config), config.data.rank
-        path = np.exp(-np.arange(len(times))[:, None, None] / 9 * np.arange(1, 1 + rank)[:, None])
-        seen = {
-            "loss": np.full((n, len(times)), 1e-10),
-            "recovery_error": np.full((n, len(times)), about["recovery"]),
-            "projection": np.tile(path, (n, 1, 1, rank)),
-            "converged_at": np.full(n, about["done"]),
-            "diverged_at": np.full(n, -1),
-        }
-        if len(gammas) > 1:
-            still, fast = (np.arange(n) % 3 == place for place in (1, 2))
-            seen["recovery_error"][still], seen["recovery_error"][fast] = 1e-3, np.nan
-            seen["converged_at"][still | fast], seen["diverged_at"][fast] = -1, 14_000
-        change(variant, seen)
-        tree[variant] = assemble(variant, config, times, [[seen]], completion.VARIABLES)
-    return xr.DataTree.from_dict(tree)
-
-
-def statuses(name, change=lambda name, seen: None, **where):
-    return {claim.id: claim.status for claim in completion.claims(results_of(name, change, **where))}
-
-
-CLAIMS = {
-    "completion_depth_width": ["F4 recovery", "F4 overfitting", "F4 width"],
-    "completion_compressed": ["F5 ratio", "F5 spread", "F5 capped"],
-    "completion_gamma": ["F6 ratio", "F6 recovery", "F6 divergence", "F6 end point", "F6 steps"],
-}
-
-
-@pytest.mark.parametrize("profile", ["cpu", "paper"])
-@pytest.mark.parametrize("name", NAMES)
-def test_what_the_paper_shows_holds(name, profile):
-    verdict = completion.claims(results_of(name, profile=profile))
-    assert [claim.id for claim in verdict] == CLAIMS[name]
-    assert {claim.status for claim in verdict} == {"holds"}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_smallest_profile_judges_no_law(name):
-    assert set(statuses(name, profile="smoke").values()) <= {"not_judged", "not_run", "holds"}
-    assert "not_judged" in statuses(name, profile="smoke").values()
-
-
-def setting(where, field, value, member=0):
-    """A change of one member's number in the variant of that name."""
-
-    def change(name, seen):
-        if name == where:
-            seen[field][member] = value
-
-    return change
-
-
-# Of gamma's nine members the first three are seed 0 at .01, 0 and 1.
-BREAKS = {
-    "unrecovered": ("completion_depth_width", setting("L3_w40", "recovery_error", 2e-6), {"F4 recovery"}),
-    "no number": ("completion_depth_width", setting("L3_w20", "recovery_error", np.nan), {"F4 recovery"}),
-    "recovered": ("completion_depth_width", setting("L2_w20", "recovery_error", 9e-5), {"F4 overfitting"}),
-    "slow": ("completion_depth_width", setting("L3_w100", "converged_at", 18_100), {"F4 width"}),
-    "wide stalls": ("completion_depth_width", setting("L3_w100", "converged_at", -1), {"F4 width"}),
-    "diverged": ("completion_depth_width", setting("L2_w40", "diverged_at", 9), {"F4 overfitting"}),
-    "narrow is fast": ("completion_compressed", setting("narrow_20", "converged_at", 25_000), {"F5 ratio"}),
-    "a slow rank": ("completion_compressed", setting("compressed_20", "converged_at", 17_900), {"F5 spread"}),
-    "capped": ("completion_compressed", setting("compressed_5", "converged_at", -1), {"F5 ratio", "F5 spread"}),
-    "recovers at rest": ("completion_gamma", setting("compressed", "recovery_error", 9e-6, 1), {"F6 ratio"}),
-    "does not recover": (
-        "completion_gamma",
-        setting("compressed", "recovery_error", 2e-6, 3),
-        {"F6 ratio", "F6 recovery"},
-    ),
-    "does not diverge": ("completion_gamma", setting("compressed", "diverged_at", -1, 8), {"F6 divergence"}),
-    "diverges at .01": (
-        "completion_gamma",
-        setting("compressed", "diverged_at", 9, 6),
-        {"F6 ratio", "F6 recovery"},
-    ),
-}
-
-
-@pytest.mark.parametrize(("name", "change", "failed"), BREAKS.values(), ids=BREAKS)
-def test_one_number_of_one_member_is_enough_to_fail(name, change, failed):
-    assert {id for id, status in statuses(name, change).items() if status == "fails"} == failed
-
-
-ALLOWED = {
-    "narrowest stalls": ("completion_depth_width", setting("L3_w10", "converged_at", -1)),
-    "shallow and narrow recovers": ("completion_depth_width", setting("L2_w10", "recovery_error", 1e-9)),
-    "narrow is capped": ("completion_compressed", setting("narrow_5", "converged_at", -1)),
-    "within 5 per cent": ("completion_compressed", setting("compressed_20", "converged_at", 17_800)),
-}
-
-
-@pytest.mark.parametrize(("name", "change"), ALLOWED.values(), ids=ALLOWED)
-def test_what_the_claims_allow_does_not_fail(name, change):
-    assert set(statuses(name, change).values()) == {"holds"}
+def runs_of(name, change=synthetic.unchanged):
+    return synthetic.runs_of(cases.lawful, synthetic.config_of(name), change)
 
 
 def test_a_capped_narrow_network_counts_with_its_cap():
-    results = results_of("completion_compressed", setting("narrow_5", "converged_at", -1))
-    ratio, _, capped = completion.claims(results)
-    assert ratio.spread[2] == pytest.approx(60_000 / 17_000)
-    assert capped.measured == pytest.approx(1 / 6)
-    (narrow,) = [group for group in groups(results) if group.name == "narrow_5"]
+    found = runs_of("completion_compressed", stalled)
+    assert narrow_over_compressed(found).max() == pytest.approx(60_000 / 17_000)
+    (narrow,) = find(found, net__kind="narrow", net__rank=5)
+    np.testing.assert_array_equal(capped(narrow), [True, False, False])
     np.testing.assert_array_equal(steps_to_tolerance(narrow), [60_000, 35_000, 35_000])
-    np.testing.assert_array_equal(steps_to_tolerance(narrow, capped=np.inf), [np.inf, 35_000, 35_000])
+    np.testing.assert_array_equal(steps_to_tolerance(narrow, np.inf), [np.inf, 35_000, 35_000])
 
 
-def test_a_gamma_that_is_not_swept_is_not_judged():
-    found = statuses("completion_gamma", words=("sweep.opt.discrepancy=(0.01,)", "variants=({},)"))
-    assert set(found.values()) == {"not_run"}
+def test_the_compressed_network_is_compared_with_the_original_for_the_seeds_of_both():
+    recovery, steps = (of(runs_of("completion_gamma")) for of in EXPERIMENT.comparisons.values())
+    np.testing.assert_array_equal(recovery, [1.0])
+    np.testing.assert_array_equal(steps, [1.0])
+    assert all(of(runs_of("completion_compressed")) is None for of in EXPERIMENT.comparisons.values())
 
 
-# Figures --------------------------------------------------------------------------------------------------
+LEGENDS = {
+    "completion_depth_width": ["L = 2", "L = 3"],
+    "completion_compressed": [
+        "narrow network of width 2r̂",
+        "compressed network, γ = 0.01",
+        "not at the tolerance after 60000 steps",
+    ],
+    "completion_gamma": [
+        "original network",
+        "compressed, γ = 0.01",
+        "compressed, γ = 0",
+        "compressed, γ = 1 diverges",
+    ],
+}
 
 
-@pytest.mark.parametrize(("name", "panels"), list(zip(NAMES, (2, 2, 3), strict=True)))
-def test_every_study_draws_its_figure(name, panels):
-    drawn = completion.figures(results_of(name, setting("narrow_5", "converged_at", -1)))
-    (figure,) = drawn.values()
-    assert len(figure.axes) == panels
-    assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
+@pytest.mark.parametrize(("name", "words"), LEGENDS.items())
+def test_the_legend_names_every_kind_of_network(name, words):
+    (figure,) = EXPERIMENT.figures(runs_of(name, stalled)).values()
     (legend,) = figure.legends
-    words = {
-        "completion_depth_width": ["L = 2", "L = 3"],
-        "completion_compressed": [
-            "narrow network of width 2r̂",
-            "compressed network, γ = 0.01",
-            "not at the tolerance after 60000 steps",
-        ],
-        "completion_gamma": [
-            "original network",
-            "compressed, γ = 0.01",
-            "compressed, γ = 0",
-            "compressed, γ = 1 diverges",
-        ],
-    }
-    assert [text.get_text() for text in legend.get_texts()] == words[name]
+    assert [text.get_text() for text in legend.get_texts()] == words
 
 
-def test_what_diverges_is_not_drawn_as_data():
-    (figure,) = completion.figures(results_of("completion_gamma")).values()
+def test_a_diverged_network_is_not_drawn_as_data():
+    (figure,) = EXPERIMENT.figures(runs_of("completion_gamma")).values()
     _, by_step, by_cost = figure.axes
     ends = [line.get_xdata() for line in by_cost.lines if len(line.get_xdata()) == 1]
     assert len(ends) == 3
     assert all(np.isfinite(np.asarray(line.get_ydata(), float)).all() for line in by_step.lines)
 
 
-# A whole run ----------------------------------------------------------------------------------------------
+# A whole run ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_run_from_end_to_end(smoke):
     folder, (code, _, err) = smoke("completion_gamma")
-    assert (code, err) == (0, "")
+    assert (code, err.count("\n")) == (0, 1)
+    assert "compressed, discrepancy=1: 2 of 2 members diverged" in err
     assert {path.name for path in (folder / "figures").iterdir()} == {"gamma.png", "gamma.pdf"}
-    assert {claim["status"] for claim in json.loads((folder / "claims.json").read_text())} == {"not_judged", "holds"}
+    assert {claim["status"] for claim in json.loads((folder / "claims.json").read_text())["claims"]} == {"not_judged"}
     with xr.open_datatree(folder / "results.nc") as results:
-        full, compressed = groups(results)
-        assert full.data.projection.dims == ("seed", "step", "left", "right")
-        assert compressed.data.recovery_error.dims == ("seed", "discrepancy", "step")
-        assert full.data.sizes["seed"] == 1
-        slow, still, _ = (compressed.data.sel(discrepancy=gamma) for gamma in (0.01, 0.0, 1.0))
-        first, rest = slow.recovery_error.isel(step=0), still.recovery_error.isel(step=0)
-        np.testing.assert_array_equal(first, rest)  # one draw for every gamma
-        assert (final_recovery(compressed._replace(data=still)) > 1e-3).all()
-        assert (final_recovery(compressed._replace(data=slow)) < 1e-4).all()
-        assert (slow.converged_at > 0).all()
+        full, slow, still, _ = runs(results)
+    assert (full.num_seeds, slow.num_seeds) == (1, 2)
+    np.testing.assert_array_equal(
+        slow.first("recovery_error"), still.first("recovery_error")
+    )  # one draw for every gamma
+    assert (final_recovery(still) > 1e-3).all()
+    assert (final_recovery(slow) < 1e-4).all()
+    assert not capped(slow).any()

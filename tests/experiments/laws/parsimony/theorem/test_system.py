@@ -1,65 +1,50 @@
-"""The experiment of the law of parsimony: its rules, its images, and how members and chunks become results."""
+"""The experiment of the law of parsimony: its steps and observations, its images, its figures."""
 
 import functools as ft
-import itertools
-import json
+import re
 
+import jax
 import numpy as np
 import pytest
 import synthetic
 
 from experiments.data.datasets import ImageData, flattened
-from experiments.data.idx import Images
-from experiments.data.vgg16 import RGB_TORCH, Pretrained
-from experiments.laws.parsimony.theorem import system as theorem
+from experiments.laws.parsimony.theorem import EXPERIMENT, system
+from experiments.laws.parsimony.theorem.measures import num_small_angles
 from experiments.runner.checks import collect
-from experiments.runner.results import Variable, assemble
-from experiments.runner.settings import expand, hyperparameters, to_plain
-from lawlib.dynamics.sweep import grid
+from experiments.runner.runs import drawable, runs
+from experiments.runner.settings import expand
+from lawlib.dynamics.system import simulate
 
 config_of = ft.partial(synthetic.config_of, profile="smoke")
+lawful = synthetic.cases_of("parsimony.theorem").lawful
 
 
-# Rules ----------------------------------------------------------------------------------------------------
-
-RULES = {
-    "depth": ({"net.depth": 1}, "net.depth = 1: must be an integer >= 2"),
-    "rank": ({"net.width": 6}, "net.width = 6: must exceed 2 * data.rank = 6"),
-    "scale": ({"net.scale": 0.0}, "net.scale = 0.0: must be a finite number > 0.0"),
-    "step": ({"opt.step_size": -1.0}, "opt.step_size = -1.0: must be a finite number > 0.0"),
-    "no samples": ({"data.num_samples": 0}, "data.num_samples = 0: must be an integer >= 1"),
-    "no rank": ({"data.rank": 0}, "data.rank = 0: must be an integer >= 1"),
-    "source": (
-        {"data.source": "x"},
-        "data.source = 'x': must be one of 'low_rank', 'gaussian', 'digits', 'fashion_mnist'",
-    ),
-    "whitened identity": (
-        {"data.whiten": False},
-        "data.whiten = False: must be True for data.source = 'low_rank', whose inputs are I",
-    ),
-    "too few to whiten": (
-        {"data.source": "gaussian", "data.num_samples": 29},
-        "data.num_samples = 29: must be >= net.width = 30 to be whitened",
-    ),
-    "pixels": (
-        {"data.source": "digits", "data.whiten": False, "net.width": 61, "data.rank": 10},
-        "net.width = 61: must be 64, the digits' dimension for this data.whiten",
-    ),
-    "whitened pixels": (
-        {"data.source": "digits", "net.width": 64, "data.rank": 10},
-        "net.width = 64: must be 61, the digits' dimension for this data.whiten",
-    ),
-    "classes": (
-        {"data.source": "digits", "net.width": 61, "data.rank": 9},
-        "data.rank = 9: must be 10, one output per digit",
-    ),
-}
+# Steps and observations -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("fields", "line"), RULES.values(), ids=RULES)
-def test_every_rule_has_its_line(fields, line):
-    config = config_of("dln_parsimony", f"variants=({fields!r},)")
-    assert collect(config, theorem.validate) == [line]
+def test_the_network_descends_with_momentum_and_is_compared_with_the_recursion():
+    fields = {"net.depth": 2, "net.width": 9, "opt.step_size": 0.01, "opt.momentum": 0.9, "opt.weight_decay": 0.1}
+    ((_, config),) = expand(config_of("dln_momentum", "sweep={}", f"variants=({fields!r},)"))
+    ran = jax.jit(lambda key: simulate(system.dynamics(config), key, {}, (), (0, 3)))(jax.random.key(0))
+    _, Y = ran.problem.first.data
+    before = weights = [np.asarray(W) for W in ran.problem.first.start]
+    past = rho = 1.0
+    for _ in range(3):
+        (W1, W2), residual = weights, weights[1] @ weights[0] - Y
+        slopes = (W2.T @ residual + 0.1 * W1, residual @ W1.T + 0.1 * W2)
+        moved = [W - 0.01 * S + 0.9 * (W - B) for W, S, B in zip(weights, slopes, before, strict=True)]
+        before, weights = weights, moved
+        past, rho = rho, rho - 0.01 * (0.1 * rho + rho**3) + 0.9 * (rho - past)
+    seen = {name: np.asarray(values[-1]) for name, values in ran.observations.items()}
+    values = np.linalg.svd(np.stack(weights), compute_uv=False)
+    np.testing.assert_allclose(seen["singular_values"], values, rtol=1e-12)
+    assert float(seen["rho"]) == pytest.approx(rho, rel=1e-13)
+    assert float(seen["loss"]) == pytest.approx(np.sum((weights[1] @ weights[0] - Y) ** 2) / 2, rel=1e-12)
+    idle = np.sort(np.abs(values - rho))[:, :3]
+    np.testing.assert_allclose(seen["idle_value"], rho, atol=1e-13)
+    np.testing.assert_allclose(seen["idle_deviation"], idle.max(1), atol=1e-14)
+    np.testing.assert_array_equal(seen["num_moved"], [6, 6])
 
 
 @pytest.mark.parametrize("field", ["opt.weight_decay", "opt.momentum"])
@@ -67,31 +52,17 @@ def test_every_rule_has_its_line(fields, line):
 def test_rates_stay_in_their_range(field, value):
     config = config_of("dln_parsimony", f"sweep.{field}=({value},)")
     allowed = field == "opt.weight_decay" and value > 0
-    assert len(collect(config, theorem.validate)) == (not allowed)
+    assert len(collect(config, EXPERIMENT.validate)) == (not allowed)
 
 
-@pytest.mark.parametrize("path", sorted(synthetic.CONFIGS.glob("*.py")), ids=lambda path: path.stem)
-@pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
-def test_every_config_passes_its_own_experiments_rules(path, profile, monkeypatch):
-    config = config_of(path.stem, profile=profile)
-    experiment = synthetic.experiment_of(config)
-    # Files need not be at hand, and are not read.
-    for reader in ("image_data", "pretrained"):
-        if hasattr(experiment, reader):
-            wanted = Pretrained({}, RGB_TORCH, "", config.data.get("pretrained", ""))
-            monkeypatch.setattr(experiment, reader, lambda *_, found=wanted: found)
-    assert collect(config, experiment.validate) == []
-
-
-# Images ---------------------------------------------------------------------------------------------------
+# Images ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def images(monkeypatch):
     """A thousand made-up images of 28 x 28."""
-    rng = np.random.default_rng(0)
-    drawn = Images(rng.integers(0, 256, (1000, 28, 28, 1), np.uint8), np.tile(np.arange(10, dtype=np.uint8), 100))
-    monkeypatch.setattr(theorem, "image_data", lambda *_: ImageData(drawn, drawn, "made up"))
+    drawn = synthetic.images_of(1000, (28, 28, 1), 0)
+    monkeypatch.setattr(system, "image_data", lambda *_: ImageData(drawn, drawn, "made up"))
     return drawn
 
 
@@ -101,107 +72,82 @@ def fashion(*words):
 
 
 IMAGE_RULES = {
-    "pool": ("data.pool=3", "data.pool = 3: must be one of 1, 2"),
-    "pixels": ("data.pool=1", "net.width = 196: must be 784, the pixels of an image at this data.pool"),
-    "classes": ("data.rank=9", "data.rank = 9: must be 10, one output per class"),
-    "too few": (
-        "data.num_samples=999",
-        "data.num_samples = 999: must be in 1000..60000, the images that can be whitened at this data.pool",
+    "data.pool=3": "data.pool = 3: must be one of 1, 2",
+    "data.pool=1": "net.width = 196: must be 784, the pixels of an image at this data.pool",
+    "data.rank=9": "data.rank = 9: must be 10, one output per class",
+    "data.num_samples=999": (
+        "data.num_samples = 999: must be in 1000..60000, the images that can be whitened at this data.pool"
     ),
 }
 
 
-@pytest.mark.parametrize(("word", "line"), IMAGE_RULES.values(), ids=IMAGE_RULES)
+@pytest.mark.parametrize(("word", "line"), IMAGE_RULES.items())
 def test_every_rule_on_images_has_its_line(images, word, line):
-    assert line in collect(fashion(word), theorem.validate)
-    assert collect(fashion(), theorem.validate) == []
+    assert line in collect(fashion(word), EXPERIMENT.validate)
+    assert collect(fashion(), EXPERIMENT.validate) == []
 
 
-def test_pixels_are_averaged_over_squares_and_stand_in_columns(images):
+def test_pixels_are_averaged_over_squares_and_images_are_columns(images):
     found = flattened(images, 7, 2, np.dtype("float64"))
     for image, row, column in ((0, 0, 0), (6, 13, 5), (3, 2, 11)):
         square = images.images[image, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2, 0].astype(float)
         assert found.inputs[14 * row + column, image] == pytest.approx(square.mean() / 255, rel=1e-14)
     np.testing.assert_array_equal(found.labels.argmax(0), images.labels[:7])
-    np.testing.assert_array_equal(
-        flattened(images, 7, 1, np.dtype("float64")).inputs[:, 4] * 255, images.images[4].ravel()
-    )
+    whole = flattened(images, 7, 1, np.dtype("float64"))
+    np.testing.assert_array_equal(whole.inputs[:, 4] * 255, images.images[4].ravel())
 
 
 def test_whitened_images_have_orthonormal_rows_in_the_span_of_the_pixels(images):
-    inputs, labels = theorem.shared(fashion())
+    inputs, labels = system.shared(fashion())
     np.testing.assert_allclose(inputs @ inputs.T, np.eye(196), atol=1e-12)
     pixels = flattened(images, 1000, 2, np.dtype("float64")).inputs
     np.testing.assert_allclose(pixels - (pixels @ inputs.T) @ inputs, 0, atol=1e-11)
     assert labels.shape == (10, 1000)
 
 
-def test_sources_are_told_of_images_alone(images):
-    assert theorem.sources(fashion()) == {"fashion_mnist": "made up"}
-    assert theorem.sources(expand(config_of("dln_parsimony"))[0].config) == {}
+def test_images_alone_have_a_source(images):
+    assert system.sources(fashion()) == {"fashion_mnist": "made up"}
+    assert system.sources(expand(config_of("dln_parsimony"))[0].config) == {}
 
 
 def test_the_published_images_can_be_whitened_from_the_stated_count_on(fashion_mnist):
-    for pool, count in theorem.LEAST_IMAGES.items():
+    for pool, count in system.LEAST_IMAGES.items():
         pixels = flattened(fashion_mnist.train, count, pool, np.dtype("float64")).inputs
         values = np.sqrt(np.linalg.eigvalsh(pixels @ pixels.T))
         assert values[0] > 1e-5 * values[-1]
 
 
-# Results --------------------------------------------------------------------------------------------------
+# Measures and figures -------------------------------------------------------------------------------------------------
 
 
-def test_members_stand_where_their_seed_and_hyperparameters_say():
-    config = config_of("dln_parsimony", "sweep.net.scale=0.5,2.0", "num_seeds=3", "variants=({},)")
-    ((_, own),) = expand(config)
-    members = grid(own.num_seeds, hyperparameters(own), "float64")
-    assert len(members.seeds) == 3 * 2 * 2 * 2
-    code = (
-        1000 * members.seeds + 100 * members.hyperparameters["net.scale"] + 10 * members.hyperparameters["opt.momentum"]
-    )
-    code = code + members.hyperparameters["opt.weight_decay"]
-    times = np.array([0, 5, 9])
-    whole = code[:, None] + 1e-3 * times
-    never = np.full(len(code), -1)
-    cuts = [slice(0, 10), slice(10, 20), slice(20, None)]
-    chunks = [
-        [
-            {"loss": whole[rows, part], "converged_at": never[rows], "diverged_at": never[rows]}
-            for part in (slice(2), [2])
-        ]
-        for rows in cuts
-    ]
-    data = assemble(
-        "all", own, times, iter(chunks), {"loss": Variable((), "1", "code"), "unseen": Variable((), "1", "")}
-    )
-    assert data.loss.dims == ("seed", "scale", "momentum", "weight_decay", "step")
-    assert list(data.data_vars) == ["loss", "converged_at", "diverged_at"]
-    for seed, scale, momentum, decay, step in itertools.product(range(3), (0.5, 2), (0, 0.9), (0, 0.1), times):
-        place = {"seed": seed, "scale": scale, "momentum": momentum, "weight_decay": decay, "step": step}
-        assert float(data.loss.sel(place)) == 1000 * seed + 100 * scale + 10 * momentum + decay + 1e-3 * step
-    assert (data.loss.attrs["units"], data.attrs["variant"]) == ("1", "all")
-    assert json.loads(data.attrs["config"]) == json.loads(json.dumps(to_plain(own)))
+def test_small_angles_count_those_that_are_0_by_dimension():
+    gaussian, digits = synthetic.runs_of(lawful, config_of("dln_unwhitened"))
+    np.testing.assert_array_equal(num_small_angles(gaussian), 30 - 4 * 3 + 5)
+    np.testing.assert_array_equal(num_small_angles(digits), 64 - 4 * 10 + 19)
 
 
-def test_a_chunk_that_ended_early_repeats_its_last_observation():
-    config = config_of("dln_momentum", "sweep.opt.momentum=0.0,0.9", "num_seeds=2")
-    ((_, own),) = expand(config)
-    times = np.arange(5)
-    full = {
-        "loss": np.arange(10.0).reshape(2, 5),
-        "converged_at": np.array([-1, -1]),
-        "diverged_at": np.array([-1, -1]),
-    }
-    marks = {"converged_at": np.array([1, 2]), "diverged_at": np.array([-1, -1])}
-    early = [
-        {
-            "loss": np.array([[7.0, 6.0], [3.0, 2.0]]),
-            "converged_at": np.array([1, -1]),
-            "diverged_at": np.array([-1, -1]),
-        },
-        {"loss": np.array([[6.0], [1.0]]), **marks},
-    ]
-    data = assemble("early", own, times, [[full], early], {"loss": Variable((), "1", "")})
-    np.testing.assert_array_equal(data.loss.sel(seed=0).values, full["loss"])
-    np.testing.assert_array_equal(data.loss.sel(seed=1).values, [[7, 6, 6, 6, 6], [3, 2, 1, 1, 1]])
-    np.testing.assert_array_equal(data.converged_at.values, [[-1, -1], [1, 2]])
+@pytest.mark.parametrize("name", ["dln_parsimony", "dln_momentum", "dln_unwhitened"])
+def test_every_float64_variant_has_a_figure(name):
+    config = config_of(name)
+    drawn = EXPERIMENT.figures(runs(drawable(synthetic.results_of(lawful, config))))
+    wanted = {f"layers_{v.name}" for v in expand(config) if v.config.precision == "float64"}
+    assert drawn.keys() == wanted | ({"deviations"} if name != "dln_unwhitened" else set())
+    for figure in (drawn[name] for name in wanted):
+        labels = [text for axes in figure.axes for text in (axes.get_xlabel(), axes.get_ylabel())]
+        for wanted_label in (
+            "step t",
+            "index i, descending",
+            "idle singular value",
+            "deviation",
+            "singular value − ρ(t)",
+        ):
+            assert any(label.startswith(wanted_label) for label in labels)
+
+
+def test_the_figure_of_deviations_holds_every_member():
+    found = synthetic.runs_of(lawful, config_of("dln_parsimony"))
+    (axes,) = EXPERIMENT.figures(found)["deviations"].axes
+    dots = sum(line.get_xdata().size for line in axes.lines if line.get_marker() == "|")
+    assert dots == sum(run.num_seeds * (3 + ("readout_leak" in run.data)) for run in found)
+    named = [re.sub(r" \(.*", "", label.get_text()) for label in axes.get_yticklabels()]
+    assert named == list(dict.fromkeys(run.variant for run in found))

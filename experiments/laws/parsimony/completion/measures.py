@@ -1,0 +1,66 @@
+"""What claims and figures of deep matrix completion measure: recovery, steps to the tolerance, counted arithmetic."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.runner.runs import Run, find, grouped
+
+
+def capped(run: Run) -> np.ndarray:
+    """Which members did not reach the tolerance, shape (seed,)."""
+    return run.data.converged_at.values < 0
+
+
+def steps_to_tolerance(run: Run, otherwise: float | None = None) -> np.ndarray:
+    """Each member's steps to the tolerance, shape (seed,); ``otherwise``, by default the cap, if it is not reached."""
+    cap = run.config.opt.num_steps if otherwise is None else otherwise
+    return np.where(capped(run), cap, run.data.converged_at.values).astype(float)
+
+
+def final_recovery(run: Run) -> np.ndarray:
+    """Each member's recovery error at its end, the mean over all entries, shape (seed,)."""
+    return run.last("recovery_error")
+
+
+def over(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """One measure over another, seed by seed, for the seeds that both runs have."""
+    common = min(len(first), len(second))
+    return first[:common] / second[:common]
+
+
+def compared(found: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """The narrow and the compressed network of each estimate r^ of the rank that has both."""
+    of_rank = grouped(found, "net.rank").values()
+    kinds = [[find(runs, net__kind=kind) for kind in ("narrow", "compressed")] for runs in of_rank]
+    return [(narrow[0], compressed[0]) for narrow, compressed in kinds if narrow and compressed]
+
+
+def narrow_over_compressed(found: Sequence[Run]) -> np.ndarray:
+    """Steps of the narrow network over those of the compressed one, for every r^ and seed.
+
+    A narrow network counts with the cap, a lower bound; a compressed one that does not reach the tolerance gives 0.
+    """
+    pairs = ((steps_to_tolerance(slow), steps_to_tolerance(quick, np.inf)) for slow, quick in compared(found))
+    return np.concatenate([over(*pair) for pair in pairs])
+
+
+def spread_of_steps(found: Sequence[Run]) -> np.ndarray:
+    """(Most - fewest) / fewest of each seed's steps to the tolerance over the runs, shape (seed,)."""
+    steps = np.stack([steps_to_tolerance(run, np.inf) for run in found])
+    return (steps.max(0) - steps.min(0)) / steps.min(0)
+
+
+def operations_per_step(config: ConfigDict) -> int:
+    """Floating-point operations of the matrix products in one gradient of a network.
+
+    A product of m x n and n x p matrices counts 2 m n p, and each of the end-to-end product comes back twice in the
+    gradient. Entry-wise work is left out.
+    """
+    net, d = config.net, config.data.size
+    if net.kind == "compressed":
+        k = 2 * net.rank
+        return 3 * 2 * ((net.depth - 1) * k**3 + k * k * d + d * k * d)
+    width = net.width if net.kind == "full" else 2 * net.rank
+    return 3 * 2 * ((net.depth - 2) * width * width * d + d * width * d)

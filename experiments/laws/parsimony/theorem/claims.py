@@ -1,0 +1,115 @@
+"""The claims of the law of parsimony: Theorem 1 where the inputs are whitened, Figure 10 where they are not."""
+
+from collections.abc import Callable, Sequence
+
+from numpy.typing import ArrayLike
+
+from experiments.laws.parsimony.theorem.measures import (
+    REAL,
+    deviation,
+    final_tilt,
+    num_moved,
+    num_shared,
+    num_small_angles,
+    num_still,
+    tilt,
+)
+from experiments.runner.laws import Measure, Source, measure, stated_for
+from experiments.runner.runs import Run, where
+from experiments.runner.summary import final
+
+PAPER = "Yaras et al. 2023"
+BOUNDS = {"float64": 1e-12, "float32": 2e-4}
+CASES = {"low_rank": "case1", "gaussian": "case2"}
+# The rank of the paper's figures; another one is part of the id.
+PAPERS_RANK = 3
+
+
+def part(run: Run) -> str:
+    """The runs that are judged together, ``case1_f32``: those of one kind of data, one rank and one precision."""
+    data, single = run.config.data, "_f32" * (run.config.precision == "float32")
+    rank = f"_r{data.rank}" * (data.source in CASES and data.rank != PAPERS_RANK)
+    return f"{CASES.get(data.source, data.source)}{rank}{single}"
+
+
+def active(run: Run) -> int:
+    """How many singular values of a layer move, 2r."""
+    return 2 * run.config.data.rank
+
+
+def bound(run: Run) -> float:
+    """The bound on every distance from the law, in the run's precision."""
+    return BOUNDS[run.config.precision]
+
+
+def sentence(text: str) -> Callable[[Sequence[Run]], str]:
+    """The text for these runs: Case 2 leaves the last layer out, and real data are measured relative to sigma_1."""
+
+    def says(found: Sequence[Run]) -> str:
+        source = found[0].config.data.source
+        layers = "each layer" if source == "low_rank" else "each layer l < L"
+        return text.replace("each layer", layers) + " / sigma_1(W)" * (source in REAL)
+
+    return says
+
+
+def off_law(name: str) -> Measure:
+    """Each member's largest distance from the law over layers and steps."""
+    return measure(lambda run: deviation(run, name))
+
+
+def approximate(of: Callable[[Run], ArrayLike]) -> Callable[[Run], ArrayLike | None]:
+    """A column of the summary for runs without whitening, of which the law holds approximately."""
+    return lambda run: None if run.config.data.whiten else of(run)
+
+
+FIGURE_10 = where(net__depth=3, net__width=30, net__scale=1.0, data__rank=3, data__num_samples=300)
+UNFORCED = where(opt__weight_decay=0.0, opt__momentum=0.0, opt__num_steps=lambda steps: steps >= 10_000)
+
+whitened, unwhitened = where(data__whiten=True), where(data__whiten=False, data__source="gaussian")
+T1 = Source(paper=PAPER, figure="Theorem 1, eq. 16", of=whitened)
+# Case 1 has no last layer apart; in float32 rounding alone turns subspaces by more than their bound.
+T1_LAST = Source(paper=PAPER, figure="Lemma 2", of=lambda run: whitened(run) and "readout_leak" in run.data)
+T1_EXACT = Source(paper=PAPER, figure="Theorem 1", of=where(data__whiten=True, precision="float64"))
+F10 = Source(
+    paper=PAPER,
+    figure="Fig. 10",
+    of=unwhitened,
+    stated=(
+        stated_for("d_x = 30, d_y = 3, N = 300, L = 3, eps = 1", FIGURE_10),
+        stated_for("10000 steps or more without weight decay and momentum", UNFORCED),
+    ),
+)
+VALUE = "d - 2r singular values of each layer equal rho(t): largest difference"
+BLOCK = "each layer has the blocks of eq. 5: ||U^T W(t) V - [W~ 0; 0 rho I]||_F"
+EXCESS = "each layer without its idle part has rank 2r: sigma_{2r+1}(W(t) - (rho(t)/eps) W(0))"
+READOUT = "the last layer ignores idle directions: ||W_L(t) U_{L-1,2}||_F"
+ANGLE = "the idle subspaces stay U_2 and V_2: largest angle (rad) from step 1 on"
+VALUES = "at least 20 of 30 singular values within 1e-3 of eps at the end, in every layer l < L"
+SUBSPACES = "'the subspaces evolve very little': largest angle (rad) of an idle subspace, end to start"
+
+
+def count(found: Sequence[Run]) -> str:
+    """The sentence on how many singular values move."""
+    return f"exactly 2r = {active(found[0])} singular values differ from rho(t) from step 1 on"
+
+
+LAWS = (
+    T1.law("T1.value", sentence(VALUE), off_law("idle_deviation") < bound, each=part),
+    T1.law("T1.block", sentence(BLOCK), off_law("block_deviation") < bound, each=part),
+    T1.law("T1.excess", sentence(EXCESS), off_law("excess") < bound, each=part),
+    T1_LAST.law("T1.readout", sentence(READOUT), off_law("readout_leak") < bound, each=part),
+    T1_EXACT.law("T1.count", count, measure(num_moved).equals(active), each=part),
+    T1_EXACT.law("T1.angle", ANGLE, measure(tilt) < 1e-9, each=part),
+    F10.law("F10.values", VALUES, measure(num_still) >= 20),
+    F10.printed("F10.subspaces", SUBSPACES, measure(final_tilt) > 0.1),
+)
+SUMMARY = {
+    "sum loss at the end": final("loss"),
+    "rho at the end": final("rho"),
+    "largest distance of the blocks from the law (real data: / sigma_1)": lambda run: deviation(run, "block_deviation"),
+    "singular values within 1e-3 of eps at the end, fewest of a layer": approximate(num_still),
+    "idle-subspace angles below 1e-3 rad at the end, fewest of a layer": approximate(num_small_angles),
+    "of these 0 by dimension alone": approximate(num_shared),
+    "largest angle (rad) of an idle subspace, end to start": approximate(final_tilt),
+}

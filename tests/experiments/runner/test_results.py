@@ -1,0 +1,55 @@
+"""Results: how members and chunks become labelled arrays."""
+
+import itertools
+import json
+
+import numpy as np
+from synthetic import config_of
+
+from experiments.runner.experiment import Variable
+from experiments.runner.results import assemble
+from experiments.runner.settings import expand, hyperparameters, to_plain
+from lawlib.dynamics.sweep import grid
+
+CODE = {"loss": Variable((), "1", "code"), "unseen": Variable((), "1", "")}
+
+
+def test_every_member_is_found_under_its_seed_and_hyperparameters():
+    config = config_of("dln_parsimony", "sweep.net.scale=0.5,2.0", "num_seeds=3", "variants=({},)", profile="smoke")
+    ((_, own),) = expand(config)
+    members = grid(own.num_seeds, hyperparameters(own), "float64")
+    assert len(members.seeds) == 3 * 2 * 2 * 2
+    scale, momentum, decay = (members.hyperparameters[f] for f in ("net.scale", "opt.momentum", "opt.weight_decay"))
+    times = np.array([0, 5, 9])
+    whole = (1000 * members.seeds + 100 * scale + 10 * momentum + decay)[:, None] + 1e-3 * times
+    never = np.full(len(whole), -1)
+    chunks = [
+        [
+            {"loss": whole[rows, part], "converged_at": never[rows], "diverged_at": never[rows]}
+            for part in (slice(2), [2])
+        ]
+        for rows in (slice(0, 10), slice(10, 20), slice(20, None))
+    ]
+    data = assemble("all", own, times, iter(chunks), CODE)
+    assert data.loss.dims == ("seed", "scale", "momentum", "weight_decay", "step")
+    assert list(data.data_vars) == ["loss", "converged_at", "diverged_at"]
+    for seed, scale, momentum, decay, step in itertools.product(range(3), (0.5, 2), (0, 0.9), (0, 0.1), times):
+        place = {"seed": seed, "scale": scale, "momentum": momentum, "weight_decay": decay, "step": step}
+        assert float(data.loss.sel(place)) == 1000 * seed + 100 * scale + 10 * momentum + decay + 1e-3 * step
+    assert (data.loss.attrs["units"], data.attrs["variant"]) == ("1", "all")
+    assert json.loads(data.attrs["config"]) == json.loads(json.dumps(to_plain(own)))
+
+
+def test_a_chunk_that_ended_early_repeats_its_last_observation():
+    config = config_of("dln_momentum", "sweep.opt.momentum=0.0,0.9", "num_seeds=2", profile="smoke")
+    ((_, own),) = expand(config)
+    never = np.array([-1, -1])
+    full = {"loss": np.arange(10.0).reshape(2, 5), "converged_at": never, "diverged_at": never}
+    early = [
+        {"loss": np.array([[7.0, 6.0], [3.0, 2.0]]), "converged_at": np.array([1, -1]), "diverged_at": never},
+        {"loss": np.array([[6.0], [1.0]]), "converged_at": np.array([1, 2]), "diverged_at": never},
+    ]
+    data = assemble("early", own, np.arange(5), [[full], early], CODE)
+    np.testing.assert_array_equal(data.loss.sel(seed=0).values, full["loss"])
+    np.testing.assert_array_equal(data.loss.sel(seed=1).values, [[7, 6, 6, 6, 6], [3, 2, 1, 1, 1]])
+    np.testing.assert_array_equal(data.converged_at.values, [[-1, -1], [1, 2]])
