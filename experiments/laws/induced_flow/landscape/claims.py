@@ -1,193 +1,120 @@
 """The claims on landscape and limits: Theorems 8 and 16 and the lemmas of Eftekhari 2020, and their controls."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
-
 import numpy as np
-import xarray as xr
-from ml_collections import ConfigDict
 
-from experiments.runner.claims import Claim, each, over
-from experiments.runner.results import Group, groups
+from experiments.laws.induced_flow.landscape.measures import (
+    GLOBAL,
+    INSIDE,
+    NEGATIVE,
+    OPPOSITE,
+    full_rank,
+    minima,
+    saddles,
+    start,
+)
+from experiments.runner.laws import Measure, Source, across, measure
+from experiments.runner.runs import Run, where
+from experiments.runner.summary import final
 
-__all__ = ["claims", "started"]
-
-PAPER = "Eftekhari 2020"
-# What counts as arrived, as no violation, as a stationary point, as an eigenvalue of 0, as below the global minimum.
-ARRIVED, ROUNDING, STATIONARY, FLAT, GLOBAL = 1e-8, 1e-9, 1e-10, 1e-9, 1e-9
+# What counts as arrived, as no violation, as a stationary point, as an eigenvalue of 0.
+ARRIVED, ROUNDING, STATIONARY, FLAT = 1e-8, 1e-9, 1e-10, 1e-9
 # The factors' rounding against an induced flow from unbalanced factors; a value that is on its way to 0.
 APART, VANISHED = 1e-3, 0.01
 
-Measure = Callable[[Group], np.ndarray]
+
+def every(name: str) -> Measure:
+    """A variable at every state or point."""
+    return measure(lambda run: run.all(name))
 
 
-def claims(results: xr.DataTree) -> list[Claim]:
-    """The verdict on every study that was run."""
-    found = groups(results)
-    of_study = {
-        study: [g for g in found if g.config.study == study] for study in ("convergence", "states", "stationary")
-    }
-    return [
-        *_convergence(of_study["convergence"]),
-        *_flows(of_study["convergence"]),
-        *_states(of_study["states"]),
-        *_stationary(of_study["stationary"]),
-    ]
+def largest(name: str) -> Measure:
+    """The largest value of a variable over time."""
+    return measure(lambda run: run.worst(name))
 
 
-def _convergence(found: Sequence[Group]) -> Iterator[Claim]:
-    """Theorem 16 with Lemmas 15, 17, 22 and 23, and starts outside the set."""
-    balanced = [part for g in found if g.config.start.rank == 1 for part in started(g) if part.config.start.skew == 1]
-    inside = [g for g in balanced if g.config.start.least >= g.config.bound.alpha]
-    opposite = [g for g in balanced if g.config.start.least == -1]
-    negative = [g for g in balanced if -1 < g.config.start.least < g.config.bound.alpha]
-    about: dict[str, Any] = {"id": "T16", "figure": "Theorem 16, Lemma 17"}
-    statement = "balanced starts in N_alpha converge to Z_1: ||Z_1 - W|| / s_Z at the end"
-    yield _judged(inside, _at_end("distance"), statement=statement, relation="<", bound=ARRIVED, **about)
-    about = {"id": "T16", "figure": "Lemmas 15, 22, 23"}
-    statement = "they stay away from 0: least s / ((alpha - gamma_Z) s_Z)"
-    yield _judged(inside, _least_value, statement=statement, relation=">", bound=1.0, **about)
-    statement = "they stay in N_alpha, 1 where they do"
-    yield _judged(inside, _least("in_set"), statement=statement, relation=">=", bound=1.0, **about)
-    statement = "u^T Z_1 v never falls: its smallest change between recorded times, in s_Z"
-    yield _judged(inside, _smallest_rise, statement=statement, relation=">=", bound=-ROUNDING, **about)
-    about = {"id": "T16.control", "figure": "Theorem 16"}
-    statement = "starts exactly against Z (d_y = 1) go to 0: s / s_Z at the end"
-    yield _judged(opposite, _at_end("value"), statement=statement, relation="<", bound=VANISHED, **about)
-    mildly = "N_alpha is not necessary: starts with u^T Z_1 v mildly negative"
-    statement = f"{mildly} converge all the same, ||Z_1 - W|| / s_Z at the end"
-    yield _judged(negative, _at_end("distance"), statement=statement, relation="<", bound=ARRIVED, **about)
+in_set = measure(lambda run: run.worst("in_set", reduce=np.min))
+least_value = measure(
+    lambda run: run.worst("value", reduce=np.min) / (run.config.bound.alpha - run.config.data.spectral_ratio)
+)
+smallest_rise = measure(lambda run: np.diff(run.all("alignment"), axis=1).min(1))
+final_distance, final_value = (measure(lambda run, name=name: run.last(name)) for name in ("distance", "value"))
+tried = across(lambda found: sum(full_rank(run).sum() for run in found), least=1)
+# What the iteration for the eigenvalue leaves open counts against the statement.
+saddle = measure(lambda run: (run.all("smallest") + run.all("residual"))[saddles(run)])
+minimum = measure(lambda run: (run.all("smallest") - run.all("residual"))[minima(run)])
+smallest_at_0 = measure(lambda run: run.first("smallest"))
+flat_at_0 = measure(lambda run: np.abs(run.first("smallest")))
+excess_at_0 = measure(lambda run: run.first("excess"))
+
+inside, negative, opposite = (lambda run, kind=kind: start(run) == kind for kind in (INSIDE, NEGATIVE, OPPOSITE))
+balanced, unbalanced = where(start__skew=1.0), where(start__skew=lambda skew: skew != 1)
+shallow, deep = where(net__widths=lambda widths: len(widths) == 3), where(net__widths=lambda widths: len(widths) > 3)
 
 
-def _flows(found: Sequence[Group]) -> Iterator[Claim]:
-    """What gradient flow on factors keeps, and the flow that it induces."""
-    about: dict[str, Any] = {"id": "flow", "figure": "Eqs. (15), (17), Lemma 11"}
-    parts = [part for g in found for part in started(g)]
-    balanced = [g for g in parts if g.config.start.skew == 1]
-    unbalanced = [g for g in parts if g.config.start.skew != 1]
-    statement = "from balanced factors gradient flow induces (17): ||W_N ... W_1 - W|| / s_Z"
-    yield _judged(balanced, _most("induced"), statement=statement, relation="<", bound=ARRIVED, **about)
-    statement = "from unbalanced factors it does not: the largest such distance on the way"
-    yield _judged(unbalanced, _most("induced"), statement=statement, relation=">", bound=APART, **about)
-    statement = "the imbalance is kept, unbalanced starts included: largest change of an entry"
-    yield _judged(found, _most("drift"), statement=statement, relation="<", bound=ROUNDING, **about)
-    wide = [g for g in balanced if min(g.config.net.widths) > g.config.start.rank]
-    statement = "rank is kept in layers wide enough for more: largest value beyond the rank at the start, in s_Z"
-    yield _judged(wide, _most("beyond"), statement=statement, relation="<", bound=ROUNDING, **about)
+def wide(run: Run) -> bool:
+    """Balanced starts in layers wide enough for a higher rank."""
+    return balanced(run) and min(run.config.net.widths) > run.config.start.rank
 
 
-def _states(found: Sequence[Group]) -> Iterator[Claim]:
-    """Inequalities at random states: one number per state."""
-    about: dict[str, Any] = {"id": "A_W", "figure": "Eqs. (16), (173)"}
-    statement = "definition, SVD form and closed form of A_W(D) agree: largest difference over ||A_W(D)||"
-    yield _judged(found, _each("operator"), statement=statement, relation="<", bound=1e-12, **about)
-    about = {"id": "L18", "figure": "Eq. (33), Lemma 18"}
-    for name, what in (("loss_slack", "(33): T_1 + s_Z T_2 - L over the bound"), ("rate_slack", "Lemma 18: its slack")):
-        statement = f"{what}, at random states of rank one"
-        yield _judged(found, _each(name), statement=statement, relation=">=", bound=-ROUNDING, **about)
-    statement = "Lemma 18 is tight: smallest slack over the largest term"
-    yield _judged(found, _each("rate_slack"), kind="report", statement=statement, statistic="min", **about)
-    about = {"id": "L19", "figure": "Lemmas 19, 22, 23"}
-    statement = "in N_alpha u^T Z_1 v rises: its rate on the clock, in s_Z"
-    yield _judged(found, _each("turning"), statement=statement, relation=">", bound=0.0, **about)
-    statement = "the flow enters where s = (alpha - gamma_Z) s_Z: ds/dt over m s^(2-2/N)"
-    yield _judged(found, _each("from_below"), statement=statement, relation=">", bound=0.0, **about)
-    statement = "the flow enters where s = beta s_Z: ds/dt over m s^(2-2/N)"
-    yield _judged(found, _each("from_above"), statement=statement, relation="<", bound=0.0, **about)
-
-
-def _stationary(found: Sequence[Group]) -> Iterator[Claim]:
-    """Theorem 8, and the point 0."""
-    about: dict[str, Any] = {"id": "T8", "figure": "Theorem 8"}
-    statement = "stationary points: ||grad L_N|| / (m s_Z)"
-    yield _judged(found, _each("gradient"), statement=statement, relation="<", bound=STATIONARY, **about)
-    statement = "stationary points of full rank r that were tried"
-    yield over(found, _count, paper=PAPER, statement=statement, relation=">=", bound=30, **about)
-    statement = "those that are not global are strict saddles: smallest eigenvalue over the largest"
-    yield _judged(found, _of_full_rank(is_global=False), statement=statement, relation="<", bound=-1e-3, **about)
-    statement = "those that are global have no negative curvature: smallest eigenvalue over the largest"
-    yield _judged(found, _of_full_rank(is_global=True), statement=statement, relation=">=", bound=-FLAT, **about)
-    shallow = [g for g in found if len(g.config.net.widths) == 3]
-    deep = [g for g in found if len(g.config.net.widths) > 3]
-    about = {"id": "T8.zero", "figure": "after Theorem 8"}
-    statement = "'0 is a spurious second-order point when N >= 2' fails at N = 2: smallest eigenvalue at 0, in m s_Z"
-    yield _judged(shallow, _at_zero("smallest"), kind="printed", statement=statement, relation="<", bound=-0.1, **about)
-    statement = "at N >= 3 it is one: |smallest eigenvalue at 0|, in m s_Z"
-    yield _judged(deep, _at_zero("smallest", np.abs), statement=statement, relation="<", bound=FLAT, **about)
-    statement = "and 0 is not global: its loss above the minimum, in m s_Z^2"
-    yield _judged(deep, _at_zero("excess"), statement=statement, relation=">", bound=GLOBAL, **about)
-
-
-# Groups of members. ---------------------------------------------------------------------------------------------------
-
-
-def started(g: Group) -> list[Group]:
-    """A group for every swept alignment and skew of the starts, with its own numbers in the config."""
-    found = [g]
-    for hyperparameter in ("least", "skew"):
-        found = [
-            part
-            for group in found
-            for part in (_each_value(group, hyperparameter) if hyperparameter in g.hyperparameters else [group])
-        ]
-    return found
-
-
-def _each_value(g: Group, hyperparameter: str) -> Iterator[Group]:
-    for value in g.data[hyperparameter].values:
-        config = ConfigDict(g.config.to_dict())
-        config.start[hyperparameter] = float(value)
-        yield g._replace(config=config, data=g.data.sel({hyperparameter: value}))
-
-
-# Measures: one number per member, state or point. ---------------------------------------------------------------------
-
-
-def _at_end(name: str) -> Measure:
-    return lambda g: g.data[name].isel(step=-1).values
-
-
-def _most(name: str) -> Measure:
-    return lambda g: g.worst(name)
-
-
-def _least(name: str) -> Measure:
-    return lambda g: g.worst(name, reduce="min")
-
-
-def _each(name: str) -> Measure:
-    return lambda g: g.data[name].values
-
-
-def _at_zero(name: str, change: Callable = lambda x: x) -> Measure:
-    return lambda g: change(g.data[name].isel(step=0).values)
-
-
-def _least_value(g: Group) -> np.ndarray:
-    return g.worst("value", reduce="min") / (g.config.bound.alpha - g.config.data.spectral_ratio)
-
-
-def _smallest_rise(g: Group) -> np.ndarray:
-    return g.per_member(g.data["alignment"].diff("step"), "min")
-
-
-def _full_rank(g: Group) -> np.ndarray:
-    return g.data["rank"].values == min(g.config.net.widths)
-
-
-def _count(family: Sequence[Group]) -> int:
-    return sum(int(_full_rank(g).sum()) for g in family)
-
-
-def _of_full_rank(*, is_global: bool) -> Measure:
-    def measure(g: Group) -> np.ndarray:
-        chosen = _full_rank(g) & ((g.data["excess"].values < GLOBAL) == is_global)
-        # What the iteration leaves open counts against the statement.
-        residual = g.data["residual"].values * (-1 if is_global else 1)
-        return (g.data["smallest"].values + residual)[chosen]
-
-    return measure
-
-
-def _judged(family: Sequence[Group], measure: Measure, **about: Any) -> Claim:
-    return over(family, each(measure), paper=PAPER, **about)
+T16, L15, CONTROL, FLOW, A_W, L18, L19, T8, ZERO = (
+    Source(paper="Eftekhari 2020", figure=figure, of=where(study=study))
+    for figure, study in (
+        ("Theorem 16, Lemma 17", "convergence"),
+        ("Lemmas 15, 22, 23", "convergence"),
+        ("Theorem 16", "convergence"),
+        ("Eqs. (15), (17), Lemma 11", "convergence"),
+        ("Eqs. (16), (173)", "states"),
+        ("Eq. (33), Lemma 18", "states"),
+        ("Lemmas 19, 22, 23", "states"),
+        ("Theorem 8", "stationary"),
+        ("after Theorem 8", "stationary"),
+    )
+)
+ARRIVES = "||Z_1 - W|| / s_Z at the end"
+RISES = "u^T Z_1 v never falls: its smallest change between recorded times, in s_Z"
+NEGATIVE_TOO = f"N_alpha is not necessary: starts with u^T Z_1 v mildly negative converge too: {ARRIVES}"
+UNBALANCED_TOO = "the imbalance is conserved, from unbalanced starts too: largest change of an entry"
+RANK = "the rank is conserved in layers wide enough for more: largest singular value beyond it, in s_Z"
+FORMS = "definition, SVD form and closed form of A_W(D) agree: largest difference over ||A_W(D)||"
+INDUCED = "largest ||W_N ... W_1 - W|| / s_Z"
+STRICT = "points of full rank that are not global are strict saddles: smallest eigenvalue over the largest"
+NOT_NEGATIVE = "global ones have no negative curvature: smallest eigenvalue over the largest"
+SPURIOUS = "'0 is a spurious second-order point when N >= 2', at N = 2: smallest eigenvalue at 0, in m s_Z"
+ENTERS = "the flow enters where s = {} s_Z: ds/dt over m s^(2-2/N)"
+LAWS = (
+    T16.law("T16.arrives", f"balanced starts in N_alpha converge to Z_1: {ARRIVES}", final_distance < ARRIVED, inside),
+    L15.law("T16.away", "they stay away from 0: least s / ((alpha - gamma_Z) s_Z)", least_value > 1.0, inside),
+    L15.law("T16.set", "they stay in N_alpha, 1 where they do", in_set >= 1.0, inside),
+    L15.law("T16.rise", RISES, smallest_rise >= -ROUNDING, inside),
+    CONTROL.law(
+        "T16.opposite",
+        "starts exactly against Z (d_y = 1) go to 0: s / s_Z at the end",
+        final_value < VANISHED,
+        opposite,
+    ),
+    CONTROL.law("T16.negative", NEGATIVE_TOO, final_distance < ARRIVED, negative),
+    FLOW.law("flow.induced", f"balanced factors follow (17): {INDUCED}", largest("induced") < ARRIVED, balanced),
+    FLOW.law("flow.unbalanced", f"unbalanced ones do not: {INDUCED}", largest("induced") > APART, unbalanced),
+    FLOW.law("flow.imbalance", UNBALANCED_TOO, largest("drift") < ROUNDING),
+    FLOW.law("flow.rank", RANK, largest("beyond") < ROUNDING, wide),
+    A_W.law("A_W", FORMS, every("operator") < 1e-12),
+    L18.law("E33", "(33) at random W of rank one: T_1 + s_Z T_2 - L over the bound", every("loss_slack") >= -ROUNDING),
+    L18.law("L18", "Lemma 18 at the same W: its slack over its largest term", every("rate_slack") >= -ROUNDING),
+    L19.law("L19.rise", "in N_alpha u^T Z_1 v rises: its rate in x at s = s_Z, in s_Z", every("turning") > 0.0),
+    L19.law("L19.below", ENTERS.format("(alpha - gamma_Z)"), every("from_below") > 0.0),
+    L19.law("L19.above", ENTERS.format("beta"), every("from_above") < 0.0),
+    T8.law("T8.gradient", "stationary points: ||grad L_N|| / (m s_Z)", every("gradient") < STATIONARY),
+    T8.law("T8.count", "stationary points of full rank r that were tried", tried >= 30),
+    T8.law("T8.saddles", STRICT, saddle < -1e-3, event=saddles),
+    T8.law("T8.minima", NOT_NEGATIVE, minimum >= -FLAT, event=minima),
+    ZERO.printed("T8.zero", SPURIOUS, smallest_at_0 < -0.1, shallow),
+    ZERO.law("T8.zero_deep", "at N >= 3 it is one: |smallest eigenvalue at 0|, in m s_Z", flat_at_0 < FLAT, deep),
+    ZERO.law("T8.zero_excess", "0 is not global: its loss above the minimum, in m s_Z^2", excess_at_0 > GLOBAL, deep),
+)
+SUMMARY = {
+    "||Z_1 - W|| / s_Z at the end": final("distance"),
+    "smallest slack of Lemma 18 over its largest term": lambda run: (
+        run.worst("rate_slack", reduce=np.min) if "rate_slack" in run.data else None
+    ),
+    "stationary points of full rank": lambda run: full_rank(run).sum(1) if "rank" in run.data else None,
+}

@@ -1,92 +1,77 @@
 """The figures of landscape and limits: where flows end, the Hessian at stationary points, the slack of the lemmas."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
-import xarray as xr
 from matplotlib.figure import Figure
 
-from experiments.laws.induced_flow.landscape.claims import started
+from experiments.laws.induced_flow.landscape.measures import (
+    INSIDE,
+    NEGATIVE,
+    OPPOSITE,
+    UNBALANCED,
+    full_rank,
+    start,
+)
 from experiments.runner import plots
-from experiments.runner.results import Group, groups
+from experiments.runner.runs import Run, find, grouped
 
 __all__ = ["figures"]
 
-BALANCED, UNBALANCED = "balanced, in $N_α$", "unbalanced, in $N_α$"
-NEGATIVE, OPPOSITE = "balanced, mildly against $Z_1$", "balanced, exactly against Z"
-NOT_DRAWN = "unbalanced, mildly against $Z_1$"
+TITLES = {
+    INSIDE: "balanced, in $N_α$",
+    NEGATIVE: "balanced, mildly against $Z_1$",
+    OPPOSITE: "balanced, exactly against Z",
+    UNBALANCED: "unbalanced, in $N_α$",
+}
 
 
-def figures(results: xr.DataTree) -> dict[str, Figure]:
+def figures(found: Sequence[Run]) -> dict[str, Figure]:
     """A figure for each study that was run."""
-    found = groups(results)
-    flowing = [g for g in found if g.config.study == "convergence" and g.config.start.rank == 1]
-    states = [g for g in found if g.config.study == "states"]
-    points = [g for g in found if g.config.study == "stationary"]
-    drawn = {}
-    if flowing:
-        drawn["convergence"] = _convergence(flowing)
-    if states:
-        drawn["lemmas"] = _lemmas(states)
-    if points:
-        drawn["stationary"] = _stationary(points)
-    return drawn
+    flowing = [run for run in found if start(run)]
+    states, points = find(found, study="states"), find(found, study="stationary")
+    drawn = {"convergence": _convergence(flowing)} if flowing else {}
+    drawn |= {"lemmas": _lemmas(states)} if states else {}
+    return drawn | ({"stationary": _stationary(points)} if points else {})
 
 
-def _convergence(flowing: list[Group]) -> Figure:
-    """A panel for each kind of start: every member's distance to Z_1 on the clock, a colour for each depth."""
-    parts = [part for g in flowing for part in started(g)]
-    depths = sorted({_depth(g) for g in parts})
+def _convergence(flowing: Sequence[Run]) -> Figure:
+    """A panel for each kind of start: every member's distance to Z_1 over x, a colour for each depth."""
+    depths = sorted({_depth(run) for run in flowing})
     look = dict(zip(depths, plots.looks(len(depths)), strict=True))
-    kinds = [kind for kind in (BALANCED, NEGATIVE, OPPOSITE, UNBALANCED) if any(_kind(g) == kind for g in parts)]
+    by_kind = grouped(flowing, start)
+    kinds = [kind for kind in TITLES if kind in by_kind]
     drawn = plots.figure(3.4 * len(kinds), 3.4)
-    row = drawn.subplots(1, len(kinds), squeeze=False)[0]
-    for axes, kind in zip(row, kinds, strict=True):
-        # Against Z the distance stays above s_Z, and what goes to 0 is W.
+    for axes, kind in zip(drawn.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        # Against Z the distance stays above s_Z, and W is what goes to 0.
         seen, label = ("value", "s / $s_Z$") if kind == OPPOSITE else ("distance", "‖$Z_1$ − W‖ / $s_Z$")
-        for g in (g for g in parts if _kind(g) == kind):
-            lines, x = (g.data[name].transpose("seed", "step").values for name in (seen, "rescaled_time"))
-            own = look[_depth(g)].curve
-            axes.semilogy(_rescaled_time(x), np.maximum(lines, plots.LOG_FLOOR).T, linewidth=0.5, alpha=0.5, **own)
-            axes.plot([], [], label=f"N = {_depth(g)}: {len(lines)} starts", **own)
-        axes.set_title(kind)
-        axes.set_xlabel("clock x = m $s_Z^{2−2/N}$ t")
+        for run in by_kind[kind]:
+            lines, own = np.maximum(run.all(seen), plots.LOG_FLOOR), look[_depth(run)].curve
+            axes.semilogy(run.steps * run.config.opt.interval, lines.T, linewidth=0.5, alpha=0.5, **own)
+            axes.plot([], [], label=f"N = {_depth(run)}: {len(lines)} starts", **own)
+        axes.set_title(TITLES[kind])
+        axes.set_xlabel("rescaled time x = m $s_Z^{2−2/N}$ t")
         axes.set_ylabel(label)
         axes.legend(fontsize=7)
     return drawn
 
 
-def _depth(g: Group) -> int:
-    return len(g.config.net.widths) - 1
+def _depth(run: Run) -> int:
+    return len(run.config.net.widths) - 1
 
 
-def _rescaled_time(members: np.ndarray) -> np.ndarray:
-    """The clock that all members share: of the first that is whole."""
-    return members[int(np.isfinite(members).sum(1).argmax())]
-
-
-def _kind(g: Group) -> str:
-    """What kind of start a group has."""
-    start = g.config.start
-    if start.least >= g.config.bound.alpha:
-        return BALANCED if start.skew == 1 else UNBALANCED
-    if start.skew != 1:
-        return NOT_DRAWN
-    return OPPOSITE if start.least == -1 else NEGATIVE
-
-
-def _lemmas(states: list[Group]) -> Figure:
-    """Histograms of what the inequalities leave: nothing may lie left of 0."""
+def _lemmas(states: Sequence[Run]) -> Figure:
+    """Histograms of the slack of the inequalities: nothing may lie left of 0."""
     panels = {
         "loss_slack": ("(33)", "slack over the bound"),
         "rate_slack": ("Lemma 18", "slack over its largest term"),
-        "turning": ("Lemma 23", "rate of $u^T Z_1 v$ / $s_Z$ in $N_α$, on the clock"),
+        "turning": ("Lemma 23", "rate of $u^T Z_1 v$ / $s_Z$ in $N_α$, per x"),
     }
     drawn = plots.figure(3.5 * len(panels), 3.2)
     for axes, (name, (title, label)) in zip(drawn.subplots(1, len(panels)), panels.items(), strict=True):
-        values = [(_depth(g), g.data[name].values.ravel()) for g in states]
-        ends = (sign * plots.largest([sign * v for _, v in values]) for sign in (-1, 1))
-        bins = np.linspace(min(0.0, next(ends)), next(ends), 40)
+        values = [(_depth(run), run.all(name).ravel()) for run in states]
+        low, high = (sign * plots.largest([sign * v for _, v in values]) for sign in (-1, 1))
+        bins = np.linspace(min(0.0, low), high, 40)
         for look, (depth, v) in zip(plots.looks(len(values)), values, strict=True):
             kind = {"histtype": "step", "label": f"N = {depth}, {v.size} states"}
             axes.hist(v[np.isfinite(v)], bins=list(bins), **look.curve, **kind)
@@ -98,14 +83,17 @@ def _lemmas(states: list[Group]) -> Figure:
     return drawn
 
 
-def _stationary(points: list[Group]) -> Figure:
+def _stationary(points: Sequence[Run]) -> Figure:
     """Every stationary point: its loss above the global minimum, and the smallest eigenvalue of its Hessian."""
     drawn = plots.figure(7.5, 4.0)
     axes = drawn.subplots()
-    for look, g in zip(plots.looks(len(points)), points, strict=True):
-        widths = ", ".join(map(str, g.config.net.widths))
-        for label, excess, smallest, face in _classes(g, look.colour):
+    for look, run in zip(plots.looks(len(points)), points, strict=True):
+        widths, full = ", ".join(map(str, run.config.net.widths)), full_rank(run)
+        at_0 = np.zeros_like(full)
+        at_0[:, 0] = True
+        for label, chosen, face in (("full rank", full, look.colour), ("0", at_0, "none")):
             about = {"markerfacecolor": face, "markersize": 5, "label": f"({widths}) {label}"}
+            excess, smallest = run.all("excess")[chosen], run.all("smallest")[chosen]
             axes.plot(excess, smallest, linestyle="", **look.points, **about)
     axes.axhline(0, color="black", linestyle="--", linewidth=1.0)
     axes.set_xlabel("($L_N$ − global minimum) / (m $s_Z^2$)")
@@ -113,10 +101,3 @@ def _stationary(points: list[Group]) -> Figure:
     axes.set_title("stationary points of linear networks, by widths $(d_x, …, d_y)$")
     drawn.legend(loc="outside right center", fontsize=7)
     return drawn
-
-
-def _classes(g: Group, colour: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, str]]:
-    excess, smallest = (g.data[name].values for name in ("excess", "smallest"))
-    full = g.data["rank"].values == min(g.config.net.widths)
-    yield "full rank", excess[full], smallest[full], colour
-    yield "0", excess[..., 0].ravel(), smallest[..., 0].ravel(), "none"

@@ -1,14 +1,14 @@
 """The landscape of linear networks and the limits of their gradient flow (Eftekhari 2020, Sections 2 and 3).
 
-Three studies. ``convergence``: gradient flow on the factors, beside the flow that it induces on their product, from
-balanced starts in a set and from controls (Theorem 16). ``states``: each step draws another state of rank one and tries
-the lemmas on it. ``stationary``: each step builds another stationary point and looks at its Hessian (Theorem 8).
+Three studies. ``convergence``: gradient flow on the factors, compared with the flow that it induces on their product,
+from balanced starts in a set and from controls (Theorem 16). ``states``: each step draws another state of rank one and
+checks the lemmas on it. ``stationary``: each step builds another stationary point and its Hessian (Theorem 8).
 """
 
 import functools as ft
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -17,13 +17,12 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
-from experiments.laws.induced_flow.landscape.claims import claims
-from experiments.laws.induced_flow.landscape.figures import figures
 from experiments.runner.checks import Checks
+from experiments.runner.experiment import Variable
 from experiments.runner.hyperparameters import value_of
-from experiments.runner.results import Variable
+from experiments.runner.schema import choice, integer, number, values
 from lawlib.descent.flows import adaptive_step
-from lawlib.dynamics.system import Dynamics, Hyperparameters
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Time
 from lawlib.linalg.curvature import extreme_eigenvalues, hessian_product
 from lawlib.networks.deep_linear import end_to_end, imbalances
 from lawlib.networks.initializers import balanced_factorization
@@ -31,9 +30,6 @@ from lawlib.theory import induced_flow as flow
 from lawlib.theory import induced_flow_bounds as bounds
 from lawlib.types import Array, Matrix, PRNGKey, Scalar, Vector, Weights
 
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
-
-STUDIES = "convergence", "states", "stationary"
 # Starts have s_0 up to so many times (alpha - gamma_Z) s_Z.
 FARTHEST = 100.0
 # Matrices between layers have singular values in this interval.
@@ -46,26 +42,45 @@ VARIABLES = {
     "value": Variable((), "1", "s / s_Z, the largest singular value of W", f"{PAPER}, Lemma 15"),
     "alignment": Variable((), "1", "u^T Z_1 v / s_Z", f"{PAPER}, Lemma 23"),
     "in_set": Variable((), "1", "1 where W lies in N_alpha(Z_1)", f"{PAPER}, eq. 119"),
-    "beyond": Variable(
-        (), "1", "the largest singular value of W beyond its first rank, over s_Z", f"{PAPER}, Lemma 11"
-    ),
+    "beyond": Variable((), "1", "largest singular value of W beyond the rank of W_0, over s_Z", f"{PAPER}, Lemma 11"),
     "drift": Variable((), "1", "largest change of an entry of W_{j+1}^T W_{j+1} - W_j W_j^T", f"{PAPER}, eq. 15"),
     "induced": Variable((), "1", "||W_N ... W_1 - W||_F / s_Z, factors against the induced flow", f"{PAPER}, eq. 17"),
     "operator": Variable((), "1", "largest difference of three forms of A_W(D), over its norm", f"{PAPER}, eq. 173"),
     "loss_slack": Variable((), "1", "(T_1 + s_Z T_2 - L) / (T_1 + s_Z T_2)", f"{PAPER}, eq. 33"),
     "rate_slack": Variable((), "1", "(Lemma 18's bound - dL/dt) / |its largest term|", f"{PAPER}, eq. 35"),
-    "turning": Variable(
-        (), "1", "d/dx (u^T Z_1 v) / s_Z in N_alpha, on the rescaled time x s^{1-2/N}", f"{PAPER}, eq. 155"
-    ),
-    "from_below": Variable((), "1", "ds/dx where s = (alpha - gamma_Z) s_Z, over s^{2-2/N}", f"{PAPER}, eq. 128"),
-    "from_above": Variable((), "1", "ds/dx where s = beta s_Z, over s^{2-2/N}", f"{PAPER}, eq. 197"),
+    "turning": Variable((), "1", "d/dx (u^T Z_1 v) / s_Z in N_alpha, at s = s_Z", f"{PAPER}, eq. 155"),
+    "from_below": Variable((), "1", "ds/dt / (m s^{2-2/N}) at s = (alpha - gamma_Z) s_Z", f"{PAPER}, eq. 128"),
+    "from_above": Variable((), "1", "ds/dt / (m s^{2-2/N}) at s = beta s_Z", f"{PAPER}, eq. 197"),
     "gradient": Variable((), "1", "||grad L_N|| / (m s_Z)", f"{PAPER}, eq. 7"),
     "smallest": Variable(
-        (), "1", "smallest eigenvalue of the Hessian over its largest size, m s_Z at 0", f"{PAPER}, eq. 8"
+        (), "1", "smallest eigenvalue of the Hessian over max(|eigenvalue|, m s_Z)", f"{PAPER}, eq. 8"
     ),
     "residual": Variable((), "1", "the residual of that eigenvalue, in the same unit"),
     "excess": Variable((), "1", "(L_N - its global minimum) / (m s_Z^2)", f"{PAPER}, Theorem 8"),
     "rank": Variable((), "1", "rank of W_N ... W_1"),
+}
+
+
+def _flows(config: ConfigDict) -> bool:
+    return config.study == "convergence"
+
+
+FIELDS = {
+    "precision": choice("floating-point type of everything computed", "float64"),
+    "study": choice("the theorem or lemmas that the runs are for", "convergence", "states", "stationary"),
+    "net.widths": values("widths (d_x, ..., d_y) of the N + 1 layers of units"),
+    "data.num_samples": integer("number of samples m", at_least=1),
+    "data.scale": number("s_Z, the largest singular value of Z", sweepable=True, above=0.0),
+    "data.spectral_ratio": number("gamma_Z, the second over the largest singular value", at_least=0.0, below=1.0),
+    "start.rank": integer("rank of W_0", at_least=1, when=_flows),
+    "start.least": number("least u^T Z_1 v / s_Z", sweepable=True, at_least=-1.0, at_most=1.0, when=_flows),
+    "start.spread": number("u^T Z_1 v / s_Z is uniform above start.least", at_least=0.0, at_most=2.0, when=_flows),
+    "start.skew": number("factor on W_1, and 1 over that on W_2; 1: balanced", sweepable=True, above=0.0, when=_flows),
+    "bound.alpha": number("alpha of N_{alpha,beta}", above=0.0, below=1.0),
+    "bound.beta": number("beta of N_{alpha,beta}", above=1.0, when=lambda config: config.study == "states"),
+    "opt.interval": number("length of a step in x", above=0.0, when=_flows),
+    "opt.rtol": number("relative tolerance of the adaptive solver", above=0.0, when=_flows),
+    "opt.atol": number("absolute tolerance of the adaptive solver", above=0.0, when=_flows),
 }
 
 
@@ -79,49 +94,31 @@ class Target(NamedTuple):
 
 
 class Moving(NamedTuple):
-    """The factors, their imbalances at the start, the product on the induced flow, and the rescaled time."""
+    """The factors, their imbalances at the start, and the product on the induced flow."""
 
     factors: Weights
     imbalances: tuple[Matrix, ...]
     induced: Matrix
-    rescaled_time: Scalar
 
 
-def validate(checks: Checks) -> None:
-    """The fields that this experiment reads, and what it asks of them."""
-    checks.choice("precision", ("float64",))
-    checks.choice("study", STUDIES)
-    checks.number("start.least", at_least=-1.0, at_most=1.0)
-    checks.number("start.spread", at_least=0.0, at_most=2.0)
-    checks.number("start.skew", above=0.0)
-    checks.integer("start.rank", at_least=1)
-    checks.integer("data.num_samples", at_least=1)
-    checks.number("data.scale", above=0.0)
-    checks.number("data.spectral_ratio", at_least=0.0, below=1.0)
-    checks.number("bound.alpha", above=0.0, below=1.0)
-    checks.number("bound.beta", above=1.0)
-    for field in ("interval", "rtol", "atol"):
-        checks.number(f"opt.{field}", above=0.0)
-    checks.sweeps("data.scale", "start.least", "start.skew")
-    config = checks.config
-    widths, data = config.net.widths, config.data
+def check(checks: Checks) -> None:
+    """Rules on several fields at once."""
+    config, require = checks.config, checks.require
+    widths, data, start = config.net.widths, config.data, config.start
     layered = len(widths) >= 3 and all(type(width) is int and width >= 1 for width in widths)
-    checks.require("net.widths", layered, "must be three or more positive sizes (d_x, ..., d_y): depth N >= 2")
-    least = min(widths) if layered else 1
-    full = data.num_samples >= widths[0]
-    checks.require("data.num_samples", full, "must be at least d_x = net.widths[0]: whitened inputs have full row rank")
-    checks.require("start.rank", config.start.rank <= least, f"must be at most the smallest of net.widths, {least}")
-    apart = data.spectral_ratio < config.bound.alpha
-    checks.require("bound.alpha", apart, f"must lie in (gamma_Z, 1) = ({data.spectral_ratio}, 1)")
-    most = max(checks.values("start.least")) + config.start.spread
-    checks.require("start.spread", most <= 1, f"must leave start.least + start.spread, here {most:.4g}, at most 1")
+    require("net.widths", layered, "must be three or more positive sizes (d_x, ..., d_y): depth N >= 2")
+    rule = "must be at least d_x = net.widths[0]: whitened inputs have full row rank"
+    require("data.num_samples", data.num_samples >= widths[0], rule)
+    between = data.spectral_ratio < config.bound.alpha
+    require("bound.alpha", between, f"must lie in (gamma_Z, 1) = ({data.spectral_ratio}, 1)")
     single = data.spectral_ratio == 0 or widths[-1] > 1
-    checks.require("data.spectral_ratio", single, "must be 0.0 for one output, whose Z has a single value")
-
-
-def shared(config: ConfigDict) -> tuple:
-    """Nothing: every seed draws its own data."""
-    return ()
+    require("data.spectral_ratio", single, "must be 0.0 for one output: Z then has one singular value")
+    if not _flows(config):
+        return
+    least = min(widths) if layered else 1
+    require("start.rank", start.rank <= least, f"must be at most the smallest of net.widths, {least}")
+    most = max(checks.values("start.least")) + start.spread
+    require("start.spread", most <= 1, f"must make start.least + start.spread, here {most:.4g}, at most 1")
 
 
 def dynamics(config: ConfigDict) -> Dynamics:
@@ -145,6 +142,15 @@ def _target(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) 
     return Target(Z, leading, bounds.Target(leading.value, jnp.asarray(config.data.spectral_ratio, dtype)), key_own)
 
 
+def _drawing(config: ConfigDict, observe: Callable[..., dict[str, Array]]) -> Dynamics:
+    """A system without a state: what ``observe`` draws at time t is observed."""
+
+    def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Target, tuple]:
+        return _target(config, key, hyperparameters), ()
+
+    return Dynamics(init, lambda t, state, target, shared: state, observe)
+
+
 # Theorem 16 -----------------------------------------------------------------------------------------------------------
 
 
@@ -152,16 +158,16 @@ def _convergence(config: ConfigDict) -> Dynamics:
     m, N, rank = config.data.num_samples, _depth(config), config.start.rank
     follow = ft.partial(adaptive_step, rtol=config.opt.rtol, atol=config.opt.atol)
 
-    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Target, Moving]:
+    def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Target, Moving]:
         target = _target(config, key, hyperparameters)
         W = _start(config, target, value_of(config, hyperparameters, "start.least"))
         first, *others = balanced_factorization(W, config.net.widths, rank=rank)
-        # With one layer too large and the next too small by it the product is the same, and no longer balanced.
+        # One layer too large and the next too small by the same factor: the product is the same, but not balanced.
         skew = value_of(config, hyperparameters, "start.skew")
         factors = (skew * first, others[0] / skew, *others[1:])
-        return target, Moving(factors, imbalances(factors), W, jnp.zeros((), W.dtype))
+        return target, Moving(factors, imbalances(factors), W)
 
-    def step(state: Moving, target: Target, shared: tuple) -> Moving:
+    def step(_: Time, state: Moving, target: Target, shared: tuple) -> Moving:
         seconds = config.opt.interval / (m * target.numbers.value ** (2 - 2 / N))
 
         def induced(W: Matrix) -> Matrix:
@@ -173,16 +179,16 @@ def _convergence(config: ConfigDict) -> Dynamics:
             return flow.factor_field(state[0], target.Z, m), induced(state[1])
 
         factors, W = follow(both, (state.factors, state.induced), seconds)
-        return state._replace(factors=factors, induced=W, rescaled_time=state.rescaled_time + config.opt.interval)
+        return state._replace(factors=factors, induced=W)
 
-    def observe(state: Moving, target: Target, shared: tuple) -> dict[str, Array]:
+    def observe(t: Time, state: Moving, target: Target, shared: tuple) -> dict[str, Array]:
         W, numbers = end_to_end(state.factors), target.numbers
         part, values = flow.rank_one(W, target.leading.left), jnp.linalg.svd(W, compute_uv=False)
         alignment = flow.alignment(part, target.leading)
         overlap = numbers.value * alignment
         now = zip(imbalances(state.factors), state.imbalances, strict=True)
         return {
-            "rescaled_time": state.rescaled_time,
+            "rescaled_time": jnp.asarray(t, W.dtype) * config.opt.interval,
             "distance": jnp.linalg.norm(W - flow.matrix(target.leading)) / numbers.value,
             "value": part.value / numbers.value,
             "alignment": alignment,
@@ -234,15 +240,14 @@ def _rotate_by(x: Vector, cosine: Scalar, sideways: Vector) -> Vector:
 def _states(config: ConfigDict) -> Dynamics:
     m, N, alpha, beta = config.data.num_samples, _depth(config), config.bound.alpha, config.bound.beta
 
-    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Target, Array]:
-        return _target(config, key, hyperparameters), jnp.asarray(0, jnp.int32)
-
-    def observe(step: Array, target: Target, shared: tuple) -> dict[str, Array]:
-        (key_draw, key_size, key_inside), (Z, leading, numbers, _) = jax.random.split(_at(target, step), 3), target
+    def observe(t: Time, state: tuple, target: Target, shared: tuple) -> dict[str, Array]:
+        Z, leading, numbers, key = target
+        key_draw, key_size, key_inside = jax.random.split(jax.random.fold_in(key, t), 3)
         D, u, v = _normals(key_draw, [Z.shape, *((n,) for n in Z.shape)], Z.dtype)
         far = jax.random.uniform(key_size, (), Z.dtype)
-        # Uniform directions, and a value from a tenth to ten times s_Z.
-        anywhere = _anywhere(u, v, numbers.value * 10 ** (2 * far - 1))
+        # Uniform directions, and a value from 0.1 s_Z to 10 s_Z.
+        unit_u, unit_v = u / jnp.linalg.norm(u), v / jnp.linalg.norm(v)
+        anywhere = flow.RankOne(numbers.value * 10 ** (2 * far - 1), unit_u, unit_v)
         inside = _aligned(config, key_inside, target, alpha, 1 - alpha)._replace(value=numbers.value)
         aligning = ft.partial(flow.alignment, leading=leading)
         _, turning = jax.jvp(aligning, (inside,), (flow.rank_one_field(inside, Z, 1.0, N),))
@@ -255,15 +260,7 @@ def _states(config: ConfigDict) -> Dynamics:
             "from_above": _pull(inside, high, Z, N),
         }
 
-    return Dynamics(init, lambda step, target, shared: step + 1, observe)
-
-
-def _at(target: Target, step: Array) -> PRNGKey:
-    return jax.random.fold_in(target.key, step)
-
-
-def _anywhere(u: Vector, v: Vector, s: Scalar) -> flow.RankOne:
-    return flow.RankOne(s, u / jnp.linalg.norm(u), v / jnp.linalg.norm(v))
+    return _drawing(config, observe)
 
 
 def _disagreement(part: flow.RankOne, D: Matrix, N: int) -> Scalar:
@@ -304,13 +301,10 @@ def _stationary(config: ConfigDict) -> Dynamics:
     squares = [(width, width) for width in widths[1:-1]]
     dimension = sum(map(math.prod, shapes))
 
-    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Target, Array]:
-        return _target(config, key, hyperparameters), jnp.asarray(0, jnp.int32)
-
-    def observe(step: Array, target: Target, shared: tuple) -> dict[str, Array]:
+    def observe(t: Time, state: tuple, target: Target, shared: tuple) -> dict[str, Array]:
         (U, s, Vt), unit = jnp.linalg.svd(target.Z, full_matrices=False), m * target.numbers.value
-        drawn = _normals(_at(target, step), shapes + squares, s.dtype)
-        kept = jnp.where(step > 0, chosen[(step - 1) % len(subsets)], 0) * s
+        drawn = _normals(jax.random.fold_in(target.key, t), shapes + squares, s.dtype)
+        kept = jnp.where(t > 0, chosen[(t - 1) % len(subsets)], 0) * s
         weights = _gauged(drawn[len(shapes) :], balanced_factorization((U * kept[None]) @ Vt, widths, rank=r))
         gradient = jax.grad(flow.factor_loss)(weights, target.Z, m)
         product = hessian_product(flow.factor_loss, weights, target.Z, m)
@@ -326,7 +320,7 @@ def _stationary(config: ConfigDict) -> Dynamics:
             "rank": jnp.sum(values > 1e-9 * target.numbers.value).astype(unit.dtype),
         }
 
-    return Dynamics(init, lambda step, target, shared: step + 1, observe)
+    return _drawing(config, observe)
 
 
 def _gauged(drawn: Sequence[Matrix], weights: Weights) -> Weights:

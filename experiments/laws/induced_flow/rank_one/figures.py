@@ -1,33 +1,27 @@
-"""The figures of the induced flow: Figure 1 of Eftekhari 2020 with Theorem 20's bounds, one clock, nearby rates."""
+"""The figures of the induced flow: Figure 1 of Eftekhari 2020 with Theorem 20's bounds, one time axis, nearby rates."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from experiments.laws.induced_flow.rank_one.measures import by_depth
 from experiments.runner import plots
-from experiments.runner.results import Group, groups
+from experiments.runner.runs import Run, find, grouped
 
 __all__ = ["figures"]
 
-
-class Panel(NamedTuple):
-    """The members of the first seed at one s_Z, and what that s_Z is called."""
-
-    name: str
-    data: xr.Dataset
+# What a panel draws: runs of one s_Z by depth, of which the first seed is shown.
+Panel = list[Run]
 
 
-def figures(results: xr.DataTree) -> dict[str, Figure]:
-    """Figure 1 in seconds, the same on the clock x, and how loose Theorem 20 is with a second singular value."""
-    found = groups(results)
-    timed = [g for g in found if g.config.study == "time"]
-    single = [g for g in found if g.config.study == "rescaled_time" and g.config.data.num_outputs == 1]
-    several = [g for g in found if g.config.data.num_outputs > 1 and g.config.data.spectral_ratio_unit == "largest"]
+def figures(found: Sequence[Run]) -> dict[str, Figure]:
+    """Figure 1 in seconds, the same over x, and how loose Theorem 20 is with a second singular value."""
+    timed = by_depth(find(found, study="time"))
+    single = by_depth(find(found, study="rescaled_time", data__num_outputs=1))
+    several = find(found, data__num_outputs=lambda outputs: outputs > 1, data__spectral_ratio_unit="largest")
     drawn = {}
     if timed:
         drawn["distance"] = _distances(timed)
@@ -38,19 +32,19 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     return drawn
 
 
-def _distances(timed: list[Group]) -> Figure:
+def _distances(timed: list[Panel]) -> Figure:
     """Figure 1: a panel for each s_Z, a colour for each depth; tau, Euler's method and the bounds of Theorem 20."""
-    panels, step = [panel for g in timed for panel in _panels(g)], _euler_step(timed[0])
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
+    columns = min(3, len(timed))
+    rows = -(-len(timed) // columns)
     drawn = plots.figure(3.6 * columns, 3.0 * rows + 0.7)
     grid = drawn.subplots(rows, columns, squeeze=False).ravel()
-    for axes, panel in zip(grid[: len(panels)], panels, strict=True):
+    for axes, panel in zip(grid[: len(timed)], timed, strict=True):
         _distance(axes, panel)
-    for axes in grid[len(panels) :]:
+    for axes in grid[len(timed) :]:
         axes.set_visible(False)
-    handles = [Line2D([], [], label=f"N = {depth:g}", **look.curve) for look, depth in _looked(panels[0])]
-    others = [("black", "--", "bound of Theorem 20, as proved"), ("0.4", ":", f"explicit Euler, step {step:g} s")]
+    handles = [Line2D([], [], label=_depth(run), **look.curve) for look, run in _looked(timed[0])]
+    step = f"explicit Euler, step {_euler_step(timed[0][0]):g} s"
+    others = [("black", "--", "bound of Theorem 20, as proved"), ("0.4", ":", step)]
     handles += [Line2D([], [], color=c, ls=style, label=label) for c, style, label in others]
     handles.append(Line2D([], [], color="black", marker="o", linestyle="", markersize=4, label="τ: s = √6 $s_Z$"))
     drawn.legend(handles=handles, loc="outside upper center", ncols=4)
@@ -58,40 +52,36 @@ def _distances(timed: list[Group]) -> Figure:
 
 
 def _distance(axes: Axes, panel: Panel) -> None:
-    for look, depth in _looked(panel):
-        colour, member = look.colour, panel.data.sel(depth=depth).isel(step=slice(1, None))
-        t, distance = member["seconds"].values, member["distance"].values
+    for look, run in _looked(panel):
+        names = ("seconds", "distance", "excess", "euler_distance")
+        t, distance, excess, euler = (run.all(name)[0, 1:] for name in names)
         axes.loglog(t, distance, **look.curve)
-        axes.loglog(t, distance * np.exp(-member["excess"].values / 2), "--", color=colour, linewidth=0.9)
-        axes.loglog(t, member["euler_distance"].values, ":", color="0.4", linewidth=1.0)
-        tau = float(member["tau"].isel(step=-1))
-        if tau > 0:
+        axes.loglog(t, distance * np.exp(-excess / 2), "--", color=look.colour, linewidth=0.9)
+        axes.loglog(t, euler, ":", color="0.4", linewidth=1.0)
+        if (tau := run.last("tau")[0]) > 0:
             there = np.exp(np.interp(np.log(tau), np.log(t), np.log(distance)))
-            axes.loglog(tau, there, "o", color=colour, markersize=4)
-    axes.set_title(panel.name)
+            axes.loglog(tau, there, "o", color=look.colour, markersize=4)
+    axes.set_title(_name(panel))
     axes.set_xlabel("time t (s)")
     axes.set_ylabel("‖Z − W‖ / $s_Z$")
 
 
-def _rescaled_time(single: list[Group], timed: list[Group]) -> Figure:
-    """Every s_Z on one clock; the nearby rate by depth; how far Euler's method is off."""
+def _rescaled_time(single: list[Panel], timed: list[Panel]) -> Figure:
+    """Every s_Z over x; the nearby rate by depth; the error of Euler's method."""
     drawn = plots.figure(11.0 if timed else 7.6, 3.9)
     left, middle, *others = drawn.subplots(1, 3 if timed else 2)
-    panels = [panel for g in single for panel in _panels(g)]
-    # The targets of one depth fall on one curve: each further one is thinner, and lies on those before.
-    for place, panel in enumerate(panels):
-        for look, depth in _looked(panel):
-            member = panel.data.sel(depth=depth).isel(step=slice(1, None))
-            width = 3.0 - 2.4 * place / len(panels)
-            left.loglog(member["rescaled_time"], member["distance"], linewidth=width, alpha=0.7, **look.curve)
-    for look, depth in _looked(panels[0]):
-        left.plot([], [], label=f"N = {depth:g}", **look.curve)
-    left.set_title(f"{len(panels)} targets $s_Z$ on one clock")
-    left.set_xlabel("clock x = m $s_Z^{2−2/N}$ t")
+    # The targets of one depth fall on one curve: each further one is thinner and drawn over the previous ones.
+    for place, panel in enumerate(single):
+        for look, run in _looked(panel):
+            width = 3.0 - 2.4 * place / len(single)
+            _curve(left, run, linewidth=width, alpha=0.7, **look.curve)
+    for look, run in _looked(single[0]):
+        left.plot([], [], label=_depth(run), **look.curve)
+    left.set_title(f"{len(single)} targets $s_Z$ over x")
     left.set_ylabel("‖Z − W‖ / $s_Z$")
     left.legend()
-    _rates(middle, panels)
-    names = dict.fromkeys(panel.name for panel in (*panels, *(panel for g in timed for panel in _panels(g))))
+    _rates(middle, single)
+    names = dict.fromkeys(map(_name, (*single, *timed)))
     for right in others:
         _euler(right, timed, dict(zip(names, plots.looks(len(names)), strict=True)))
     return drawn
@@ -99,10 +89,11 @@ def _rescaled_time(single: list[Group], timed: list[Group]) -> Figure:
 
 def _rates(axes: Axes, panels: list[Panel]) -> None:
     for look, panel in zip(plots.looks(len(panels)), panels, strict=True):
-        end = panel.data.isel(step=-1)
-        axes.semilogy(end["depth"], end["rate_law"], "--", color=look.colour, linewidth=1.0)
-        axes.semilogy(end["depth"], end["rate"], linestyle="", markersize=5, label=panel.name, **look.points)
-    x = float(panels[0].data["rescaled_time"].isel(step=-1).max())
+        depths = [run.config.net.depth for run in panel]
+        law, rate = ([run.last(name)[0] for run in panel] for name in ("rate_law", "rate"))
+        axes.semilogy(depths, law, "--", color=look.colour, linewidth=1.0)
+        axes.semilogy(depths, rate, linestyle="", markersize=5, label=_name(panel), **look.points)
+    x = max(run.last("rescaled_time")[0] for run in panels[0])
     axes.plot([], [], "--", color="black", linewidth=1.0, label="m $s_Z^{2−2/N}$")
     axes.set_title(f"nearby rate, at x = {x:g}")
     axes.set_xlabel("depth N")
@@ -111,14 +102,15 @@ def _rates(axes: Axes, panels: list[Panel]) -> None:
     axes.legend(fontsize=7, ncols=2, loc="lower left")
 
 
-def _euler(axes: Axes, timed: list[Group], looks: dict[str, plots.Look]) -> None:
+def _euler(axes: Axes, timed: list[Panel], looks: dict[str, plots.Look]) -> None:
     """The largest distance of Euler's method from the flow by depth, for every s_Z and both steps."""
-    for g in timed:
-        for panel in _panels(g):
-            for name, style, label in (("euler", "-", panel.name), ("euler_halved", ":", None)):
-                most, about = panel.data[name].max("step"), {"linestyle": style, "markersize": 4, "label": label}
-                axes.semilogy(most["depth"], most, **looks[panel.name].points, **about)
-        step = _euler_step(g)
+    for panel in timed:
+        depths = [run.config.net.depth for run in panel]
+        for name, style, label in (("euler", "-", _name(panel)), ("euler_halved", ":", None)):
+            most = [np.fmax.reduce(run.all(name)[0]) for run in panel]
+            about = {"linestyle": style, "markersize": 4, "label": label}
+            axes.semilogy(depths, most, **looks[_name(panel)].points, **about)
+    for step in dict.fromkeys(_euler_step(run) for panel in timed for run in panel):
         axes.plot([], [], "-", color="black", label=f"step {step:g} s")
         axes.plot([], [], ":", color="black", label=f"step {step / 2:g} s")
     axes.set_title("explicit Euler against the flow")
@@ -128,51 +120,46 @@ def _euler(axes: Axes, timed: list[Group], looks: dict[str, plots.Look]) -> None
     axes.legend(fontsize=6.5, ncols=2, loc="upper left")
 
 
-def _bounds(several: list[Group]) -> Figure:
-    """Of d_y = 3: the distance and the bound along the clock, for the largest gamma_Z, a panel for each start."""
-    panels = [(g, ratio) for g in several for ratio in _each(g, "ratio", g.config.start.ratio)]
+def _bounds(several: list[Run]) -> Figure:
+    """For d_y > 1: the distance and the bound over x, for the largest gamma_Z, a panel for each start."""
+    panels = grouped(several, lambda run: (run.variant, run.config.start.ratio)).values()
     drawn = plots.figure(5.0 * len(panels), 4.2)
-    row = drawn.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (g, ratio) in zip(row, panels, strict=True):
-        data = g.data.isel(seed=0, spectral_ratio=-1, scale=0)
-        data = data.sel(ratio=ratio) if "ratio" in g.hyperparameters else data
-        for look, depth in _looked(Panel("", data)):
-            member = data.sel(depth=depth).isel(step=slice(1, None))
-            gamma = float(member["gamma"].isel(step=-1))
-            axes.loglog(
-                member["rescaled_time"], member["distance"], label=f"N = {depth:g}, γ = {gamma:.2g}", **look.curve
-            )
-            bound = member["distance"] * np.exp(-member["excess"] / 2)
-            axes.loglog(member["rescaled_time"], bound, "--", color=look.colour, linewidth=0.9)
+    for axes, runs in zip(drawn.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        first, most = runs[0].config, runs[-1].config.data.spectral_ratio
+        shown = by_depth(find(runs, data__scale=first.data.scale, data__spectral_ratio=most))
+        for look, run in _looked(shown[0]):
+            _curve(axes, run, label=f"{_depth(run)}, γ = {run.last('gamma')[0]:.2g}", **look.curve)
+            bound = run.all("distance")[0, 1:] * np.exp(-run.all("excess")[0, 1:] / 2)
+            axes.loglog(run.all("rescaled_time")[0, 1:], bound, "--", color=look.colour, linewidth=0.9)
         axes.plot([], [], "--", color="black", linewidth=0.9, label="bound of Theorem 20")
-        beta = g.config.bound.margin * ratio
-        axes.set_title(f"$d_y$ = {g.config.data.num_outputs}, $s_0$ = {ratio:.3g} $s_Z$, β = {beta:.3g}")
-        axes.set_xlabel("clock x = m $s_Z^{2−2/N}$ t")
+        ratio, outputs = first.start.ratio, first.data.num_outputs
+        axes.set_title(f"$d_y$ = {outputs}, $s_0$ = {ratio:.3g} $s_Z$, β = {first.bound.margin * ratio:.3g}")
         axes.set_ylabel("‖$Z_1$ − W‖ / $s_Z$")
         axes.legend(fontsize=7.5, loc="lower left")
     return drawn
 
 
-def _each(g: Group, hyperparameter: str, own: float) -> list[float]:
-    """The values of a hyperparameter: the swept ones, or the config's own."""
-    return [float(value) for value in g.data[hyperparameter].values] if hyperparameter in g.hyperparameters else [own]
+def _curve(axes: Axes, run: Run, **look: object) -> None:
+    """The distance over x."""
+    axes.loglog(run.all("rescaled_time")[0, 1:], run.all("distance")[0, 1:], **look)
+    axes.set_xlabel("rescaled time x = m $s_Z^{2−2/N}$ t")
 
 
-def _panels(g: Group) -> Iterator[Panel]:
-    """One panel for each s_Z, of the first seed."""
-    data = g.data.isel(seed=0)
-    for scale in _each(g, "scale", g.config.data.scale):
-        chosen = data.sel(scale=scale) if "scale" in g.hyperparameters else data
-        name = f"$s_Z$ = {float(chosen['target_value'].isel(step=0, depth=0)):.3g}"
-        yield Panel(name if scale > 0 else f"{name}, Y ~ N(0, 1)", chosen)
+def _name(panel: Panel) -> str:
+    """What the target of a panel is called."""
+    drawn = "" if panel[0].config.data.scale > 0 else ", Y ~ N(0, 1)"
+    return f"$s_Z$ = {panel[0].first('target_value')[0]:.3g}{drawn}"
 
 
-def _euler_step(g: Group) -> float:
+def _depth(run: Run) -> str:
+    return f"N = {run.config.net.depth:g}"
+
+
+def _euler_step(run: Run) -> float:
     """Seconds of one step of Euler's method."""
-    return g.config.opt.interval / g.config.opt.substeps
+    return run.config.opt.interval / run.config.opt.substeps
 
 
-def _looked(panel: Panel) -> Iterator[tuple[plots.Look, float]]:
+def _looked(panel: Panel) -> Iterator[tuple[plots.Look, Run]]:
     """Every depth with its look."""
-    depths = [float(depth) for depth in panel.data["depth"].values]
-    return zip(plots.looks(len(depths)), depths, strict=True)
+    return zip(plots.looks(len(panel)), panel, strict=True)

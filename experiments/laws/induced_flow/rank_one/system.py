@@ -1,34 +1,30 @@
 """The flow induced on a linear network's product when one layer is a single neuron (Eftekhari 2020, Section 4).
 
-Two studies of one flow. In ``time`` an interval is a number of seconds, explicit Euler steps as the paper makes them
-run beside an adaptive solver, and Figure 1 is drawn. In ``rescaled_time`` an interval is a part of x = m s_Z^{2-2/N} t,
-the adaptive solver runs alone, and every scale of the target reaches the same x. Depth is a number like any other here.
+Two studies of one flow. In ``time`` a step is an interval in seconds: an adaptive solver is compared with explicit
+Euler, the paper's method, and Figure 1 is drawn. In ``rescaled_time`` a step is an interval of x = m s_Z^{2-2/N} t: the
+adaptive solver runs alone, and every scale of the target reaches the same x. The depth N may be swept like any number.
 """
 
-from typing import Any, NamedTuple
+import functools as ft
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from ml_collections import ConfigDict
 
-from experiments.laws.induced_flow.rank_one.claims import claims
-from experiments.laws.induced_flow.rank_one.figures import figures
 from experiments.runner.checks import Checks
+from experiments.runner.experiment import Variable
 from experiments.runner.hyperparameters import value_of
-from experiments.runner.results import Variable
+from experiments.runner.schema import choice, integer, number
 from lawlib.descent.flows import adaptive_step, euler_step
-from lawlib.dynamics.system import Dynamics, Hyperparameters
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Time
 from lawlib.problems.synthetic import rotated_start, whitened_regression
 from lawlib.theory import induced_flow as flow
 from lawlib.theory import induced_flow_bounds as bounds
-from lawlib.types import Array, Matrix, Scalar
+from lawlib.types import Array, Matrix, PRNGKey, Scalar
 
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
-
-STUDIES = "time", "rescaled_time"
-# data.spectral_ratio is gamma_Z, or its share of the largest gamma_Z for which Theorem 20 says something.
-UNITS = ("one", "largest")
 # Of a prescribed spectrum (1, gamma_Z, gamma_Z / 2, ...) in units of s_Z.
 DECAY = 0.5
 PAPER = "Eftekhari 2020"
@@ -43,18 +39,33 @@ VARIABLES = {
     "alignment": Variable((), "1", "u^T Z_1 v / s_Z", f"{PAPER}, eq. 28"),
     "in_set": Variable((), "1", "1 where W lies in N_{alpha,beta}(Z_1)", f"{PAPER}, eq. 36"),
     "fast": Variable((), "1", "(T_1 - s_Z T_2) / s_Z^2, positive in the fast regime", f"{PAPER}, eq. 206"),
-    "tau": Variable(
-        (), "s", "first time of an interval's end with s <= sqrt(6) s_Z; -1: not so far", f"{PAPER}, T. 20"
-    ),
+    "tau": Variable((), "s", "end of the first interval with s <= sqrt(6) s_Z; -1: not yet", f"{PAPER}, Theorem 20"),
     "excess": Variable((), "1", "ln ||Z_1 - W||_F^2 - ln of Theorem 20's bound as proved", f"{PAPER}, eq. 208"),
     "excess_printed": Variable((), "1", "the same with the exponent s_Z^{-2/N} of eq. (38)", f"{PAPER}, eq. 38"),
     "rate": Variable((), "1/s", "-d/dt ln ||Z_1 - W||_F"),
     "rate_law": Variable((), "1/s", "m s_Z^{2-2/N} (1 - gamma_Z)", f"{PAPER}, Fig. 1"),
-    "euler": Variable(
-        (), "1", "||W_Euler - W||_F / s_Z, explicit Euler against the adaptive solver", f"{PAPER}, Fig. 1"
-    ),
-    "euler_halved": Variable((), "1", "the same of Euler's method with half the step"),
+    "euler": Variable((), "1", "||W_Euler - W||_F / s_Z, explicit Euler against the solver", f"{PAPER}, Fig. 1"),
+    "euler_halved": Variable((), "1", "the same for Euler's method with half the step"),
     "euler_distance": Variable((), "1", "||Z_1 - W_Euler||_F / s_Z of explicit Euler", f"{PAPER}, Fig. 1"),
+}
+FIELDS = {
+    "precision": choice("floating-point type of everything computed", "float64"),
+    "study": choice("whether an interval is one of t or of x = m s_Z^{2-2/N} t", "time", "rescaled_time"),
+    "net.depth": number("depth N", sweepable=True, at_least=2.0),
+    "data.num_inputs": integer("number of inputs d_x", at_least=2),
+    "data.num_outputs": integer("number of outputs d_y", at_least=1),
+    "data.num_samples": integer("number of samples m", at_least=1),
+    "data.scale": number("s_Z; 0: Y ~ N(0, 1) is drawn and determines it", sweepable=True, at_least=0.0),
+    "data.spectral_ratio": number("gamma_Z, or its share of the largest", sweepable=True, at_least=0.0, below=1.0),
+    "data.spectral_ratio_unit": choice("one: gamma_Z itself; largest: its share of Theorem 20's", "one", "largest"),
+    "start.angle": number("angle between W_0 and Z_1", unit="degree", at_least=0.0, below=90.0),
+    "start.ratio": number("s_0 / s_Z", sweepable=True, above=0.0),
+    "bound.alpha": number("alpha of N_{alpha,beta}", above=0.0, below=1.0),
+    "bound.margin": number("beta / (s_0 / s_Z) of N_{alpha,beta}", above=1.0),
+    "opt.interval": number("length of a step: seconds, or x in rescaled_time", sweepable=True, above=0.0),
+    "opt.substeps": integer("Euler steps in a step", at_least=1, when=lambda config: config.study == "time"),
+    "opt.rtol": number("relative tolerance of the adaptive solver", above=0.0),
+    "opt.atol": number("absolute tolerance of the adaptive solver", above=0.0),
 }
 
 
@@ -71,109 +82,77 @@ class Problem(NamedTuple):
     beta: Scalar
 
 
-class Beside(NamedTuple):
-    """The adaptive solver's state, and the W of Euler's method with a step and with half of it."""
-
-    followed: "Followed"
-    euler: Matrix
-    halved: Matrix
-
-
 class Followed(NamedTuple):
-    """The adaptive solver's s u v^T, the intervals made, tau (-1: not so far) and the squared distance there."""
+    """The adaptive solver's s u v^T, tau (-1: not yet) and the squared distance at tau."""
 
     part: flow.RankOne
-    intervals: Scalar
     tau: Scalar
     at_tau: Scalar
 
 
-def validate(checks: Checks) -> None:
-    """The fields that this experiment reads, and what it asks of them."""
-    checks.choice("precision", ("float64",))
-    checks.choice("study", STUDIES)
-    checks.number("net.depth", at_least=2.0)
-    checks.integer("data.num_inputs", at_least=2)
-    checks.integer("data.num_outputs", at_least=1)
-    checks.integer("data.num_samples", at_least=1)
-    checks.number("data.scale", at_least=0.0)
-    checks.number("data.spectral_ratio", at_least=0.0, below=1.0)
-    checks.choice("data.spectral_ratio_unit", UNITS)
-    checks.number("start.angle", at_least=0.0, below=90.0)
-    checks.number("start.ratio", above=0.0)
-    checks.number("bound.alpha", above=0.0, below=1.0)
-    checks.number("bound.margin", above=1.0)
-    checks.number("opt.interval", above=0.0)
-    checks.integer("opt.substeps", at_least=1)
-    checks.number("opt.rtol", above=0.0)
-    checks.number("opt.atol", above=0.0)
-    checks.sweeps("net.depth", "data.scale", "data.spectral_ratio", "start.ratio", "opt.interval")
-    data, start, bound = checks.config.data, checks.config.start, checks.config.bound
+class Compared(NamedTuple):
+    """The adaptive solver's state, and the W of Euler's method with a step and with half of it."""
+
+    followed: Followed
+    euler: Matrix
+    halved: Matrix
+
+
+def check(checks: Checks) -> None:
+    """Rules on several fields at once."""
+    data, alpha, require = checks.config.data, checks.config.bound.alpha, checks.require
+    ratios, starts = checks.values("data.spectral_ratio"), checks.values("start.ratio")
+    cosine, single = math.cos(math.radians(checks.config.start.angle)), data.num_outputs == 1
     rule = f"must be at least data.num_inputs = {data.num_inputs}: whitened inputs have full row rank"
-    checks.require("data.num_samples", data.num_samples >= data.num_inputs, rule)
-    single = data.num_outputs == 1 and any(gamma > 0 for gamma in checks.values("data.spectral_ratio"))
-    checks.require("data.spectral_ratio", not single, "must be 0.0 for one output, whose Z has a single value")
-    rows = checks.config.study == "rescaled_time" or data.num_outputs == 1
-    checks.require("data.num_outputs", rows, "must be 1 for the study time: Euler's steps keep rank one for a row only")
-    cosine = float(jnp.cos(jnp.deg2rad(start.angle)))
-    rule = f"must be below cos(start.angle) = {cosine:.4g}, the start's own alignment"
-    checks.require("bound.alpha", bound.alpha < cosine, rule)
-    wide = data.spectral_ratio_unit == "one" and any(
-        gamma >= bound.alpha for gamma in checks.values("data.spectral_ratio")
-    )
-    checks.require("bound.alpha", not wide, "must lie in (gamma_Z, 1), above every data.spectral_ratio")
-    beyond = all(ratio * bound.margin > 1 for ratio in checks.values("start.ratio"))
-    checks.require(
-        "bound.margin", beyond, "must make beta = bound.margin * start.ratio exceed 1, or Z_1 is not in the set"
-    )
-    drawn = data.num_outputs > 1 and 0.0 in checks.values("data.scale")
-    checks.require("data.scale", not drawn, "must be positive for several outputs, whose gap a drawn Y would decide")
-    inside = all(ratio > bound.alpha for ratio in checks.values("start.ratio"))
-    checks.require("start.ratio", inside, f"must exceed bound.alpha = {bound.alpha}, so that W_0 is in N_alpha")
-
-
-def shared(config: ConfigDict) -> tuple:
-    """Nothing: every seed draws its own data."""
-    return ()
+    require("data.num_samples", data.num_samples >= data.num_inputs, rule)
+    rule = "must be 0.0 for one output: Z then has one singular value"
+    require("data.spectral_ratio", not single or not any(ratios), rule)
+    rule = "must be 1 for the study time: Euler's steps keep rank one for a row only"
+    require("data.num_outputs", single or checks.config.study == "rescaled_time", rule)
+    require("bound.alpha", alpha < cosine, f"must be below cos(start.angle) = {cosine:.4g}, the start's own alignment")
+    above = data.spectral_ratio_unit == "largest" or max(ratios) < alpha
+    require("bound.alpha", above, "must lie in (gamma_Z, 1), above every data.spectral_ratio")
+    rule = "must make beta = bound.margin * start.ratio exceed 1, or Z_1 is not in the set"
+    require("bound.margin", min(starts) * checks.config.bound.margin > 1, rule)
+    rule = "must be positive for several outputs: a drawn Y would decide gamma_Z"
+    require("data.scale", single or 0.0 not in checks.values("data.scale"), rule)
+    require("start.ratio", min(starts) > alpha, f"must exceed bound.alpha = {alpha}, so that W_0 is in N_alpha")
 
 
 def dynamics(config: ConfigDict) -> Dynamics:
-    """The adaptive solver, one interval a step; in the study ``time`` with explicit Euler beside it."""
+    """The adaptive solver, one interval a step; in the study ``time`` with explicit Euler for comparison."""
     system = _adaptive(config)
-    return system if config.study == "rescaled_time" else _beside(config, system)
+    return system if config.study == "rescaled_time" else _compared(config, system)
 
 
 def _adaptive(config: ConfigDict) -> Dynamics:
     m, tolerances = config.data.num_samples, {"rtol": config.opt.rtol, "atol": config.opt.atol}
 
-    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, Followed]:
+    def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, Followed]:
         problem, zero = _draw(config, key, hyperparameters), jnp.zeros((), config.precision)
-        return problem, _observe(Followed(problem.start, zero, zero - 1, zero), problem)
+        return problem, _note_tau(zero, Followed(problem.start, zero - 1, zero), problem)
 
-    def step(state: Followed, problem: Problem, shared: tuple) -> Followed:
-        def field(part: flow.RankOne) -> flow.RankOne:
-            return flow.rank_one_field(part, problem.Z, m, problem.depth)
-
+    def step(t: Time, state: Followed, problem: Problem, shared: tuple) -> Followed:
+        field = ft.partial(flow.rank_one_field, Z=problem.Z, num_samples=m, depth=problem.depth)
         part = adaptive_step(field, state.part, problem.interval, **tolerances)
-        return _observe(state._replace(part=part, intervals=state.intervals + 1), problem)
+        return _note_tau(_elapsed(t + 1, problem), state._replace(part=part), problem)
 
-    def observe(state: Followed, problem: Problem, shared: tuple) -> dict[str, Array]:
-        return _observations(state, problem, m)
+    def observe(t: Time, state: Followed, problem: Problem, shared: tuple) -> dict[str, Array]:
+        return _observations(_elapsed(t, problem), state, problem, m)
 
     return Dynamics(init, step, observe)
 
 
-def _beside(config: ConfigDict, system: Dynamics) -> Dynamics:
+def _compared(config: ConfigDict, system: Dynamics) -> Dynamics:
     m, substeps = config.data.num_samples, config.opt.substeps
 
-    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, Beside]:
+    def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, Compared]:
         problem, followed = system.init(key, hyperparameters, shared)
         W = flow.matrix(problem.start)
-        return problem, Beside(followed, W, W)
+        return problem, Compared(followed, W, W)
 
-    def step(state: Beside, problem: Problem, shared: tuple) -> Beside:
-        def field(W: Matrix) -> Matrix:
-            return flow.field(W, problem.Z, m, problem.depth)
+    def step(t: Time, state: Compared, problem: Problem, shared: tuple) -> Compared:
+        field = ft.partial(flow.field, Z=problem.Z, num_samples=m, depth=problem.depth)
 
         def substep(_: int, at: tuple[Matrix, Matrix]) -> tuple[Matrix, Matrix]:
             half = euler_step(field, at[1], duration / 2)
@@ -181,12 +160,12 @@ def _beside(config: ConfigDict, system: Dynamics) -> Dynamics:
 
         duration = problem.interval / substeps
         moved = lax.fori_loop(0, substeps, substep, (state.euler, state.halved))
-        return Beside(system.step(state.followed, problem, shared), *moved)
+        return Compared(system.step(t, state.followed, problem, shared), *moved)
 
-    def observe(state: Beside, problem: Problem, shared: tuple) -> dict[str, Array]:
+    def observe(t: Time, state: Compared, problem: Problem, shared: tuple) -> dict[str, Array]:
         W, Z_1, s_Z = flow.matrix(state.followed.part), flow.matrix(problem.leading), problem.target.value
         return {
-            **system.observe(state.followed, problem, shared),
+            **system.observe(t, state.followed, problem, shared),
             "euler": jnp.linalg.norm(state.euler - W) / s_Z,
             "euler_halved": jnp.linalg.norm(state.halved - W) / s_Z,
             "euler_distance": jnp.linalg.norm(state.euler - Z_1) / s_Z,
@@ -195,20 +174,15 @@ def _beside(config: ConfigDict, system: Dynamics) -> Dynamics:
     return Dynamics(init, step, observe)
 
 
-def _draw(config: ConfigDict, key: Array, hyperparameters: Hyperparameters) -> Problem:
+def _draw(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) -> Problem:
     key_data, key_start = jax.random.split(key)
-    depth, alpha, margin, ratio, interval, scale, spectral_ratio = (
-        value_of(config, hyperparameters, field)
-        for field in (
-            *("net.depth", "bound.alpha", "bound.margin", "start.ratio"),
-            *("opt.interval", "data.scale", "data.spectral_ratio"),
-        )
-    )
-    beta = margin * ratio
+    own = ft.partial(value_of, config, hyperparameters)
+    depth, alpha, ratio, interval = own("net.depth"), own("bound.alpha"), own("start.ratio"), own("opt.interval")
+    beta, spectral_ratio = own("bound.margin") * ratio, own("data.spectral_ratio")
     # One output has no second value, and the bisection would be compiled for nothing.
     if config.data.spectral_ratio_unit == "largest" and config.data.num_outputs > 1:
         spectral_ratio = spectral_ratio * bounds.largest_ratio(depth, alpha, beta)
-    Z = _target(config, key_data, scale, spectral_ratio)
+    Z = _target(config, key_data, own("data.scale"), spectral_ratio)
     values = jnp.linalg.svd(Z, compute_uv=False)
     target = bounds.Target(values[0], values[1] / values[0] if values.size > 1 else jnp.zeros_like(values[0]))
     leading = flow.rank_one(Z)
@@ -219,7 +193,7 @@ def _draw(config: ConfigDict, key: Array, hyperparameters: Hyperparameters) -> P
     return Problem(Z, leading, target, start, depth, interval, alpha, beta)
 
 
-def _target(config: ConfigDict, key: Array, scale: Scalar, spectral_ratio: Scalar) -> Matrix:
+def _target(config: ConfigDict, key: PRNGKey, scale: Scalar, spectral_ratio: Scalar) -> Matrix:
     """Z = Y X^T / m of Y ~ N(0, 1); where a scale s_Z is given, with the values s_Z (1, gamma_Z, gamma_Z / 2, ...)."""
     data = config.data
     sizes = data.num_inputs, data.num_outputs, data.num_samples
@@ -229,28 +203,31 @@ def _target(config: ConfigDict, key: Array, scale: Scalar, spectral_ratio: Scala
     return jnp.where(scale > 0, (U * (scale * jnp.stack(ratios))[None]) @ Vt, Z)
 
 
-def _observe(state: Followed, problem: Problem) -> Followed:
+def _elapsed(t: Time, problem: Problem) -> Scalar:
+    """Seconds after t steps."""
+    return jnp.asarray(t, problem.interval.dtype) * problem.interval
+
+
+def _note_tau(elapsed: Scalar, state: Followed, problem: Problem) -> Followed:
     """Note tau, and the distance there, at the end of the interval in which s falls to sqrt(6) s_Z."""
     arrived = (state.tau < 0) & (state.part.value <= bounds.fast_until(problem.target))
-    elapsed, square = state.intervals * problem.interval, 2 * flow.loss(state.part, problem.leading)
+    square = 2 * flow.loss(state.part, problem.leading)
     return state._replace(tau=jnp.where(arrived, elapsed, state.tau), at_tau=jnp.where(arrived, square, state.at_tau))
 
 
-def _observations(state: Followed, problem: Problem, m: int) -> dict[str, Any]:
+def _observations(elapsed: Scalar, state: Followed, problem: Problem, m: int) -> dict[str, Array]:
     target, depth, part = problem.target, problem.depth, state.part
-    elapsed, loss = state.intervals * problem.interval, flow.loss(part, problem.leading)
     overlap = target.value * flow.alignment(part, problem.leading)
     tau = jnp.where(state.tau < 0, jnp.inf, state.tau)
     squares = 2 * flow.loss(problem.start, problem.leading), state.at_tau
-    _, falling = jax.jvp(
-        lambda part: flow.loss(part, problem.leading), (part,), (flow.rank_one_field(part, problem.Z, m, depth),)
-    )
+    velocity = flow.rank_one_field(part, problem.Z, m, depth)
+    loss, slope = jax.jvp(ft.partial(flow.loss, leading=problem.leading), (part,), (velocity,))
 
     def excess(*, as_printed: bool) -> Scalar:
         rate = bounds.rates(target, m, depth, alpha=problem.alpha, beta=problem.beta, as_printed=as_printed)
         return jnp.log(2 * loss) - bounds.log_distance_bound(elapsed, tau, *squares, rate)
 
-    apart = bounds.value_error(part.value, overlap) - target.value * bounds.misalignment(overlap, target)
+    fast = bounds.value_error(part.value, overlap) - target.value * bounds.misalignment(overlap, target)
     return {
         "seconds": elapsed,
         "rescaled_time": m * target.value ** (2 - 2 / depth) * elapsed,
@@ -260,10 +237,10 @@ def _observations(state: Followed, problem: Problem, m: int) -> dict[str, Any]:
         "value": part.value / target.value,
         "alignment": overlap / target.value,
         "in_set": bounds.in_stable_set(part.value, overlap, target, problem.alpha, problem.beta).astype(loss.dtype),
-        "fast": apart / target.value**2,
+        "fast": fast / target.value**2,
         "tau": state.tau,
         "excess": excess(as_printed=False),
         "excess_printed": excess(as_printed=True),
-        "rate": -falling / (2 * loss),
+        "rate": -slope / (2 * loss),
         "rate_law": bounds.nearby_rate(target, m, depth),
     }
