@@ -1,22 +1,20 @@
 """The figures of four-layer smooth networks: spectra and subspaces over time, and where the change of a layer lies."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.laws.smooth_mlp.common import title
+from experiments.laws.smooth_mlp.deep.measures import shares
+from experiments.laws.smooth_mlp.deep.system import METHODS
 from experiments.runner import plots
-from experiments.runner.results import Group, groups
+from experiments.runner.runs import Run
 
-__all__ = ["STUDIES", "TITLES", "figures"]
+__all__ = ["figures"]
 
-STUDIES = ("spectra", "deep", "optimizers")
-TITLES = {"elu": "ELU", "gelu": "GELU", "silu": "SiLU", "tanh": "tanh"}
-TITLES |= {"relu": "ReLU", "leaky_relu": "Leaky ReLU", "rrelu": "RReLU"}
-METHODS = {"sgd": "SGD, momentum .9", "adam": "Adam", "muon": "Muon"}
 # ReLU and Leaky ReLU are hard to tell apart by their curves: one has to show through the other.
 STYLES = {"relu": "-.", "leaky_relu": ":", "rrelu": "--"}
 SIDES = ("left, against $U_{l,2}$", "right, against $V_{l,2}$")
@@ -24,9 +22,8 @@ PARTS = {"top K": plots.COLOURS[0], "middle d − 2K": "grey", "bottom K": plots
 BLOCKS = ("$\\tilde W_{l,1}$", "$\\tilde W_{l,2}$", "$\\tilde W_{l,3}$", "$\\tilde W_{l,4}$")
 
 
-def figures(results: xr.DataTree) -> dict[str, Figure]:
+def figures(found: Sequence[Run]) -> dict[str, Figure]:
     """Figures 1, 2 and 8 to 10 of the study of spectra; Figures 4 and 5 of the others."""
-    found = groups(results)
     if found[0].config.study == "spectra":
         return {"singular_values": _singular_values(found), "middle": _middle(found), "ends": _ends(found)}
     return {"fractions": _fractions(found), "final": _final(found)}
@@ -35,19 +32,19 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
 # Spectra --------------------------------------------------------------------------------------------------------------
 
 
-def _singular_values(found: list[Group]) -> Figure:
+def _singular_values(found: Sequence[Run]) -> Figure:
     """A column for each activation, a row for each layer: every singular value of seed 0."""
     num_layers = found[0].data.sizes["layer"]
     drawn = plots.figure(2.0 * len(found) + 0.8, 1.9 * num_layers + 0.9)
     rows = drawn.subplots(num_layers, len(found), sharex=True, sharey="row", squeeze=False)
-    for column, group in zip(rows.T, found, strict=True):
-        column[0].set_title(_activation(group))
-        member, K = _first_member(group.data.singular_values, group), group.config.data.num_classes
+    for column, run in zip(rows.T, found, strict=True):
+        column[0].set_title(_name(run))
+        K = run.config.data.num_classes
         for layer, axes in enumerate(column):
-            values = member.isel(layer=layer).transpose("step", "index").values
+            values = run.all("singular_values")[0, :, layer]
             cuts = (slice(0, K), slice(K, -K), slice(-K, None))
             for (label, colour), cut in zip(PARTS.items(), cuts, strict=True):
-                lines = axes.plot(group.data.step, values[:, cut], color=colour, linewidth=0.8)
+                lines = axes.plot(run.steps, values[:, cut], color=colour, linewidth=0.8)
                 lines[0].set_label(label)
     plots.label_rows(rows, [f"singular values\nof $W_{layer}$, seed 0" for layer in range(1, num_layers + 1)])
     plots.time_axis(rows, found[0].config.observe.spacing)
@@ -55,7 +52,7 @@ def _singular_values(found: list[Group]) -> Figure:
     return drawn
 
 
-def _middle(found: list[Group]) -> Figure:
+def _middle(found: Sequence[Run]) -> Figure:
     """Figures 8 to 10: a row for each layer, a column for each side, the change of the middle subspace."""
     num_layers, config = found[0].data.sizes["layer"], found[0].config
     K, d = config.data.num_classes, config.data.dimension
@@ -67,13 +64,13 @@ def _middle(found: list[Group]) -> Figure:
         random = 2 * K * (d - 2 * K) / d
         axes.axhline(random, color="black", linestyle=":", linewidth=1.0, label=f"random subspaces, {random:g}")
         axes.set_yscale("log")
-    for axes, title in zip(rows[0], SIDES, strict=True):
-        axes.set_title(f"middle d − 2K subspace, {title}")
+    for axes, side in zip(rows[0], SIDES, strict=True):
+        axes.set_title(f"middle d − 2K subspace, {side}")
     plots.label_rows(rows, [f"‖sin Θ‖²$_F$, $W_{layer}$" for layer in range(1, num_layers + 1)])
     return _finished(drawn, rows, config.observe.spacing)
 
 
-def _ends(found: list[Group]) -> Figure:
+def _ends(found: Sequence[Run]) -> Figure:
     """The change of the top and bottom K subspaces since step 1, the larger of the two sides."""
     num_layers, K = found[0].data.sizes["layer"], found[0].config.data.num_classes
     drawn = plots.figure(9.0, 2.2 * num_layers + 1.0)
@@ -82,59 +79,64 @@ def _ends(found: list[Group]) -> Figure:
         _curves(axes, found, ("top", "bottom")[column], layer, None)
         axes.axhline(K, color="black", linestyle="--", linewidth=1.0, label=f"largest possible, K = {K}")
         axes.set_ylim(0, None)
-    for axes, title in zip(rows[0], ("top", "bottom"), strict=True):
-        axes.set_title(f"{title} K subspace since step 1, larger of both sides")
+    for axes, part in zip(rows[0], ("top", "bottom"), strict=True):
+        axes.set_title(f"{part} K subspace since step 1, larger of both sides")
     plots.label_rows(rows, [f"‖sin Θ‖²$_F$, $W_{layer}$" for layer in range(1, num_layers + 1)])
     return _finished(drawn, rows, found[0].config.observe.spacing)
 
 
-def _curves(axes: Axes, found: Iterable[Group], name: str, layer: int, side: int | None) -> None:
-    """The mean over members of each activation in its range, from step 1 on; broken lines are not smooth."""
-    found = list(found)
-    for look, group in zip(plots.looks(len(found)), found, strict=True):
-        values = group.data[name].isel(layer=layer).sel(step=slice(1, None))
-        values = values.max("side") if side is None else values.isel(side=side)
-        line = STYLES.get(group.config.net.activation, look.line) if look.line == "-" else look.line
-        _band(axes, values, colour=look.colour, label=_activation(group), linestyle=line)
+def _curves(axes: Axes, found: Sequence[Run], name: str, layer: int, side: int | None) -> None:
+    """The mean over the members of each activation in its range, from step 1 on; broken lines are not smooth."""
+    for look, run in zip(plots.looks(len(found)), found, strict=True):
+        sides = run.all(name)[:, 1:, layer]
+        values = sides.max(-1) if side is None else sides[..., side]
+        line = STYLES.get(run.config.net.activation, look.line) if look.line == "-" else look.line
+        _band(axes, run.steps[1:], values, color=look.colour, label=_name(run), linestyle=line)
 
 
 # Blocks ---------------------------------------------------------------------------------------------------------------
 
 
-def _fractions(found: list[Group]) -> Figure:
+def _fractions(found: Sequence[Run]) -> Figure:
     """Figures 4 and 5: a row for each variant, a column for each layer, the four fractions over time."""
     num_layers = found[0].data.sizes["layer"]
     drawn = plots.figure(3.0 * num_layers + 0.8, 1.65 * len(found) + 1.0)
     rows = drawn.subplots(len(found), num_layers, sharex=True, sharey=True, squeeze=False)
-    for row, group in zip(rows, found, strict=True):
+    for row, run in zip(rows, found, strict=True):
         for layer, axes in enumerate(row):
-            seen = group.data.isel(layer=layer).sel(step=slice(1, None))
+            own, random = (run.all(name)[:, 1:, layer] for name in ("fractions", "random_fractions"))
             for block, (colour, label) in enumerate(zip(plots.COLOURS[: len(BLOCKS)], BLOCKS, strict=True)):
-                _band(axes, seen.fractions.isel(block=block), colour=colour, label=label)
-            by_chance = seen.random_fractions.isel(block=0)
-            _band(axes, by_chance, colour="black", label=f"{BLOCKS[0]} of a random subspace", linestyle="--")
+                _band(axes, run.steps[1:], own[..., block], color=colour, label=label)
+            _band(
+                axes,
+                run.steps[1:],
+                random[..., 0],
+                color="black",
+                label=f"{BLOCKS[0]} of a random subspace",
+                linestyle="--",
+            )
             axes.set_ylim(-0.03, 1.03)
     for layer, axes in enumerate(rows[0], start=1):
         axes.set_title(f"$W_{layer}$")
-    plots.label_rows(rows, ["\n".join(_setting(group)) for group in found])
+    plots.label_rows(rows, ["\n".join(_setting(run)) for run in found])
     drawn.supylabel("share of the change since initialization", fontsize=10)
     return _finished(drawn, rows, found[0].config.observe.spacing, step=_step(found))
 
 
-def _final(found: list[Group]) -> Figure:
-    """One dot a member: block 1's share of the change at the end, in every layer, beside a random subspace's."""
+def _final(found: Sequence[Run]) -> Figure:
+    """One dot a member: block 1's share of the change of every layer at the end, and that of a random subspace."""
     num_layers = found[0].data.sizes["layer"]
     drawn = plots.figure(2.9 * num_layers + 1.4, 0.34 * len(found) + 1.5)
     row = drawn.subplots(1, num_layers, sharex=True, sharey=True, squeeze=False)[0]
     shown = (("fractions", plots.COLOURS[0], "o", "$S_{small}$"), ("random_fractions", "black", "x", "random subspace"))
     for layer, axes in enumerate(row):
         for name, colour, marker, label in shown:
-            lasts = [group.data[name].isel(step=-1, layer=layer, block=0).values.ravel() for group in found]
+            lasts = [shares(run, name)[:, layer] for run in found]
             places = np.repeat(np.arange(len(found)), [len(last) for last in lasts])
             axes.plot(np.concatenate(lasts), places, marker, color=colour, markersize=3.5, alpha=0.6, label=label)
         axes.set_title(f"$W_{layer + 1}$")
         axes.set_xlim(-0.03, 1.03)
-    plots.name_rows(row[0], [", ".join(_setting(group)) for group in found])
+    plots.name_rows(row[0], [", ".join(_setting(run)) for run in found])
     row[num_layers // 2].set_xlabel(f"share of the change in {BLOCKS[0]} at the last {_step(found)}, every member")
     drawn.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return drawn
@@ -143,14 +145,9 @@ def _final(found: list[Group]) -> Figure:
 # Words and curves -----------------------------------------------------------------------------------------------------
 
 
-def _band(axes: Axes, values: xr.DataArray, *, colour: str, label: str, linestyle: Any = "-") -> None:
-    members = [dim for dim in values.dims if dim != "step"]
-    axes.plot(values.step, values.mean(members), color=colour, label=label, linestyle=linestyle)
-    axes.fill_between(values.step, values.min(members), values.max(members), color=colour, alpha=0.18, linewidth=0)
-
-
-def _first_member(values: xr.DataArray, group: Group) -> xr.DataArray:
-    return values.isel(dict.fromkeys(("seed", *group.hyperparameters), 0))
+def _band(axes: Axes, steps: np.ndarray, values: np.ndarray, **look: Any) -> None:
+    """The mean over the members within their range."""
+    plots.band(axes, steps, values, middle=np.ma.mean, alpha=0.18, **look)
 
 
 def _finished(drawn: Figure, rows: np.ndarray, spacing: str, step: str = "step") -> Figure:
@@ -161,19 +158,21 @@ def _finished(drawn: Figure, rows: np.ndarray, spacing: str, step: str = "step")
     return drawn
 
 
-def _activation(group: Group) -> str:
-    return TITLES[group.config.net.activation]
+def _name(run: Run) -> str:
+    """The activation, and the values of swept fields."""
+    return ", ".join((title(run), *(f"{path} = {value:g}" for path, value in run.hyperparameters.items())))
 
 
-def _setting(group: Group) -> tuple[str, str]:
-    """What tells the variants of a study apart."""
-    config, name = group.config, _activation(group)
+def _setting(run: Run) -> tuple[str, str]:
+    """What tells the runs of a study apart."""
+    config, name = run.config, _name(run)
+    method = METHODS[config.opt.method] + (f", momentum {config.opt.momentum:g}" if config.opt.method == "sgd" else "")
     if config.study == "deep":
         return name, f"d = {config.data.dimension}, N = {config.data.num_samples}"
     if config.data.source == "digits":
-        return "whitened digits" if config.data.whiten else "digits", f"{name}, {METHODS[config.opt.method]}"
-    return name, METHODS[config.opt.method]
+        return "whitened digits" if config.data.whiten else "digits", f"{name}, {method}"
+    return name, method
 
 
-def _step(found: list[Group]) -> str:
+def _step(found: Sequence[Run]) -> str:
     return "epoch" if found[0].config.opt.batch_size < found[0].config.data.num_samples else "step"

@@ -1,8 +1,8 @@
 """Low-rank dynamics of four-layer networks with smooth activations (Xu et al. 2026, Sections 2.1 and 4, Appendix A).
 
 W_L phi(W_{L-1} ... phi(W_1 X)) from eps-orthogonal layers, on a Gaussian mixture or on digits. The study "spectra"
-watches the singular values and subspaces of W_1, ..., W_{L-1}; the studies "deep" and "optimizers" watch in which block
-of eq. (9) their change lies. A step is an epoch: one pass over the data in minibatches, or one step on all of it.
+observes the singular values and subspaces of W_1, ..., W_{L-1}; the studies "deep" and "optimizers" observe in which
+block of eq. (9) their change lies. A step is an epoch: one pass over the data in minibatches, or one step on all data.
 """
 
 from typing import Any, NamedTuple
@@ -16,11 +16,11 @@ from ml_collections import ConfigDict
 from optax.contrib import MuonDimensionNumbers, muon
 
 from experiments.data.datasets import digits
-from experiments.laws.smooth_mlp.deep.claims import claims
-from experiments.laws.smooth_mlp.deep.figures import STUDIES, figures
+from experiments.laws.smooth_mlp.common import PAPER
 from experiments.runner.checks import Checks
+from experiments.runner.experiment import Variable
 from experiments.runner.hyperparameters import value_of
-from experiments.runner.results import Variable
+from experiments.runner.schema import choice, flag, integer, number
 from lawlib.descent.steps import (
     Descent,
     Iterate,
@@ -29,7 +29,7 @@ from lawlib.descent.steps import (
     sum_squared_error,
     transformed,
 )
-from lawlib.dynamics.system import Dynamics, Hyperparameters, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.linalg.subspaces import block_fractions, sin_theta
 from lawlib.networks.activations import ACTIVATIONS, activation
 from lawlib.networks.initializers import orthogonal, orthogonal_weights
@@ -38,11 +38,9 @@ from lawlib.problems.synthetic import gaussian_mixture, whiten_symmetric
 from lawlib.theory.smooth_mlp import big_and_small, transported
 from lawlib.types import Array, Scalar, Weights
 
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
-
+METHODS = {"sgd": "SGD", "adam": "Adam", "muon": "Muon"}
 LOSSES = {"squared": sum_squared_error, "cross_entropy": mean_cross_entropy}
 DIGITS = {"data.num_classes": 10, "data.dimension": 61, "data.num_samples": 1797}
-PAPER = "Xu et al. 2026"
 
 VARIABLES = {
     "loss": Variable(
@@ -96,12 +94,14 @@ class Bases(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What a member draws once: its data (X, Y), None where all share them; W_1(0), ..., W_{L-1}(0) and what they fix.
+    """A member's own draws: its data (X, Y), None where all share them, W_1(0), ..., W_{L-1}(0) and their geometry.
 
-    ``first`` holds the hidden layers after one step, from which the study of spectra measures top and bottom subspaces.
+    ``key`` is that of all later draws. ``first`` holds the hidden layers after one step, from which the study of
+    spectra measures top and bottom subspaces.
     """
 
     data: tuple[Array, Array] | None
+    key: Array
     step_size: Array
     hidden: tuple[Array, ...]
     first: tuple[Array, ...]
@@ -109,37 +109,28 @@ class Problem(NamedTuple):
     start_gradient: Array
 
 
-class State(NamedTuple):
-    """Weights and the optimizer's memory, the key of all later draws, and the number of epochs made."""
-
-    iterate: Iterate
-    key: Array
-    epoch: Array
-
-
-def validate(checks: Checks) -> None:
-    """The fields that this experiment reads, and what it asks of them."""
-    checks.choice("study", STUDIES)
-    checks.integer("net.depth", at_least=2)
-    checks.integer("net.width", at_least=2)
-    checks.number("net.scale", above=0.0)
-    checks.choice("net.activation", tuple(ACTIVATIONS))
-    checks.choice("net.last", ("orthogonal", "uniform"))
-    checks.choice("opt.method", ("sgd", "adam", "muon"))
-    checks.choice("opt.loss", tuple(LOSSES))
-    checks.number("opt.step_size", above=0.0)
-    checks.number("opt.momentum", at_least=0.0, below=1.0)
-    checks.integer("opt.batch_size", at_least=1)
-    checks.choice("data.source", ("mixture", "digits"))
-    checks.integer("data.dimension", at_least=3)
-    checks.integer("data.num_classes", at_least=1)
-    checks.integer("data.num_samples", at_least=1)
-    checks.choice("data.whiten", (True, False))
-    checks.sweeps("net.scale", "opt.step_size")
-    _check_sizes(checks)
+FIELDS = {
+    "study": choice("the figures that the runs are for", "spectra", "deep", "optimizers"),
+    "net.depth": integer("number of layers L", at_least=2),
+    "net.width": integer("width m of the hidden layers", at_least=2),
+    "net.scale": number("scale eps of the hidden layers' first weights", sweepable=True, above=0.0),
+    "net.activation": choice("activation phi", *ACTIVATIONS),
+    "net.last": choice("first weights of the last layer: eps-orthogonal, or U(-1, 1)", "orthogonal", "uniform"),
+    "opt.method": choice("optimizer", *METHODS),
+    "opt.loss": choice("loss: half the squared error summed over entries, or mean cross-entropy", *LOSSES),
+    "opt.step_size": number("step size eta", sweepable=True, above=0.0),
+    "opt.momentum": number("momentum of SGD (not Nesterov's), beta of Muon", at_least=0.0, below=1.0),
+    "opt.batch_size": integer("samples in a batch; a step is an epoch", at_least=1),
+    "data.source": choice("Gaussian mixture, or the digits of scikit-learn", "mixture", "digits"),
+    "data.dimension": integer("dimension d of the inputs", at_least=3),
+    "data.num_classes": integer("number of classes K", at_least=1),
+    "data.num_samples": integer("number of samples N", at_least=1),
+    "data.whiten": flag("whether the inputs are whitened, X X^T = I"),
+}
 
 
-def _check_sizes(checks: Checks) -> None:
+def check(checks: Checks) -> None:
+    """Rules on several fields at once."""
     net, data = checks.config.net, checks.config.data
     d, K, N = data.dimension, data.num_classes, data.num_samples
     checks.require("data.num_classes", d > 2 * K, f"must be below data.dimension / 2 = {d / 2:g}, else no S_small")
@@ -156,7 +147,7 @@ def _check_sizes(checks: Checks) -> None:
 
 
 def shared(config: ConfigDict) -> tuple:
-    """The digits without the three pixels that are empty in all of them, for all members; nothing for a mixture."""
+    """The digits without the three pixels that are empty in every image, for all members; nothing for a mixture."""
     if config.data.source != "digits":
         return ()
     data = digits(np.dtype(config.precision))
@@ -166,38 +157,39 @@ def shared(config: ConfigDict) -> tuple:
 
 def dynamics(config: ConfigDict) -> Dynamics:
     """Epochs of an optimizer, observed through the geometry that W(0) and G_1(0) fix."""
-    phi, look = activation(config.net.activation), _spectra if config.study == "spectra" else _blocks
+    phi, geometry = activation(config.net.activation), _spectra if config.study == "spectra" else _blocks
 
     def loss(weights: Weights, inputs: Array, labels: Array, key: Array | None = None) -> Scalar:
         return LOSSES[config.opt.loss](apply(weights, inputs, phi, key), labels)
 
-    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, State]:
+    def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, Iterate]:
         key_data, key_weights, key_steps, key_random = jax.random.split(key, 4)
         data = None if shared else _mixture(config, key_data)
         scale, step_size = (value_of(config, hyperparameters, field) for field in ("net.scale", "opt.step_size"))
         weights = _start(config, key_weights, scale)
         descent = transformed(loss, _method(config, step_size))
-        state = State(descent.init(weights), key_steps, jnp.asarray(0, jnp.int32))
+        iterate, start = descent.init(weights), jnp.asarray(0, jnp.int32)
         is_compared = config.study == "spectra"
-        first = _epoch(config, descent, state, *(data or shared)).iterate.weights[:-1] if is_compared else ()
-        gradient = jax.grad(loss)(weights, *(data or shared), _slopes_key(state))[0]
+        samples = data or shared
+        first = _epoch(config, descent, start, iterate, key_steps, *samples).weights[:-1] if is_compared else ()
+        gradient = jax.grad(loss)(weights, *samples, _slopes_key(key_steps, start))[0]
         bases, start_gradient = _geometry(config, weights[:-1], gradient, scale, key_random)
-        return Problem(data, step_size, weights[:-1], first, bases, start_gradient), state
+        return Problem(data, key_steps, step_size, weights[:-1], first, bases, start_gradient), iterate
 
-    def step(state: State, problem: Problem, shared: tuple) -> State:
+    def step(t: Time, iterate: Iterate, problem: Problem, shared: tuple) -> Iterate:
         descent = transformed(loss, _method(config, problem.step_size))
-        return _epoch(config, descent, state, *(problem.data or shared))
+        return _epoch(config, descent, t, iterate, problem.key, *(problem.data or shared))
 
-    def observe(state: State, problem: Problem, shared: tuple) -> dict[str, Array]:
+    def observe(_: Time, iterate: Iterate, problem: Problem, shared: tuple) -> dict[str, Array]:
         inputs, labels = problem.data or shared
-        outputs = apply(state.iterate.weights, inputs, phi)
+        outputs = apply(iterate.weights, inputs, phi)
         right = jnp.argmax(outputs, axis=0) == jnp.argmax(labels, axis=0)
         seen = {
             "loss": LOSSES[config.opt.loss](outputs, labels),
             "accuracy": jnp.mean(right.astype(labels.dtype)),
             "start_gradient": problem.start_gradient,
         }
-        return seen | look(config, state.iterate.weights[:-1], problem)
+        return seen | geometry(config, iterate.weights[:-1], problem)
 
     return until(Dynamics(init, step, observe))
 
@@ -227,35 +219,36 @@ def _start(config: ConfigDict, key: Array, scale: Array) -> Weights:
 
 
 def _method(config: ConfigDict, step_size: Array) -> optax.GradientTransformation:
-    """SGD with momentum as the heavy ball has it (none of Nesterov's), Adam as it comes, or Muon on every matrix."""
+    """SGD with the momentum of the heavy ball (not Nesterov's), Adam with its defaults, or Muon on every matrix."""
     momentum = config.opt.momentum
     if config.opt.method == "adam":
         return optax.adam(step_size)
     if config.opt.method == "sgd":
         return optax.sgd(step_size, momentum or None)
-    # Ours are (out, in): Muon scales a step by sqrt(max(1, out / in)), and must be told which is which.
+    # Our matrices are (out, in). Muon scales a step by sqrt(max(1, out / in)) and needs to know which axis is which.
     return muon(step_size, beta=momentum, muon_weight_dimension_numbers=MuonDimensionNumbers(1, 0))
 
 
-def _epoch(config: ConfigDict, descent: Descent, state: State, inputs: Array, labels: Array) -> State:
+def _epoch(
+    config: ConfigDict, descent: Descent, t: Time, iterate: Iterate, key: Array, inputs: Array, labels: Array
+) -> Iterate:
     """One pass over the data; the slopes of a randomized activation are drawn anew in every batch."""
-    key_order, _ = jax.random.split(state.key)
+    key_order, _ = jax.random.split(key)
     if config.opt.batch_size == labels.shape[1]:
-        iterate = descent.step(state.iterate, inputs, labels, _slopes_key(state))
-        return state._replace(iterate=iterate, epoch=state.epoch + 1)
-    batches = epoch_batches(key_order, state.epoch, labels.shape[1], config.opt.batch_size)
+        return descent.step(iterate, inputs, labels, _slopes_key(key, t))
+    batches = epoch_batches(key_order, t, labels.shape[1], config.opt.batch_size)
 
     def on_batch(iterate: Iterate, drawn: tuple[Array, Array]) -> tuple[Iterate, None]:
         batch, key = drawn
         return descent.step(iterate, inputs[:, batch], labels[:, batch], key), None
 
-    iterate, _ = lax.scan(on_batch, state.iterate, (batches, jax.random.split(_slopes_key(state), len(batches))))
-    return state._replace(iterate=iterate, epoch=state.epoch + 1)
+    iterate, _ = lax.scan(on_batch, iterate, (batches, jax.random.split(_slopes_key(key, t), len(batches))))
+    return iterate
 
 
-def _slopes_key(state: State) -> Array:
-    _, key_slopes = jax.random.split(state.key)
-    return jax.random.fold_in(key_slopes, state.epoch)
+def _slopes_key(key: Array, t: Time) -> Array:
+    _, key_slopes = jax.random.split(key)
+    return jax.random.fold_in(key_slopes, t)
 
 
 # Geometry, in float64 whatever the network is trained in --------------------------------------------------------------
@@ -275,7 +268,7 @@ def _geometry(
 
 
 def _spectra(config: ConfigDict, hidden: tuple[Array, ...], problem: Problem) -> dict[str, Array]:
-    """Singular values, and where the top K, the middle d - 2K and the bottom K singular subspaces have gone."""
+    """Singular values, and the change of the top K, the middle d - 2K and the bottom K singular subspaces."""
     K, B = config.data.num_classes, problem.bases.small
     values, parts = zip(*(_parts(W, K) for W in _double(hidden)), strict=True)
     starts = [_parts(W, K)[1] for W in _double(problem.first)]
@@ -305,7 +298,7 @@ def _changes(now: list[tuple[Array, Array]], before: list[tuple[Array, Array]]) 
 
 
 def _blocks(config: ConfigDict, hidden: tuple[Array, ...], problem: Problem) -> dict[str, Array]:
-    """In which blocks of eq. (9) the change lies, and where it would lie were S_small a random subspace."""
+    """The shares of the blocks of eq. (9) in the change, of S_small and of a random subspace in its place."""
     del config
     now, start = _double((hidden, problem.hidden))
     changes = [W - W_0 for W, W_0 in zip(now, start, strict=True)]

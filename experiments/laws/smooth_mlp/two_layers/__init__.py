@@ -1,1 +1,16 @@
-"""Two layers, the case of the theorem (Section 3)."""
+"""Smooth MLPs of two layers, the case of the theorem (Xu et al. 2026, Section 3)."""
+
+from experiments.laws.smooth_mlp.two_layers.claims import LAWS, SUMMARY
+from experiments.laws.smooth_mlp.two_layers.figures import figures
+from experiments.laws.smooth_mlp.two_layers.system import FIELDS, VARIABLES, check, dynamics
+from experiments.runner.experiment import Experiment
+
+EXPERIMENT = Experiment(
+    dynamics=dynamics,
+    variables=VARIABLES,
+    fields=FIELDS,
+    laws=LAWS,
+    figures=figures,
+    summary=SUMMARY,
+    check=check,
+)

@@ -1,373 +1,296 @@
 """The claims of smooth two-layer MLPs: Theorem D.11 and its lemmas, Figures 3, 11, 12 and 13, Proposition B.1."""
 
-import functools as ft
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
+from numpy.typing import ArrayLike
 
-from experiments.laws.smooth_mlp.two_layers.figures import MOST_EXCESS, SCALE, Runs, runs, slopes
-from experiments.runner.claims import Claim, each, over
-from experiments.runner.fields import leaves
+from experiments.laws.smooth_mlp.common import PAPER, is_smooth_name, observed, title
+from experiments.laws.smooth_mlp.two_layers.measures import (
+    MOST_EXCESS,
+    SCALE,
+    Bounded,
+    bounded_value,
+    decayed,
+    equation_17,
+    first_form,
+    index,
+    initial_blocks,
+    largest_change,
+    largest_step,
+    leading_target,
+    lemma_d9,
+    lipschitz,
+    norm_ratio,
+    num_classes,
+    num_small,
+    off_centre,
+    phi,
+    rate,
+    rising,
+    second_form,
+    share,
+    slopes,
+    tail,
+    turned,
+    value_ratio,
+    wedin,
+)
+from experiments.runner.laws import Law, Measure, Source, across, measure, stated_for
+from experiments.runner.runs import Run, where
+from experiments.runner.summary import final
 
-__all__ = ["claims"]
-
-PAPER = "Xu et al. 2026"
-# What the figures' bounds were stated for, and Proposition B.1's: (d, K, m).
-SETTING = {"net.width": 72, "net.init": "orthogonal", "opt.step_size": 0.01}
-SETTING |= {"data.dimension": 64, "data.num_classes": 4, "data.num_samples": 1000}
-SQUARE = 32, 4, 8192
-PAPERS_SMOOTH = ("elu", "gelu", "silu")
-# The slopes of log sigma_i(G_1(0)) in log eps, i > K: what they are, and how far from it they may be. That of tanh is
-# 2, since phi''(0) = 0.
-TAIL_SLOPES = dict.fromkeys(PAPERS_SMOOTH, (1.0, 0.05)) | {"relu": (0.0, 0.06), "tanh": (2.0, 0.1)}
-# What is algebra may be off by rounding.
+SMOOTH = ("elu", "gelu", "silu")
+# The slopes of log sigma_i(G_1(0)) in log eps, i > K, and how far a member may be from them. That of tanh is 2, since
+# phi''(0) = 0.
+TAIL_SLOPES = dict.fromkeys(SMOOTH, (1.0, 0.05)) | {"relu": (0.0, 0.06), "tanh": (2.0, 0.1)}
+# Algebra holds up to rounding.
 ONE, ROUNDED = 1 + 1e-9, 1e-12
-
-Family = Sequence[Runs]
-Measure = Callable[[Runs], np.ndarray]
-
-
-def claims(results: xr.DataTree) -> list[Claim]:
-    """The verdict on what the config names as its study."""
-    found = runs(results)
-    judged = {"theorem": _theorem, "decay": _decay, "tail": _tail}
-    return list(judged[found[0].config.study](found))
-
-
-# Theorem D.11 and Figure 3. -------------------------------------------------------------------------------------------
-
-
-def _theorem(found: Family) -> Iterator[Claim]:
-    smooth = [r for r in found if r.phi.is_smooth]
-    for r in found:
-        yield from _figure_3(r)
-    yield from _first_form(found)
-    yield from _second_form(smooth)
-    yield from _gradient_interval(smooth)
-    yield from _wedin(found)
-    for r in smooth:
-        yield from _turning(r)
-
-
-def _figure_3(r: Runs) -> Iterator[Claim]:
-    """The share of block 1 in the change of W_1, and that of a random subspace's."""
-    about: dict[str, Any] = {"id": "F3", "figure": "Fig. 3"}
-    for step, bound in ((100, 0.99), (250, 0.97)):
-        share, random = (ft.partial(_share, name=name, step=step) for name in ("blocks", "random_blocks"))
-        statement = f"{r.label}: block 1's share in the change of W_1 at t = {step}"
-        if r.phi.name in PAPERS_SMOOTH and r.config.net.scale == SCALE:
-            about_bound: dict[str, Any] = about | {"relation": ">=", "bound": bound, "as_stated": True}
-            yield _judged([r], share, statement=statement, lasting=step, **about_bound)
-        else:
-            yield _reported([r], share, statement=statement, lasting=step, statistic="min", **about)
-        statement += ", of a random S_big of 2K dimensions"
-        yield _reported([r], random, statement=statement, lasting=step, statistic="max", **about)
-
-
-def _first_form(found: Family) -> Iterator[Claim]:
-    """What is algebra: it holds for any activation, at every step of every run."""
-    about: dict[str, Any] = {"id": "D.11", "figure": "Theorem D.11"}
-    names = ", ".join(dict.fromkeys(r.label for r in found))
-    statement = f"W_1(0): ||W~_2||, ||W~_3|| and | ||W~_4|| / sqrt p - eps | over eps ({names})"
-    yield _judged(found, _initial_blocks, statement=statement, relation="<=", bound=ROUNDED, **about)
-    form = "||W~_i(t+1) - W~_i(t)||_F / (sqrt p eta rho(t)), i = 2, 3, 4"
-    statement = f"first form: largest {form} of any step ({names})"
-    yield _judged(found, _largest_step, statement=statement, relation="<=", bound=ONE, **about)
-    for r in (r for r in found if r.phi.name in PAPERS_SMOOTH):
-        statement = f"{r.label}: the first form is not vacuous: its largest ratio"
-        yield _judged([r], _largest_step, statement=statement, relation=">=", bound=0.6, as_stated=True, **about)
-    statement = (
-        "the proof ends in ||W~_i(t+1) - W~_i(t)||_F <= eta rho(t), which lacks sqrt p and is false: largest ratio"
-    )
-    lacking: dict[str, Any] = about | {"kind": "printed", "relation": ">", "bound": ONE}
-    yield _judged(found, _largest_step_lacking_p, statement=statement, **lacking)
-
-
-def _second_form(smooth: Family) -> Iterator[Claim]:
-    """What needs the assumptions; the constants of Assumption 3.4 are the least that hold at every step seen."""
-    about: dict[str, Any] = {"id": "D.11", "figure": "Theorem D.11"}
-    at_most_1: dict[str, Any] = about | {"relation": "<=", "bound": 1.0}
-    statement = "eta gamma_L, M the largest residual of the run: eta <= 1/gamma_L"
-    yield _judged(smooth, _steepness, statement=statement, as_stated=True, **at_most_1)
-    statement = "the condition on eps: r(eps) over phi'(0) sigma_K(W_2^T Y X^T) / 2"
-    below_1: dict[str, Any] = about | {"relation": "<", "bound": 1.0}
-    yield _judged(smooth, _condition, statement=statement, as_stated=True, **below_1)
-    statement = "second form at t = 0, as it should read: rho(0) over r(eps)"
-    yield _judged(smooth, _initial_rate, statement=statement, **at_most_1)
-    statement = "second form at t = 0 as printed, sqrt p times looser: rho(0) over r(eps) sqrt p"
-    yield _reported(smooth, _initial_rate_with_p, statement=statement, statistic="max", **about)
-    statement = "Lemma D.9: largest A(t) / delta(t), t >= 1"
-    yield _judged(smooth, _turned_of_delta, statement=statement, **at_most_1)
-    statement = "second form: largest rho(t) over its bound, t >= 1"
-    yield _judged(smooth, _rate_of_bound, statement=statement, **at_most_1)
-    statement = "looseness of the second form: median over t of its bound over rho(t)"
-    yield _reported(smooth, _looseness, statement=statement, **about)
-
-
-def _gradient_interval(smooth: Family) -> Iterator[Claim]:
-    about: dict[str, Any] = {"id": "D.8", "figure": "Lemma D.8"}
-    for r in smooth:
-        where = f"{r.label}, eps = {r.config.net.scale:g}"
-        statement = f"{where}: largest |sigma_i(G_1(0)) - centre of its interval| over r(eps), i = 1..d"
-        yield _judged([r], _off_centre, statement=statement, relation="<=", bound=1.0, **about)
-        statement = f"{where}: looseness of the interval, r(eps) over that distance"
-        yield _reported([r], lambda r: 1 / _off_centre(r), statement=statement, **about)
-
-
-def _wedin(found: Family) -> Iterator[Claim]:
-    about: dict[str, Any] = {"id": "Wedin", "figure": "eq. 17, Lemma D.5", "relation": "<=", "bound": ONE}
-    terms = "||G_1(t) - G_1(0)||_F / (sigma_K(G_1(0)) - sigma_{K+1}(G_1(t)))"
-    yield _judged(found, _turned_of_17, statement=f"largest A(t) over {terms}, t >= 1", **about)
-    statement = "the same with the change projected as in Lemma D.5's proof, which is sharper"
-    yield _judged(found, _turned_of_wedin, statement=statement, **about)
-
-
-def _turning(r: Runs) -> Iterator[Claim]:
-    """Why the bound is small although the gradient's leading subspaces end where they were not."""
-    about: dict[str, Any] = {"id": "A(t)", "figure": "Theorem 3.5"}
-    for step in (10, 100):
-        statement = f"{r.label}: A({step}) / sqrt K; 1 is orthogonal to the leading subspaces of t = 0"
-        yield _reported([r], ft.partial(_turned, step=step), statement=statement, lasting=step, **about)
-    about |= {"as_stated": True, "lasting": 250}
-    statement = f"{r.label}: A(t) tends to sqrt K: A(250) / sqrt K"
-    yield _judged([r], ft.partial(_turned, step=250), statement=statement, relation=">=", bound=0.95, **about)
-    statement = (
-        f"{r.label}: by then sigma_1 has decayed: sigma_1(t) / sigma_1(0) of G_1 where A(t) first exceeds sqrt K / 2"
-    )
-    yield _judged([r], _decayed, statement=statement, relation="<=", bound=0.1, **about)
-
-
-# Figures 12 and 13. ---------------------------------------------------------------------------------------------------
-
-
-def _decay(found: Family) -> Iterator[Claim]:
-    for r in (r for r in found if r.config.net.scale == SCALE):
-        yield from _figure_12(r)
-        yield from _rise(r)
-    about: dict[str, Any] = {"id": "F13", "figure": "Fig. 13", "relation": "<=", "bound": 0.01, "as_stated": True}
-    for r in found:
-        statement = f"{r.label}, eps = {r.config.net.scale:g}: largest sigma_{{K+1}}(G_1(t)) / sigma_K(W_2^T Y X^T)"
-        yield _judged([r], _tail_share, statement=statement, **about)
-
-
-def _figure_12(r: Runs) -> Iterator[Claim]:
-    """Steps and rises are relative to ||G_1(0)||_F."""
-    about: dict[str, Any] = {"id": "F12", "figure": "Fig. 12", "as_stated": True}
-    statement = f"{r.label}: ||G_1||_F strictly decreases to t = 100: its largest change in a step over ||G_1(0)||_F"
-    early = ft.partial(_largest_change, first=0, last=100)
-    yield _judged([r], early, statement=statement, relation="<", bound=0.0, lasting=100, **about)
-    statement = f"{r.label}: largest change of ||G_1||_F in a later step, t = 100..250, over ||G_1(0)||_F"
-    late = ft.partial(_largest_change, first=100, last=250)
-    yield _judged([r], late, statement=statement, relation="<=", bound=1e-5, lasting=250, **about)
-    statement = f"{r.label}: largest sigma_i(G_1(t)) / sigma_i(G_1(0)), i <= K, over ||G_1(t)||_F / ||G_1(0)||_F"
-    yield _judged([r], _excess, statement=statement, relation="<=", bound=MOST_EXCESS, lasting=250, **about)
-    statement = (
-        f"{r.label}: '||G_1||_F monotonically decays throughout training' is false: its largest change in a step"
-    )
-    ever, printed = ft.partial(_largest_change, first=0, last=250), {"kind": "printed", "statistic": "max"}
-    yield _judged([r], ever, statement=statement, relation=">", bound=1e-8, lasting=250, **printed, **about)
-
-
-def _rise(r: Runs) -> Iterator[Claim]:
-    """Assumption 3.4 asks for a decay without end."""
-    about: dict[str, Any] = {"id": "F12", "figure": "Fig. 12, Assumption 3.4", "lasting": 250}
-    statement = f"{r.label}: fraction of members in which ||G_1||_F rises in some step to t = 250"
-    yield _reported([r], lambda r: np.any(_rising(r), axis=1), statement=statement, statistic="fraction", **about)
-    if _rising(r).any():
-        statement = f"{r.label}: first step of that rise, in the members that have one"
-        yield _reported([r], _first_rise, statement=statement, **about)
-    statement = f"{r.label}: the whole rise of ||G_1||_F above its least value, to t = 250, over ||G_1(0)||_F"
-    yield _reported([r], _whole_rise, statement=statement, statistic="max", **about)
-    statement = f"{r.label}: the floor ||G_1(250)||_F / ||G_1(0)||_F"
-    yield _reported([r], lambda r: r.norm_ratio[:, r.at(250)], statement=statement, **about)
-
-
-# Figure 11 and Proposition B.1. ---------------------------------------------------------------------------------------
-
-
-def _tail(found: Family) -> Iterator[Claim]:
-    squares = [r for r in found if r.config.net.init == "normal"]
-    spectra = [r for r in found if r.config.net.init == "orthogonal"]
-    for name in dict.fromkeys(r.phi.name for r in spectra):
-        yield from _figure_11([r for r in spectra if r.phi.name == name])
-    yield from _gradient_interval([r for r in spectra if r.phi.is_smooth])
-    yield from _relu_bound(squares)
-
-
-def _figure_11(family: Family) -> Iterator[Claim]:
-    """One activation at every eps."""
-    about: dict[str, Any] = {"id": "F11", "figure": "Fig. 11", "relation": "<=", "as_stated": True}
-    label, K = family[0].label, family[0].classes
-    slope, margin = TAIL_SLOPES[family[0].phi.name]
-    statement = f"{label}: |slope of log sigma_i(G_1(0)) in log eps{f' - {slope:g}' if slope else ''}|, i > K"
-    yield _sloping(family, slice(K, None), slope, statement=statement, bound=margin, **about)
-    statement = f"{label}: |slope of log sigma_i(G_1(0)) in log eps|, i <= K"
-    yield _sloping(family, slice(K), 0.0, statement=statement, bound=0.02, **about)
-
-
-def _sloping(family: Family, part: slice, slope: float, **about: Any) -> Claim:
-    """Judge one number per seed, from its runs at every eps."""
-    reason = "a slope asks for two eps or more" if len(family) < 2 else ""
-    outside = _outside(family) if about.pop("as_stated") else ""
-
-    def off(family: Family) -> np.ndarray:
-        return np.abs(slopes(family)[:, part] - slope).max(1)
-
-    return over(family, off, reason=reason, outside=outside, paper=PAPER, **about)
-
-
-def _relu_bound(squares: Family) -> Iterator[Claim]:
-    about: dict[str, Any] = {"id": "B.1", "figure": "Prop. B.1"}
-    shapes = dict.fromkeys(map(_shape, squares))
-    sizes = ", ".join(f"d = {d}, m = {m}" for d, _, m in shapes)
-    statement = f"the bound over sigma_{{d-K}}(G_1(0)): never violated ({sizes})"
-    yield _judged(squares, _bound_share, statement=statement, relation="<=", bound=1.0, **about)
-    for shape in shapes:
-        where = "d = N = {}, K = {}, m = {}".format(*shape)
-        family = [r for r in squares if _shape(r) == shape]
-        if shape == SQUARE:
-            yield _judged(family, _bound, statement=f"{where}: the bound", relation=">", bound=0.0, **about)
-            statement = f"{where}: the bound over what it bounds"
-            yield _judged(family, _bound_share, statement=statement, relation="<", bound=1.0, **about)
-        else:
-            statement = f"{where}: fraction of members for which the bound is positive"
-            yield _reported(family, lambda r: _bound(r) > 0, statement=statement, statistic="fraction", **about)
-        yield _reported(family, _bounded_value, statement=f"{where}: sigma_{{d-K}}(G_1(0))", **about)
-
-
-# Measures: one number per member. -------------------------------------------------------------------------------------
-
-
-def _share(r: Runs, name: str, step: int) -> np.ndarray:
-    return r.fractions(name)[:, r.at(step) - 1, 0]
-
-
-def _initial_blocks(r: Runs) -> np.ndarray:
-    sizes, scale = np.sqrt(r.seen["weight_blocks"][:, 0]), r.config.net.scale
-    idle = np.abs(sizes[:, 3] / r.num_small**0.5 - scale)
-    return np.maximum(idle, sizes[:, 1:3].max(-1)) / scale
-
-
-def _largest_step(r: Runs) -> np.ndarray:
-    return r.step_ratio.max(1)
-
-
-def _largest_step_lacking_p(r: Runs) -> np.ndarray:
-    return r.num_small**0.5 * _largest_step(r)
-
-
-def _steepness(r: Runs) -> np.ndarray:
-    return r.config.opt.step_size * r.lipschitz
-
-
-def _condition(r: Runs) -> np.ndarray:
-    return 2 * r.seen["spread"][:, 0] / (r.phi.slope_at_zero * r.leading_target[:, -1])
-
-
-def _initial_rate(r: Runs) -> np.ndarray:
-    return r.rate[:, 0] / r.seen["spread"][:, 0]
-
-
-def _initial_rate_with_p(r: Runs) -> np.ndarray:
-    return _initial_rate(r) / r.num_small**0.5
-
-
-def _turned_of_delta(r: Runs) -> np.ndarray:
-    return (r.turned[:, 1:] / r.second_form().delta).max(1)
-
-
-def _rate_of_bound(r: Runs) -> np.ndarray:
-    return (r.rate[:, 1:] / r.second_form().rate).max(1)
-
-
-def _looseness(r: Runs) -> np.ndarray:
-    return np.median(r.second_form().rate / r.rate[:, 1:], axis=1)
-
-
-def _off_centre(r: Runs) -> np.ndarray:
-    """The centres are phi'(0) sigma_i(W_2^T Y X^T), which is 0 beyond i = K."""
-    centre = r.phi.slope_at_zero * r.seen["target_values"][:, 0]
-    return np.abs(r.values[:, 0] - centre).max(-1) / r.seen["spread"][:, 0]
-
-
-def _turned_of_17(r: Runs) -> np.ndarray:
-    """0 where the gap has closed, for the bound is then infinite."""
-    gap = np.maximum(r.values[:, :1, r.classes - 1] - r.tail[:, 1:], 0)
-    return (r.turned[:, 1:] * gap / r.seen["gradient_change"][:, 1:]).max(1)
-
-
-def _turned_of_wedin(r: Runs) -> np.ndarray:
-    return (r.turned[:, 1:] / r.seen["wedin_bound"][:, 1:]).max(1)
-
-
-def _turned(r: Runs, step: int) -> np.ndarray:
-    return r.turned[:, r.at(step)] / r.classes**0.5
-
-
-def _decayed(r: Runs) -> np.ndarray:
-    turned = r.turned > r.classes**0.5 / 2
-    leading = r.values[..., 0] / r.values[:, :1, 0]
-    return np.where(turned.any(1), leading[np.arange(len(turned)), turned.argmax(1)], np.nan)
-
-
-def _largest_change(r: Runs, first: int, last: int) -> np.ndarray:
-    return np.diff(r.norm_ratio[:, r.at(first) : r.at(last) + 1], axis=1).max(1)
-
-
-def _excess(r: Runs) -> np.ndarray:
-    return (r.value_ratio / r.norm_ratio).max(1)
-
-
-def _rising(r: Runs) -> np.ndarray:
-    return np.diff(r.norm_ratio[:, r.steps <= 250], axis=1) > 0
-
-
-def _first_rise(r: Runs) -> np.ndarray:
-    rising = _rising(r)
-    return r.steps[rising.argmax(1)[rising.any(1)]]
-
-
-def _whole_rise(r: Runs) -> np.ndarray:
-    return r.norm_ratio[:, r.at(250)] - r.norm_ratio[:, r.steps <= 250].min(1)
-
-
-def _tail_share(r: Runs) -> np.ndarray:
-    return r.tail.max(1) / r.leading_target[:, -1]
-
-
-def _shape(r: Runs) -> tuple[int, int, int]:
-    return r.config.data.dimension, r.classes, r.config.net.width
-
-
-def _bound(r: Runs) -> np.ndarray:
-    return r.seen["relu_bound"][:, 0]
-
-
-def _bounded_value(r: Runs) -> np.ndarray:
-    return r.values[:, 0, -r.classes - 1]
-
-
-def _bound_share(r: Runs) -> np.ndarray:
-    return _bound(r) / _bounded_value(r)
-
-
-# What is said of a family of runs. ------------------------------------------------------------------------------------
-
-
-def _judged(family: Family, measure: Measure, *, as_stated: bool = False, lasting: int = 0, **about: Any) -> Claim:
-    """One number per member, unless the runs are too short; not judged where the bound is for another setting."""
-    last = min((r.steps[-1] for r in family), default=0)
-    reason = f"the runs end at t = {last}" if last < lasting and family else ""
-    about |= {"missing": "no run of this config is of that kind", "outside": _outside(family) if as_stated else ""}
-    return over(family, each(measure), reason=reason, paper=PAPER, **about)
-
-
-_reported = ft.partial(_judged, kind="report")
-
-
-def _outside(family: Family) -> str:
-    """Why the figures' bounds do not apply; empty if they do."""
-    ours = all(leaves(r.config)[field] == value for r in family for field, value in SETTING.items())
-    return "" if ours else "stated for d = 64, N = 1000, K = 4, m = 72, eta = .01"
+STATED = (
+    stated_for(
+        "d = 64, N = 1000, K = 4, m = 72, eta = 0.01",
+        where(
+            net__width=72,
+            net__init="orthogonal",
+            opt__step_size=0.01,
+            data__dimension=64,
+            data__num_classes=4,
+            data__num_samples=1000,
+        ),
+    ),
+)
+
+of_first_form, without_p = measure(largest_step), measure(lambda run: num_small(run) ** 0.5 * largest_step(run))
+steepness = measure(lambda run: run.config.opt.step_size * lipschitz(run))
+condition = measure(lambda run: 2 * run.first("spread") / (phi(run).slope_at_zero * leading_target(run)[:, -1]))
+first_rate = measure(lambda run: rate(run)[:, 0] / run.first("spread"))
+excess = measure(lambda run: (value_ratio(run) / norm_ratio(run)).max(1))
+tail_share = measure(lambda run: tail(run).max(1) / leading_target(run)[:, -1])
+relu_bound = measure(lambda run: run.first("relu_bound"))
+of_bounded = measure(lambda run: run.first("relu_bound") / bounded_value(run))
+off_tail = across(lambda found: np.abs(slopes(found)[:, num_classes(found[0]) :] - tail_slope(found[0])).max(1))
+off_leading = across(lambda found: np.abs(slopes(found)[:, : num_classes(found[0])]).max(1))
+
+
+def change(first: int, last: int) -> Measure:
+    """The largest change of the gradient's norm in a step between these two."""
+    return measure(lambda run: largest_change(run, first, last))
+
+
+def block_1(step: int) -> Measure:
+    """Block 1's share in the change of W_1 at a step."""
+    return measure(lambda run: share(run, "blocks", step))
+
+
+def rotation(run: Run, step: int) -> np.ndarray:
+    """A(t) / sqrt K."""
+    return turned(run)[:, index(run, step)] / num_classes(run) ** 0.5
+
+
+def tail_slope(run: Run) -> float:
+    """The slope of the tail of this activation."""
+    return TAIL_SLOPES[run.config.net.activation][0]
+
+
+def slope_margin(run: Run) -> float:
+    """How far a member may be from it."""
+    return TAIL_SLOPES[run.config.net.activation][1]
+
+
+def source(figure: str, study: str | Callable[[str], bool], *, stated: bool = False, **fields: Any) -> Source:
+    """The runs of a study, and of these fields, that a figure or theorem is about."""
+    return Source(paper=PAPER, figure=figure, of=where(study=study, **fields), stated=STATED if stated else ())
+
+
+def informative(
+    source: Source, id: str, says: str, trivial: str, bounded: Callable[[Run], Bounded], limit: float = 1.0
+) -> Law:
+    """For each activation, a measured quantity over its bound at the steps at which the bound says something."""
+
+    def sentence(found: Sequence[Run]) -> str:
+        below = np.concatenate([bounded(run).is_informative for run in found])
+        few, many = below.sum(1).min(), below.sum(1).max()
+        counted = f"{few}" if few == many else f"{few} to {many}"
+        where = f"at the steps at which this bound is below {trivial} ({counted} of {below.shape[1]} in a member)"
+        return f"{title(found[0])}: {says}, {where}"
+
+    largest, event = measure(lambda run: bounded(run).ratio), lambda run: bounded(run).is_informative.any(1)
+    return source.law(id, sentence, largest <= limit, each=title, event=event)
+
+
+def title_and_scale(run: Run) -> str:
+    """The activation and eps."""
+    return f"{title(run)}, eps={run.config.net.scale:g}"
+
+
+def is_papers(name: str) -> bool:
+    """Whether the paper draws this activation as a smooth one."""
+    return name in SMOOTH
+
+
+D11, WEDIN = source("Theorem D.11", "theorem"), source("eq. 17, Lemma D.5", "theorem")
+SECOND, D9 = (source(figure, "theorem", net__activation=is_smooth_name) for figure in ("Theorem D.11", "Lemma D.9"))
+ASSUMED = source("Theorem D.11", "theorem", stated=True, net__activation=is_smooth_name)
+TIGHT = source("Theorem D.11", "theorem", stated=True, net__activation=is_papers)
+D8 = source("Lemma D.8", lambda study: study != "decay", net__init="orthogonal", net__activation=is_smooth_name)
+F3 = source("Fig. 3", "theorem", stated=True, net__scale=SCALE, net__activation=is_papers)
+A = source("Theorem 3.5", "theorem", stated=True, net__activation=is_smooth_name)
+F12, F13 = source("Fig. 12", "decay", stated=True, net__scale=SCALE), source("Fig. 13", "decay", stated=True)
+F11 = source("Fig. 11", "tail", stated=True, net__init="orthogonal")
+B1 = source("Prop. B.1", "tail", net__init="normal")
+square = where(data__dimension=32, data__num_classes=4, net__width=8192)
+SHARE = "{}: block 1's share in the change of W_1 at t ="
+STEP, LARGEST = "||W~_i(t+1) - W~_i(t)||_F", "largest change of ||G_1||_F in a step, over ||G_1(0)||_F"
+WEDINS = "||G_1(t) - G_1(0)||_F / (sigma_K(G_1(0)) - sigma_{K+1}(G_1(t)))"
+
+LAWS = (
+    F3.law("F3.100", f"{SHARE} 100", block_1(100) >= 0.99, each=title, needs=(observed([100]),)),
+    F3.law("F3.250", f"{SHARE} 250", block_1(250) >= 0.97, each=title, needs=(observed([250]),)),
+    D11.law(
+        "D11.start",
+        "W_1(0), every activation: ||W~_2||, ||W~_3|| and | ||W~_4|| / sqrt p - eps | over eps",
+        measure(initial_blocks) <= ROUNDED,
+    ),
+    D11.law(
+        "D11.first",
+        f"first form, every activation and step: largest {STEP} / (sqrt p eta rho(t)), i = 2, 3, 4",
+        of_first_form <= ONE,
+    ),
+    TIGHT.law(
+        "D11.tight", "{}: the first form is nearly attained: its largest ratio", of_first_form >= 0.6, each=title
+    ),
+    D11.printed("D11.proof", f"the end of the proof, '{STEP} <= eta rho(t)': largest ratio", without_p > ONE),
+    ASSUMED.law("D11.step_size", "eta <= 1/gamma_L, M the largest residual of the run: eta gamma_L", steepness <= 1.0),
+    ASSUMED.law("D11.scale", "the condition on eps: r(eps) over phi'(0) sigma_K(W_2^T Y X^T) / 2", condition < 1.0),
+    SECOND.law(
+        "D11.second_0", "second form at t = 0, printed with a factor sqrt p: rho(0) over r(eps)", first_rate <= 1.0
+    ),
+    informative(D9, "D9", "largest A(t) / delta(t), t >= 1", "sqrt K", lemma_d9),
+    informative(
+        SECOND,
+        "D11.second",
+        "second form: largest rho(t) over its bound, t >= 1",
+        "||G_1(t)||_F / sqrt p",
+        second_form,
+    ),
+    D8.law(
+        "D8",
+        "{}: largest |sigma_i(G_1(0)) - centre of its interval| over r(eps), i = 1..d",
+        measure(off_centre) <= 1.0,
+        each=title_and_scale,
+    ),
+    informative(WEDIN, "Wedin.17", f"largest A(t) over {WEDINS}, t >= 1", "sqrt K", equation_17, ONE),
+    informative(
+        WEDIN, "Wedin.D5", "largest A(t) over the sharper bound of Lemma D.5's proof, t >= 1", "sqrt K", wedin, ONE
+    ),
+    A.law(
+        "A.250",
+        "{}: the gradient's leading subspaces become orthogonal to those of t = 0: A(250) / sqrt K",
+        measure(lambda run: rotation(run, 250)) >= 0.95,
+        each=title,
+        needs=(observed([250]),),
+    ),
+    A.law(
+        "A.decayed",
+        "{}: by then the gradient has decayed: sigma_1(t) / sigma_1(0) where A(t) first exceeds sqrt K / 2",
+        measure(decayed) <= 0.1,
+        each=title,
+        needs=(observed(range(251)),),
+    ),
+    F12.law(
+        "F12.early",
+        f"{{}}: ||G_1||_F strictly decreases to t = 100: {LARGEST}",
+        change(0, 100) < 0.0,
+        each=title,
+        needs=(observed(range(101)),),
+    ),
+    F12.law(
+        "F12.late",
+        f"{{}}, t = 100..250: {LARGEST}",
+        change(100, 250) <= 1e-5,
+        each=title,
+        needs=(observed(range(251)),),
+    ),
+    F12.law(
+        "F12.values",
+        "{}: largest sigma_i(G_1(t)) / sigma_i(G_1(0)), i <= K, over ||G_1(t)||_F / ||G_1(0)||_F",
+        excess <= MOST_EXCESS,
+        each=title,
+        needs=(observed(range(251)),),
+    ),
+    F12.printed(
+        "F12.monotone",
+        f"{{}}: '||G_1||_F monotonically decays throughout training': {LARGEST}",
+        change(0, 250) > 1e-8,
+        each=title,
+        statistic="max",
+        needs=(observed(range(251)),),
+    ),
+    F13.law(
+        "F13",
+        "{}: largest sigma_{K+1}(G_1(t)) / sigma_K(W_2^T Y X^T)",
+        tail_share <= 0.01,
+        each=title_and_scale,
+    ),
+    F11.law(
+        "F11.tail",
+        "{}: |slope of log sigma_i(G_1(0)) in log eps - s|, i > K (s = 1, of tanh 2, of ReLU 0)",
+        off_tail <= slope_margin,
+        each=title,
+    ),
+    F11.law("F11.leading", "{}: |slope of log sigma_i(G_1(0)) in log eps|, i <= K", off_leading <= 0.02, each=title),
+    B1.law("B1", "the bound over sigma_{d-K}(G_1(0)), every size", of_bounded <= 1.0),
+    B1.law("B1.positive", "d = N = 32, K = 4, m = 8192: the bound", relu_bound > 0.0, square),
+    B1.law("B1.below", "d = N = 32, K = 4, m = 8192: the bound over sigma_{d-K}(G_1(0))", of_bounded < 1.0, square),
+)
+
+# Numbers without a bound. ---------------------------------------------------------------------------------------------
+
+
+def at(
+    step: int, of: Callable[[Run], ArrayLike], variable: str = "gradient_values"
+) -> Callable[[Run], ArrayLike | None]:
+    """A column of the runs that have this variable and were observed at this step."""
+    return lambda run: of(run) if variable in run.data and step in run.steps else None
+
+
+def first_rise(run: Run) -> np.ndarray:
+    """The step after which ||G_1||_F first rises; NaN for a member in which it does not."""
+    return np.where(rising(run).any(1), run.steps[rising(run).argmax(1)], np.nan)
+
+
+def positive(run: Run) -> np.ndarray:
+    """Proposition B.1's bound; NaN where it says nothing."""
+    return np.where(run.first("relu_bound") > 0, run.first("relu_bound"), np.nan)
+
+
+def looseness(run: Run) -> np.ndarray:
+    """The median over t of the second form's bound over rho(t)."""
+    return np.median(second_form(run).bound / second_form(run).measured, axis=1)
+
+
+SUMMARY = {
+    "loss": final("loss"),
+    **{
+        f"block 1's share at t = {step}{of}": at(step, lambda run, n=name, t=step: share(run, n, t), name)
+        for step in (100, 250)
+        for name, of in (("blocks", ""), ("random_blocks", ", of a random S_big"))
+    },
+    "steps at which the first form is below eta ||G_1||_F": at(
+        0, lambda run: first_form(run).is_informative.sum(1), "step_bound"
+    ),
+    "rho(0) / (r(eps) sqrt p), the second form as printed": at(
+        0, lambda run: rate(run)[:, 0] / (run.first("spread") * num_small(run) ** 0.5), "lipschitz"
+    ),
+    "second form over rho(t), median over t": at(0, looseness, "lipschitz"),
+    "r(eps) over the distance that it bounds (Lemma D.8)": at(0, lambda run: 1 / off_centre(run), "spread"),
+    **{f"A({step}) / sqrt K": at(step, lambda run, t=step: rotation(run, t), "left_sine") for step in (10, 100)},
+    "step after which ||G_1||_F first rises, to t = 250": at(250, first_rise),
+    "rise of ||G_1||_F above its least value, to t = 250, over ||G_1(0)||_F": at(
+        250, lambda run: norm_ratio(run)[:, index(run, 250)] - norm_ratio(run)[:, run.steps <= 250].min(1)
+    ),
+    "||G_1(250)||_F / ||G_1(0)||_F": at(250, lambda run: norm_ratio(run)[:, index(run, 250)]),
+    "Proposition B.1's bound where it is positive": at(0, positive, "relu_bound"),
+    "sigma_{d-K}(G_1(0))": at(0, bounded_value, "relu_bound"),
+}

@@ -1,4 +1,4 @@
-"""Two-layer MLPs with smooth activations (Xu et al. 2026, Section 3): a step changes W_1 in a small subspace alone.
+"""Two-layer MLPs with smooth activations (Xu et al. 2026, Section 3): a step changes W_1 in a small subspace only.
 
 f(X) = W_2 phi(W_1 X) on a whitened mixture of K Gaussian classes; gradient descent on the squared error summed over
 entries trains W_1 from eps-orthogonal weights, W_2 ~ U(-1, 1) is frozen. Observed are the gradient's spectrum and, for
@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from experiments.laws.smooth_mlp.two_layers.claims import claims
-from experiments.laws.smooth_mlp.two_layers.figures import NAMES, STUDIES, figures
+from experiments.laws.smooth_mlp.common import PAPER
 from experiments.runner.checks import Checks
+from experiments.runner.experiment import Variable
 from experiments.runner.hyperparameters import value_of
-from experiments.runner.results import Variable
+from experiments.runner.schema import choice, integer, number
 from lawlib.descent.steps import Iterate, evaluated, sum_squared_error
-from lawlib.dynamics.system import Dynamics, Hyperparameters, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.linalg.subspaces import block_energies, complement, wedin
 from lawlib.networks.activations import Activation, activation
 from lawlib.networks.initializers import fan_in_normal, orthogonal
@@ -28,10 +28,7 @@ from lawlib.theory import smooth_mlp as theory
 from lawlib.theory import smooth_mlp_bounds as bounds
 from lawlib.types import Array, Scalar
 
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
-
-PAPER = "Xu et al. 2026"
-INITS = ("orthogonal", "normal")
+ACTIVATIONS = ("elu", "gelu", "silu", "tanh", "relu")
 
 BLOCK, INDEX = ("block",), ("index",)
 VARIABLES = {
@@ -63,7 +60,7 @@ class Frame(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What the theorem compares with: W_1(0), G_1(0), and the blocks of S_big and of a random subspace."""
+    """W_1(0), G_1(0), and the blocks of S_big and of a random subspace, which the theorem compares with."""
 
     weights: Array
     gradient: Array
@@ -72,7 +69,7 @@ class Start(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What a member draws once: the data (X, Y), W_2, its step size, and what is known before a step."""
+    """A member's own draws: the data (X, Y), W_2, its step size, and the terms that are known before a step."""
 
     inputs: Array
     targets: Array
@@ -82,39 +79,42 @@ class Problem(NamedTuple):
     start: Start | None
 
 
-def validate(checks: Checks) -> None:
-    """The fields that this experiment reads, and what it asks of them."""
-    checks.choice("precision", ("float64",))
-    checks.choice("study", STUDIES)
-    checks.choice("net.activation", tuple(NAMES))
-    checks.choice("net.init", INITS)
-    checks.integer("net.width", at_least=1)
-    checks.number("net.scale", above=0.0)
-    checks.number("opt.step_size", above=0.0)
-    for size in ("dimension", "num_classes", "num_samples"):
-        checks.integer(f"data.{size}", at_least=1)
-    checks.sweeps("net.scale", "opt.step_size")
+FIELDS = {
+    "precision": choice("floating-point type of everything computed", "float64"),
+    "study": choice("the figures or theorem that the runs are for", "theorem", "decay", "tail"),
+    "net.activation": choice("activation phi", *ACTIVATIONS),
+    "net.init": choice("W_1(0): eps-orthogonal, or N(0, eps^2 / m) for Proposition B.1", "orthogonal", "normal"),
+    "net.width": integer("width m of the hidden layer", at_least=1),
+    "net.scale": number("scale eps of W_1(0)", sweepable=True, above=0.0),
+    "opt.step_size": number("step size eta on the sum loss", sweepable=True, above=0.0),
+    "data.dimension": integer("dimension d of the inputs", at_least=1),
+    "data.num_classes": integer("number of classes K", at_least=1),
+    "data.num_samples": integer("number of samples N", at_least=1),
+    "bound.failure": number(
+        "probability with which Proposition B.1 may fail",
+        when=lambda config: config.study == "tail",
+        above=0.0,
+        below=1.0,
+    ),
+}
+
+
+def check(checks: Checks) -> None:
+    """Rules on several fields at once."""
     net, data, study = checks.config.net, checks.config.data, checks.config.study
     d, K, N = data.dimension, data.num_classes, data.num_samples
     checks.require("data.dimension", d > 2 * K, f"must exceed 2 * data.num_classes = {2 * K}, or no S_small is left")
     checks.require("data.num_samples", N % K == 0, f"must be a multiple of data.num_classes = {K}")
     checks.require("data.num_samples", d <= N, f"must be at least data.dimension = {d} to be whitened")
     checks.require("net.width", net.width >= d, f"must be at least data.dimension = {d}")
-    if study == "tail":
-        checks.number("bound.failure", above=0.0, below=1.0)
     if net.init == "normal":
-        checks.require("net.init", study == "tail", "is Proposition B.1's, for study = 'tail' alone")
+        checks.require("net.init", study == "tail", "is Proposition B.1's, for study = 'tail' only")
         checks.require("net.activation", net.activation == "relu", "must be 'relu' for Proposition B.1")
         checks.require("data.num_samples", d == N, f"must be {d} = data.dimension for Proposition B.1")
 
 
-def shared(config: ConfigDict) -> tuple:
-    """Nothing: every member draws its own data."""
-    return ()
-
-
 def dynamics(config: ConfigDict) -> Dynamics:
-    """Gradient descent in W_1 alone, with G_1(t) in its memory."""
+    """Gradient descent in W_1 only, with G_1(t) in its memory."""
     phi = activation(config.net.activation)
 
     def loss(weights: Array, last: Array, inputs: Array, targets: Array) -> Scalar:
@@ -133,17 +133,17 @@ def dynamics(config: ConfigDict) -> Dynamics:
         start = _start(iterate, key_random, scale, classes) if config.study == "theorem" else None
         return Problem(inputs, targets, last, step_size, known, start), iterate
 
-    def step(iterate: Iterate, problem: Problem, shared: tuple) -> Iterate:
+    def step(_: Time, iterate: Iterate, problem: Problem, shared: tuple) -> Iterate:
         data = problem.last, problem.inputs, problem.targets
         return descent.step(iterate, *data, step_size=problem.step_size, weight_decay=0.0)
 
-    def observe(iterate: Iterate, problem: Problem, shared: tuple) -> dict[str, Array]:
+    def observe(t: Time, iterate: Iterate, problem: Problem, shared: tuple) -> dict[str, Array]:
         values = jnp.linalg.svd(iterate.memory.gradients, compute_uv=False)
         seen = {"loss": iterate.memory.loss, "gradient_values": values, **problem.known}
         if problem.start is None:
             return seen
-        following = step(iterate, problem, shared).weights
-        seen |= _blocks(iterate, following, problem, problem.start) | _turning(iterate, problem.start, classes)
+        following = step(t, iterate, problem, shared).weights
+        seen |= _blocks(iterate, following, problem, problem.start) | _rotation(iterate, problem.start, classes)
         return seen | (_steepness(iterate, problem, phi) if phi.is_smooth else {})
 
     return until(Dynamics(init, step, observe))
@@ -166,7 +166,7 @@ def _first_layer(config: ConfigDict, key: Array, scale: Array) -> Array:
 def _known(
     config: ConfigDict, phi: Activation, weights: tuple[Array, Array], inputs: Array, targets: Array, scale: Array
 ) -> dict[str, Array]:
-    """What stands in the bounds before the first step."""
+    """The terms of the bounds that are known before the first step."""
     first, last = weights
     known = {"target_values": jnp.linalg.svd(last.T @ (targets @ inputs.T), compute_uv=False)}
     if config.net.init == "normal":
@@ -186,7 +186,7 @@ def _start(iterate: Iterate, key: Array, scale: Array, classes: int) -> Start:
 
 
 def _blocks(iterate: Iterate, following: Array, problem: Problem, start: Start) -> dict[str, Array]:
-    """The blocks of W_1(t), of its change since the start, and of the step that follows beside its bound."""
+    """The blocks of W_1(t) and of its change since the start; the next step's blocks and their bound."""
     change, gradient = iterate.weights - start.weights, iterate.memory.gradients
     gradients = gradient, start.gradient
     sides = theory.step_bound(following - iterate.weights, *gradients, *start.frame, problem.step_size)
@@ -199,8 +199,8 @@ def _blocks(iterate: Iterate, following: Array, problem: Problem, start: Start) 
     }
 
 
-def _turning(iterate: Iterate, start: Start, classes: int) -> dict[str, Array]:
-    """How far the K leading singular subspaces of the gradient have turned, and what bounds that."""
+def _rotation(iterate: Iterate, start: Start, classes: int) -> dict[str, Array]:
+    """The rotation of the K leading singular subspaces of the gradient, and Wedin's bound on it."""
     gradient = iterate.memory.gradients
     turned = wedin(gradient, start.gradient, classes)
     return {

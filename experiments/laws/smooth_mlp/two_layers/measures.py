@@ -1,0 +1,232 @@
+"""What claims and figures of smooth two-layer MLPs measure: the gradient's decay, its rotation, and their bounds.
+
+Arrays have the axes (seed, step) unless their shape is given.
+"""
+
+import functools as ft
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from experiments.runner.runs import Run
+from lawlib.networks.activations import Activation, activation
+from lawlib.theory import smooth_mlp_bounds as bounds
+
+# The eps of Figures 3 and 12, and the largest ratio of a singular value over that of the norms in Figure 12.
+SCALE, MOST_EXCESS = 1e-2, 1.9
+
+
+class Bounded(NamedTuple):
+    """A measured quantity and its upper bound at the same steps; ``trivial`` is what bounds it without the paper."""
+
+    measured: np.ndarray
+    bound: np.ndarray
+    trivial: np.ndarray | float
+
+    @property
+    def is_informative(self) -> np.ndarray:
+        """The steps at which the bound is below the trivial one."""
+        return self.bound < self.trivial
+
+    @property
+    def ratio(self) -> np.ndarray:
+        """The largest measured / bound over a member's informative steps, of the members that have such steps.
+
+        A step without a number counts, so that its member has none either.
+        """
+        counts = ~(self.bound >= self.trivial)
+        ratios = np.where(counts, self.measured / self.bound, -np.inf)
+        return ratios.max(1)[counts.any(1)]
+
+
+# Of the network and of its gradient. ----------------------------------------------------------------------------------
+
+
+def phi(run: Run) -> Activation:
+    """The activation with its constants."""
+    return activation(run.config.net.activation)
+
+
+def num_classes(run: Run) -> int:
+    """K, the number of outputs."""
+    return run.config.data.num_classes
+
+
+def num_small(run: Run) -> int:
+    """The dimension p = d - 2K of S_small."""
+    return run.config.data.dimension - 2 * num_classes(run)
+
+
+def index(run: Run, step: int) -> int:
+    """The place of a step among the observations."""
+    return int(np.flatnonzero(run.steps == step)[0])
+
+
+def values(run: Run) -> np.ndarray:
+    """sigma_i(G_1(t)), shape (seed, step, i)."""
+    return run.all("gradient_values")
+
+
+def tail(run: Run) -> np.ndarray:
+    """sigma_{K+1}(G_1(t))."""
+    return values(run)[..., num_classes(run)]
+
+
+def norm(run: Run) -> np.ndarray:
+    """||G_1(t)||_F."""
+    return np.linalg.norm(values(run), axis=-1)
+
+
+def norm_ratio(run: Run) -> np.ndarray:
+    """||G_1(t)||_F / ||G_1(0)||_F."""
+    return norm(run) / norm(run)[:, :1]
+
+
+def value_ratio(run: Run) -> np.ndarray:
+    """max_i sigma_i(G_1(t)) / sigma_i(G_1(0)), i <= K."""
+    leading = values(run)[..., : num_classes(run)]
+    return (leading / leading[:, :1]).max(-1)
+
+
+def rising(run: Run) -> np.ndarray:
+    """Whether ||G_1||_F rises in each step up to step 250."""
+    return np.diff(norm_ratio(run)[:, run.steps <= 250], axis=1) > 0
+
+
+def largest_change(run: Run, first: int, last: int) -> np.ndarray:
+    """The largest change of ||G_1||_F / ||G_1(0)||_F in a step between these two, shape (seed,)."""
+    return np.diff(norm_ratio(run)[:, index(run, first) : index(run, last) + 1], axis=1).max(1)
+
+
+def leading_target(run: Run) -> np.ndarray:
+    """sigma_i(W_2^T Y X^T), i <= K, shape (seed, i)."""
+    return run.first("target_values")[:, : num_classes(run)]
+
+
+def off_centre(run: Run) -> np.ndarray:
+    """max_i |sigma_i(G_1(0)) - phi'(0) sigma_i(W_2^T Y X^T)| over r(eps), i = 1..d, shape (seed,)."""
+    centre = phi(run).slope_at_zero * run.first("target_values")
+    return np.abs(values(run)[:, 0] - centre).max(-1) / run.first("spread")
+
+
+def slopes(found: Sequence[Run]) -> np.ndarray:
+    """The slope of the line of log sigma_i(G_1(0)) in log eps, shape (seed, i), from one run for each eps."""
+    log_scale = np.log([run.config.net.scale for run in found])
+    centred = log_scale - log_scale.mean()
+    # Only a tail that is exactly 0 has no logarithm; its slope is then NaN, and no claim holds of it.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(np.stack([values(run)[:, 0] for run in found]))
+        return np.tensordot(centred / np.sum(centred**2), logs, 1)
+
+
+def bounded_value(run: Run) -> np.ndarray:
+    """sigma_{d-K}(G_1(0)), which Proposition B.1 bounds from below, shape (seed,)."""
+    return values(run)[:, 0, -num_classes(run) - 1]
+
+
+# Of Theorem D.11. -----------------------------------------------------------------------------------------------------
+
+
+def shares(run: Run, name: str) -> np.ndarray:
+    """Each block's share in the squared change of W_1, t >= 1, shape (seed, step - 1, block)."""
+    changed = run.all(name)[:, 1:]
+    return changed / changed.sum(-1, keepdims=True)
+
+
+def share(run: Run, name: str, step: int) -> np.ndarray:
+    """Block 1's share at a step, shape (seed,)."""
+    return shares(run, name)[:, index(run, step) - 1, 0]
+
+
+def turned(run: Run) -> np.ndarray:
+    """A(t), which is at most sqrt K."""
+    return np.maximum(run.all("left_sine"), run.all("right_sine"))
+
+
+def decayed(run: Run) -> np.ndarray:
+    """sigma_1(G_1(t)) / sigma_1(G_1(0)) at the first step with A(t) > sqrt K / 2; NaN without one. Shape (seed,)."""
+    far, leading = turned(run) > num_classes(run) ** 0.5 / 2, values(run)[..., 0] / values(run)[:, :1, 0]
+    return np.where(far.any(1), leading[np.arange(len(far)), far.argmax(1)], np.nan)
+
+
+def rate(run: Run) -> np.ndarray:
+    """rho(t)."""
+    return run.all("step_bound") / run.config.opt.step_size
+
+
+def lipschitz(run: Run) -> np.ndarray:
+    """gamma_L with the largest residual of the whole run, shape (seed,)."""
+    return run.worst("lipschitz")
+
+
+def initial_blocks(run: Run) -> np.ndarray:
+    """The largest of ||W~_2||, ||W~_3|| and | ||W~_4|| / sqrt p - eps | at t = 0, over eps, shape (seed,)."""
+    sizes, scale = np.sqrt(run.first("weight_blocks")), run.config.net.scale
+    idle = np.abs(sizes[:, 3] / num_small(run) ** 0.5 - scale)
+    return np.maximum(idle, sizes[:, 1:3].max(-1)) / scale
+
+
+def first_form(run: Run) -> Bounded:
+    """||W~_i(t+1) - W~_i(t)||_F / sqrt p, the largest of the blocks, and eta rho(t).
+
+    No block changes by more than W_1 does in the step, which is eta ||G_1(t)||_F.
+    """
+    trivial = run.config.opt.step_size * norm(run) / num_small(run) ** 0.5
+    return Bounded(run.all("step_distances").max(-1), run.all("step_bound"), trivial)
+
+
+def largest_step(run: Run) -> np.ndarray:
+    """The left side of the first form over its right side, the largest of all steps and blocks, shape (seed,)."""
+    steps = first_form(run)
+    return (steps.measured / steps.bound).max(1)
+
+
+def equation_17(run: Run) -> Bounded:
+    """A(t) and ||G_1(t) - G_1(0)||_F / (sigma_K(G_1(0)) - sigma_{K+1}(G_1(t))), t >= 1; inf where the gap closed."""
+    gap = values(run)[:, :1, num_classes(run) - 1] - tail(run)[:, 1:]
+    change = run.all("gradient_change")[:, 1:]
+    bound = np.where(gap <= 0, np.inf, change / np.where(gap <= 0, 1, gap))
+    return Bounded(turned(run)[:, 1:], bound, num_classes(run) ** 0.5)
+
+
+def wedin(run: Run) -> Bounded:
+    """A(t) and the sharper bound of Lemma D.5's proof, t >= 1."""
+    return Bounded(turned(run)[:, 1:], run.all("wedin_bound")[:, 1:], num_classes(run) ** 0.5)
+
+
+def lemma_d9(run: Run) -> Bounded:
+    """A(t) and delta(t), t >= 1, from constants of Assumption 3.4 that hold at every observed step."""
+    distance = _each(bounds.distance_bound, norm(run)[:, :1], run.config.opt.step_size, _decay(run), _times(run))
+    target, spread = phi(run).slope_at_zero * leading_target(run), run.first("spread")[:, None]
+    delta = _each(bounds.alignment_bound, distance, lipschitz(run)[:, None], target[:, -1:], spread, tail(run)[:, 1:])
+    return Bounded(turned(run)[:, 1:], delta, num_classes(run) ** 0.5)
+
+
+def second_form(run: Run) -> Bounded:
+    """rho(t) and the bound on it of the theorem's second form, t >= 1, from the constants of ``lemma_d9``.
+
+    eta rho(t) sqrt p bounds the change of a block, which is at most eta ||G_1(t)||_F.
+    """
+    excess = (value_ratio(run) / norm_ratio(run))[:, 1:].max(1, keepdims=True)
+    target, spread = phi(run).slope_at_zero * leading_target(run), run.first("spread")[:, None]
+    bound = ft.partial(bounds.rate_bound, num_small=num_small(run))
+    decay = excess * _decay(run) ** _times(run)
+    rates = _each(bound, lemma_d9(run).bound, target[:, :1], spread, tail(run)[:, 1:], decay)
+    return Bounded(rate(run)[:, 1:], rates, norm(run)[:, 1:] / num_small(run) ** 0.5)
+
+
+def _times(run: Run) -> np.ndarray:
+    return run.steps[None, 1:].astype(float)
+
+
+def _decay(run: Run) -> np.ndarray:
+    """The least q with ||G_1(t)||_F <= q^t ||G_1(0)||_F at every observed step (the paper's constant G_1 = 1)."""
+    return (norm_ratio(run)[:, 1:] ** (1 / _times(run))).max(1, keepdims=True)
+
+
+def _each(bound: Callable[..., Any], *numbers: ArrayLike) -> np.ndarray:
+    """A bound of the library, which takes numbers, at every place of arrays that broadcast."""
+    return np.asarray(jnp.vectorize(bound)(*numbers))

@@ -1,0 +1,120 @@
+"""Made-up results of deep smooth networks: changes that lie where the claims say, and what breaks each claim."""
+
+import numpy as np
+from synthetic import Break, Case, Rule
+
+from experiments.runner.run import observation_times
+from experiments.runner.settings import hyperparameters
+from lawlib.dynamics.sweep import grid
+from lawlib.networks.activations import ACTIVATIONS
+
+CASES = {name: Case(f"mlp_{name}") for name in ("spectra", "deep", "optimizers")}
+SHARES = {"elu": {"sgd": 0.95, "adam": 0.6, "muon": 0.3}, "gelu": {"sgd": 0.7, "adam": 0.5, "muon": 0.2}}
+
+
+def lawful(config):
+    """Observations, members first and times second, of networks that change as the claims say."""
+    times, n = observation_times(config), len(grid(config.num_seeds, hyperparameters(config), "float64").seeds)
+    series, d = (n, len(times)), config.data.dimension
+    seen = {"loss": np.tile(2 * np.exp(-times / 100), (n, 1)), "accuracy": np.ones(series)}
+    seen |= {"start_gradient": np.tile([1.0, 1e-2, 1e-8], (*series, 1))}
+    if config.study == "spectra":
+        is_smooth = ACTIVATIONS[config.net.activation].is_smooth
+        middle = 0.1 * times / 100 if is_smooth else 2 + times / 1000
+        seen |= {
+            name: np.broadcast_to(middle[None, :, None, None], (*series, 3, 2)).copy() for name in ("middle", "top")
+        }
+        seen |= {"bottom": seen["top"].copy(), "singular_values": np.ones((*series, 3, d))}
+    else:
+        deep = config.study == "deep" or config.data.source == "digits"
+        share = 0.98 if deep else SHARES[config.net.activation][config.opt.method]
+        blocks = np.array([share, *[(1 - share) / 3] * 3])
+        seen |= {"fractions": np.tile(blocks, (*series, 3, 1)), "random_fractions": np.full((*series, 3, 4), 0.25)}
+        seen["fractions"][:, 0] = np.nan
+    return seen | {"converged_at": np.full(n, -1), "diverged_at": np.full(n, -1)}
+
+
+def put(variant, field, place, value):
+    """Set a value of the last member."""
+
+    def change(name, seen):
+        if name == variant:
+            seen[field][(-1, *place)] = value
+
+    return change
+
+
+def everywhere(variant, field, place, value):
+    """Set a value of every member."""
+
+    def change(name, seen):
+        if name == variant:
+            seen[field][(slice(None), *place)] = value
+
+    return change
+
+
+def broken(case, change, *fails):
+    return Break(case, change, frozenset(fails))
+
+
+LAST_1 = (-1, 0, 0)
+BREAKS = {
+    "smooth at 100": broken("spectra", put("gelu", "middle", (100, 1, 0), 0.151), "F8.smooth.100"),
+    "smooth at 300": broken("spectra", put("silu", "middle", (300, 2, 1), 1.01), "F8.smooth.300"),
+    "smooth at a loss": broken("spectra", put("elu", "middle", (60, 0, 1), 0.36), "F8.smooth.matched"),
+    "not smooth at 100": broken("spectra", put("relu", "middle", (100, 2, 0), 1.89), "F8.kinked.100"),
+    "not smooth at 300": broken("spectra", put("rrelu", "middle", (300, 0, 0), 2.19), "F8.kinked.300"),
+    "not smooth at a loss": broken("spectra", put("leaky_relu", "middle", (60, 1, 1), 1.49), "F8.kinked.matched"),
+    "no such loss": broken("spectra", put("elu", "loss", (slice(1, None),), 2.0), "F8.smooth.matched"),
+    "deep": broken("deep", put("gelu_d32", "fractions", (-1, 1, 0), 0.96), "F4.worst[GELU, d=32]"),
+    "deep, all": broken(
+        "deep", everywhere("elu_d32", "fractions", (-1, 1, 0), 0.96), "F4.mean[ELU, d=32]", "F4.worst[ELU, d=32]"
+    ),
+    "diverged": broken("deep", put("elu_d64", "diverged_at", (), 7), "F4.mean[ELU, d=64]", "F4.worst[ELU, d=64]"),
+    "momentum": broken("optimizers", put("elu_sgd", "fractions", (-1, 2, 0), 0.89), "F5.worst[ELU, SGD]"),
+    "adam": broken("optimizers", put("gelu_adam", "fractions", (-1, 1, 0), 0.39), "F5.worst[GELU, Adam]"),
+    "adam, all": broken(
+        "optimizers",
+        everywhere("gelu_adam", "fractions", (-1, 1, 0), 0.39),
+        "F5.mean[GELU, Adam]",
+        "F5.worst[GELU, Adam]",
+    ),
+    "order": broken("optimizers", put("gelu_adam", "fractions", LAST_1, 0.71), "F5.order.worst[GELU]"),
+    "order, all": broken(
+        "optimizers", everywhere("gelu_adam", "fractions", LAST_1, 0.71), "F5.order.mean[GELU]", "F5.order.worst[GELU]"
+    ),
+    "majority": broken("optimizers", put("elu_muon", "fractions", LAST_1, 0.51), "F5.majority[ELU]"),
+}
+
+# Fields that a config may not have. -----------------------------------------------------------------------------------
+
+KNOWN = "'elu', 'gelu', 'silu', 'tanh', 'relu', 'leaky_relu', 'rrelu'"
+RULES = {
+    name: Rule("mlp_deep", fields, line)
+    for name, (fields, line) in {
+        "study": ({"study": "deeper"}, "study = 'deeper': must be one of 'spectra', 'deep', 'optimizers'"),
+        "depth": ({"net.depth": 1}, "net.depth = 1: must be an integer >= 2"),
+        "activation": ({"net.activation": "sine"}, f"net.activation = 'sine': must be one of {KNOWN}"),
+        "last": ({"net.last": "zero"}, "net.last = 'zero': must be one of 'orthogonal', 'uniform'"),
+        "method": ({"opt.method": "lion"}, "opt.method = 'lion': must be one of 'sgd', 'adam', 'muon'"),
+        "loss": ({"opt.loss": "hinge"}, "opt.loss = 'hinge': must be one of 'squared', 'cross_entropy'"),
+        "momentum": ({"opt.momentum": 1.0}, "opt.momentum = 1.0: must be a finite number >= 0.0 and < 1.0"),
+        "batch": ({"opt.batch_size": 1001}, "opt.batch_size = 1001: must be at most data.num_samples = 1000"),
+        "classes": (
+            {"data.num_classes": 40},
+            "data.num_classes = 40: must be below data.dimension / 2 = 32, else no S_small",
+        ),
+        "balance": ({"data.num_classes": 3}, "data.num_samples = 1000: must be a multiple of 3 classes"),
+        "whiten": (
+            {"data.num_samples": 40, "opt.batch_size": 40},
+            "data.num_samples = 40: must be at least data.dimension = 64 to whiten",
+        ),
+        "width": ({"net.width": 63}, "net.width = 63: must be at least data.dimension = 64: no layer may narrow"),
+        "square": ({"study": "spectra"}, "net.width = 72: must be data.dimension = 64, whose subspaces are compared"),
+        "digits": (
+            {"data.source": "digits", "data.dimension": 61, "data.num_samples": 1797},
+            "data.num_classes = 4: must be 10 for the digits",
+        ),
+    }.items()
+}
