@@ -94,24 +94,30 @@ def uncovered(figure: str, of: Where) -> Law:
     )
 
 
-def hypotheses(run: Run) -> theory.Hypotheses:
-    """What Theorem A.2 assumes to be at most 1, as quantities of every member, shape (seed,) each."""
+def hypotheses(run: Run) -> dict[str, np.ndarray]:
+    """What Theorem A.2 assumes to be at most 1, as quantities of every member by name (``theory.Hypotheses``)."""
     data, singular = run.config.data, run.first("signal_values")
     sizes = {"depth": run.config.net.depth, "dimension": data.dimension, "num_measurements": data.num_measurements}
-    members = np.stack([run.first("isometry"), run.first("step_size"), singular[:, -1], singular[:, 0]], 1)
-    names = ("isometry", "step_size", "smallest", "largest")
+    members = zip(run.first("isometry"), run.first("step_size"), singular[:, -1], singular[:, 0], strict=True)
     each = [
-        theory.hypotheses(**dict(zip(names, map(float, member), strict=True)), weight_decay=decay(run), **sizes)
-        for member in members
+        theory.hypotheses(
+            isometry=float(delta),
+            step_size=float(eta),
+            smallest=float(smallest),
+            largest=float(largest),
+            weight_decay=decay(run),
+            **sizes,
+        )
+        for delta, eta, smallest, largest in members
     ]
-    return theory.Hypotheses(*np.transpose(each))
+    return dict(zip(theory.Hypotheses._fields, np.array(each, float).T, strict=True))
 
 
 def columns(*assumed: str) -> dict[str, Column]:
     """Columns of every summary: both errors at the end, the sharpness, and these hypotheses (``HYPOTHESES``)."""
 
     def hypothesis(name: str) -> Column:
-        return lambda run: getattr(hypotheses(run), name) if "isometry" in run.data else None
+        return lambda run: hypotheses(run)[name] if "isometry" in run.data else None
 
     return {
         "regression error": final("regression_error"),
