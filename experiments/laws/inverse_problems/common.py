@@ -1,28 +1,23 @@
-"""What the experiments on subspace inverse problems share: data, start, rates and rescaled time, and how a run is read.
+"""What the systems of subspace inverse problems share: fields, data, start, rates and observations.
 
 A network sees n samples of rank s as s samples (``lawlib.compress.samples``), so that every layer acts on s of them.
 """
 
-import copy
 import functools as ft
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import xarray as xr
 from ml_collections import ConfigDict
 
-from experiments.runner import settings
 from experiments.runner.checks import Checks
-from experiments.runner.fields import assign
+from experiments.runner.experiment import Variable
 from experiments.runner.hyperparameters import value_of
-from experiments.runner.results import Group, Variable, groups
+from experiments.runner.schema import choice, integer, number, values
 from lawlib.compress.samples import compress_samples
 from lawlib.descent.rates import PARAMETRIZATIONS, Rates, fan_in_weights
-from lawlib.descent.steps import Iterate
-from lawlib.dynamics.system import Hyperparameters
+from lawlib.dynamics.system import Hyperparameters, Time
 from lawlib.linalg.curvature import extreme_eigenvalues
 from lawlib.linalg.subspaces import complement
 from lawlib.problems import inverse
@@ -31,17 +26,17 @@ from lawlib.theory import inverse_problems as theory
 from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
 
 __all__ = [
+    "COMMON_FIELDS",
     "COMMON_VARIABLES",
     "PAPER",
-    "Counted",
+    "TEST_FIELDS",
     "Problem",
-    "Run",
     "Tests",
-    "check_linear",
+    "check_common",
+    "check_noise",
     "draw",
     "draw_tests",
     "observe_common",
-    "runs",
     "start",
     "test_errors",
     "through",
@@ -69,9 +64,10 @@ COMMON_VARIABLES = {
 
 
 class Problem(NamedTuple):
-    """What a member draws once: compressed samples, the basis across them, rates, and the step at which it ends.
+    """What a member draws once: compressed samples Y (m, s) and X (d, s), rates, and numbers of its start.
 
-    ``outside`` is W_1(0) on that basis, ``time_rate`` eta_1 lambda.
+    ``across`` is an orthonormal basis (m, m - s) of the complement of range(Y), ``outside`` is W_1(0) on that basis,
+    ``time_rate`` is eta_1 lambda.
     """
 
     inputs: Matrix
@@ -87,13 +83,6 @@ class Problem(NamedTuple):
     signal_values: Array
 
 
-class Counted(NamedTuple):
-    """A descent's iterate and the number of its steps."""
-
-    iterate: Iterate
-    step: Array
-
-
 class Tests(NamedTuple):
     """Test signals x of norm 1 (d, q), their measurements A x (m, q), noise of N(0, 1) entries (m, q)."""
 
@@ -102,24 +91,31 @@ class Tests(NamedTuple):
     noise: Matrix
 
 
-def check_linear(checks: Checks) -> None:
-    """The fields that every one of these experiments reads."""
-    checks.choice("precision", ("float64",))
-    checks.integer("net.depth", at_least=2)
-    checks.integer("net.width", at_least=1)
-    checks.choice("net.parametrization", tuple(PARAMETRIZATIONS))
-    checks.number("opt.step_size", above=0.0)
-    checks.choice("opt.step_unit", STEP_UNITS)
-    stable = checks.config.opt.step_unit != "curvature" or checks.config.opt.step_size < 2
+COMMON_FIELDS = {
+    "precision": choice("floating-point type of everything computed", "float64"),
+    "net.depth": integer("number of layers L", at_least=2),
+    "net.width": integer("width d_w of the hidden layers", at_least=1),
+    "net.parametrization": choice("step sizes: eta in every layer, or eta / d_{l-1} in layer l", *PARAMETRIZATIONS),
+    "opt.step_size": number("step size eta, in its unit", above=0.0),
+    "opt.step_unit": choice("unit of eta: 1, 1 / lambda_max(P(0)), or the theorem's m / (L sigma_max^2)", *STEP_UNITS),
+    "opt.weight_decay": number("weight decay lambda", sweepable=True, at_least=0.0),
+    "data.dimension": integer("length d of the signals", at_least=2),
+    "data.num_measurements": integer("measurements m of each signal", at_least=2),
+    "data.subspace_dimension": integer("dimension s of a subspace of signals", at_least=1),
+    "data.num_samples": integer("training signals n", at_least=1),
+    "data.condition_number": number("ratio kappa of the largest to the smallest singular value of X", at_least=1.0),
+}
+TEST_FIELDS = {
+    "data.num_tests": integer("test signals", at_least=1),
+    "data.noise": values("noise levels sigma, standard deviations of every measurement of a test signal"),
+}
+
+
+def check_common(checks: Checks) -> None:
+    """Rules on several fields that all of these experiments share."""
+    opt, data = checks.config.opt, checks.config.data
+    stable = opt.step_unit != "curvature" or opt.step_size < 2
     checks.require("opt.step_size", stable, "must be below 2 in units of 1 / lambda_max(P(0)), or descent diverges")
-    checks.number("opt.weight_decay", at_least=0.0)
-    checks.integer("data.dimension", at_least=2)
-    checks.integer("data.num_measurements", at_least=2)
-    checks.integer("data.subspace_dimension", at_least=1)
-    checks.integer("data.num_samples", at_least=1)
-    checks.number("data.condition_number", at_least=1.0)
-    checks.sweeps("opt.weight_decay")
-    data = checks.config.data
     for field in ("num_measurements", "num_samples"):
         rule = f"must be at most data.{field} = {data[field]}"
         checks.require("data.subspace_dimension", data.subspace_dimension <= data[field], rule)
@@ -128,6 +124,12 @@ def check_linear(checks: Checks) -> None:
     outside = data.subspace_dimension < data.num_measurements
     rule = f"must be below data.num_measurements = {data.num_measurements}, or nothing lies off the subspace"
     checks.require("data.subspace_dimension", outside, rule)
+
+
+def check_noise(checks: Checks) -> None:
+    """There are noise levels, none negative."""
+    levels = checks.config.data.noise
+    checks.require("data.noise", len(levels) > 0 and min(levels) >= 0, "must be standard deviations of 0 or more")
 
 
 def widths(config: ConfigDict) -> tuple[int, ...]:
@@ -152,7 +154,7 @@ def draw_tests(config: ConfigDict, key: PRNGKey, operator: Matrix, bases: Array)
 def start(
     config: ConfigDict, hyperparameters: Hyperparameters, key: PRNGKey, data: InverseProblem
 ) -> tuple[Problem, Weights]:
-    """A member's problem and its first weights; ``data.compressed`` false keeps all n samples."""
+    """A member's problem, with the samples compressed, and its first weights."""
     key_weights, key_lanczos = jax.random.split(key)
     weights = fan_in_weights(key_weights, widths(config), data.signals.dtype)
     few = compress_samples(data.measurements, data.signals, config.data.subspace_dimension)
@@ -200,20 +202,20 @@ def through(weights: Weights, columns: Matrix) -> Matrix:
     return ft.reduce(lambda Z, W: W @ Z, weights, columns)
 
 
-def observe_common(weights: Weights, step: Array, problem: Problem) -> dict[str, Array]:
-    """What is seen of every linear network."""
+def observe_common(t: Time, weights: Weights, problem: Problem) -> dict[str, Array]:
+    """The observations of every linear network after t steps."""
     across = through(weights, problem.across)
     law = theory.first_layer_law(
         problem.outside,
         step_size=problem.rates.step_size[0],
         weight_decay=problem.rates.weight_decay[0],
-        num_steps=step,
+        num_steps=t,
     )
     return {
         "regression_error": theory.regression_error(weights, problem.inputs, problem.targets),
         "off_subspace_error": jnp.linalg.norm(across, ord=2),
         "outside_norm": jnp.linalg.norm(across),
-        "rescaled_time": problem.time_rate * step.astype(problem.time_rate.dtype),
+        "rescaled_time": problem.time_rate * jnp.asarray(t, problem.time_rate.dtype),
         "law_deviation": jnp.linalg.norm(weights[0] @ problem.across - law) / jnp.linalg.norm(law),
         **{name: getattr(problem, name) for name in ("step_size", "sharpness", "isometry")},
         **{name: getattr(problem, name) for name in ("measured_values", "signal_values")},
@@ -228,81 +230,3 @@ def test_errors(reconstruct: Callable[[Matrix], Matrix], tests: Tests, levels: t
         return jnp.mean(jnp.linalg.norm(off, axis=0))
 
     return jax.lax.map(at, jnp.asarray(levels, tests.clean.dtype))
-
-
-# What claims and figures read. ----------------------------------------------------------------------------------------
-
-
-class Run(NamedTuple):
-    """The members that differ in their seed alone: their config with their own weight decay, and what was seen."""
-
-    name: str
-    config: ConfigDict
-    data: xr.Dataset
-
-    @property
-    def decay(self) -> float:
-        """The weight decay lambda."""
-        return float(self.config.opt.weight_decay)
-
-    @property
-    def signal_values(self) -> np.ndarray:
-        """The singular values of every member's X, shape (seed, s)."""
-        return self.data.signal_values.isel(step=0).transpose("seed", "index").values
-
-    @property
-    def hypotheses(self) -> dict[str, np.ndarray]:
-        """What Theorem A.2 assumes, as quantities of every member, by name (``theory.Hypotheses``)."""
-        data, values = self.config.data, self.signal_values.astype(float)
-        sizes = {"depth": self.config.net.depth, "dimension": data.dimension, "num_measurements": data.num_measurements}
-        members = zip(self.last("isometry"), self.last("step_size"), values[:, 0], values[:, -1], strict=True)
-        each = [
-            theory.hypotheses(
-                isometry=float(delta),
-                weight_decay=self.decay,
-                step_size=float(eta),
-                smallest=float(smallest),
-                largest=float(largest),
-                **sizes,
-            )
-            for delta, eta, largest, smallest in members
-        ]
-        names = theory.Hypotheses._fields
-        return dict(zip(names, map(np.asarray, zip(*each, strict=True)), strict=True))
-
-    @property
-    def steps(self) -> np.ndarray:
-        """The steps that every member has made at every observation; one that is done makes no more."""
-        last = self.data.converged_at.values[:, None]
-        return np.where(last >= 0, np.minimum(self.data.step.values, last), self.data.step.values)
-
-    @property
-    def diverged(self) -> int:
-        """How many members met a value that is not finite."""
-        return int((self.data.diverged_at >= 0).sum())
-
-    def is_there(self, reached: np.ndarray) -> bool:
-        """Whether every member has reached what is asked, or diverged: a run that is only too short has not."""
-        return bool((reached | (self.data.diverged_at.values >= 0)).all())
-
-    def last(self, name: str) -> np.ndarray:
-        """A variable at the end of every member."""
-        return self.data[name].isel(step=-1).values
-
-    def all(self, name: str) -> np.ndarray:
-        """A variable of every member at every observation, seeds first."""
-        return self.data[name].transpose("seed", "step", ...).values
-
-
-def runs(results: xr.DataTree) -> list[Run]:
-    """Every variant at every one of its weight decays."""
-    return [run for group in groups(results) for run in _runs(group)]
-
-
-def _runs(group: Group) -> Iterator[Run]:
-    for decay in settings.hyperparameters(group.config).get("opt.weight_decay", (None,)):
-        config, data = copy.deepcopy(group.config), group.data
-        if decay is not None:
-            assign(config, "opt.weight_decay", decay)
-            data = data.sel(weight_decay=decay)
-        yield Run(group.name, config, data)

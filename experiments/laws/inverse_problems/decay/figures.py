@@ -1,63 +1,52 @@
-"""The figures of both errors' decay: Figures 2 to 4 of Laus et al. 2025, each on the clock that shows its claim."""
+"""The figures of both errors' decay: Figures 2 to 4 of Laus et al. 2025, over the rescaled time or the steps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.laws.inverse_problems.common import Run, runs
-from experiments.laws.inverse_problems.decay.claims import predicted
+from experiments.laws.inverse_problems.decay.measures import predicted
+from experiments.laws.inverse_problems.measures import OFF_SUBSPACE, REGRESSION, decay
 from experiments.runner import plots
+from experiments.runner.runs import Run, find, grouped
 from lawlib.theory import inverse_problems as theory
 
-__all__ = ["OFF_SUBSPACE", "REGRESSION", "STUDIES", "figures"]
+__all__ = ["figures"]
 
-STUDIES = ("dimension", "depth", "decay", "printed", "compression")
 UNITS = {"one": "η = {:g}", "curvature": "η = {:g}/λₘₐₓ(P(0))", "theorem": "η = {:g} m/(Lσ²ₘₐₓ)"}
-REGRESSION = r"regression error $\Vert WY - X\Vert_F/\Vert X\Vert_F$"
-OFF_SUBSPACE = r"off-subspace error $\Vert W P_\perp\Vert$"
 RESCALED_TIME = "x = ηλt"
 FLOOR = 1e-16
 
 
-def figures(results: xr.DataTree) -> dict[str, Figure]:
-    """The figure that the config is for; what was drawn as printed or compared with all samples has none."""
-    found = runs(results)
-    drawn = {}
-    for study, label in (("dimension", _subspace), ("depth", _depth), ("decay", _decay)):
-        if family := [run for run in found if run.config.study == study]:
-            drawn[study] = _errors(family, label)
-    return drawn
+# What tells the curves of a study apart.
+LABELS: dict[str, Callable[[Run], str]] = {
+    "dimension": lambda run: f"s = {run.config.data.subspace_dimension}",
+    "depth": lambda run: f"L = {run.config.net.depth}",
+    "decay": lambda run: f"λ = {decay(run):g}",
+}
 
 
-def _subspace(run: Run) -> str:
-    return f"s = {run.config.data.subspace_dimension}"
+def figures(found: Sequence[Run]) -> dict[str, Figure]:
+    """The figure that the config is for; the printed step size and the compressed samples have none."""
+    studied = {study: find(found, study=study) for study in LABELS}
+    return {study: _errors(family, LABELS[study]) for study, family in studied.items() if family}
 
 
-def _depth(run: Run) -> str:
-    return f"L = {run.config.net.depth}"
-
-
-def _decay(run: Run) -> str:
-    return f"λ = {run.decay:g}"
-
-
-def _errors(family: Sequence[Run], label: Any) -> Figure:
+def _errors(family: Sequence[Run], label: Callable[[Run], str]) -> Figure:
     """Regression and off-subspace error, median and range over seeds; Fig. 3 has a row for each weight decay."""
     by_step = family[0].config.study == "decay"
     if by_step:
         family = _longest(family)
-    decays = [None] if by_step else sorted({run.decay for run in family})
+    decays = [None] if by_step else sorted({decay(run) for run in family})
     drawn = plots.figure(9.0, 3.3 * len(decays) + 0.6)
     drawn.suptitle(_title(family[0]))
     rows = drawn.subplots(len(decays), 2, squeeze=False)
     names = dict.fromkeys(label(run) for run in family)
     looks = dict(zip(names, plots.looks(len(names)), strict=True))
-    for row, decay in zip(rows, decays, strict=True):
-        members = [run for run in family if decay in (None, run.decay)]
+    for row, value in zip(rows, decays, strict=True):
+        members = [run for run in family if value in (None, decay(run))]
         for run in members:
             look = looks[label(run)]
             for axes, name in zip(row, ("regression_error", "off_subspace_error"), strict=True):
@@ -69,8 +58,8 @@ def _errors(family: Sequence[Run], label: Any) -> Figure:
             axes.set_xlabel("step t" if by_step else RESCALED_TIME)
             axes.set_yscale("log")
             axes.set_xlim(0, 1.02 * plots.largest([_times(run, by_step)[_going(run)] for run in members]))
-            if decay is not None and len(decays) > 1:
-                axes.set_title(f"λ = {decay:g}")
+            if value is not None and len(decays) > 1:
+                axes.set_title(f"λ = {value:g}")
         if not by_step:
             _expected_slope(row[1], members)
         row[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -78,11 +67,9 @@ def _errors(family: Sequence[Run], label: Any) -> Figure:
 
 
 def _longest(family: Sequence[Run]) -> list[Run]:
-    """Of the runs of one weight decay, the one that goes farthest."""
-    by_decay: dict[float, Run] = {}
-    for run in sorted(family, key=_end):
-        by_decay[run.decay] = run
-    return [by_decay[decay] for decay in sorted(by_decay)]
+    """Of the runs of each weight decay, the longest."""
+    by_decay = grouped(sorted(family, key=_end), decay)
+    return [by_decay[value][-1] for value in sorted(by_decay)]
 
 
 def _end(run: Run) -> float:
@@ -99,8 +86,8 @@ def _title(run: Run) -> str:
     sizes |= {} if config.study == "dimension" else {"s": data.subspace_dimension}
     sizes |= {} if config.study == "depth" else {"L": net.depth}
     shape = ", ".join(f"{name} = {size}" for name, size in sizes.items())
-    decay = f", λ = {run.decay:g}" if config.study == "dimension" else ""
-    return f"{shape}{decay}\n{step}{note}; median and range of {config.num_seeds} seeds"
+    shape += f", λ = {decay(run):g}" if config.study == "dimension" else ""
+    return f"{shape}\n{step}{note}; median and range of {config.num_seeds} seeds"
 
 
 def _band(axes: Axes, run: Run, name: str, by_step: bool, **look: Any) -> None:
@@ -113,21 +100,20 @@ def _band(axes: Axes, run: Run, name: str, by_step: bool, **look: Any) -> None:
 
 
 def _going(run: Run) -> np.ndarray:
-    """The observations up to where the first member ends: the first one after it shows that end."""
-    steps = run.data.step.values
-    return np.arange(len(steps)) <= np.searchsorted(steps, _end(run))
+    """The observations up to where the first member ends, and the first one after it, which shows that end."""
+    return np.arange(len(run.steps)) <= np.searchsorted(run.steps, _end(run))
 
 
 def _times(run: Run, by_step: bool) -> np.ndarray:
-    """The clock of the median member, or the steps."""
+    """The rescaled time of the median member, or the steps."""
     if not by_step:
         return np.ma.median(np.ma.masked_invalid(run.all("rescaled_time")), axis=0).filled(np.nan)
-    return np.minimum(run.data.step.values, _end(run))
+    return np.minimum(run.steps, _end(run))
 
 
 def _plateau(axes: Axes, run: Run, by_step: bool, colour: str) -> None:
-    """Where the scalar minimizers say that the regression error comes to rest."""
-    if run.decay == 0 or run.config.data.condition_number != 1:
+    """The level at which the regression error comes to rest, by the scalar minimizers."""
+    if decay(run) == 0 or run.config.data.condition_number != 1:
         return
     levels = predicted(run, theory.plateau)
     level = np.ma.median(np.ma.masked_invalid(levels))
@@ -139,5 +125,5 @@ def _expected_slope(axes: Axes, family: Sequence[Run]) -> None:
     """exp(-x), the decay of the first layer alone."""
     longest = max(family, key=lambda run: plots.largest([_times(run, by_step=False)]))
     x = _times(longest, by_step=False)
-    start = float(np.median(longest.all("off_subspace_error")[:, 0]))
+    start = float(np.median(longest.first("off_subspace_error")))
     axes.plot(x, start * np.exp(-x), color="black", linestyle="--", linewidth=1.0, label="first layer alone, e^(−x)")

@@ -1,21 +1,21 @@
-"""The figures of noise robustness: test error over the noise for every weight decay, beside the oracle."""
+"""The figures of noise robustness: test error over the noise for every weight decay, compared with the oracle."""
+
+from collections.abc import Sequence
 
 import numpy as np
-import xarray as xr
 from matplotlib.figure import Figure
 
-from experiments.laws.inverse_problems.common import Run, runs
+from experiments.laws.inverse_problems.measures import decay
 from experiments.runner import plots
+from experiments.runner.runs import Run
 
-__all__ = ["STUDIES", "figures"]
+__all__ = ["figures"]
 
-STUDIES = ("robustness", "union", "digits")
 ORACLES = {"robustness": "oracle map X Y⁺", "union": "oracle: nearest subspace", "digits": "oracle map X Y⁺"}
 
 
-def figures(results: xr.DataTree) -> dict[str, Figure]:
+def figures(found: Sequence[Run]) -> dict[str, Figure]:
     """Test error over the noise at the end, and the test error at one noise level over the steps."""
-    found = runs(results)
     config = found[0].config
     drawn = plots.figure(10.5, 4.0)
     drawn.suptitle(_title(found[0]))
@@ -23,10 +23,10 @@ def figures(results: xr.DataTree) -> dict[str, Figure]:
     levels = np.asarray(config.data.noise) * (config.data.num_measurements**0.5 if config.study == "union" else 1.0)
     place = int(np.argmin(np.abs(levels - (1.0 if config.study == "union" else 0.1))))
     for look, run in zip(plots.looks(len(found)), found, strict=True):
-        about = {"marker": "o", "markersize": 3.0, "label": f"λ = {run.decay:g}"}
+        about = {"marker": "o", "markersize": 3.0, "label": f"λ = {decay(run):g}"}
         plots.band(noise, levels, run.last("test_error"), **look.curve, **about)
-        plots.band(time, run.data.step.values, run.all("test_error")[:, :, place], **look.curve)
-    oracle = np.ma.median(np.ma.masked_invalid(found[0].all("oracle_error")[:, 0]), axis=0).filled(np.nan)
+        plots.band(time, run.steps, run.all("test_error")[:, :, place], **look.curve)
+    oracle = np.ma.median(np.ma.masked_invalid(found[0].first("oracle_error")), axis=0).filled(np.nan)
     noise.plot(levels, oracle, "k:", label=ORACLES[config.study])
     time.axhline(oracle[place], color="black", linestyle=":")
     name = "noise σ√m, relative to the signal" if config.study == "union" else "noise σ in every measurement"

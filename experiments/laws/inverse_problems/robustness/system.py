@@ -1,8 +1,8 @@
 """Noise robustness of networks trained on inverse problems (Laus et al. 2025, Figs. 1a and 1b), and on real digits.
 
-With and without weight decay: test errors over the noise, beside the oracle map that knows the subspace. Signals of a
-union of subspaces need the network W_L relu(W_{L-1} ... W_1 x) (eq. 90), whose linear layers act on the few columns of
-an orthonormal basis Q of the measurements, Y = Q C.
+With and without weight decay: test errors over the noise, compared with the oracle map that knows the subspace. Signals
+of a union of subspaces need the network W_L relu(W_{L-1} ... W_1 x) (eq. 90), whose linear layers act on the few
+columns of an orthonormal basis Q of the measurements, Y = Q C.
 """
 
 from collections.abc import Callable
@@ -15,33 +15,47 @@ from ml_collections import ConfigDict
 
 from experiments.data.datasets import digits
 from experiments.laws.inverse_problems import common
-from experiments.laws.inverse_problems.common import COMMON_VARIABLES, PAPER, Counted, Problem, Tests
-from experiments.laws.inverse_problems.robustness.claims import claims
-from experiments.laws.inverse_problems.robustness.figures import STUDIES, figures
+from experiments.laws.inverse_problems.common import (
+    COMMON_FIELDS,
+    COMMON_VARIABLES,
+    PAPER,
+    TEST_FIELDS,
+    Problem,
+    Tests,
+)
 from experiments.runner.checks import Checks
+from experiments.runner.experiment import Variable
 from experiments.runner.hyperparameters import value_of
-from experiments.runner.results import Variable
+from experiments.runner.schema import choice, integer
 from lawlib.descent.rates import PARAMETRIZATIONS, Rates, fan_in_weights
-from lawlib.descent.steps import gradient_descent, sum_squared_error
-from lawlib.dynamics.system import Dynamics, Hyperparameters
+from lawlib.descent.steps import Iterate, gradient_descent, sum_squared_error
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Time
 from lawlib.problems import inverse
 from lawlib.problems.inverse import InverseProblem
 from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
 
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
-
+STUDIES = ("robustness", "union", "digits")
 VARIABLES = COMMON_VARIABLES | {
     "test_error": Variable(("noise",), "1", "mean ||f(y) - x|| over unit-norm test signals, y = A x + noise", PAPER),
     "oracle_error": Variable(("noise",), "1", "the same of the map that knows the subspace of each signal"),
     "operator_error": Variable((), "1", "||W_{L:1} - X Y^+||_F"),
 }
-DIGITS_DIMENSION, DIGITS_TRAINING = 64, 1500
+FIELDS = (
+    COMMON_FIELDS
+    | TEST_FIELDS
+    | {
+        "study": choice("signals of one subspace, of a union of subspaces, or digits", *STUDIES),
+        "data.num_subspaces": integer("number of subspaces in the union", at_least=1),
+    }
+)
+# Of the 1797 digits.
+DIGITS_DIMENSION, DIGITS_TRAINING, DIGITS_TESTS = 64, 1500, 297
 
 
 class Member(NamedTuple):
-    """What a member draws once: its training data and rates, its tests and what the oracle makes of them.
+    """What a member draws once: its training data and rates, its tests and the oracle's errors on them.
 
-    ``problem`` is a linear network's; a union's has the basis Q, its coordinates C and the targets X.
+    ``problem`` is a linear network's, or that of a union.
     """
 
     problem: "Problem | Factored"
@@ -59,23 +73,18 @@ class Factored(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Digits in the span of their s leading principal components: training signals, basis, test signals of norm 1."""
+    """Digits projected on their s leading principal components: training signals, basis, test signals of norm 1."""
 
     signals: Matrix
     basis: Matrix
     tests: Matrix
 
 
-def validate(checks: Checks) -> None:
-    """The fields that this experiment reads, and what it asks of them."""
-    common.check_linear(checks)
-    checks.choice("study", STUDIES)
-    checks.integer("data.num_tests", at_least=1)
-    checks.integer("data.num_subspaces", at_least=1)
+def check(checks: Checks) -> None:
+    """Rules on several fields at once."""
+    common.check_common(checks)
+    common.check_noise(checks)
     data, study = checks.config.data, checks.config.study
-    checks.require(
-        "data.noise", len(data.noise) > 0 and min(data.noise) >= 0, "must be standard deviations of 0 or more"
-    )
     one = data.num_subspaces == 1 or study == "union"
     checks.require("data.num_subspaces", one, f"must be 1 for study = {study!r}: a linear network knows one subspace")
     if study == "union":
@@ -85,13 +94,14 @@ def validate(checks: Checks) -> None:
         checks.require("data.num_subspaces", within, rule)
         checks.require("opt.step_unit", checks.config.opt.step_unit == "one", "must be 'one' for a network with a ReLU")
     if study == "digits":
-        checks.require(
-            "data.dimension", data.dimension == DIGITS_DIMENSION, f"must be {DIGITS_DIMENSION} for the digits"
-        )
-        few = data.num_samples <= DIGITS_TRAINING
-        checks.require("data.num_samples", few, f"must be at most {DIGITS_TRAINING}, the digits kept for training")
-        tests = data.num_tests <= 297
-        checks.require("data.num_tests", tests, "must be at most 297, the digits kept for tests")
+        is_image = data.dimension == DIGITS_DIMENSION
+        checks.require("data.dimension", is_image, f"must be {DIGITS_DIMENSION} for the digits")
+        for field, most, purpose in (
+            ("num_samples", DIGITS_TRAINING, "training"),
+            ("num_tests", DIGITS_TESTS, "tests"),
+        ):
+            rule = f"must be at most {most}, the digits kept for {purpose}"
+            checks.require(f"data.{field}", data[field] <= most, rule)
 
 
 def shared(config: ConfigDict) -> tuple | Pictures:
@@ -112,17 +122,16 @@ def dynamics(config: ConfigDict) -> Dynamics:
     descent = gradient_descent(_rectified_loss if config.study == "union" else _linear_loss)
     begin = _begin_union if config.study == "union" else _begin_linear
 
-    def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Member, Counted]:
+    def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Member, Iterate]:
         member, weights = begin(config, key, hyperparameters, shared)
-        return member, Counted(descent.init(weights), jnp.asarray(0, jnp.int32))
+        return member, descent.init(weights)
 
-    def step(state: Counted, member: Member, shared: tuple) -> Counted:
+    def step(_: Time, iterate: Iterate, member: Member, shared: tuple) -> Iterate:
         problem = member.problem
-        stepped = descent.step(state.iterate, problem, **problem.rates._asdict())
-        return Counted(stepped, state.step + 1)
+        return descent.step(iterate, problem, **problem.rates._asdict())
 
-    def observe(state: Counted, member: Member, shared: tuple) -> dict[str, Array]:
-        weights, problem = state.iterate.weights, member.problem
+    def observe(t: Time, iterate: Iterate, member: Member, shared: tuple) -> dict[str, Array]:
+        weights, problem = iterate.weights, member.problem
         network = _rectified if isinstance(problem, Factored) else common.through
         errors = common.test_errors(lambda y: network(weights, y), member.tests, config.data.noise)
         seen = {"test_error": errors, "oracle_error": member.oracle_error}
@@ -130,10 +139,10 @@ def dynamics(config: ConfigDict) -> Dynamics:
             outputs = _factored(weights, problem)
             fit = jnp.linalg.norm(outputs - problem.targets) / jnp.linalg.norm(problem.targets)
             rate = problem.rates.step_size[0] * problem.rates.weight_decay[0]
-            return seen | {"regression_error": fit, "rescaled_time": rate * state.step.astype(fit.dtype)}
+            return seen | {"regression_error": fit, "rescaled_time": rate * jnp.asarray(t, fit.dtype)}
         product = common.through(weights, jnp.eye(config.data.num_measurements, dtype=problem.inputs.dtype))
         off = {"operator_error": jnp.linalg.norm(product - _oracle(config, problem))}
-        return seen | off | common.observe_common(weights, state.step, problem)
+        return seen | off | common.observe_common(t, weights, problem)
 
     return Dynamics(init, step, observe)
 

@@ -1,139 +1,103 @@
 """The claims of Theorem A.2 and Corollary 2.6 of Laus et al. 2025."""
 
-import functools as ft
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
-from experiments.laws.inverse_problems.common import PAPER, Run, runs
-from experiments.laws.inverse_problems.decay.claims import exact_laws, warn_of_divergence
-from experiments.runner.claims import Claim, not_run, numbers_apiece, over
+from experiments.laws.inverse_problems.common import PAPER
+from experiments.laws.inverse_problems.measures import Column, columns, decayed, first_layer_laws, only
+from experiments.laws.inverse_problems.theorem.measures import at_end, lower_bound, noisy, upper_bound
+from experiments.runner.laws import Measure, Source, across, measure
+from experiments.runner.runs import Run, where
 from lawlib.theory import inverse_problems as theory
 
-__all__ = ["claims", "lower_bound", "upper_bound"]
 
-SHORT = "no member of this profile reaches T"
-FEW = "a slope needs two widths or more"
-
-
-def claims(results: xr.DataTree) -> list[Claim]:
-    """The verdict on the theorem for lambda > 0, on the corollary for both, and on the hypotheses."""
-    found = runs(results)
-    warn_of_divergence(found)
-    regularized = [run for run in found if run.decay > 0]
-    return [*_theorem(regularized), *_corollary(found), *_hypotheses(regularized)]
+def first_phase_ended(run: Run) -> np.ndarray:
+    """Which members reached tau, or diverged."""
+    return (run.last("first_phase_end") > 0) | run.diverged
 
 
-def _theorem(family: Sequence[Run]) -> Iterator[Claim]:
-    """Both phases, at every step of every member."""
-    about: dict[str, Any] = {"id": "A2", "figure": "Theorem A.2"}
-    ended = [run for run in family if run.is_there(run.last("first_phase_end") > 0)]
-    statement = f"||Phi(t+1)|| / ||Phi(t)|| over 1 - eta L sigma_min^2 / (32 m), every t < tau, {_sizes(ended)}"
-    worst = [run.last("first_phase_rate") for run in ended]
-    yield _judged(ended, worst, statement=statement, relation="<=", bound=1.0, **about)
-    there = _at_the_end(family)
-    shares = [run.last("off_subspace_error") / theory.off_subspace_bound(run.config.net.width) for run in there]
-    statement = f"off-subspace error at T over d_w^(-3/2), {_sizes(there)}"
-    yield _judged(there, shares, statement=statement, relation="<", bound=1.0, **about)
-    statement = f"slope of log off-subspace error at T (median) in log d_w, {_sizes(there)}"
-    if len(there) < 2:
-        yield not_run(kind="law", reason=FEW, statement=statement, paper=PAPER, **about)
-    else:
-        sizes = [run.config.net.width for run in there]
-        errors = [np.median(run.last("off_subspace_error")) for run in there]
-        slope = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
-        yield _judged(there, [[slope]], statement=statement, relation="<", bound=-1.5, **about)
-    peaks = [run.last("second_phase_error") / run.last("accuracy") for run in there]
-    statement = "C_1: largest ||Phi(t)|| / (gamma ||X||_F) over tau <= t <= T"
-    yield _reported(there, peaks, statement=statement, statistic="max", **about)
-    spans = [run.last("first_phase_end") for run in there]
-    yield _reported(there, spans, statement="tau, steps", statistic="max", **about)
-    yield _reported(there, [run.last("stopping_time") for run in there], statement="T, steps", **about)
-    yield from exact_laws(family, **about)
+def all_at_end(found: Sequence[Run]) -> str:
+    """Runs in which every member reached T."""
+    short, every = (sum(map(count, found)) for count in (lambda run: (~at_end(run)).sum(), lambda run: run.num_seeds))
+    return f"{short} of {every} members did not reach T within {found[0].steps[-1]} steps" if short else ""
 
 
-def _corollary(found: Sequence[Run]) -> Iterator[Claim]:
-    """Both bounds with all hidden constants 1, beside the errors measured."""
-    about: dict[str, Any] = {"id": "2.6", "figure": "Corollary 2.6"}
-    there = _at_the_end(found)
-    regularized, plain = ([run for run in there if (run.decay > 0) == decays] for decays in (True, False))
-    ratios = [run.last("test_error") / upper_bound(run) for run in regularized]
-    statement = "test error with lambda > 0 over (19) with constants 1, every sigma"
-    yield _reported(regularized, ratios, statement=statement, statistic="max", **about)
-    oracle = [_noisy(run, run.last("test_error")) / _noisy(run, run.last("oracle_error")) for run in regularized]
-    statement = "test error with lambda > 0 over that of the oracle map, every sigma >= .05"
-    yield _reported(regularized, oracle, statement=statement, statistic="max", **about)
-    lower = [_noisy(run, run.last("test_error")) - _noisy(run, lower_bound(run)) for run in plain]
-    statement = "test error with lambda = 0 less the lower bound (20) with constants 1, every sigma >= .05"
-    yield _judged(plain, lower, statement=statement, relation=">=", bound=0.0, **about)
-    statement = "beta of (20): regression error with lambda = 0"
-    yield _reported(
-        plain, [run.last("regression_error") for run in plain], statement=statement, statistic="max", **about
-    )
+def measure_at_end(of: Callable[[Run], np.ndarray]) -> Measure:
+    """A measure of the members that reached T."""
+    return measure(lambda run: of(only(run, at_end(run))))
 
 
-def _hypotheses(family: Sequence[Run]) -> Iterator[Claim]:
-    """The hypotheses as quantities, each of which should be at most 1."""
-    about: dict[str, Any] = {"id": "A2", "figure": "Theorem A.2's hypotheses", "statistic": "max"}
-    names = {
-        "isometry": "RIP: delta over 1/10",
-        "decay": "lambda over the cap L sigma_min^2 / 14000",
-        "step": "eta over m / (L sigma_max^2)",
-        "accuracy": "gamma",
-    }
-    assumed = [run.hypotheses for run in family]
-    for name, statement in names.items():
-        values = [
-            np.broadcast_to(each[name], run.last("isometry").shape) for each, run in zip(assumed, family, strict=True)
-        ]
-        verdict = "holds" if values and max(np.max(v) for v in values) <= 1 else "does not hold"
-        yield _reported(family, values, statement=f"{statement}: the hypothesis (at most 1) {verdict}", **about)
+def share_of_bound(run: Run) -> np.ndarray:
+    """The off-subspace error over its bound (32)."""
+    return run.last("off_subspace_error") / theory.off_subspace_bound(run.config.net.width)
 
 
-def upper_bound(run: Run) -> np.ndarray:
-    """(19) for every member and sigma, with the member's own gamma."""
-    about = {"width": run.config.net.width, "noise": jnp.asarray(run.config.data.noise)}
-    members = zip(run.last("accuracy"), jnp.asarray(run.signal_values), strict=True)
-    return np.stack([theory.regularized_error(gamma=float(g), singular_values=v, **about) for g, v in members])
+def above_lower_bound(run: Run) -> np.ndarray:
+    """The test error minus the lower bound (20)."""
+    return noisy(run, run.last("test_error")) - noisy(run, lower_bound(run))
 
 
-def lower_bound(run: Run) -> np.ndarray:
-    """(20) for every member and sigma, with the member's own regression error as beta."""
-    data = run.config.data
-    sizes = {"dimension": data.dimension, "num_measurements": data.num_measurements}
-    betas, values, norms = run.last("regression_error"), jnp.asarray(run.signal_values), run.last("test_norm")
-    return np.asarray(
-        [
-            [
-                theory.unregularized_error(
-                    noise=sigma, regression_error=float(beta), singular_values=value, norm=float(norm), **sizes
-                )
-                for sigma, norm in zip(data.noise, each, strict=True)
-            ]
-            for beta, value, each in zip(betas, values, norms, strict=True)
-        ]
-    )
+slowest_step = measure(lambda run: only(run, first_phase_ended(run)).last("first_phase_rate"))
 
 
-def _noisy(run: Run, errors: np.ndarray) -> np.ndarray:
-    """The errors of every member at every sigma >= .05."""
-    return errors[:, np.asarray(run.config.data.noise) >= 0.05].ravel()
+@across
+def slope_in_width(found: Sequence[Run]) -> float:
+    """The slope of the log of the median off-subspace error in log d_w."""
+    errors = [np.median(run.last("off_subspace_error")) for run in found]
+    if not np.isfinite(errors).all():
+        return np.nan
+    return float(np.polyfit(np.log([run.config.net.width for run in found]), np.log(errors), 1)[0])
 
 
-def _at_the_end(family: Sequence[Run]) -> list[Run]:
-    return [run for run in family if run.is_there(run.data.converged_at.values >= 0)]
+A2 = Source(paper=PAPER, figure="Theorem A.2", of=decayed)
+C26 = Source(paper=PAPER, figure="Corollary 2.6")
+undecayed = where(opt__weight_decay=0.0)
+
+LAWS = (
+    A2.law(
+        "A2.rate",
+        "||Phi(t+1)|| / ||Phi(t)|| over 1 - eta L sigma_min^2 / (32 m), every t < tau",
+        slowest_step <= 1.0,
+        event=first_phase_ended,
+    ),
+    A2.law("A2.off", "off-subspace error at T over d_w^(-3/2)", measure_at_end(share_of_bound) < 1.0, event=at_end),
+    A2.law(
+        "A2.slope",
+        "slope of log off-subspace error at T (median over seeds) in log d_w",
+        slope_in_width < -1.5,
+        needs=(all_at_end,),
+    ),
+    *first_layer_laws("Theorem A.2", decayed),
+    C26.law(
+        "C2.6.lower",
+        "lambda = 0: test error minus the lower bound (20) with constants 1, every sigma >= 0.05",
+        measure_at_end(above_lower_bound) >= 0.0,
+        undecayed,
+        event=at_end,
+    ),
+)
 
 
-def _sizes(family: Sequence[Run]) -> str:
-    return "d_w = " + ", ".join(str(run.config.net.width) for run in family)
+def decayed_at_end(of: Callable[[Run], np.ndarray]) -> Column:
+    """A column of the members that reached T, in runs with weight decay."""
+
+    def column(run: Run) -> np.ndarray | None:
+        return np.where(at_end(run), of(run), np.nan) if decayed(run) else None
+
+    return column
 
 
-def _judged(family: Sequence[Run], values: Sequence[Any], **about: Any) -> Claim:
-    about |= {"missing": SHORT, "apiece": numbers_apiece(values)}
-    return over(family, lambda _: np.concatenate([np.ravel(v) for v in values]), paper=PAPER, **about)
-
-
-_reported = ft.partial(_judged, kind="report")
+SUMMARY = columns("isometry", "decay", "step", "accuracy") | {
+    "tau, steps": decayed_at_end(lambda run: run.last("first_phase_end")),
+    "T, steps": decayed_at_end(lambda run: run.last("stopping_time")),
+    "C_1: largest ||Phi(t)|| / (gamma ||X||_F), tau <= t <= T": decayed_at_end(
+        lambda run: run.last("second_phase_error") / run.last("accuracy")
+    ),
+    "test error / the bound (19) with constants 1, largest over sigma": decayed_at_end(
+        lambda run: (run.last("test_error") / upper_bound(run)).max(1)
+    ),
+    "test error / that of the oracle map, largest over sigma >= 0.05": decayed_at_end(
+        lambda run: (noisy(run, run.last("test_error")) / noisy(run, run.last("oracle_error"))).max(1)
+    ),
+}

@@ -3,24 +3,21 @@
 from collections.abc import Sequence
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.laws.inverse_problems.common import Run, runs
-from experiments.laws.inverse_problems.decay.figures import OFF_SUBSPACE, REGRESSION
-from experiments.laws.inverse_problems.theorem.claims import lower_bound, upper_bound
+from experiments.laws.inverse_problems.measures import OFF_SUBSPACE, REGRESSION, decay, decayed
+from experiments.laws.inverse_problems.theorem.measures import lower_bound, upper_bound
 from experiments.runner import plots
+from experiments.runner.runs import Run
 from lawlib.theory import inverse_problems as theory
 
 __all__ = ["figures"]
 
 
-def figures(results: xr.DataTree) -> dict[str, Figure]:
+def figures(found: Sequence[Run]) -> dict[str, Figure]:
     """The errors over time with the theorem's bounds, and the test error over sigma with the corollary's."""
-    found = runs(results)
-    regularized = [run for run in found if run.decay > 0]
-    return {"phases": _phases(regularized), "robustness": _robustness(found)}
+    return {"phases": _phases(list(filter(decayed, found))), "robustness": _robustness(found)}
 
 
 def _phases(family: Sequence[Run]) -> Figure:
@@ -28,7 +25,7 @@ def _phases(family: Sequence[Run]) -> Figure:
     drawn.suptitle(_title(family[0]))
     first, second, ends = drawn.subplots(1, 3)
     for look, run in zip(plots.looks(len(family)), family, strict=True):
-        t = np.minimum(run.data.step.values, plots.largest([run.all("stopping_time")]))
+        t = np.minimum(run.steps, plots.largest([run.all("stopping_time")]))
         for axes, name in ((first, "regression_error"), (second, "off_subspace_error")):
             plots.band(axes, t, run.all(name), label=f"$d_w$ = {run.config.net.width}", **look.curve)
         size, values = run.config.net.width, run.last("off_subspace_error")
@@ -40,7 +37,7 @@ def _phases(family: Sequence[Run]) -> Figure:
     ends.set_xticks(sizes, [f"{size:g}" for size in sizes])
     ends.set_xticks([], minor=True)
     ends.set(xlabel="width $d_w$", ylabel="off-subspace error at T")
-    # The curves of the first panel are those of the second, where their names stand.
+    # The second panel names the curves of the first one too.
     lines = [line for line in first.get_lines() if not str(line.get_label()).startswith("$d_w$")]
     first.legend(handles=lines, loc="best")
     second.legend()
@@ -54,7 +51,7 @@ def _first_phase(axes: Axes, run: Run) -> None:
     level = theory.first_phase_level(gamma=gamma, depth=config.net.depth)
     about = {"depth": config.net.depth, "num_measurements": config.data.num_measurements, "smallest": 1.0}
     rate = theory.rate_bound(step_size=_median(run.all("step_size")), **about)
-    t, start = np.geomspace(1, 200, 50), _median(run.all("regression_error")[:, 0])
+    t, start = np.geomspace(1, 200, 50), _median(run.first("regression_error"))
     axes.axhline(float(level), color="black", linestyle=":", linewidth=1.0, label="80γ/L (30a)")
     axes.plot(t, start * rate**t, "k--", linewidth=1.0, label="rate bound (31)")
     axes.axhline(gamma, color="grey", linestyle="-.", linewidth=1.0, label="γ")
@@ -64,7 +61,7 @@ def _first_phase(axes: Axes, run: Run) -> None:
 
 
 def _median(values: np.ndarray) -> float:
-    """Of a number that every member keeps: the middle of those that are known."""
+    """The median over the members and times that have a number."""
     return float(np.median(values[np.isfinite(values)]))
 
 
@@ -77,18 +74,18 @@ def _robustness(found: Sequence[Run]) -> Figure:
     """The widest network with weight decay, and the one without."""
     drawn = plots.figure(7.0, 4.2)
     axes = drawn.subplots()
-    regularized = max((run for run in found if run.decay > 0), key=lambda run: run.config.net.width)
-    plain = [run for run in found if run.decay == 0][:1]
+    regularized = max(filter(decayed, found), key=lambda run: run.config.net.width)
+    plain = [run for run in found if not decayed(run)][:1]
     noise = np.asarray(regularized.config.data.noise)
     for colour, run, bound, name in (
         *((plots.COLOURS[1], run, lower_bound, "lower bound (20)") for run in plain),
         (plots.COLOURS[0], regularized, upper_bound, "upper bound (19)"),
     ):
         errors = run.last("test_error")
-        label = f"λ = {run.decay:g}, $d_w$ = {run.config.net.width}"
+        label = f"λ = {decay(run):g}, $d_w$ = {run.config.net.width}"
         plots.band(axes, noise, errors, marker="o", color=colour, markersize=3.5, label=label)
         axes.plot(noise, _medians(bound(run)), "--", color=colour, linewidth=1.0, label=f"{name}, constants 1")
-    axes.plot(noise, _medians(regularized.all("oracle_error")[:, 0]), "k:", label="oracle map X Y⁺")
+    axes.plot(noise, _medians(regularized.first("oracle_error")), "k:", label="oracle map X Y⁺")
     axes.set_xscale("symlog", linthresh=float(noise[noise > 0].min()))
     axes.set_yscale("log")
     axes.set_ylim(bottom=-0.3 * plots.largest([-_medians(regularized.last("test_error"))], default=-1e-3))
@@ -101,4 +98,4 @@ def _robustness(found: Sequence[Run]) -> Figure:
 def _title(run: Run) -> str:
     net, data, opt = run.config.net, run.config.data, run.config.opt
     sizes = f"ntk: d = {data.dimension}, m = {data.num_measurements}, s = {data.subspace_dimension}, L = {net.depth}"
-    return f"{sizes}, λ = {run.decay:g}, η = {opt.step_size:g} m/(Lσ²ₘₐₓ); {run.config.num_seeds} seeds"
+    return f"{sizes}, λ = {decay(run):g}, η = {opt.step_size:g} m/(Lσ²ₘₐₓ); {run.config.num_seeds} seeds"

@@ -1,7 +1,7 @@
-"""Theorem A.2 and Corollary 2.6 of Laus et al. 2025: two phases of descent with weight decay, and what noise does then.
+"""Theorem A.2 and Corollary 2.6 of Laus et al. 2025: two phases of descent with weight decay, then the effect of noise.
 
-In the ``ntk`` parametrization, to the theorem's own stopping time T. What holds at every step is followed in the state:
-tau, the worst step before it, and the largest regression error after it.
+In the ``ntk`` parametrization, to the theorem's own stopping time T. The state records what the theorem bounds at every
+step: tau, the slowest step before it, and the largest regression error after it.
 """
 
 from typing import NamedTuple
@@ -11,18 +11,22 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from experiments.laws.inverse_problems import common
-from experiments.laws.inverse_problems.common import COMMON_VARIABLES, PAPER, Problem, Tests
-from experiments.laws.inverse_problems.theorem.claims import claims
-from experiments.laws.inverse_problems.theorem.figures import figures
+from experiments.laws.inverse_problems.common import (
+    COMMON_FIELDS,
+    COMMON_VARIABLES,
+    PAPER,
+    TEST_FIELDS,
+    Problem,
+    Tests,
+)
 from experiments.runner.checks import Checks
-from experiments.runner.results import Variable
+from experiments.runner.experiment import Variable
+from experiments.runner.schema import choice, number
 from lawlib.descent.steps import Iterate, evaluated, sum_squared_error
-from lawlib.dynamics.system import Dynamics, Hyperparameters, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.problems.inverse import oracle_map
 from lawlib.theory import inverse_problems as theory
 from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
-
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
 
 VARIABLES = COMMON_VARIABLES | {
     "stopping_time": Variable((), "step", "T", f"{PAPER}, eq. 30b"),
@@ -36,6 +40,15 @@ VARIABLES = COMMON_VARIABLES | {
     "oracle_error": Variable(("noise",), "1", "the same of the oracle map X Y^+"),
     "test_norm": Variable(("noise",), "1", "mean ||y|| of the tests"),
 }
+FIELDS = (
+    COMMON_FIELDS
+    | TEST_FIELDS
+    | {
+        "study": choice("the theorem that the runs are for", "theorem"),
+        "net.parametrization": choice("step sizes: eta / d_{l-1} in layer l", "ntk"),
+        "opt.rescaling_decay": number("weight decay lambda of the stopping time T", above=0.0),
+    }
+)
 
 
 class Member(NamedTuple):
@@ -50,28 +63,18 @@ class Member(NamedTuple):
 
 
 class State(NamedTuple):
-    """The iterate with its loss and gradient, the step, and what the theorem says of all steps so far."""
+    """The iterate with its loss and gradient, and what the theorem bounds at all steps so far."""
 
     iterate: Iterate
-    step: Array
     first_phase_end: Array
     first_phase_rate: Scalar
     second_phase_error: Scalar
 
 
-def validate(checks: Checks) -> None:
-    """The fields that this experiment reads, and what it asks of them."""
-    common.check_linear(checks)
-    checks.choice("net.parametrization", ("ntk",))
-    checks.number("opt.rescaling_decay", above=0.0)
-    checks.integer("data.num_tests", at_least=1)
-    levels = checks.config.data.noise
-    checks.require("data.noise", len(levels) > 0 and min(levels) >= 0, "must be standard deviations of 0 or more")
-
-
-def shared(config: ConfigDict) -> tuple:
-    """Nothing: every member draws its own problem."""
-    return ()
+def check(checks: Checks) -> None:
+    """Rules on several fields at once."""
+    common.check_common(checks)
+    common.check_noise(checks)
 
 
 def dynamics(config: ConfigDict) -> Dynamics:
@@ -82,29 +85,29 @@ def dynamics(config: ConfigDict) -> Dynamics:
         member, weights = _draw(config, key, hyperparameters)
         zero = jnp.zeros_like(member.accuracy)
         start = descent.init(weights, member.problem.inputs, member.problem.targets)
-        state = State(start, jnp.asarray(0, jnp.int32), jnp.asarray(-1, jnp.int32), zero, zero)
-        return member, _mark(state, config, member)
+        state = State(start, jnp.asarray(-1, jnp.int32), zero, zero)
+        return member, _mark(jnp.asarray(0, jnp.int32), state, config, member)
 
-    def step(state: State, member: Member, shared: tuple) -> State:
+    def step(t: Time, state: State, member: Member, shared: tuple) -> State:
         problem, bound = member.problem, _bound(config, member)
         data = problem.inputs, problem.targets
         stepped = descent.step(state.iterate, *data, **problem.rates._asdict())
         ratio = jnp.sqrt(stepped.memory.loss / state.iterate.memory.loss) / bound
         worst = jnp.maximum(state.first_phase_rate, ratio)
         rate = jnp.where(state.first_phase_end < 0, worst, state.first_phase_rate)
-        return _mark(state._replace(iterate=stepped, step=state.step + 1, first_phase_rate=rate), config, member)
+        return _mark(t + 1, state._replace(iterate=stepped, first_phase_rate=rate), config, member)
 
-    def observe(state: State, member: Member, shared: tuple) -> dict[str, Array]:
+    def observe(t: Time, state: State, member: Member, shared: tuple) -> dict[str, Array]:
         weights = state.iterate.weights
         tests = common.test_errors(lambda y: common.through(weights, y), member.tests, config.data.noise)
         constants = {name: getattr(member, name) for name in ("accuracy", "stopping_time", "oracle_error", "test_norm")}
         marks = {name: getattr(state, name) for name in ("first_phase_rate", "second_phase_error")}
         tau = state.first_phase_end.astype(member.accuracy.dtype)
-        seen = common.observe_common(weights, state.step, member.problem)
+        seen = common.observe_common(t, weights, member.problem)
         return seen | constants | marks | {"first_phase_end": tau, "test_error": tests}
 
-    def done(state: State, member: Member, shared: tuple) -> Array:
-        return state.step.astype(member.stopping_time.dtype) >= member.stopping_time
+    def done(t: Time, state: State, member: Member, shared: tuple) -> Array:
+        return jnp.asarray(t, member.stopping_time.dtype) >= member.stopping_time
 
     return until(Dynamics(init, step, observe), done)
 
@@ -135,10 +138,10 @@ def _bound(config: ConfigDict, member: Member) -> Scalar | float:
     return theory.rate_bound(step_size=member.problem.step_size, smallest=smallest, **about)
 
 
-def _mark(state: State, config: ConfigDict, member: Member) -> State:
-    """Note tau where the regression error is first at its level, and the largest error since."""
+def _mark(t: Time, state: State, config: ConfigDict, member: Member) -> State:
+    """Record tau, the first step at which the regression error is at its level, and the largest error since."""
     error = jnp.sqrt(2 * state.iterate.memory.loss) / jnp.linalg.norm(member.problem.targets)
     level = theory.first_phase_level(gamma=member.accuracy, depth=config.net.depth)
-    tau = jnp.where((state.first_phase_end < 0) & (error <= level), state.step, state.first_phase_end)
+    tau = jnp.where((state.first_phase_end < 0) & (error <= level), t, state.first_phase_end)
     largest = jnp.where(tau >= 0, jnp.maximum(state.second_phase_error, error), state.second_phase_error)
     return state._replace(first_phase_end=tau, second_phase_error=largest)
