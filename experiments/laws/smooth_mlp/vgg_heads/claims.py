@@ -188,7 +188,7 @@ LAWS = (
         **IMAGENET,
     ),
     WHOLE.law(
-        "F7.learns", "{}, all layers: final training loss over that at the start", remaining < 0.95, learns, each=named
+        "F7.learns", "all layers: final training loss over that at the start", remaining < 0.95, learns, each=named
     ),
 )
 SUMMARY = {
