@@ -1,4 +1,4 @@
-"""What a frozen network makes of images: computed once, in chunks that are kept for the next time."""
+"""Features of a frozen network: computed once, in chunks that are kept in files."""
 
 import hashlib
 import io
@@ -17,18 +17,18 @@ CHUNK = 500
 
 
 def features_folder() -> Path:
-    """Where features are kept: ``LAWLIB_CACHE``, else ~/.cache/lawlib. It may be deleted at any time."""
+    """Features are kept in ``LAWLIB_CACHE``, else in ~/.cache/lawlib. The folder may be deleted at any time."""
     return Path(os.environ.get("LAWLIB_CACHE", "~/.cache/lawlib")).expanduser() / "features"
 
 
 def cached_features(
     extract: Callable[[np.ndarray], np.ndarray], images: np.ndarray, identity: str, folder: Path
 ) -> np.ndarray:
-    """``extract`` of images (N, ...), one row each, chunk by chunk; a chunk that is in the folder is read.
+    """``extract`` of images (N, ...), one row each, chunk by chunk; a chunk whose file is in the folder is read.
 
-    A file's name is the hash of ``identity``, which must say all that ``extract`` depends on, and of the chunk's own
-    images: another network, size or image makes another file. Each begins with the hash of what follows, and one that
-    does not match is computed again. What was computed before an interruption is kept.
+    A file's name is the hash of ``identity`` and of the chunk's images. ``identity`` must name everything that
+    ``extract`` depends on, so that another network or size has other files. A file begins with the hash of its content;
+    where they do not match, the chunk is computed again. Chunks computed before an interruption are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = []

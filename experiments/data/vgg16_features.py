@@ -1,4 +1,4 @@
-"""Images as VGG-16 takes them: as they are, or what its frozen convolutions make of them, computed once and kept."""
+"""Inputs of VGG-16's head: images, or the features of its frozen convolutions, which are computed once and kept."""
 
 import functools as ft
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from lawlib.types import Array, PyTree
 
 __all__ = ["Chosen", "Data", "Extraction", "Part", "features", "loaded", "num_features", "pretrained"]
 
-# To be raised when what is computed from the same images and weights changes: kept features are then not used again.
+# Raise it when the features of the same images and weights change: those that were kept are then not used.
 VERSION = 1
-# Images that go through the convolutions at once.
+# Images per call of the convolutions.
 BATCH = 100
 
 
@@ -33,7 +33,7 @@ class Extraction(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """A data set and where it lies, and how many images of its two parts, equally many of each class."""
+    """A data set, its folder, and how many images of its two parts are used, equally many of each class."""
 
     name: str
     folder: str
@@ -49,7 +49,7 @@ class Part(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Both parts; ``convolutions`` are the pretrained ones where they are to be trained on, else ()."""
+    """Both parts; ``convolutions`` are the pretrained ones where they are trained further, else ()."""
 
     train: Part
     test: Part
@@ -58,12 +58,12 @@ class Data(NamedTuple):
 
 @ft.lru_cache(maxsize=1)
 def pretrained(path: str) -> Pretrained:
-    """The weights in a file, or in the one at hand where the path is empty."""
+    """The weights of a file; with an empty path, of the first one found."""
     return vgg16_features(path or None)
 
 
 def num_features(made: Extraction) -> int:
-    """The features of an image, d."""
+    """The number of features of an image, d."""
     return made.pool**2 * CONFIGURATION_D[made.block - 1][-1]
 
 
@@ -77,9 +77,8 @@ def features(variables: PyTree, images: Array, made: Extraction) -> Array:
     return flat_averages(jnp.asarray(maps), (made.pool, made.pool))
 
 
-@ft.lru_cache(maxsize=2)
 def loaded(chosen: Chosen, made: Extraction, *, frozen: bool, precision: str) -> Data:
-    """The images, or with ``frozen`` convolutions their features, with one-hot classes; kept for the next variant."""
+    """The images, or with ``frozen`` convolutions their features, with one-hot classes."""
     found, dtype = image_data(chosen.name, chosen.folder), np.dtype(precision)
     parts = [_first_of_each(*part) for part in ((found.train, chosen.num_train), (found.test, chosen.num_test))]
     variables = pretrained(made.weights).variables
@@ -103,7 +102,7 @@ def _in_batches(extract: Callable[[np.ndarray], Array], images: np.ndarray) -> n
 
 
 def _first_of_each(part: Images, count: int) -> Images:
-    """The first images of each class, equally many, the classes in turn: a smaller count takes a prefix."""
+    """The first images of each class, equally many, classes alternating: a smaller count gives a prefix."""
     num_classes = int(part.labels.max()) + 1
     by_class = np.argsort(part.labels, kind="stable").reshape(num_classes, -1)
     chosen = by_class[:, : count // num_classes].T.ravel()

@@ -38,7 +38,8 @@ class Experiment:
         laws: The claims, as data.
         figures: Draws figures by name from the runs, whose observations are NaN where no axis could show them.
         summary: Numbers of each run without a bound, by heading: one number per member, or None where there is none.
-        comparisons: Numbers of runs that are compared, without a bound, by heading; None where there are none.
+        comparisons: Numbers of runs that are compared, without a bound, by heading; None where there are none, a
+            mapping where they have names of their own.
         check: Rules on several fields at once, and on files that must be there.
         shared: Data that all members of a variant share. It is called once for all variants in which the fields that
             it reads agree.
@@ -51,7 +52,9 @@ class Experiment:
     laws: tuple[Law, ...]
     figures: Callable[[Sequence[Run]], Mapping[str, Figure]]
     summary: Mapping[str, Callable[[Run], ArrayLike | None]]
-    comparisons: Mapping[str, Callable[[Sequence[Run]], ArrayLike | None]] = field(default_factory=dict)
+    comparisons: Mapping[str, Callable[[Sequence[Run]], ArrayLike | Mapping[str, ArrayLike] | None]] = field(
+        default_factory=dict
+    )
     check: Callable[[Checks], None] = lambda checks: None
     shared: Callable[[ConfigDict], Any] = lambda config: ()
     sources: Callable[[ConfigDict], Mapping[str, str]] = lambda config: {}

@@ -8,7 +8,7 @@ id and the runs that it speaks of it is a ``Law``. A ``Source`` is the figure or
     LAWS = (F2.law("F2.rate", "linear: |(D_{l+1}/D_l) / (eps^2/n^(1/L)) - 1|", off_law < 0.05, exact),)
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -97,12 +97,15 @@ class Source:
         paper: The paper.
         figure: The figure, theorem or equation.
         of: Chooses the runs. Where none fits, the laws of this source are left out of the table.
+        parts: Splits the runs into parts, by name; a run may be in several. Each law has a row for each part, whose
+            name ``{}`` stands for.
         stated: What the bounds were stated for (``stated_for``): outside of it a law is measured and not judged.
     """
 
     paper: str
     figure: str
     of: Where = lambda run: True
+    parts: Callable[[Runs], Mapping[str, Runs]] = lambda found: {"": found}
     stated: tuple[Objection, ...] = ()
 
     def law(
@@ -204,13 +207,14 @@ def _rows(law: Law, found: Runs) -> Iterator[Claim]:
     ours = [run for run in found if law.source.of(run)]
     if not ours:
         return
-    chosen = [run for run in ours if law.of is None or isinstance(law.of, tuple) or law.of(run)]
-    parts: dict[str | None, list[Run]] = {}
-    for run in chosen:
-        if (value := _value(law, run)) is not None:
-            parts.setdefault(value, []).append(run)
+    parts: dict[str, list[Run]] = {}
+    for name, part in law.source.parts(ours).items():
+        chosen = [run for run in part if law.of is None or isinstance(law.of, tuple) or law.of(run)]
+        for run in chosen:
+            if (value := _value(law, run)) is not None:
+                parts.setdefault(", ".join(filter(None, (name, value))), []).append(run)
     for value, part in (parts or {"": []}).items():
-        yield _row(law, value or "", part)
+        yield _row(law, value, part)
 
 
 def _value(law: Law, run: Run) -> str | None:

@@ -26,9 +26,11 @@ def largest(name: str) -> Callable[[Run], ArrayLike | None]:
 def summarized(
     found: Sequence[Run],
     columns: Mapping[str, Callable[[Run], ArrayLike | None]],
-    comparisons: Mapping[str, Callable[[Sequence[Run]], ArrayLike | None]],
+    comparisons: Mapping[str, Callable[[Sequence[Run]], ArrayLike | Mapping[str, ArrayLike] | None]],
 ) -> dict[str, Any]:
     """Median, minimum and maximum of every column in every run, and of every comparison, as JSON holds them.
+
+    A comparison may give numbers by name: each is then a row of its own, ``heading: name``.
 
     Members without a number, since they diverged or did not get there, are left out and counted.
     """
@@ -42,8 +44,20 @@ def summarized(
             }
             for run in found
         ],
-        "comparisons": _known({name: _statistics(compare(found)) for name, compare in comparisons.items()}),
+        "comparisons": _known(
+            {
+                row: _statistics(values)
+                for heading, compare in comparisons.items()
+                for row, values in _rows(heading, compare(found)).items()
+            }
+        ),
     }
+
+
+def _rows(heading: str, compared: ArrayLike | Mapping[str, ArrayLike] | None) -> Mapping[str, ArrayLike | None]:
+    if isinstance(compared, Mapping):
+        return {f"{heading}: {name}": values for name, values in compared.items()}
+    return {heading: compared}
 
 
 def _known(columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,11 +25,12 @@ def unchanged(name, seen):
 
 
 class Case(NamedTuple):
-    """A config, the overrides that make it small, and the ids without a verdict on its lawful results."""
+    """A config, the overrides that make it small, the ids without a verdict on its lawful results, and its profile."""
 
     config: str
     words: tuple[str, ...] = ("num_seeds=3",)
     unjudged: frozenset[str] = frozenset()
+    profile: str = "cpu"
 
 
 class Break(NamedTuple):

@@ -1,62 +1,61 @@
-"""Families of low-rank networks on images, and what is told of them: where they end, and when they get somewhere."""
+"""Families of low-rank networks on images: variants that differ in their role alone, and how they are compared."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
 import numpy as np
-import xarray as xr
+from numpy.typing import ArrayLike
 
-from experiments.runner.claims import Claim, over
 from experiments.runner.fields import result_fields
-from experiments.runner.results import Group
+from experiments.runner.runs import Run
 
 __all__ = [
     "COMPARED",
     "SHARES",
     "TITLES",
+    "difference",
+    "differences",
     "ends_in_common",
     "families",
-    "first_of",
     "first_step",
     "goal",
-    "last",
-    "less",
     "speeds",
 ]
 
 Role = TypeVar("Role")
 
 TITLES = {"gelu": "GELU", "silu": "SiLU", "elu": "ELU", "tanh": "tanh", "relu": "ReLU", "leaky_relu": "Leaky ReLU"}
-# What begins in S_big, of all images and of one batch, and the full network whose accuracy they try to reach.
-COMPARED = {"full", "s_big", "s_big_batch"}
-# Accuracies at which the speeds of two starts are compared, as shares of what the full network ends with.
+# The full network, whose accuracy is the goal, and the networks that start in S_big of all images and of one batch.
+COMPARED = ("full", "s_big", "s_big_batch")
+# Accuracies at which speeds are compared, as shares of the full network's final accuracy.
 SHARES = (0.9, 0.97)
 # Fields whose values are places of this machine.
 PLACES = {"data.folder", "data.weights"}
 
 
 def families(
-    found: Sequence[Group], roles: Set[str], role: Callable[[Group], Role], unread: Callable[[Group], Set[str]]
-) -> dict[str, dict[Role, Group]]:
-    """The variants that differ in nothing but their ``roles``, by the ``role`` of each.
+    found: Sequence[Run], roles: Set[str], role: Callable[[Run], Role], unread: Callable[[Run], Set[str]]
+) -> dict[str, dict[Role, Run]]:
+    """The runs that differ in their ``roles`` alone, by title and by ``role``.
 
-    A family is called by its activation and by the fields in which it differs from others, where places of this machine
-    have numbers. A variant is in each family that it fits in, whatever the fields are that it leaves ``unread``. Two
-    of one role are the same run; the second has a family of its own.
+    A title is the activation and the fields in which families differ; places of this machine are numbered. A run
+    belongs to every family that agrees with it in all fields but those that it leaves ``unread``. Where two runs of a
+    family have one role, they are the same run, and the second has a family of its own.
     """
-    rows = [{f: _fixed(v) for f, v in result_fields(g.config).items() if f not in roles | unread(g)} for g in found]
+    rows = [{f: _fixed(v) for f, v in result_fields(r.config).items() if f not in roles | unread(r)} for r in found]
     frames = [row for row in rows if not any(row.items() < other.items() for other in rows)]
     values = {f: list(dict.fromkeys(frame.get(f) for frame in frames)) for row in rows for f in row}
-    reported = [f for f, distinct in values.items() if len(distinct) > 1 and f != "net.activation"]
-    gathered: dict[str, dict[Role, Group]] = {}
+    differing = [f for f, distinct in values.items() if len(distinct) > 1 and f != "net.activation"]
+    gathered: dict[str, dict[Role, Run]] = {}
     for frame in (frame for i, frame in enumerate(frames) if frame not in frames[:i]):
-        named = {f: f"no. {values[f].index(frame[f]) + 1}" if f in PLACES else frame[f] for f in reported if f in frame}
-        title = ", ".join([TITLES[frame["net.activation"]], *(f"{f} = {value}" for f, value in named.items())])
-        for group in (group for group, row in zip(found, rows, strict=True) if row.items() <= frame.items()):
+        own_fields = ((f, values[f].index(frame[f])) for f in differing if f in frame)
+        named = (f"{f} = {f'no. {place + 1}' if f in PLACES else values[f][place]}" for f, place in own_fields)
+        title = ", ".join((TITLES[frame["net.activation"]], *named))
+        for run in (run for run, row in zip(found, rows, strict=True) if row.items() <= frame.items()):
             own = title
-            while role(group) in gathered.get(own, {}):
+            while role(run) in gathered.get(own, {}):
                 own += ", once more"
-            gathered.setdefault(own, {})[role(group)] = group
+            gathered.setdefault(own, {})[role(run)] = run
     return gathered
 
 
@@ -65,53 +64,47 @@ def _fixed(value: Any) -> Any:
     return repr(value) if isinstance(value, list) else value
 
 
-def speeds(family: Mapping[str, Group], title: str, unit: str, **about: Any) -> Iterator[Claim]:
-    """When the full network, S_big of all images and S_big of one batch reach shares of the full one's accuracy."""
-    for share in SHARES:
-        for which in sorted(COMPARED):
-            steps = first_step(family[which], goal(family["full"], share))
-            missing = int(np.isinf(steps).sum())
-            late = f"{missing} of {steps.size} members do not get there" if missing else ""
-            verdict = {
-                "kind": "report",
-                "statement": f"{title}, {which}: {unit} to {share:.0%} of the full network's final test accuracy",
-                "reason": "a full network diverged" if np.isnan(steps).any() else late,
-                "statistic": "mean",
-            }
-            yield over([family[which]], lambda _, steps=steps: steps, **verdict, **about)
+def ends_in_common(name: str, *runs: Run) -> list[np.ndarray]:
+    """A variable at the last observation of each run, in the seeds that all of them have."""
+    fewest = min(run.num_seeds for run in runs)
+    return [run.last(name)[:fewest] for run in runs]
 
 
-def last(group: Group, name: str) -> np.ndarray:
-    """What each member was last seen with."""
-    return group.data[name].isel(step=-1).values.ravel()
+def difference(one: Run, other: Run) -> np.ndarray:
+    """The final test accuracy of one run minus that of the other, in the seeds that both have."""
+    own, others = ends_in_common("test_accuracy", one, other)
+    return own - others
 
 
-def less(one: Group, other: Group) -> np.ndarray:
-    """The difference of final test accuracies, seed by seed, in the seeds that both have."""
-    ends = ends_in_common("test_accuracy", one, other)
-    return ends[0] - ends[1]
+def differences(of_each: Mapping[str, Mapping[Role, Run]], one: Role, other: Role) -> dict[str, np.ndarray]:
+    """The difference of two roles in each family that has both, by title."""
+    both = ((title, family) for title, family in of_each.items() if {one, other} <= family.keys())
+    return {title: difference(family[one], family[other]) for title, family in both}
 
 
-def ends_in_common(name: str, *groups: Group) -> list[np.ndarray]:
-    """What the members of each group were last seen with, in the seeds that all of them have."""
-    ends = [last(group, name) for group in groups]
-    return [end[: min(map(len, ends))] for end in ends]
+def goal(full: Run, share: float) -> float:
+    """A share of the final test accuracy of the full networks, their mean over the seeds."""
+    return share * float(np.mean(full.last("test_accuracy")))
 
 
-def goal(full: Group, share: float) -> float:
-    """This share of the test accuracy with which the full networks end, their mean over the seeds."""
-    return share * float(np.mean(last(full, "test_accuracy")))
+def first_step(run: Run, accuracy: ArrayLike) -> np.ndarray:
+    """The first observed step of each member with this test accuracy or more, shape (seed,).
 
-
-def first_step(group: Group, accuracy: float) -> np.ndarray:
-    """The first step at which each member was seen with this test accuracy, infinite where there is none.
-
-    Not a number where the accuracy is none, which is that of a network that diverged.
+    ``accuracy`` is one number or one for each seed. A member that never has it takes infinitely many steps; where the
+    accuracy is NaN, that of a network that diverged, so is the step.
     """
-    return np.asarray(first_of(group.data.test_accuracy, accuracy), float).ravel() + 0 * accuracy
+    reached = (accuracy <= run.all("test_accuracy").T).T
+    return np.where(reached.any(1), run.steps[reached.argmax(1)], np.inf) + 0 * np.asarray(accuracy)
 
 
-def first_of(values: xr.DataArray, level: xr.DataArray | float) -> xr.DataArray:
-    """The first step with this value or more, infinite where there is none."""
-    there = values >= level
-    return xr.where(there.any("step"), values.step.isel(step=there.argmax("step")), np.inf)
+def speeds(of_each: Mapping[str, Mapping[str, Run]], share: float) -> dict[str, np.ndarray]:
+    """The first step with this share of the full network's final accuracy, for the roles ``COMPARED`` of each family.
+
+    A family that lacks one of them is left out. The keys are ``TITLE, ROLE``.
+    """
+    whole = ((title, family) for title, family in of_each.items() if family.keys() >= set(COMPARED))
+    return {
+        f"{title}, {role}": first_step(family[role], goal(family["full"], share))
+        for title, family in whole
+        for role in COMPARED
+    }

@@ -1,209 +1,169 @@
-"""The claims of low-rank MLPs on real images: Figures 6 and 14 of Xu et al. 2026, and what lies beyond them."""
+"""The claims of low-rank MLPs on real images: Figures 6 and 14 of Xu et al. 2026, and comparisons beyond them."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
-import xarray as xr
 
-from experiments.laws.smooth_mlp.families import (
-    COMPARED,
-    SHARES,
-    TITLES,
-    ends_in_common,
-    families,
-    first_of,
-    last,
-    less,
-    speeds,
+from experiments.laws.smooth_mlp.families import SHARES, difference, differences, speeds
+from experiments.laws.smooth_mlp.low_rank.measures import (
+    SILENT,
+    WORSE,
+    by_angle,
+    by_form,
+    delays,
+    first_steps,
+    form,
+    loss_left,
+    lost,
 )
-from experiments.runner.claims import NO_SUCH_VARIANT, Claim, over, report
-from experiments.runner.fields import leaves
-from experiments.runner.results import Group, groups
-
-__all__ = ["ROLES", "claims", "form", "unread"]
+from experiments.runner.laws import Source, across, measure, stated_for
+from experiments.runner.runs import Run, Where, where
+from experiments.runner.summary import final
 
 PAPER = "Xu et al. 2026"
-# The network that the bounds were stated for, and the least of the step size times the images, of the images, and of
-# the first of these times the steps (750 in the paper). The loss stands on plateaus before, and a turned basis leaves
-# them later.
-PRINTED = {"net.depth": 4, "net.scale": 0.1, "net.rank": 20, "net.inner": "drawn", "net.gradient": "all"}
+# The network that the bounds were stated for, and the least number of images, step size times images, and that times
+# steps (750 in the paper). Before that the loss is on plateaus, which a turned basis leaves later. From MOST_HEAT on,
+# low-rank networks were seen to diverge.
+LEAST_IMAGES, HEAT, MOST_HEAT, LEAST_TIMES = 10_000, 0.5, 1.0, 750.0
 ACTIVATIONS = {"low_rank": ("silu", "gelu"), "angle": ("silu",)}
-HEAT, LEAST_IMAGES, LEAST_TIMES = 0.5, 10_000, 750.0
-# Low-rank networks were seen to diverge from this step size times the images on.
-MOST_HEAT = 1.0
-# Fields by which the variants of a family differ.
-ROLES = {"net.form", "net.gradient", "net.inner"}
+as_printed = where(net__depth=4, net__scale=0.1, net__rank=20, net__inner="drawn", net__gradient="all")
 POINTS = 0.03
-WORSE = 1.3
-# How many times the steps are more than "slightly more".
+# From how many times the steps on "slightly more" is false.
 LATER = 1.1
-# Shares of its start under which a loss has fallen, and over which it has not.
+# Below and above which shares of the initial loss a loss has fallen and has not.
 FELL, STAYED = 0.95, 0.99
-# 1/2 ||f - Y||^2 of one image where the network says nothing.
-SILENT = 0.5
+NEAR = (15.0, 30.0, 45.0)
 
 
-def claims(results: xr.DataTree) -> list[Claim]:
-    """The verdict on the figure that the config names as its study."""
-    found = groups(results)
-    return list({"low_rank": _low_rank, "angle": _angle}[found[0].config.study](found))
+def as_stated(run: Run) -> bool:
+    """Whether a run is in the setting of the bounds; small layers and images of S_big are roles of Figure 6."""
+    config = run.config
+    heat, straight = config.opt.step_size * config.data.num_train, config.study == "angle" or config.net.angle == 0
+    # A step size is a quotient, and its product with the images is a little off.
+    is_long = heat * config.opt.num_steps >= 0.99 * LEAST_TIMES and 0.99 * HEAT <= heat < MOST_HEAT
+    is_ours = as_printed(run) and straight and config.net.activation in ACTIVATIONS[config.study]
+    return is_ours and is_long and config.data.num_train >= LEAST_IMAGES
 
 
-def unread(group: Group) -> set[str]:
-    """Fields beside the roles that make no difference to a variant."""
-    net = group.config.net
-    of_gradient = set() if (net.form, net.gradient) == ("s_big", "batch") else {"data.gradient_batch"}
-    return of_gradient | {"full": {"net.rank", "net.angle"}, "random": {"net.angle"}, "s_big": set()}[net.form]
+def of(role: str) -> Where:
+    """The run of this form in a family."""
+    return lambda run: form(run) == role
 
 
-def form(group: Group) -> str:
-    """What a variant is: full, random, or s_big, with _batch (of a few images) and _transported (its small layers)."""
-    net = group.config.net
-    images, inner = ("" if value == usual else value for value, usual in ((net.gradient, "all"), (net.inner, "drawn")))
-    beside = {"full": (), "random": (inner,), "s_big": (images, inner)}
-    return "_".join(filter(None, (net.form, *beside[net.form])))
+def angle(psi: float) -> Where:
+    """The run of this angle."""
+    return where(net__angle=psi)
 
 
-# Figure 6 -------------------------------------------------------------------------------------------------------------
+def close_to_straight(found: Sequence[Run]) -> dict[str, Sequence[Run]]:
+    """Angles up to 30 degrees, each with that of psi = 0."""
+    runs = by_angle(found)
+    return {f"{psi:g}": (runs[psi], runs[0.0]) for psi in runs if 0 < psi <= 30}
 
 
-def _low_rank(found: Sequence[Group]) -> Iterator[Claim]:
-    """S_big ends where the full network ends, a random subspace does not; one batch against all images."""
-    for title, family in families(found, ROLES, form, unread).items():
-        steps = next(iter(family.values())).config.opt.num_steps
-        about: dict[str, Any] = {"paper": PAPER, "figure": "Fig. 6"}
-        kept = f"{title}, step {steps}: test accuracy, S_big less full"
-        yield _of(family, ("s_big", "full"), less, statement=kept, relation=">=", bound=-POINTS, id="F6", **about)
-        lost = f"{title}, step {steps}: test loss, random subspace over the larger of full and S_big"
-        forms = ("full", "s_big", "random")
-        yield _of(family, forms, _lost, statement=lost, relation=">=", bound=WORSE, id="F6", **about)
-        for which, group in family.items():
-            yield from _ends(group, f"{title}, {which}, step {steps}", "F6", **about)
-        yield from _beyond(family, title)
+def without_goal(found: Sequence[Run]) -> str:
+    """Why steps to the accuracy of psi = 0 mean nothing; empty where they do."""
+    own, _ = first_steps(found[0], found[1:])
+    if not np.isfinite(own).all():
+        return "a network diverged at psi = 0"
+    return "" if (own > 0).all() else "psi = 0 starts with that accuracy"
 
 
-def _beyond(family: dict[str, Group], title: str) -> Iterator[Claim]:
-    """S_big from one batch of images against S_big from all, and small layers transported against drawn ones."""
-    mean: dict[str, Any] = {"kind": "report", "id": "beyond", "paper": PAPER, "statistic": "mean"}
-    if family.keys() >= {"s_big", "s_big_transported"}:
-        both = family["s_big_transported"], family["s_big"]
-        statement = f"{title}: final test accuracy, small layers transported less drawn, mean over the seeds"
-        yield over(both, lambda pair: less(*pair), statement=statement, figure="eq. 8", **mean)
-    if not family.keys() >= COMPARED:
-        return
-    mean["figure"] = "Section 5.1.2, the conjecture"
-    statement = f"{title}: final test accuracy, S_big of all images less S_big of one batch, mean over the seeds"
-    both = family["s_big"], family["s_big_batch"]
-    yield over(both, lambda pair: less(*pair), statement=statement, **mean)
-    about = {field: mean[field] for field in ("id", "paper", "figure")}
-    yield from speeds(family, title, "steps", **about)
+minus = across(lambda found: difference(*found))
+random_loss = across(lambda found: lost(*found))
+off_silent = measure(lambda run: np.abs(run.last("test_loss") - SILENT))
+remaining = measure(loss_left)
 
 
-def _lost(full: Group, s_big: Group, random: Group) -> np.ndarray:
-    """Over the others' loss; one that stays where it began, and the others do not, is as much worse as is asked."""
-    lost, *others = ends_in_common("test_loss", random, full, s_big)
-    best = np.maximum(*others)
-    stays = (lost >= 0.98 * SILENT) & (best < 0.9 * SILENT)
-    return np.where(stays, np.maximum(lost / best, WORSE), lost / best)
+@across
+def latest(found: Sequence[Run]) -> np.ndarray:
+    """How late the angle is that is the latest in the mean over the seeds; psi = 0 comes first."""
+    late = delays(found[0], found[1:])
+    return late[late.mean(1).argmax()]
 
 
-# Figure 14 ------------------------------------------------------------------------------------------------------------
+STATED = stated_for(
+    f"the printed network, N >= {LEAST_IMAGES}, eta N T >= {LEAST_TIMES:g}, {HEAT:g} <= eta N < {MOST_HEAT:g}",
+    as_stated,
+)
 
 
-def _angle(found: Sequence[Group]) -> Iterator[Claim]:
-    """Near S_big the low-rank network ends as in it; at a right angle it never begins."""
-    (group,) = found
-    steps, title = group.config.opt.num_steps, TITLES[group.config.net.activation]
-    accuracy, loss = (group.data[name].isel(step=-1) for name in ("test_accuracy", "test_loss"))
-    about: dict[str, Any] = {"id": "F14", "paper": PAPER, "figure": "Fig. 14", "diverged": group.diverged}
-    straight = accuracy.sel(angle=0.0)
-    for angle in group.data.angle.values:
-        at = f"{title}, psi = {angle:g} degrees, step {steps}"
-        less = (accuracy.sel(angle=angle) - straight).values
-        own = loss.sel(angle=angle).values
-        near = {"statement": f"{at}: test accuracy less that of psi = 0", "values": less}
-        if 0 < angle <= 30:
-            yield _law(group, relation=">=", bound=-POINTS, **near, **about)
-        elif angle == 75:
-            yield _law(group, relation="<=", bound=-POINTS, **near, **about)
-        elif angle == 90:
-            kept = {
-                "statement": f"{at}: test loss an image, against {SILENT} at the start",
-                "values": abs(own - SILENT),
-            }
-            yield _law(group, relation="<=", bound=0.02, **kept, **about)
-        elif angle > 0:
-            yield report(**near, **about)
-        yield report(statement=f"{at}: test accuracy", values=accuracy.sel(angle=angle).values, **about)
-        yield report(statement=f"{at}: test loss an image", values=own, **about)
-    yield from _printed(group, **about)
+def parts(found: Sequence[Run]) -> dict[str, Sequence[Run]]:
+    """The runs of each family, by title."""
+    return {title: tuple(family.values()) for title, family in by_form(found).items()}
 
 
-def _printed(group: Group, **about: Any) -> Iterator[Claim]:
-    """What the text says of the curves of angles up to 45 degrees: alike, the last of them 'slightly' later."""
-    near = [15.0, 30.0, 45.0]
-    if set(near) <= set(group.data.angle.values):
-        accuracy = group.data.test_accuracy
-        straight = accuracy.sel(angle=0.0)
-        reached = SHARES[0] * straight.isel(step=-1)
-        first = first_of(straight, reached)
-        unknown = "" if np.isfinite(first).all() else "a network diverged at psi = 0"
-        unknown = unknown or ("" if (first > 0).all() else "psi = 0 begins with that accuracy")
-        later = first_of(accuracy.sel(angle=near), reached) / first.where(np.isfinite(first) & (first > 0), 1.0)
-        latest = near[int(later.mean("seed").argmax("angle"))]
-        statement = (
-            "'curves are nearly identical for all psi in {0, 15, 30, 45}' is false: steps to "
-            f"{SHARES[0]:.0%} of psi = 0's final test accuracy, at {latest:g} degrees over psi = 0"
+F6 = Source(paper=PAPER, figure="Fig. 6", of=where(study="low_rank"), parts=parts, stated=(STATED,))
+F14 = Source(paper=PAPER, figure="Fig. 14", of=where(study="angle"), stated=(STATED,))
+MINUS_STRAIGHT = "final test accuracy minus that of psi = 0"
+OVER_START = "final test loss over that at the start"
+
+LAWS = (
+    F6.law("F6.s_big", "{}: final test accuracy, S_big minus full", minus >= -POINTS, (of("s_big"), of("full"))),
+    F6.law(
+        "F6.random",
+        "{}: final test loss, random subspace over the larger of full and S_big",
+        random_loss >= WORSE,
+        (of("full"), of("s_big"), of("random")),
+    ),
+    replace(F14, parts=close_to_straight).law("F14.near", f"psi = {{}} degrees: {MINUS_STRAIGHT}", minus >= -POINTS),
+    F14.law("F14.worse", f"psi = 75 degrees: {MINUS_STRAIGHT}", minus <= -POINTS, (angle(75.0), angle(0.0))),
+    F14.law(
+        "F14.right_angle",
+        f"psi = 90 degrees: |final test loss an image - {SILENT}|, {SILENT} being the initial loss",
+        off_silent <= 0.02,
+        (angle(90.0),),
+    ),
+    F14.printed(
+        "F14.alike",
+        "'curves are nearly identical for all psi in {0, 15, 30, 45}': steps to "
+        f"{SHARES[0]:.0%} of psi = 0's final test accuracy, the latest of 15, 30 and 45 degrees over psi = 0",
+        latest > LATER,
+        (angle(0.0), *map(angle, NEAR)),
+        statistic="mean",
+        needs=(without_goal,),
+    ),
+    F14.law("F14.falls", f"psi = 60 degrees: {OVER_START}", remaining < FELL, (angle(60.0),)),
+    F14.printed(
+        "F14.stays",
+        f"'the test loss still decreases from their initial values': psi = 75 degrees, {OVER_START}",
+        remaining > STAYED,
+        (angle(75.0),),
+    ),
+)
+SUMMARY = {
+    "final test accuracy": final("test_accuracy"),
+    "final test loss an image": final("test_loss"),
+    OVER_START: loss_left,
+}
+
+
+def turned_minus_straight(found: Sequence[Run]) -> Mapping[str, np.ndarray]:
+    """The difference of every angle from psi = 0."""
+    runs = by_angle(found)
+    return {f"psi = {psi:g}": difference(runs[psi], runs[0.0]) for psi in runs if psi}
+
+
+def turned_delays(found: Sequence[Run]) -> Mapping[str, np.ndarray]:
+    """How late every angle is."""
+    runs = by_angle(found)
+    return {f"psi = {psi:g}": delays(runs[0.0], (runs[psi],))[0] for psi in runs if psi}
+
+
+COMPARISONS = {
+    "final test accuracy, small layers transported minus drawn": lambda found: differences(
+        by_form(found), "s_big_transported", "s_big"
+    ),
+    "final test accuracy, S_big of all images minus S_big of one batch": lambda found: differences(
+        by_form(found), "s_big", "s_big_batch"
+    ),
+    **{
+        f"steps to {share:.0%} of the full network's final test accuracy": lambda found, share=share: speeds(
+            by_form(found), share
         )
-        verdict = {"values": later.sel(angle=latest).values, "relation": ">", "statistic": "mean"}
-        yield _law(group, kind="printed", bound=LATER, statement=statement, reason=unknown, **verdict, **about)
-    yield from _decreases(group, **about)
-
-
-def _decreases(group: Group, **about: Any) -> Iterator[Claim]:
-    """The text has the loss of 60 and 75 degrees decrease: at 60 it does, at 75 not within these steps."""
-    title, steps = TITLES[group.config.net.activation], group.config.opt.num_steps
-    at = f"degrees, step {steps}: test loss over that at the start"
-    still = {"kind": "law", "statement": f"{title}, psi = 60 {at}", "relation": "<", "bound": FELL}
-    printed = "'the test loss still decreases from their initial values' is false"
-    never = {"kind": "printed", "statement": f"{printed}: {title}, psi = 75 {at}", "relation": ">", "bound": STAYED}
-    for angle, verdict in ((60.0, still), (75.0, never)):
-        if angle in group.data.angle.values:
-            loss = group.data.test_loss.sel(angle=angle)
-            yield _law(group, values=(loss.isel(step=-1) / loss.isel(step=0)).values, **verdict, **about)
-
-
-# Verdicts -------------------------------------------------------------------------------------------------------------
-
-
-def _of(family: dict[str, Group], forms: Sequence[str], measure: Callable[..., np.ndarray], **about: Any) -> Claim:
-    chosen = [family[which] for which in forms if which in family]
-    about["reason"] = "" if len(chosen) == len(forms) else NO_SUCH_VARIANT
-    outside = next(filter(None, map(_not_ours, chosen)), "")
-    return over(chosen, lambda those: measure(*those), outside=outside, **about)
-
-
-def _law(group: Group, *, values: np.ndarray, reason: str = "", **about: Any) -> Claim:
-    return over([group], lambda _: values, reason=reason, outside=_not_ours(group), **about)
-
-
-def _not_ours(group: Group) -> str:
-    """Why a bound does not apply; empty where it does."""
-    config, heat = group.config, group.config.opt.step_size * group.config.data.num_train
-    as_printed = all(leaves(config)[field] == value for field, value in PRINTED.items()) and config.net.angle == 0
-    as_printed &= config.net.activation in ACTIVATIONS[config.study]
-    # A step size is a quotient, and comes back a little off.
-    is_long = heat * config.opt.num_steps >= 0.99 * LEAST_TIMES
-    if as_printed and config.data.num_train >= LEAST_IMAGES and 0.99 * HEAT <= heat < MOST_HEAT and is_long:
-        return ""
-    return (
-        f"stated for the printed network from {LEAST_IMAGES} images and eta N T = {LEAST_TIMES:g} on, "
-        f"{HEAT:g} <= eta N < {MOST_HEAT:g}"
-    )
-
-
-def _ends(group: Group, at: str, id: str, **about: Any) -> Iterator[Claim]:
-    for name, words in (("test_accuracy", "test accuracy"), ("test_loss", "test loss an image")):
-        values = last(group, name)
-        yield report(statement=f"{at}: {words}", values=values, id=id, diverged=group.diverged, **about)
+        for share in SHARES
+    },
+    MINUS_STRAIGHT: turned_minus_straight,
+    f"steps to {SHARES[0]:.0%} of psi = 0's final test accuracy, over its own": turned_delays,
+}

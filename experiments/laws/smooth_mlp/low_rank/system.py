@@ -4,7 +4,6 @@ Full-batch gradient descent on the squared error summed over all images, with a 
 cosine. The images stay on the device; a step goes through them in batches that fit the caches.
 """
 
-import functools as ft
 from typing import Any, NamedTuple
 
 import jax
@@ -15,27 +14,23 @@ from ml_collections import ConfigDict
 
 from experiments.data.datasets import DATA_SETS, image_data
 from experiments.data.idx import Images
-from experiments.laws.smooth_mlp.low_rank.claims import claims
-from experiments.laws.smooth_mlp.low_rank.figures import figures
 from experiments.runner.checks import Checks
+from experiments.runner.experiment import Variable
 from experiments.runner.fields import swept
 from experiments.runner.hyperparameters import value_of
-from experiments.runner.results import Variable
+from experiments.runner.schema import choice, integer, number, text
 from experiments.runner.store import InputError
 from lawlib.compress.low_rank_init import INNER, low_rank_init, padded_basis, random_init, rotate_by
 from lawlib.descent.steps import Descent, Iterate, sum_squared_error, summed_over_batches, transformed
-from lawlib.dynamics.system import Dynamics, Hyperparameters, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.networks import low_rank, mlp
 from lawlib.networks.activations import ACTIVATIONS, Activation, activation
 from lawlib.networks.initializers import orthogonal_weights
 from lawlib.theory.smooth_mlp import big_and_small
 from lawlib.types import Array, Scalar, Weights
 
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "sources", "validate"]
-
 PAPER = "Xu et al. 2026"
-STUDIES = ("low_rank", "angle")
-# Of the pixels of the training images in [0, 1]: one mean and one deviation for all, as the paper has it.
+# Mean and standard deviation of all pixels of the training images in [0, 1], as in the paper.
 STANDARD = {"fashion_mnist": (0.28604, 0.35302)}
 
 VARIABLES = {
@@ -61,45 +56,36 @@ class Data(NamedTuple):
     test: Batches
 
 
-def validate(checks: Checks) -> None:
-    """The fields that this experiment reads, and what it asks of them."""
-    checks.choice("study", STUDIES)
-    checks.choice("net.form", ("full", "s_big", "random"))
-    checks.choice("net.inner", INNER)
-    checks.choice("net.gradient", ("all", "batch"))
-    checks.choice("net.activation", tuple(name for name, phi in ACTIVATIONS.items() if not phi.randomized))
-    checks.integer("net.depth", at_least=2)
-    checks.integer("net.rank", at_least=2)
-    checks.number("net.scale", above=0.0)
-    checks.number("net.angle", at_least=0.0, at_most=90.0)
-    checks.number("opt.step_size", above=0.0)
-    checks.choice("data.name", tuple(STANDARD))
-    for field in ("num_train", "num_test", "batch_size", "gradient_batch"):
-        checks.integer(f"data.{field}", at_least=1)
-    _check_study(checks)
-    _check_sizes(checks)
-    try:
-        image_data(checks.config.data.name, checks.config.data.folder)
-    except InputError as missing:
-        checks.problems += missing.problems
+FIELDS = {
+    "study": choice("the figure that the runs are for", "low_rank", "angle"),
+    "net.form": choice(
+        "the full network, or a low-rank one in S_big or in a random subspace", "full", "s_big", "random"
+    ),
+    "net.inner": choice("small layers of a low-rank network: drawn, or transported as in eq. 8", *INNER),
+    "net.gradient": choice("images whose first gradient gives S_big: all, or one batch", "all", "batch"),
+    "net.activation": choice("activation phi", *(name for name, phi in ACTIVATIONS.items() if not phi.randomized)),
+    "net.depth": integer("number of layers L", at_least=2),
+    "net.rank": integer("width r of the low-rank network", at_least=2),
+    "net.scale": number("scale eps of the first weights", above=0.0),
+    "net.angle": number(
+        "angle psi of the first bases from S_big", unit="degree", sweepable=True, at_least=0.0, at_most=90.0
+    ),
+    "opt.step_size": number("first step size eta on the sum loss", above=0.0),
+    "data.name": choice("the images", *STANDARD),
+    "data.folder": text("folder of the published files; empty: LAWLIB_DATA, then the usual places"),
+    "data.num_train": integer("training images N", at_least=1),
+    "data.num_test": integer("test images", at_least=1),
+    "data.batch_size": integer("images processed at once; it changes results by rounding only", at_least=1),
+    "data.gradient_batch": integer("images of the one batch that gives S_big", at_least=1),
+}
 
 
-def _check_study(checks: Checks) -> None:
-    """The angle is swept, beside 0, in one variant, or nothing is."""
-    if checks.config.study != "angle":
-        checks.sweeps()
-        return
-    checks.sweeps("net.angle")
-    angles = swept(checks.config).get("net.angle", ())
-    checks.require("sweep.net.angle", 0.0 in angles, "must hold 0.0, beside which others are seen")
-    checks.require("net.form", checks.values("net.form") == ("s_big",), "must be 's_big' where the angle is studied")
-    checks.require("variants", len(checks.config.variants) == 1, "must be one where the angle is studied")
-
-
-def _check_sizes(checks: Checks) -> None:
-    net, data = checks.config.net, checks.config.data
-    wanted = DATA_SETS[data.name]
+def check(checks: Checks) -> None:
+    """Rules on several fields at once, and the images."""
+    config = checks.config
+    net, data, wanted = config.net, config.data, DATA_SETS[config.data.name]
     d, K = int(np.prod(wanted.shape)), wanted.num_classes
+    _check_study(checks)
     checks.require("net.rank", 2 * K <= net.rank <= d // 2, f"must be in {2 * K}..{d // 2}, from 2K to d/2")
     for field, given, most in zip(
         ("num_train", "num_test"), (data.num_train, data.num_test), wanted.sizes, strict=True
@@ -109,24 +95,33 @@ def _check_sizes(checks: Checks) -> None:
         checks.require(f"data.{field}", given % data.batch_size == 0, rule)
     most = data.num_train
     checks.require("data.gradient_batch", data.gradient_batch <= most, f"must be at most data.num_train = {most}")
+    try:
+        image_data(data.name, data.folder)
+    except InputError as missing:
+        checks.problems += missing.problems
+
+
+def _check_study(checks: Checks) -> None:
+    """Where the angle is studied, one variant sweeps it, 0 included; elsewhere nothing is swept."""
+    angles, is_angle = swept(checks.config).get("net.angle", ()), checks.config.study == "angle"
+    if not is_angle:
+        checks.require("sweep.net.angle", not angles, "can be swept for study = 'angle' alone; use variants")
+        return
+    checks.require("sweep.net.angle", 0.0 in angles, "must hold 0.0, with which other angles are compared")
+    checks.require("net.form", checks.config.net.form == "s_big", "must be 's_big' where the angle is studied")
+    checks.require("variants", len(checks.config.variants) == 1, "must be one where the angle is studied")
 
 
 def shared(config: ConfigDict) -> Data:
     """The first images of the data set, standardized."""
-    data = config.data
-    return _loaded(data.name, data.folder, (data.num_train, data.num_test), data.batch_size, config.precision)
+    data, dtype = config.data, np.dtype(config.precision)
+    found, n = image_data(data.name, data.folder), data.batch_size
+    parts = ((found.train, data.num_train), (found.test, data.num_test))
+    return Data(*(_batches(data.name, part, (count // n, n), dtype) for part, count in parts))
 
 
-@ft.lru_cache(maxsize=2)
-def _loaded(name: str, folder: str, counts: tuple[int, int], batch_size: int, precision: str) -> Data:
-    """The same for all variants that ask for the same, which need not each hold the images."""
-    found, dtype = image_data(name, folder), np.dtype(precision)
-    cut = ((part, count // batch_size) for part, count in zip((found.train, found.test), counts, strict=True))
-    return Data(*(_batches(name, part, (count, batch_size), dtype) for part, count in cut))
-
-
-def _batches(name: str, images: Images, cut: tuple[int, int], dtype: np.dtype) -> Batches:
-    (mean, deviation), (B, n) = STANDARD[name], cut
+def _batches(name: str, images: Images, shape: tuple[int, int], dtype: np.dtype) -> Batches:
+    (mean, deviation), (B, n) = STANDARD[name], shape
     pixels = images.images[: B * n].reshape(B, n, -1)
     inputs = ((pixels / 255 - mean) / deviation).astype(dtype).transpose(0, 2, 1)
     labels = np.eye(DATA_SETS[name].num_classes, dtype=dtype)[images.labels[: B * n].reshape(B, n)]
@@ -134,12 +129,12 @@ def _batches(name: str, images: Images, cut: tuple[int, int], dtype: np.dtype) -
 
 
 def sources(config: ConfigDict) -> dict[str, str]:
-    """Where the images come from, in words."""
+    """Where the images are from, in words."""
     return {config.data.name: image_data(config.data.name, config.data.folder).origin}
 
 
 def dynamics(config: ConfigDict) -> Dynamics:
-    """Gradient descent on all images, from the start that the config names."""
+    """Gradient descent on all images, from the initialization that the config names."""
     phi, net = activation(config.net.activation), config.net
     predict = mlp.apply if net.form == "full" else low_rank.apply
 
@@ -154,10 +149,10 @@ def dynamics(config: ConfigDict) -> Dynamics:
         weights = _start(config, key, scale, angle, data.train)
         return step_size, descent(step_size).init(weights)
 
-    def step(iterate: Iterate, step_size: Array, data: Data) -> Iterate:
+    def step(_: Time, iterate: Iterate, step_size: Array, data: Data) -> Iterate:
         return descent(step_size).step(iterate, data.train)
 
-    def observe(iterate: Iterate, step_size: Array, data: Data) -> dict[str, Array]:
+    def observe(_: Time, iterate: Iterate, step_size: Array, data: Data) -> dict[str, Array]:
         del step_size
         train, test = (_seen(predict, phi, iterate.weights, part) for part in data)
         return {"train_loss": train[0], "test_loss": test[0], "test_accuracy": test[1]}
@@ -166,7 +161,7 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
 
 def _total(predict: Any, phi: Activation) -> Any:
-    """1/2 ||f(X) - Y||_F^2, a sum over all images."""
+    """The loss 1/2 ||f(X) - Y||_F^2, a sum over all images."""
 
     def loss(weights: Any, inputs: Array, labels: Array) -> Scalar:
         return sum_squared_error(predict(weights, inputs, phi), labels)
@@ -175,7 +170,7 @@ def _total(predict: Any, phi: Activation) -> Any:
 
 
 def _start(config: ConfigDict, key: Array, scale: Array, angle: Array, train: Batches) -> Any:
-    """The full network's eps-orthogonal weights, or the low-rank network that they and their gradient give."""
+    """The full network's eps-orthogonal weights, or the low-rank network made of them and their gradient."""
     net, (_, d, _), K = config.net, train.inputs.shape, train.labels.shape[1]
     key_weights, key_inner, key_pad, key_away, key_left, key_images = jax.random.split(key, 6)
     weights = orthogonal_weights(key_weights, (*[d] * net.depth, K), scale, jnp.dtype(config.precision))
@@ -192,20 +187,20 @@ def _start(config: ConfigDict, key: Array, scale: Array, angle: Array, train: Ba
 
 
 def _drawn(key: Array, train: Batches, count: int) -> Batches:
-    """Some of the images, each of them at most once, as one batch."""
+    """``count`` different images as one batch."""
     B, _, n = train.inputs.shape
     chosen = jax.random.permutation(key, B * n)[:count]
     return jax.tree.map(lambda x: x[chosen // n, :, chosen % n].T[None], train)
 
 
 def _first_gradient(config: ConfigDict, weights: Weights, images: Batches) -> Array:
-    """Of the loss of these images in W_1."""
+    """The gradient of the loss of these images in W_1."""
     total = _total(mlp.apply, activation(config.net.activation))
     return jax.grad(lambda W_1: total((W_1, *weights[1:]), images))(weights[0])
 
 
 def _seen(predict: Any, phi: Activation, weights: Any, part: Batches) -> tuple[Array, Array]:
-    """The loss and the accuracy, both averaged over the images."""
+    """The loss and the accuracy, both means over the images."""
 
     def of_batch(batch: Batches) -> tuple[Array, Array]:
         outputs = predict(weights, batch.inputs, phi)
@@ -214,7 +209,7 @@ def _seen(predict: Any, phi: Activation, weights: Any, part: Batches) -> tuple[A
 
     losses, rights = jax.lax.map(of_batch, part)
     loss = jnp.sum(losses) / _count(part)
-    # Of outputs that are no numbers argmax calls the first the largest.
+    # Where outputs are NaN, argmax returns the first.
     return loss, jnp.where(jnp.isfinite(loss), jnp.sum(rights) / _count(part), jnp.nan)
 
 

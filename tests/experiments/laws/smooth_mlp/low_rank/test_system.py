@@ -1,7 +1,7 @@
-"""Low-rank MLPs on images: the rules, the starts and the steps."""
+"""Low-rank MLPs on images: sources, starts and steps."""
 
 import json
-import types
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,9 @@ import synthetic
 
 from experiments.data.datasets import DATA_SETS, ImageData
 from experiments.data.idx import Images
+from experiments.laws.smooth_mlp.low_rank import EXPERIMENT
 from experiments.laws.smooth_mlp.low_rank import system as low_rank_system
 from experiments.runner import run
-from experiments.runner.checks import collect
 from experiments.runner.run import sources_of
 from experiments.runner.settings import expand
 from experiments.runner.store import InputError
@@ -32,13 +32,15 @@ def drawn(size, seed):
     return Images(pixels, np.tile(np.arange(K, dtype=np.uint8), size // K))
 
 
+IMAGES = ImageData(drawn(TRAIN, 0), drawn(TEST, 1), "made up")
+
+
 @pytest.fixture(autouse=True)
 def tiny_images(monkeypatch):
-    data = ImageData(drawn(TRAIN, 0), drawn(TEST, 1), "made up")
     monkeypatch.setitem(
         DATA_SETS, "fashion_mnist", DATA_SETS["fashion_mnist"]._replace(shape=(SIDE, SIDE, 1), sizes=(TRAIN, TEST))
     )
-    monkeypatch.setattr(low_rank_system, "image_data", lambda *_: data)
+    monkeypatch.setattr(low_rank_system, "image_data", lambda *_: IMAGES)
 
 
 def config_of(*words, profile="smoke", name="fashion_mnist_low_rank"):
@@ -49,54 +51,27 @@ def variants(*words):
     return dict(expand(config_of("precision=float64", *words)))
 
 
-# Rules ----------------------------------------------------------------------------------------------------
-
-RULES = {
-    "rank": ("net.rank=19", "net.rank = 19: must be in 20..24, from 2K to d/2"),
-    "angle": ("net.angle=91.0", "net.angle = 91.0: must be a finite number >= 0.0 and <= 90.0"),
-    "train": ("data.num_train=45", "data.num_train = 45: must be at most 40"),
-    "cut": ("data.num_train=35", "data.num_train = 35: must be a multiple of data.batch_size = 10"),
-    "gradient": ("data.gradient_batch=41", "data.gradient_batch = 41: must be at most data.num_train = 40"),
-}
+# Sources -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("word", "line"), RULES.values(), ids=RULES)
-def test_every_rule_has_its_line(word, line):
-    assert line in collect(config_of(word), low_rank_system.validate)
+def test_the_source_of_the_images_is_named_once_for_all_variants():
+    assert sources_of(config_of(), EXPERIMENT) == {"fashion_mnist": "made up"}
 
 
-ANGLE_RULES = {
-    "sweep.opt.step_size=0.1,": (
-        "sweep.opt.step_size = (0.1,): cannot be swept; use variants (what can be swept: net.angle)"
-    ),
-    "sweep.net.angle=()": "sweep.net.angle = (): must hold 0.0, beside which others are seen",
-    "sweep.net.angle=15.0,30.0": "sweep.net.angle = (15.0, 30.0): must hold 0.0, beside which others are seen",
-    "net.form=full": "net.form = 'full': must be 's_big' where the angle is studied",
-}
-
-
-@pytest.mark.parametrize(("word", "line"), ANGLE_RULES.items())
-def test_the_angle_is_studied_beside_none(word, line):
-    config = synthetic.config_of("fashion_mnist_angle", word, profile="smoke", **TINY)
-    assert line in collect(config, low_rank_system.validate)
-
-
-@pytest.mark.parametrize("name", ["fashion_mnist_low_rank", "fashion_mnist_angle"])
-def test_our_own_configs_pass(name):
-    assert collect(config_of(name=name), low_rank_system.validate) == []
-
-
-def test_where_the_images_come_from_is_told_once_for_all_variants():
-    assert sources_of(config_of(), low_rank_system) == {"fashion_mnist": "made up"}
-    assert sources_of(config_of(), object()) == {}
-
-
-def test_variants_that_read_other_files_are_each_told():
+def test_variants_that_read_other_files_name_each():
     def sources(config):
         return {"images": "files", "weights": f"of {config.net.form}"}
 
-    reported = {"images": "files", "weights": "of s_big; of random; of full"}
-    assert sources_of(config_of(), types.SimpleNamespace(sources=sources)) == reported
+    named = {"images": "files", "weights": "of s_big; of random; of full"}
+    assert sources_of(config_of(), replace(EXPERIMENT, sources=sources)) == named
+
+
+def test_the_images_are_loaded_once_for_all_variants(monkeypatch):
+    loads = []
+    monkeypatch.setattr(low_rank_system, "image_data", lambda *_: loads.append(1) or IMAGES)
+    first, *others = [work.system[3] for work in run.work_of(config_of(), EXPERIMENT)]
+    assert (len(loads), len(others)) == (1, 4)
+    assert all(data is first for data in others)
 
 
 def test_every_start_is_recorded_with_its_sources_and_a_run_is_not_made_of_two(monkeypatch, tmp_path):
@@ -146,12 +121,12 @@ def test_a_step_descends_on_all_images_with_the_rate_of_the_cosine(name):
     for t in range(2):
         rate = 0.01 * (1 + np.cos(np.pi * t / 4)) / 2
         weights = jax.tree.map(lambda W, G, rate=rate: W - rate * G, weights, gradient(weights, apply, data))
-        monitored = system.step(monitored, step_size, data)
+        monitored = system.step(jnp.asarray(t), monitored, step_size, data)
     jax.tree.map(
         lambda found, wanted: np.testing.assert_allclose(found, wanted, atol=1e-12), monitored.state.weights, weights
     )
     X, Y = whole(data.test)
-    seen = system.observe(monitored, step_size, data)
+    seen = system.observe(jnp.asarray(2), monitored, step_size, data)
     outputs, Y = np.asarray(apply(weights, X, "silu")), np.asarray(Y)
     np.testing.assert_allclose(seen["test_loss"], np.sum((outputs - Y) ** 2) / 2 / TEST, rtol=1e-12)
     assert seen["test_accuracy"] == np.mean(np.argmax(outputs, 0) == np.argmax(Y, 0))
@@ -204,6 +179,6 @@ def test_pixels_are_standardized_by_one_mean_and_one_deviation_for_all():
 def test_a_network_that_diverged_has_no_accuracy():
     config = variants("opt.step_size=1e9", "opt.num_steps=30")["silu_s_big"]
     data, system, step_size, monitored = begun(config)
-    monitored = jax.lax.fori_loop(0, 20, lambda _, monitored: system.step(monitored, step_size, data), monitored)
+    monitored = jax.lax.fori_loop(0, 20, lambda t, monitored: system.step(t, monitored, step_size, data), monitored)
     assert monitored.diverged_at > 0
-    assert np.isnan(system.observe(monitored, step_size, data)["test_accuracy"])
+    assert np.isnan(system.observe(jnp.asarray(20), monitored, step_size, data)["test_accuracy"])

@@ -1,4 +1,4 @@
-"""VGG-16 with full and low-rank heads: rules, data, starts and epochs."""
+"""VGG-16 with full and low-rank heads: data, starts and epochs."""
 
 import functools as ft
 import json
@@ -10,20 +10,20 @@ import pytest
 import scipy.linalg
 import synthetic
 import xarray as xr
-from synthetic import failing
 
 from experiments.data import vgg16_features
 from experiments.data.cached_features import CHUNK, cached_features
 from experiments.data.datasets import DATA_SETS, ImageData
 from experiments.data.idx import Images
 from experiments.data.vgg16 import RGB_TORCH, Pretrained
+from experiments.laws.smooth_mlp.vgg_heads import EXPERIMENT
 from experiments.laws.smooth_mlp.vgg_heads import system as vgg_heads
 from experiments.runner import run
 from experiments.runner.checks import collect
-from experiments.runner.claims import from_json
+from experiments.runner.claims import failing, from_json
 from experiments.runner.settings import expand
 from lawlib.networks import low_rank, mlp
-from lawlib.networks.vgg import CONFIGURATION_D, VGGFeatures, kernel_shapes
+from lawlib.networks.vgg import VGGFeatures, kernel_shapes
 
 REAL = DATA_SETS["cifar10"]
 SIDE, K, TRAIN, TEST = 8, 10, 60, 40
@@ -84,38 +84,24 @@ def variant(name, *words):
 
 # Rules ----------------------------------------------------------------------------------------------------
 
-RULES = {
-    "rank": ("net.rank=19", "net.rank = 19: must be in 20..45, from 2K up"),
-    "size": ("data.size=3", "data.size = 3: must be at least 4 for 2 poolings"),
-    "classes": ("data.num_train=45", "data.num_train = 45: must be a multiple of 10, at most 60"),
-    "cut": ("data.num_probe=35", "data.num_probe = 35: must be a multiple of data.eval_batch = 10"),
-    "batch": ("opt.batch_size=61", "opt.batch_size = 61: must be at most data.num_train = 60"),
-    "gradient": (
-        "data.gradient_images=55",
-        "data.gradient_images = 55: must be 0 for all, or at most data.num_train = 60, and a multiple of 10",
-    ),
-    "kind": ("data.pretrained=edges", "data.pretrained = 'edges': the weights at hand are 'imagenet': made up"),
-}
 
-
-@pytest.mark.parametrize(("word", "line"), RULES.values(), ids=RULES)
-def test_every_rule_has_its_line(word, line):
-    assert any(reported.endswith(line) for reported in collect(config_of(word), vgg_heads.validate))
-
-
-@pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
-@pytest.mark.parametrize("name", ["vgg16_cifar10", "vgg16_rank"])
-def test_our_own_configs_pass(name, profile, monkeypatch):
-    words = ()
-    if profile != "smoke":
-        monkeypatch.setitem(DATA_SETS, "cifar10", REAL)
-        for module in (vgg_heads, vgg16_features):
-            monkeypatch.setattr(module, "CONFIGURATION_D", CONFIGURATION_D)
-        words = ("data.pretrained=imagenet",)
-    assert collect(config_of(*words, name=name, profile=profile), vgg_heads.validate) == []
+def test_the_weights_must_be_of_the_kind_that_the_config_names():
+    line = "data.pretrained = 'edges': the weights at hand are 'imagenet': made up"
+    assert collect(config_of("data.pretrained=edges"), EXPERIMENT.validate) == [line]
 
 
 # Data -----------------------------------------------------------------------------------------------------
+
+
+def test_features_are_loaded_once_for_all_variants_of_a_run(monkeypatch):
+    loads = []
+    monkeypatch.setattr(
+        vgg16_features, "cached_features", lambda extract, images, *_: loads.append(1) or extract(images)
+    )
+    work = [work.system[3] for work in run.work_of(config_of(), EXPERIMENT)]
+    assert len(work) == 6
+    assert len(loads) == 2  # training and test images; one variant trains the whole network and reads no features
+    assert all(data is work[0] for data in work[:5])
 
 
 def test_the_classes_take_turns_whatever_their_order():
@@ -182,24 +168,25 @@ def cross_entropy(weights, apply, X, Y):
 
 
 gradient = jax.jit(jax.grad(cross_entropy), static_argnums=1)
+BEGIN = jnp.asarray(0)
 RATES = "opt.step_size=0.1", "opt.weight_decay=0.01", "opt.num_steps=2"
 
 
 def test_an_epoch_is_sgd_with_momentum_as_pytorch_has_it():
     data, system, problem, monitored = begun("silu_s_big_batch", *RATES)
     apply = low_rank.apply
-    weights = monitored.state.iterate.weights.head
+    weights = monitored.state.weights.head
     velocity = jax.tree.map(jnp.zeros_like, weights)
-    order = jax.random.permutation(jax.random.fold_in(monitored.state.key, 0), TRAIN)
+    order = jax.random.permutation(jax.random.fold_in(problem.key, 0), TRAIN)
     for t, batch in enumerate(order.reshape(-1, 20)):
         rate = 0.1 * (1 + np.cos(np.pi * t / 6)) / 2
         gradients = gradient(weights, apply, data.train.inputs[batch], data.train.labels[batch])
         velocity = jax.tree.map(lambda v, G, W: 0.9 * v + G + 0.01 * W, velocity, gradients, weights)
         weights = jax.tree.map(lambda W, v, rate=rate: W - rate * v, weights, velocity)
-    moved = jax.jit(system.step)(monitored, problem, data)
-    found = moved.state.iterate.weights.head
+    moved = jax.jit(system.step)(BEGIN, monitored, problem, data)
+    found = moved.state.weights.head
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10), found, weights)
-    seen = jax.jit(system.observe)(moved, problem, data)
+    seen = jax.jit(system.observe)(BEGIN + 1, moved, problem, data)
     X, Y = data.test
     np.testing.assert_allclose(seen["test_loss"], cross_entropy(weights, apply, X, Y), rtol=1e-9)
     right = np.argmax(apply(weights, X.T, "silu"), 0) == np.argmax(Y, 1)
@@ -212,9 +199,9 @@ def test_the_head_of_a_whole_network_takes_the_same_first_step():
     for trains in ("head", "all"):
         words = f"opt.trains={trains}", "opt.batch_size=60"
         data, system, problem, monitored = begun("silu_full", *RATES, *words)
-        moved = jax.jit(system.step)(monitored, problem, data).state.iterate.weights
+        moved = jax.jit(system.step)(BEGIN, monitored, problem, data).state.weights
         heads.append(moved.head)
-        before = monitored.state.iterate.weights.convolutions
+        before = monitored.state.weights.convolutions
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), *heads)
     change = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), moved.convolutions, before)
     assert min(jax.tree.leaves(change)) > 0
@@ -222,8 +209,8 @@ def test_the_head_of_a_whole_network_takes_the_same_first_step():
 
 def test_a_low_rank_head_begins_in_s_big_of_the_gradient_of_its_images():
     data, _, problem, monitored = begun("silu_s_big_batch", *RATES)
-    full = begun("silu_full", *RATES, "opt.trains=head", "opt.batch_size=60")[3].state.iterate.weights.head
-    start = monitored.state.iterate.weights.head
+    full = begun("silu_full", *RATES, "opt.trains=head", "opt.batch_size=60")[3].state.weights.head
+    start = monitored.state.weights.head
     key_images = jax.random.split(jax.random.split(jax.random.key(3))[0], 5)[3]
     chosen = np.asarray(jax.random.permutation(key_images, TRAIN))[:40]
     X, Y = (x[chosen] for x in data.train)
@@ -232,15 +219,15 @@ def test_a_low_rank_head_begins_in_s_big_of_the_gradient_of_its_images():
     both = np.hstack([Rt[:K].T, np.asarray(full[0]).T @ L[:, :K] / 0.1])
     angles = scipy.linalg.subspace_angles(np.asarray(start.right), scipy.linalg.orth(both))
     # As far as the singular vectors may be off, and more where the two halves of S_big nearly meet.
-    assert np.sin(angles).max() <= 2 * problem.basis_bound / np.linalg.svd(both, compute_uv=False)[-1] < 0.3
-    np.testing.assert_allclose(problem.start_gradient[:2], s[K - 2 : K] / s[0], rtol=1e-3)
-    assert s[K] / s[0] <= problem.start_gradient[2] < s[K - 1] / s[0]
+    assert np.sin(angles).max() <= 2 * problem.start.basis_bound / np.linalg.svd(both, compute_uv=False)[-1] < 0.3
+    np.testing.assert_allclose(problem.start.start_gradient[:2], s[K - 2 : K] / s[0], rtol=1e-3)
+    assert s[K] / s[0] <= problem.start.start_gradient[2] < s[K - 1] / s[0]
     norms = np.linalg.norm(np.asarray(data.train.inputs[:40]), axis=1)
-    np.testing.assert_allclose(problem.input_norm, np.sqrt(np.mean(norms**2)))
+    np.testing.assert_allclose(problem.start.input_norm, np.sqrt(np.mean(norms**2)))
     np.testing.assert_array_equal(start.last, full[-1])
 
 
-def test_a_run_ends_with_its_figures_its_claims_and_where_its_data_are_from(tmp_path):
+def test_a_run_ends_with_its_figures_its_claims_and_the_sources_of_its_data(tmp_path):
     chosen = (
         {"name": "head", "net.form": "random"},
         {"name": "whole", "net.form": "s_big", "net.rank": 40, "opt.trains": "all"},
@@ -261,6 +248,6 @@ def test_a_run_ends_with_its_figures_its_claims_and_where_its_data_are_from(tmp_
 
 def test_a_network_that_diverged_has_no_accuracy():
     data, system, problem, monitored = begun("silu_s_big", "opt.step_size=1e300")
-    monitored = system.step(monitored, problem, data)
+    monitored = system.step(BEGIN, monitored, problem, data)
     assert monitored.diverged_at == 1
-    assert np.isnan(system.observe(monitored, problem, data)["test_accuracy"])
+    assert np.isnan(system.observe(BEGIN + 1, monitored, problem, data)["test_accuracy"])

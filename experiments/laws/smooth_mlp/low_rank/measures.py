@@ -1,0 +1,68 @@
+"""What claims and figures of low-rank MLPs on real images measure: their families, and how they end."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from experiments.laws.smooth_mlp.families import SHARES, ends_in_common, families, first_step
+from experiments.runner.runs import Run
+
+# Fields by which the variants of a family differ.
+ROLES = {"net.form", "net.gradient", "net.inner"}
+# 1/2 ||f - Y||^2 of an image where the outputs are 0.
+SILENT = 0.5
+# A random subspace has a loss so many times larger than the others, or it stays at its initial loss.
+WORSE = 1.3
+
+
+def form(run: Run) -> str:
+    """What a variant is: full, random or s_big, with _batch (S_big of a few images) and _transported (small layers)."""
+    net = run.config.net
+    images, inner = ("" if value == usual else value for value, usual in ((net.gradient, "all"), (net.inner, "drawn")))
+    further = {"full": (), "random": (inner,), "s_big": (images, inner)}
+    return "_".join(filter(None, (net.form, *further[net.form])))
+
+
+def unread(run: Run) -> set[str]:
+    """Fields that a variant does not read, apart from the roles."""
+    net = run.config.net
+    of_gradient = set() if (net.form, net.gradient) == ("s_big", "batch") else {"data.gradient_batch"}
+    return of_gradient | {"full": {"net.rank", "net.angle"}, "random": {"net.angle"}, "s_big": set()}[net.form]
+
+
+def by_form(found: Sequence[Run]) -> dict[str, dict[str, Run]]:
+    """The families, by title and form."""
+    return families(found, ROLES, form, unread)
+
+
+def by_angle(found: Sequence[Run]) -> dict[float, Run]:
+    """The runs by the angle psi at which they start from S_big, in degrees; none where it is not studied."""
+    return {run.config.net.angle: run for run in found if run.config.study == "angle"}
+
+
+def lost(full: Run, s_big: Run, random: Run) -> np.ndarray:
+    """The final test loss of the random subspace over the larger of the others, shape (seed,).
+
+    It is at least ``WORSE`` where the random network stays at its initial loss and the others do not.
+    """
+    own, *others = ends_in_common("test_loss", random, full, s_big)
+    largest = np.maximum(*others)
+    stays = (own >= 0.98 * SILENT) & (largest < 0.9 * SILENT)
+    return np.where(stays, np.maximum(own / largest, WORSE), own / largest)
+
+
+def loss_left(run: Run) -> np.ndarray:
+    """The final test loss over the initial one, shape (seed,)."""
+    return run.last("test_loss") / run.first("test_loss")
+
+
+def first_steps(straight: Run, turned: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
+    """Steps to ``SHARES[0]`` of psi = 0's final accuracy: its own, shape (seed,), and of turned runs (run, seed)."""
+    reached = SHARES[0] * straight.last("test_accuracy")
+    return first_step(straight, reached), np.stack([first_step(run, reached) for run in turned])
+
+
+def delays(straight: Run, turned: Sequence[Run]) -> np.ndarray:
+    """The steps of ``first_steps`` that turned runs take, over those of psi = 0, shape (run, seed); NaN over none."""
+    own, later = first_steps(straight, turned)
+    return later / np.where(np.isfinite(own) & (own > 0), own, np.nan)

@@ -1,0 +1,142 @@
+"""VGG-16 with full and low-rank heads: families, measures and comparisons, and the figures of special results."""
+
+import functools as ft
+
+import numpy as np
+import pytest
+import synthetic
+from smooth_mlp.vgg_heads.cases import lawful, raised
+
+from experiments.data.vgg16 import TRAINED_ON
+from experiments.laws.smooth_mlp.vgg_heads import figures as vgg_heads_figures
+from experiments.laws.smooth_mlp.vgg_heads.claims import COMPARISONS
+from experiments.laws.smooth_mlp.vgg_heads.measures import by_form_and_rank, heads, sum_of_step_sizes
+from experiments.runner.runs import find, runs
+
+config_of = ft.partial(synthetic.config_of, num_seeds=2)
+runs_of, verdict = ft.partial(synthetic.runs_of, lawful), ft.partial(synthetic.verdict, lawful)
+
+
+def drawn(config, *without):
+    return vgg_heads_figures.figures(runs(synthetic.results_of(lawful, config).drop_nodes(without)))
+
+
+def with_others(name, *others):
+    config = config_of(name)
+    config.variants = (*config.variants, *others)
+    return config
+
+
+# Measures. ------------------------------------------------------------------------------------------------------------
+
+
+def test_step_sizes_add_up_as_the_optimizer_makes_them():
+    (run, *_) = runs_of(config_of("vgg16_cifar10"))
+    sizes = [5e-3 * (1 + np.cos(np.pi * step / 2730)) / 2 for step in range(2 * 78)]
+    np.testing.assert_allclose(sum_of_step_sizes(run)[:3], [0, sum(sizes[:78]), sum(sizes)], rtol=1e-12)
+
+
+def test_a_full_head_of_fewer_seeds_is_compared_as_far_as_it_goes():
+    """The middle is that of means; what is taken seed by seed is so in the seeds that both have."""
+
+    def uneven(name, seen):
+        if name == "silu_all_r40":
+            seen["test_accuracy"][1] += 0.2
+
+    config = config_of("vgg16_rank")
+    middle = verdict(config, uneven)["F15.half_all[SiLU]"]
+    assert (middle.members, middle.status) == (2, "stands")
+    np.testing.assert_allclose(middle.measured, (0.005 + 0.205) / 2 - 0.05 / 2)
+    lacks = COMPARISONS["final test accuracy, full minus r = 16K, S_big of all images"](runs_of(config, uneven))
+    np.testing.assert_allclose(lacks["SiLU"], [0.05 - 3 * 0.005])
+
+
+def test_epochs_to_a_share_of_the_full_heads_accuracy():
+    found = runs_of(config_of("vgg16_cifar10"), raised("silu_s_big_batch", -0.2))
+    epochs = COMPARISONS["epochs to 90% of the full head's final test accuracy"](found)
+    assert list(epochs) == [
+        f"{title}, {form}" for title in ("SiLU", "GELU") for form in ("full", "s_big", "s_big_batch")
+    ]
+    # The accuracies rise from 0.1 to 0.7 and to 0.65 within a third of 35 epochs.
+    for form, end in (("full", 0.7), ("s_big", 0.65)):
+        np.testing.assert_array_equal(epochs[f"SiLU, {form}"], np.ceil((0.63 - 0.1) / (end - 0.1) * 35 / 3))
+    assert np.isinf(epochs["SiLU, s_big_batch"]).all()
+
+
+RELU = f"variants={tuple({'net.activation': 'relu', 'net.form': 's_big', 'net.rank': r} for r in (20, 40))!r}"
+WORDS = ["net.width=2048", "net.orthonormal=True", "opt.step_size=0.01", "data.size=64", "opt.num_steps=34", RELU]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_another_setting_is_not_judged(word):
+    rows = verdict(config_of("vgg16_rank", word)).values()
+    assert {row.status for row in rows} <= {"not_judged", "not_run"}
+    is_another_variant = word == "net.orthonormal=True"
+    assert is_another_variant or any(row.status == "not_judged" and row.members for row in rows)
+
+
+# Families. ------------------------------------------------------------------------------------------------------------
+
+
+S_BIG = {"net.activation": "silu", "net.form": "s_big", "data.gradient_images": 128}
+OTHERS = {
+    "transported": ({"net.inner": "transported"}, "SiLU", ("s_big_batch_transported", 20)),
+    "orthonormal": ({"net.orthonormal": True}, "SiLU", ("s_big_batch_orthonormal", 20)),
+    "a rank": ({"net.rank": 40}, "SiLU", ("s_big_batch", 40)),
+    "images": ({"data.gradient_images": 500}, "SiLU", ("s_big_500", 20)),
+    "a step size": ({"opt.step_size": 0.01}, "SiLU, opt.step_size = 0.01", ("s_big_batch", 20)),
+}
+
+
+@pytest.mark.parametrize(("fields", "title", "role"), OTHERS.values(), ids=OTHERS)
+def test_a_variant_that_differs_in_one_field_more_overwrites_no_other(fields, title, role):
+    config = with_others("vgg16_cifar10", {"name": "other"} | S_BIG | fields)
+    of_each = by_form_and_rank(heads(runs_of(config)))
+    assert of_each[title][role].variant == "other"
+    assert sum(map(len, of_each.values())) == 11
+    assert {f"F7.batch[{each}]" for each in of_each} <= verdict(config).keys()
+    assert len(synthetic.curves_of(drawn(config)["classifier_only"])) == 2 * (11 + ("net.rank" in fields))
+
+
+def test_whole_networks_of_two_ranks_have_rows_and_curves_of_their_own():
+    whole = {"opt.trains": "all", "net.rank": 40, "data.gradient_images": 128, "net.form": "s_big"}
+    config = with_others("vgg16_cifar10", {"name": "other"} | whole, {"name": "again"} | whole | {"net.rank": 20})
+    learnt = [id for id in verdict(config) if id.startswith("F7.learns")]
+    assert len(learnt) == len(find(runs_of(config), opt__trains="all")) == 4
+    assert len(synthetic.curves_of(drawn(config)["all_layers"])) == 2 * 4
+
+
+# Figures. -------------------------------------------------------------------------------------------------------------
+
+
+def test_weights_of_every_kind_have_a_name_in_the_figures():
+    assert vgg_heads_figures.WEIGHTS.keys() == set(TRAINED_ON)
+
+
+def test_the_legend_has_curves_of_one_activation_alone():
+    legends = [axes.get_legend() for axes in drawn(config_of("vgg16_rank"), "gelu_full")["rank"].axes]
+    counts = [sum("full" in text.get_text() for text in legend.get_texts()) for legend in legends if legend]
+    assert counts == [1, 1]
+
+
+def test_a_caption_says_what_all_have_in_common():
+    few = ({"name": f"few_{form}", "net.form": form, "data.num_train": 4000} for form in ("full", "s_big"))
+    figure = drawn(with_others("vgg16_cifar10", *few))["classifier_only"]
+    assert figure.get_supxlabel().endswith("CIFAR-10 at 96 x 96, 2 seeds")
+    assert [axes.get_title() for axes in figure.axes[:3]] == [
+        "SiLU\ndata.num_train = 10000, classifier only",
+        "GELU\ndata.num_train = 10000, classifier only",
+        "SiLU\ndata.num_train = 4000, classifier only",
+    ]
+
+
+def test_every_start_has_its_line_over_the_ranks():
+    others = ({"name": f"other_{r}", "net.rank": r, "net.inner": "transported"} for r in (20, 40))
+    figure = drawn(with_others("vgg16_rank", *(S_BIG | other for other in others)))["rank"]
+    lines = {line.get_label(): len(line.get_xdata()) for line in figure.axes[2].lines if line.get_marker() == "o"}
+    synthetic.curves_of(figure)
+    assert lines == {
+        "low rank, $S_{big}$ of all images": 4,
+        "low rank, $S_{big}$ of one batch": 4,
+        "low rank, one batch, transported": 2,
+    }
