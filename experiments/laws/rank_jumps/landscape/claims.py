@@ -104,7 +104,7 @@ def says_both(found: Sequence[Run]) -> str:
     """The sentence on the minima that both searches find, with their names."""
     common = set.intersection(*reached(found))
     names = [name for name in m.known_minima(*m.setting(found[0])) if name in common]
-    return f"local minima that both searches find ({', '.join(names)})"
+    return f"L = {found[0].config.net.depth}: local minima that both searches find ({', '.join(names)})"
 
 
 @measure
