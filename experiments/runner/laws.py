@@ -166,11 +166,11 @@ def stated_for(words: str, fits: Where) -> Objection:
     return lambda found: "" if all(map(fits, found)) else f"stated for {words}"
 
 
-def lasting(steps: int) -> Objection:
-    """Runs of so many steps or more."""
+def lasting(steps: int, end: Callable[[Run], int] = lambda run: int(run.steps[-1])) -> Objection:
+    """Runs of so many steps or more; ``end(run)`` is the last one, by default the last observed."""
 
     def objection(found: Runs) -> str:
-        last = min(int(run.steps[-1]) for run in found)
+        last = min(map(end, found))
         return f"runs of {last} steps, of {steps} needed" if last < steps else ""
 
     return objection

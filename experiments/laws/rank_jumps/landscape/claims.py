@@ -1,337 +1,189 @@
 """The claims of the theory of rank jumps (Wang and Jacot 2024): minima and their ends, B_r, Theorem B.2's bound."""
 
-import functools as ft
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
-from experiments.laws.rank_jumps.landscape.figures import (
-    known_minima,
-    last_offdiagonal,
-    last_ridge,
-    minimum,
-    ratio,
-    singular_values,
-)
-from experiments.runner.claims import Claim, judge, not_run, report
-from experiments.runner.results import Group, groups
+from experiments.laws.rank_jumps.landscape import measures as m
+from experiments.laws.rank_jumps.landscape.system import constants_of
+from experiments.runner.claims import wilson
+from experiments.runner.laws import Measure, Source, across, measure, stated_for
+from experiments.runner.runs import Run, grouped, where
 from lawlib.theory import rank_jumps as theory
-from lawlib.types import Scalar
 
-__all__ = ["STUDIES", "claims", "constants_of"]
-
-Number = Scalar | float
-PAPER = "Wang and Jacot 2024"
-STUDIES = ("fold", "factors", "matrix", "end", "avoid", "budget", "region", "jumps")
-# The largest observed entry of A*, whose square is C_1.
-LARGEST_ENTRY = 1.0
-# s_2/s_1 of a matrix of rank 1, and of a member that has jumped.
-RANK_ONE, JUMPED = 1e-6, 1e-2
 FIGURES_OFFDIAGONALS = (0.05, 0.1, 0.2, 0.25)
 LOW, LAST_OF_FIGURE_3 = 0.001, 4000
-# What is said of the exact curves and constants alone is as true where a member of the run diverges.
-OF_NO_MEMBER: dict[str, Any] = {"diverged": 0}
 
 
-def claims(results: xr.DataTree) -> list[Claim]:
-    """The verdict on every study of the config."""
-    by_study: dict[str, list[Group]] = {study: [] for study in STUDIES}
-    for group in groups(results):
-        by_study[group.config.study].append(group)
-    judged: dict[str, Callable[[Group], Iterator[Claim]]] = {
-        "fold": _fold,
-        "end": _end,
-        "avoid": _avoid,
-        "budget": _budget,
-        "region": _region,
-        "jumps": _jumps,
-    }
-    found = [
-        claim for study, judge_study in judged.items() for group in by_study[study] for claim in judge_study(group)
-    ]
-    return found + [claim for group in by_study["factors"] for claim in _minima(group, by_study["matrix"])]
+def source(figure: str, *studies: str) -> Source:
+    """What the paper says there, which these studies test."""
+    return Source(paper="Wang and Jacot 2024", figure=figure, of=where(study=lambda study: study in studies))
 
 
-def constants_of(config: ConfigDict, decay: Number, norm_times: Number) -> tuple[Scalar, theory.Constants]:
-    """C = norm_times its least value, admitted or not, and Theorem B.1's constants; decay in the theorem's units."""
-    sizes = (int(config.net.depth), int(config.region.rank), int(config.net.width))
-    return _constants(*sizes)(decay, norm_times, float(config.region.slack))
+def exact(of: Callable[[Run], ArrayLike]) -> Measure:
+    """Numbers of exact curves or constants alone, in the setting of the first run."""
+    return across(lambda found: np.ravel(of(found[0])), least=1)
 
 
-@ft.cache
-def _constants(depth: int, rank: int, width: int) -> Callable[..., tuple[Scalar, theory.Constants]]:
-    @jax.jit
-    def constants(decay: Scalar, norm_times: Scalar, slack: Scalar) -> tuple[Scalar, theory.Constants]:
-        norm = norm_times * theory.smallest_norm_bound(decay, LARGEST_ENTRY)
-        numbers = {"weight_decay": decay, "largest_entry": LARGEST_ENTRY, "norm_bound": norm, "slack": slack}
-        return norm, theory.absorbing_constants(depth=depth, rank=rank, width=width, **numbers)
-
-    return constants
+def done(run: Run) -> np.ndarray:
+    """Which members reached their tolerance."""
+    return run.data.converged_at.values >= 0
 
 
 # Where the rank-2 minimum ends. ---------------------------------------------------------------------------------------
 
 
-def _fold(group: Group) -> Iterator[Claim]:
-    config, name = group.config, f"L = {group.config.net.depth}"
-    ridge, depth = config.opt.weight_decay / 4, config.net.depth
-    about: dict[str, Any] = {"id": f"fold L={depth}", "figure": "Section 3.1, landscape"}
-    about |= {"paper": PAPER, "diverged": group.diverged}
-    offdiagonals, last = group.data.offdiagonal.values, last_offdiagonal(ridge, depth)
-    ended = np.where(group.data.converged_at.values >= 0, ratio(_last(group)), np.nan)
-    below = offdiagonals < last
-    if below.any():
-        predicted = np.array([minimum(eps, ridge, depth, 2).singular_values for eps in offdiagonals[below]])
-        off = np.abs(ended[:, below] / (predicted[:, 1] / predicted[:, 0]) - 1)
-        statement = f"{name}: eps < {last:.4g}: GD ends at the rank-2 minimum, s_2/s_1 off its exact value by"
-        yield judge(kind="law", statement=statement, values=off, relation="<", bound=1e-4, **about)
-    if not below.all():
-        statement = f"{name}: eps > {last:.4g}, where there is no rank-2 minimum: GD ends at rank 1, s_2/s_1"
-        yield judge(kind="law", statement=statement, values=ended[:, ~below], relation="<", bound=RANK_ONE, **about)
-    statement = (
-        f"{name}: eps at which GD starts to end at rank 1 (middle of its bracket) over the exact {last:.5g}, |. - 1|"
-    )
-    brackets = np.array([_bracket(offdiagonals, row) for row in ended])
-    if np.ptp(brackets, axis=1).max() > 0.05 * last:
-        reason = "this profile's eps are too far apart"
-        yield not_run(
-            kind="law", statement=statement, reason=reason, **{k: about[k] for k in ("id", "figure", "paper")}
-        )
-    else:
-        off = np.abs(brackets.mean(1) / last - 1)
-        yield judge(kind="law", statement=statement, values=off, relation="<", bound=0.02, **about)
-    named = {3: 0.26, 4: 0.11}.get(depth)
-    if named and config.opt.weight_decay == 0.1:
-        statement = (
-            f"{name}: last eps of a rank-2 minimum at lambda = .1: from {named:g} on, Fig. 3's successes are drift"
-        )
-        yield judge(kind="law", statement=statement, values=[last], relation="<", bound=named, **about | OF_NO_MEMBER)
-    yield from _of_the_ridges(depth, **about)
-    balance = group.data.imbalance.isel(step=-1).values
-    statement = f"{name}: GD ends balanced, ||W_(l+1)^T W_(l+1) - W_l W_l^T||_F (Prop. A.1)"
-    yield judge(kind="law", statement=statement, values=balance.max(-1), relation="<", bound=1e-9, **about)
+def last_eps(run: Run) -> float:
+    """The exact eps at which the rank-2 minimum ends."""
+    return m.last_offdiagonal(*m.setting(run)[1:])
 
 
-def _of_the_ridges(depth: int, **about: Any) -> Iterator[Claim]:
-    """What the exact curves say of the ridges that the paper prints."""
-    about |= {"kind": "printed", "figure": "Section 4"} | OF_NO_MEMBER
-    last = [last_ridge(eps, depth, 2) for eps in FIGURES_OFFDIAGONALS]
-    statement = f"L = {depth}: 'three local minima' at the printed lambda = .1: largest lambda (main text) with rank 2"
-    yield judge(statement=f"{statement}, eps = .05 to .25", values=last, relation="<", bound=0.1, **about)
-    gaps = []
-    for eps in FIGURES_OFFDIAGONALS:
-        values = [_value(minimum(eps, LOW / 4, depth, rank).matrix, eps, LOW / 4, depth) for rank in (1, 2)]
-        gaps.append(values[0] / values[1])
-    statement = (
-        f"L = {depth}, lambda = .001: the recovered rank-1 minimum is not the global one: its C_lambda over rank 2's"
-    )
-    yield judge(statement=statement, values=gaps, relation=">", bound=1.0, **about)
+def is_below(run: Run) -> bool:
+    """Whether there is a rank-2 minimum."""
+    return run.config.data.offdiagonal < last_eps(run)
 
 
-def _bracket(offdiagonals: np.ndarray, ratios: np.ndarray) -> tuple[float, float]:
-    """The largest eps below every end at rank 1, and the smallest of those ends."""
-    first = np.argmax(ratios < RANK_ONE)
-    return (offdiagonals[first - 1], offdiagonals[first]) if first else (-np.inf, np.inf)
+def ended(run: Run) -> np.ndarray:
+    """s_2/s_1 at the end of the descents."""
+    return np.where(done(run), m.ratio(run.last("product")), np.nan)
 
 
-# The minima. ----------------------------------------------------------------------------------------------------------
+@measure
+def off_rank_2(run: Run) -> np.ndarray:
+    """How far s_2/s_1 is from that of the exact rank-2 minimum."""
+    first, second = m.minimum(*m.setting(run), 2).singular_values
+    return np.abs(ended(run) / (second / first) - 1)
 
 
-def _minima(factors: Group, matrices: list[Group]) -> Iterator[Claim]:
-    """Theorem 3.1 on both sides: every end is one of four matrices, and both searches find all four."""
-    depth = factors.config.net.depth
-    about: dict[str, Any] = {"id": f"T3.1 L={depth}", "figure": "Theorem 3.1", "paper": PAPER}
-    matrices = [group for group in matrices if group.config.net.depth == depth]
-    eps, ridge = factors.config.data.offdiagonal, factors.config.opt.weight_decay / 4
-    setting = f"L = {depth}, eps = {eps:g}, lambda = {factors.config.opt.weight_decay:g}"
-    known = known_minima(eps, ridge, depth)
-    found = []
-    for side, name in (([factors], "L_lambda over factors"), (matrices, "C_lambda over matrices")):
-        about["diverged"] = sum(group.diverged for group in side)
-        done = np.concatenate([(group.data.converged_at >= 0).values.ravel() for group in side])
-        ends = np.concatenate([_last(group).reshape(-1, 2, 2) for group in side])
-        distance = np.abs(ends[:, None] - np.stack(list(known.values()))).max((-2, -1))
-        values = np.where(done, distance.min(-1), np.nan)
-        statement = f"{setting}: every descent on {name} ends at one of the exact minima, within"
-        yield judge(kind="law", statement=statement, values=values, relation="<", bound=1e-6, **about)
-        found.append({list(known)[kind] for kind in distance.argmin(-1)[done]})
-    statement = f"{setting}: local minima that both find ({', '.join(k for k in known if k in found[0] & found[1])})"
-    yield judge(kind="law", statement=statement, values=[len(found[0] & found[1])], relation="==", bound=4, **about)
-    about["diverged"] = factors.diverged
-    statement = f"{setting}: 'three local minima': found, the fourth of rank 1 with A_01 < 0"
-    yield judge(kind="printed", statement=statement, values=[len(found[0] | found[1])], relation=">", bound=3, **about)
-    statement = f"{setting}: smallest eigenvalue of the Hessian of L_lambda at the ends"
-    curvature = factors.data.curvature.isel(step=-1).values
-    yield judge(kind="law", statement=statement, values=curvature, relation=">", bound=-1e-8, **about)
-    value = factors.data.value.isel(step=-1).values
-    costs = [_value(A, eps, ridge, depth) for A in _last(factors).reshape(-1, 2, 2)]
-    statement = f"{setting}: L_lambda(theta) - C_lambda(A_theta) at the ends, |.|"
-    off = np.abs(value.ravel() - costs)
-    yield judge(kind="law", statement=statement, values=off, relation="<", bound=1e-9, **about)
-    statement = f"{setting}: C_lambda nearby less its value at the ends"
-    rise = np.concatenate([group.data.rise.isel(step=-1).values.ravel() for group in matrices])
-    about["diverged"] = sum(group.diverged for group in matrices)
-    yield judge(kind="law", statement=statement, values=rise, relation=">", bound=0.0, **about)
+def brackets(found: Sequence[Run]) -> np.ndarray:
+    """For each seed the largest eps below every end at rank 1, and the smallest of those ends, shape (seed, 2)."""
+    ordered = sorted(found, key=lambda run: run.config.data.offdiagonal)
+    eps = np.array([run.config.data.offdiagonal for run in ordered])
+    first = np.argmax(np.stack([ended(run) for run in ordered], axis=1) < m.RANK_ONE, axis=1)
+    return np.where((first > 0)[:, None], np.stack([eps[first - 1], eps[first]], axis=1), [-np.inf, np.inf])
+
+
+def too_far_apart(found: Sequence[Run]) -> str:
+    """The objection to an end that is known within a wide bracket only."""
+    wide = np.ptp(brackets(found), axis=1).max() > 0.05 * last_eps(found[0])
+    return "this profile's eps are too far apart" if wide else ""
+
+
+def rank_1_over_2(run: Run) -> list[float]:
+    """C_lambda of the rank-1 minimum over that of the rank-2 one at lambda = 0.001, at the eps of the figures."""
+    settings = [(eps, LOW / 4, run.config.net.depth) for eps in FIGURES_OFFDIAGONALS]
+    return [m.cost(m.minimum(*at, 1).matrix, *at) / m.cost(m.minimum(*at, 2).matrix, *at) for at in settings]
+
+
+# The four minima. -----------------------------------------------------------------------------------------------------
+
+
+def distances(run: Run) -> np.ndarray:
+    """The distance of every end from every exact minimum, shape (seed, 4)."""
+    known = np.stack(list(m.known_minima(*m.setting(run)).values()))
+    return np.abs(run.last("product")[:, None] - known).max((-2, -1))
+
+
+def reached(found: Sequence[Run]) -> list[set[str]]:
+    """The minima at which the descents of each search end, by name."""
+    names = list(m.known_minima(*m.setting(found[0])))
+    searches = grouped(found, "study").values()
+    return [{names[kind] for run in search for kind in distances(run).argmin(1)[done(run)]} for search in searches]
+
+
+def one_search(found: Sequence[Run]) -> str:
+    """The objection to a comparison of both searches where one was not made."""
+    return "" if len(grouped(found, "study")) == 2 else "only one of the two searches was made"
+
+
+def says_both(found: Sequence[Run]) -> str:
+    """The sentence on the minima that both searches find, with their names."""
+    common = set.intersection(*reached(found))
+    names = [name for name in m.known_minima(*m.setting(found[0])) if name in common]
+    return f"L = {found[0].config.net.depth}: local minima that both searches find ({', '.join(names)})"
+
+
+@measure
+def off_cost(run: Run) -> np.ndarray:
+    """|L_lambda(theta) - C_lambda(A_theta)| at the ends."""
+    return np.abs(run.last("value") - [m.cost(A, *m.setting(run)) for A in run.last("product")])
 
 
 # Large and small ridges. ----------------------------------------------------------------------------------------------
 
 
-def _end(group: Group) -> Iterator[Claim]:
-    """Proposition 3.1: the rank-1 minimum under a growing ridge."""
-    depth, eps = group.config.net.depth, group.config.data.offdiagonal
-    about: dict[str, Any] = {
-        "id": f"P3.1 L={depth}",
-        "figure": "Proposition 3.1",
-        "paper": PAPER,
-        "diverged": group.diverged,
-    }
-    decays, last = group.data.weight_decay.values, 4 * last_ridge(eps, depth, 1)
-    ended = np.where((group.data.converged_at >= 0).values[..., None], singular_values(_last(group)), np.nan)
-    below = decays < last
-    predicted = np.array([minimum(eps, decay / 4, depth, 1).singular_values[0] for decay in decays[below]])
-    setting = f"L = {depth}, eps = {eps:g}"
-    statement = f"{setting}: lambda < {last:.4g}: GD from beside the rank-1 minimum ends at it, s_1 off by"
-    off = np.abs(ended[:, below, 0] / predicted - 1)
-    yield judge(kind="law", statement=statement, values=off, relation="<", bound=1e-4, **about)
-    statement = f"{setting}: 'for all lambda': beyond {last:.4g} GD from the rank-1 minimum ends at 0, s_1"
-    yield judge(kind="printed", statement=statement, values=ended[:, ~below, 0], relation="<", bound=RANK_ONE, **about)
+def last_decay(run: Run) -> float:
+    """The exact weight decay at which the rank-1 minimum ends."""
+    eps, _, depth = m.setting(run)
+    return 4 * m.last_ridge(eps, depth, 1)
 
 
-def _avoid(group: Group) -> Iterator[Claim]:
-    """Proposition 3.2: s_1 stays away from 0 from when the loss is below half of what rank 0 leaves."""
-    eps, depth = group.config.data.offdiagonal, group.config.net.depth
-    about: dict[str, Any] = {"id": "P3.2", "figure": "Proposition 3.2", "paper": PAPER, "diverged": group.diverged}
-    largest = singular_values(group.data["product"].transpose("seed", "weight_decay", "step", ...).values)[..., 0]
-    loss = group.data.loss.transpose("seed", "weight_decay", "step").values
-    settled = np.logical_or.accumulate(loss < (2 + eps**2) / 3 / 2, axis=-1)
-    smallest = np.where(settled.any(-1), np.where(settled, largest, np.inf).min(-1), 0)
-    decays = group.data.weight_decay.values
-    small = decays <= 0.1
-    # With half of the squared error gone ||P A|| >= (1 - 1/sqrt 2) ||P A*|| on what is observed; s_1 >= ||A||/sqrt 2.
-    least = (1 - 0.5**0.5) * ((2 + eps**2) / 2) ** 0.5
-    statement = f"L = {depth}, lambda = {', '.join(f'{d:g}' for d in decays[small])}: s_1 of A from t_0 on"
-    yield judge(kind="law", statement=statement, values=smallest[:, small], relation=">", bound=least, **about)
-    last = 4 * last_ridge(eps, depth, 1)
-    large = decays > last
-    if large.any():
-        statement = (
-            f"L = {depth}, lambda = {decays[large][0]:g} > {last:.3g}, where 0 is all that is left: s_1 at the end"
-        )
-        yield judge(
-            kind="law", statement=statement, values=largest[:, large, -1], relation="<", bound=RANK_ONE, **about
-        )
+def has_rank_1(run: Run) -> bool:
+    """Whether there is a rank-1 minimum."""
+    return run.config.opt.weight_decay < last_decay(run)
 
 
-def _budget(group: Group) -> Iterator[Claim]:
-    """Figure 3 without noise: what has failed after its 4000 steps is not at a minimum."""
-    depth, num_steps = group.config.net.depth, group.config.opt.num_steps
-    about: dict[str, Any] = {"id": "F3", "figure": "Fig. 3", "paper": PAPER, "diverged": group.diverged}
-    fill = group.data["product"].transpose("seed", "offdiagonal", "step", ...).values[..., 0, 1]
-    offdiagonals, steps = group.data.offdiagonal.values, group.data.step.values
-    errors = np.square(1 - offdiagonals[None, :, None] * fill)
-    at = min(np.searchsorted(steps, LAST_OF_FIGURE_3), len(steps) - 1)
-    for index, eps in enumerate(offdiagonals):
-        statement = f"L = {depth}, eps = {eps:g}, lambda = .001, no noise: relative test error after {steps[at]} steps"
-        yield report(statement=statement, values=errors[:, index, at], **about)
-    about |= {"kind": "printed"}
-    setting = f"eps = {', '.join(f'{eps:g}' for eps in offdiagonals)}"
-    statement = f"L = {depth}, {setting}: 'fails' is the step budget: relative test error after {num_steps} steps"
-    outside = f"stated for {10 * LAST_OF_FIGURE_3} steps" if num_steps < 10 * LAST_OF_FIGURE_3 else ""
-    yield judge(statement=statement, values=errors[..., -1], relation="<", bound=0.01, outside=outside, **about)
-    last = [last_ridge(eps, depth, 2) for eps in offdiagonals]
-    statement = f"L = {depth}, {setting}: no lambda has a rank-2 minimum: the largest that has one"
-    yield judge(statement=statement, values=last, relation="<=", bound=0.0, **about | OF_NO_MEMBER)
+def largest(run: Run) -> np.ndarray:
+    """s_1 at the end."""
+    return m.singular_values(run.last("product"))[:, 0]
+
+
+def ended_largest(run: Run) -> np.ndarray:
+    """s_1 at the end of the descents."""
+    return np.where(done(run), largest(run), np.nan)
+
+
+@measure
+def off_rank_1(run: Run) -> np.ndarray:
+    """How far s_1 is from that of the exact rank-1 minimum."""
+    return np.abs(ended_largest(run) / m.minimum(*m.setting(run), 1).singular_values[0] - 1)
+
+
+@measure
+def smallest_settled(run: Run) -> np.ndarray:
+    """The smallest s_1 since the loss was first below half of what rank 0 leaves."""
+    every, eps = m.singular_values(run.all("product"))[..., 0], run.config.data.offdiagonal
+    settled = np.logical_or.accumulate(run.all("loss") < (2 + eps**2) / 3 / 2, axis=-1)
+    return np.where(settled.any(-1), np.where(settled, every, np.inf).min(-1), 0)
+
+
+def least_settled(run: Run) -> float:
+    """The least s_1 then: ||P A|| >= (1 - 1/sqrt 2) ||P A*|| on what is observed, and s_1 >= ||A||/sqrt 2."""
+    return (1 - 0.5**0.5) * ((2 + run.config.data.offdiagonal**2) / 2) ** 0.5
+
+
+def error(run: Run, step: int) -> np.ndarray:
+    """The relative test error at the first observation from this step on, or at the last one."""
+    at = min(np.searchsorted(run.steps, step), len(run.steps) - 1)
+    return np.square(1 - run.config.data.offdiagonal * run.all("product")[:, at, 0, 1])
 
 
 # The sets B_r and the bound. ------------------------------------------------------------------------------------------
 
 
-def _region(group: Group) -> Iterator[Claim]:
-    config, depth = group.config, group.config.net.depth
-    about: dict[str, Any] = {
-        "id": f"B.1 L={depth}",
-        "figure": "Theorem B.1",
-        "paper": PAPER,
-        "diverged": group.diverged,
-    }
-    for times, values in zip(
-        group.data.norm_times.values.tolist(), _of_each(group, "leaving", "norm_times"), strict=True
-    ):
-        leaving = values.reshape(-1, 3)
-        if times < 1:
-            named: dict[str, Any] = about | {"id": "D.4", "figure": "Theorem D.4", "kind": "printed"}
-            statement = f"L = {depth}, 'C <= 1/(2 lambda)': at C = {times:g}/(2 lambda)"
-            statement += " the smallest eta that leaves, over the admissible"
-            yield judge(statement=statement, values=leaving[:, 0].min(), relation="<=", bound=0.0, **named)
-        else:
-            yield from _closed(config, leaving, times, about)
-    slope = _exponent(config)
-    printed = 4 * depth + 1 + (depth + 1) / (depth - 2)
-    statement = f"L = {depth}: 'eta ~ lambda^{printed:g}' is not that of Theorem B.1's constants, whose power is"
-    about |= {"kind": "printed", "figure": "Section 3.2"} | OF_NO_MEMBER
-    yield judge(statement=statement, values=[slope], relation=">", bound=printed + 1, **about)
-    statement = f"L = {depth}: 'for any lambda >= 0': the admissible eta vanishes with lambda: log10 at lambda = 1e-6"
-    (_, tiny) = constants_of(config, 1e-6, 1.0)
-    value = float(tiny.log_step_sizes.min()) / math.log(10)
-    yield judge(statement=statement, values=[value], relation="<", bound=-50.0, **about)
+def log_step(config: ConfigDict, decay: float) -> float:
+    """The natural logarithm of the admissible eta, C = C_1/(2 lambda)."""
+    return float(constants_of(config, decay, 1.0)[1].log_step_sizes.min())
 
 
-def _closed(config: ConfigDict, leaving: np.ndarray, times: float, about: dict[str, Any]) -> Iterator[Claim]:
-    """That no admissible step leaves B_1, and how much larger one that does is."""
-    decay = config.opt.weight_decay / 2
-    norm, constants = constants_of(config, decay, times)
-    log10 = np.log10(np.e) * np.array([constants.log_cutoff, constants.log_imbalance, constants.log_step_sizes.min()])
-    size = f"L = {config.net.depth}, n = {config.net.width}, lambda = {decay:g}, C = {float(norm):g}"
-    statement = (
-        f"{size}: no step of the admissible eta (1e{log10[2]:.1f}) leaves B_1 from points that attain its bounds"
-    )
-    statement += " (150 digits in the tests): smallest eta that leaves, over it"
-    yield judge(kind="law", statement=statement, values=leaving.min(1), relation=">=", bound=1.0, **about)
-    for index, bound in enumerate(("||W_l||_F^2 = C", f"imbalance eps_1 = 1e{log10[1]:.1f}", "soft rank r + eps_2")):
-        statement = f"{size}: smallest eta that leaves by {bound}, over the admissible"
-        yield report(statement=statement, values=leaving[:, index], statistic="min", **about)
+def power(run: Run) -> float:
+    """The slope d log eta / d log lambda of the admissible step as lambda goes to 0."""
+    return (log_step(run.config, 1e-6) - log_step(run.config, 1e-8)) / math.log(100)
 
 
-def _exponent(config: ConfigDict) -> float:
-    """The power d log eta / d log lambda of the admissible step, C = C_1/(2 lambda), as lambda goes to 0."""
-    logs = [float(constants_of(config, decay, 1.0)[1].log_step_sizes.min()) for decay in (1e-8, 1e-6)]
-    return (logs[1] - logs[0]) / math.log(100)
+def beyond_printed_power(run: Run) -> float:
+    """One more than the power of Section 3.2."""
+    depth = run.config.net.depth
+    return 4 * depth + 1 + (depth + 1) / (depth - 2) + 1
 
 
-def _jumps(group: Group) -> Iterator[Claim]:
-    """The frequency of jumps beside the bound, which is no use as an estimate."""
-    config = group.config
-    about: dict[str, Any] = {"id": "B.2", "figure": "Theorem B.2", "paper": PAPER, "diverged": group.diverged}
-    bound, admissible = (_bound(config, eta) for eta in (2 * config.opt.step_size, None))
-    total = float(bound.settling_steps + bound.sampling_steps)
-    log10 = 1 / math.log(10)
-    setting = f"L = {config.net.depth}, eps = {config.data.offdiagonal:g}, eta = {config.opt.step_size:g}, lambda = .1"
-    statement = f"{setting}: log10 of the least P (T_0 = {bound.settling_steps:.0f}, T_1 = {bound.sampling_steps:.0f})"
-    value = float(bound.log_probability) * log10
-    yield report(statement=f"{statement}, the step's own bounds aside", values=[value], **about | OF_NO_MEMBER)
-    statement = f"{setting}: members with s_2/s_1 < .01 after T_0 + T_1 = {total:.0f} steps"
-    at = np.searchsorted(group.data.step.values, total)
-    if at == len(group.data.step):
-        names = {name: about[name] for name in ("id", "figure", "paper")}
-        yield not_run(kind="report", statement=statement, reason="this profile stops before", **names)
-    else:
-        jumped = ratio(group.data["product"].isel(step=int(at)).values) < JUMPED
-        yield report(statement=statement, values=jumped, statistic="fraction", **about)
-    statement = f"{setting}: log10 of -log10 of the least P at Theorem B.1's largest step"
-    value = float(jnp.log(-admissible.log_probability * log10)) * log10
-    yield report(statement=statement, values=[value], **about | OF_NO_MEMBER)
-
-
-def _bound(config: ConfigDict, step_size: float | None) -> theory.JumpBound:
-    """Theorem B.2 at the config's width and decay; step_size None is the largest that Theorem B.1 admits."""
-    decay = config.opt.weight_decay / 2
+def jump_bound(run: Run, step_size: float | None = None) -> theory.JumpBound:
+    """Theorem B.2 at the run's width and decay; step_size None is the largest that Theorem B.1 admits."""
+    config, decay = run.config, run.config.opt.weight_decay / 2
     # Theorem B.2 asks for twice Theorem B.1's C.
     norm, constants = constants_of(config, decay, 2.0)
     return theory.jump_bound(
@@ -349,25 +201,133 @@ def _bound(config: ConfigDict, step_size: float | None) -> theory.JumpBound:
     )
 
 
-# Exact minima, and ends. ----------------------------------------------------------------------------------------------
+def own_bound(run: Run) -> theory.JumpBound:
+    """Theorem B.2 at the run's own step, whose bounds are put aside."""
+    return jump_bound(run, 2 * run.config.opt.step_size)
 
 
-def _value(A: Any, eps: float, ridge: float, depth: int) -> float:
-    """C_lambda(A), by numpy; NaN where A is not finite."""
-    if not np.isfinite(A).all():
-        return math.nan
-    data = (A[0, 0] - 1) ** 2 + (A[1, 0] - eps) ** 2 + (A[1, 1] - 1) ** 2
-    # Rounding of a rank would cost s^(2/L) of it.
-    s = np.linalg.svd(np.asarray(A), compute_uv=False)
-    kept = s[s > 1e-13 * max(s[0], 1e-300)] if s[0] > 1e-12 else s[:0]
-    return float(data / 6 + ridge * depth * np.sum(kept ** (2 / depth)))
+def frequency(run: Run) -> ArrayLike | None:
+    """The fraction with s_2/s_1 < 0.01 after T_0 + T_1 steps, between the ends of its interval; None if too short."""
+    at = np.searchsorted(run.steps, float(own_bound(run).settling_steps + own_bound(run).sampling_steps))
+    return wilson(m.ratio(run.all("product")[:, at]) < m.JUMPED) if at < len(run.steps) else None
 
 
-def _of_each(group: Group, name: str, hyperparameter: str) -> np.ndarray:
-    """A variable with the values of a hyperparameter first."""
-    return group.data[name].transpose(hyperparameter, ...).values
+# What is claimed. -----------------------------------------------------------------------------------------------------
+
+FOLD, RIDGES = source("Section 3.1, landscape", "fold"), source("Section 4", "fold")
+T31, P31 = source("Theorem 3.1", "factors", "matrix"), source("Proposition 3.1", "end")
+P32, F3 = source("Proposition 3.2", "avoid"), source("Fig. 3", "budget")
+B1, D4, RATES = (source(figure, "region") for figure in ("Theorem B.1", "Theorem D.4", "Section 3.2"))
+NAMED = {3: 0.26, 4: 0.11}
+named = where(net__depth=lambda depth: depth in NAMED, opt__weight_decay=0.1)
+factors, matrices = where(study="factors"), where(study="matrix")
+admitted, small_norm = where(region__norm_times=lambda c: c >= 1), where(region__norm_times=lambda c: c < 1)
+small_decay = where(opt__weight_decay=lambda decay: decay <= 0.1)
+FULL = (stated_for("40000 steps or more", where(opt__num_steps=lambda steps: steps >= 10 * LAST_OF_FIGURE_3)),)
+is_beyond, has_no_rank_1 = (lambda run: not is_below(run)), (lambda run: not has_rank_1(run))
+off_start = across(lambda found: np.abs(brackets(found).mean(1) / last_eps(found[0]) - 1))
+largest_decays = exact(lambda run: [m.last_ridge(eps, run.config.net.depth, 2) for eps in FIGURES_OFFDIAGONALS])
+off_minima = measure(lambda run: np.where(done(run), distances(run).min(1), np.nan))
+common_minima = across(lambda found: [len(set.intersection(*reached(found)))])
+all_minima = across(lambda found: [len(set.union(*reached(found)))])
+last_ridges = measure(lambda run: [m.last_ridge(run.config.data.offdiagonal, run.config.net.depth, 2)])
+# A row for each depth; EXACT is for curves and constants alone, as true where a member of the run diverges.
+AT, EXACT = {"each": "net.depth"}, {"each": "net.depth", "counts_divergence": True}
+RANK_2 = "L = {}, eps below the exact end of the rank-2 minimum: GD ends at it: |s_2/s_1 over its value - 1|"
+RANK_1 = "L = {}, eps with no rank-2 minimum: GD ends at rank 1: s_2/s_1"
+START = "L = {}: eps at which GD starts to end at rank 1 (middle of its bracket) over the exact end: |. - 1|"
+DRIFT = "L = {}, lambda = 0.1: exact end of the rank-2 minimum: Fig. 3's successes at larger eps are drift"
+THREE = "L = {}: 'three local minima' at lambda = 0.1: largest lambda of the main text with rank 2, eps = 0.05 to 0.25"
+GLOBAL = "L = {}, lambda = 0.001: the recovered rank-1 minimum is the global one: its C_lambda over that of rank 2"
+BALANCED = "L = {}: GD ends balanced, ||W_(l+1)^T W_(l+1) - W_l W_l^T||_F (Prop. A.1)"
+ENDS = "L = {{}}: every descent on {} ends at one of the exact minima: distance".format
+FOUND = "L = {}: 'there are three local minima': found, the fourth of rank 1 with A_01 < 0"
+HESSIAN = "L = {}: smallest eigenvalue of the Hessian of L_lambda at the ends"
+VALUE = "L = {}: |L_lambda(theta) - C_lambda(A_theta)| at the ends"
+NEARBY = "L = {}: least C_lambda nearby minus its value at the ends"
+BELOW = "L = {}: GD from near the rank-1 minimum, where there is one, ends at it: |s_1 over its value - 1|"
+FOR_ALL = (
+    "L = {}: 'For all lambda, there is a rank r* local minima': beyond its exact end GD from near it ends at 0: s_1"
+)
+SETTLED = "lambda <= 0.1: smallest s_1 of A since the loss was below half of what rank 0 leaves (t_0)"
+LEFT = "lambda beyond the exact end of the rank-1 minimum, where 0 is all that is left: s_1 at the end"
+BUDGET = "'the network fails to recover the rank 1 solution even for eps = 1': relative test error after all steps"
+NOTHING = "the failure at eps = 1 is a minimum of rank 2: the largest lambda that has one"
+CLOSED = "L = {}: no step of the admissible eta leaves B_1 from points that attain its bounds: smallest eta over it"
+TOO_SMALL = "L = {}: 'C <= 1/(2 lambda)': at C below C_1/(2 lambda) the smallest eta that leaves, over the admissible"
+POWER = "L = {}: 'eta ~ lambda^(4L+1+(L+1)/(L-2))': the power of Theorem B.1's constants, larger by 1 or more"
+ANY = "L = {}: 'for any lambda >= 0': log10 of the admissible eta at lambda = 1e-6, which vanishes with lambda"
+
+LAWS = (
+    FOLD.law("S3.1.rank2", RANK_2, off_rank_2 < 1e-4, is_below, **AT),
+    FOLD.law("S3.1.rank1", RANK_1, measure(ended) < m.RANK_ONE, is_beyond, **AT),
+    FOLD.law("S3.1.start", START, off_start < 0.02, **AT, needs=(too_far_apart,)),
+    FOLD.law("S3.1.drift", DRIFT, exact(last_eps) < (lambda run: NAMED[run.config.net.depth]), named, **EXACT),
+    RIDGES.printed("S4.three", THREE, largest_decays < 0.1, **EXACT),
+    RIDGES.printed("S4.global", GLOBAL, exact(rank_1_over_2) > 1.0, **EXACT),
+    FOLD.law("S3.1.balance", BALANCED, measure(lambda run: run.last("imbalance").max(-1)) < 1e-9, **AT),
+    T31.law("T3.1.factors", ENDS("L_lambda over factors"), off_minima < 1e-6, factors, **AT),
+    T31.law("T3.1.matrices", ENDS("C_lambda over matrices"), off_minima < 1e-6, matrices, **AT),
+    T31.law("T3.1.both", says_both, common_minima.equals(4.0), **AT, needs=(one_search,)),
+    T31.printed("T3.1.three", FOUND, all_minima > 3.0, **AT, needs=(one_search,)),
+    T31.law("T3.1.hessian", HESSIAN, measure(lambda run: run.last("curvature")) > -1e-8, factors, **AT),
+    T31.law("T3.1.value", VALUE, off_cost < 1e-9, factors, **AT),
+    T31.law("T3.1.nearby", NEARBY, measure(lambda run: run.last("rise")) > 0.0, matrices, **AT),
+    P31.law("P3.1.end", BELOW, off_rank_1 < 1e-4, has_rank_1, **AT),
+    P31.printed("P3.1.all", FOR_ALL, measure(ended_largest) < m.RANK_ONE, has_no_rank_1, **AT),
+    P32.law("P3.2.away", SETTLED, smallest_settled > least_settled, small_decay),
+    P32.law(
+        "P3.2.left", LEFT, measure(largest) < m.RANK_ONE, lambda run: run.config.opt.weight_decay > last_decay(run)
+    ),
+    F3.printed("F3.budget", BUDGET, measure(lambda run: error(run, run.steps[-1])) < 0.01, stated=FULL),
+    F3.printed("F3.minimum", NOTHING, last_ridges <= 0.0, counts_divergence=True),
+    B1.law("B.1.closed", CLOSED, measure(lambda run: run.all("leaving").min(-1)) >= 1.0, admitted, **AT),
+    D4.printed("D.4.norm", TOO_SMALL, measure(lambda run: run.all("leaving")[..., 0].min()) <= 0.0, small_norm, **AT),
+    RATES.printed("S3.2.power", POWER, exact(power) > beyond_printed_power, **EXACT),
+    RATES.printed("S3.2.any", ANY, exact(lambda run: log_step(run.config, 1e-6) / math.log(10)) < -50.0, **EXACT),
+)
 
 
-def _last(group: Group) -> np.ndarray:
-    """A at the end, shape (seed, hyperparameters, 2, 2)."""
-    return group.data["product"].isel(step=-1).values
+# Numbers without a bound. ---------------------------------------------------------------------------------------------
+
+
+def of(measured: Callable[[Run], ArrayLike | None], *studies: str) -> Callable[[Run], ArrayLike | None]:
+    """What is measured of the runs of these studies."""
+    return lambda run: measured(run) if run.config.study in studies else None
+
+
+def leaving(index: int) -> Callable[[Run], ArrayLike | None]:
+    """The smallest eta at which a member leaves B_1 by one of its bounds, over the admissible one."""
+    return of(lambda run: run.all("leaving")[..., index].min(1) if admitted(run) else None, "region")
+
+
+def constants(read: Callable[[theory.Constants], ArrayLike]) -> Callable[[Run], ArrayLike | None]:
+    """log10 of a constant of Theorem B.1 at the run's C."""
+
+    def log10(run: Run) -> ArrayLike:
+        config = run.config
+        return np.ravel(
+            read(constants_of(config, config.opt.weight_decay / 2, config.region.norm_times)[1])
+        ) / math.log(10)
+
+    return of(log10, "region")
+
+
+SUMMARY: dict[str, Callable[[Run], ArrayLike | None]] = {
+    "s_2/s_1 of A": lambda run: m.ratio(run.last("product")),
+    "exact eps at which the rank-2 minimum ends": of(lambda run: [last_eps(run)], "fold"),
+    "exact weight decay at which the rank-1 minimum ends": of(lambda run: [last_decay(run)], "end", "avoid"),
+    "relative test error after 4000 steps": of(lambda run: error(run, LAST_OF_FIGURE_3), "budget"),
+    "log10 of the admissible eta": constants(lambda constants: constants.log_step_sizes.min()),
+    "log10 of the admissible imbalance eps_1": constants(lambda constants: constants.log_imbalance),
+    "smallest eta that leaves by ||W_l||_F^2 = C over the admissible": leaving(0),
+    "smallest eta that leaves by the imbalance over the admissible": leaving(1),
+    "smallest eta that leaves by the soft rank over the admissible": leaving(2),
+    "T_0": of(lambda run: [own_bound(run).settling_steps], "jumps"),
+    "T_1": of(lambda run: [own_bound(run).sampling_steps], "jumps"),
+    "log10 of the least P": of(lambda run: [own_bound(run).log_probability / math.log(10)], "jumps"),
+    "log10 of -log10 of the least P at Theorem B.1's largest step": of(
+        lambda run: [np.log10(-jump_bound(run).log_probability / math.log(10))], "jumps"
+    ),
+    "fraction with s_2/s_1 < 0.01 after T_0 + T_1 steps (95% interval)": of(frequency, "jumps"),
+}

@@ -1,10 +1,12 @@
-"""The theory of rank jumps (Wang and Jacot 2024) beside descents: minima, their ends, the sets B_r, the bound.
+"""The theory of rank jumps (Wang and Jacot 2024), and descents that test it: minima, their ends, B_r, and the bound.
 
 Each variant names its study. Numbers are in the units of the figures' update, theta <- (1 - eta lambda) theta - eta
 grad (A*_ij - A_ij)^2: in expectation steps of 2 eta on L_{lambda/4}, and the theorems' update with 2 eta and lambda/2.
 """
 
+import functools as ft
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,31 +17,31 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
-from experiments.laws.rank_jumps.landscape.claims import STUDIES, claims, constants_of
-from experiments.laws.rank_jumps.landscape.figures import figures
-from experiments.runner.checks import Checks
+from experiments.runner.experiment import Variable
 from experiments.runner.hyperparameters import value_of
-from experiments.runner.results import Variable
+from experiments.runner.schema import choice, integer, number
 from lawlib.descent.single_entry import Entry, draw_entries, entry_step, form
 from lawlib.descent.steps import Iterate, evaluated
-from lawlib.dynamics.system import Dynamics, Hyperparameters, until
+from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.networks.deep_linear import end_to_end, imbalances
 from lawlib.networks.initializers import balanced_factorization, fan_in_normal, fan_in_uniform
 from lawlib.theory import rank_jumps as theory
 from lawlib.theory import rank_jumps_landscape as landscape
 from lawlib.theory import rank_jumps_region as region
-from lawlib.types import Array, Matrix, Scalar, Weights
+from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
 
-__all__ = ["VARIABLES", "claims", "dynamics", "figures", "shared", "validate"]
-
+Number = Scalar | float
+STUDIES = ("fold", "factors", "matrix", "end", "avoid", "budget", "region", "jumps")
 PAPER = "Wang and Jacot 2024"
 MASK = np.asarray([[1, 0], [1, 1]])
 OBSERVED = np.asarray([[0, 0], [1, 0], [1, 1]])
-# Just inside of the ridge at which the rank-1 minimum ceases to exist: where a member beyond it begins.
+# The largest observed entry of A*, whose square is C_1.
+LARGEST_ENTRY = 1.0
+# A member beyond the ridge at which the rank-1 minimum ceases to exist starts just inside of that ridge.
 INSIDE = 0.999
-# How far from it, in weights of N(0, ASIDE^2 / fan_in).
+# Its distance from the minimum, in weights of N(0, ASIDE^2 / fan_in).
 ASIDE = 0.01
-# Around a minimum of C_lambda, where it is seen to rise: one fixed set of directions serves every member.
+# Points around a minimum of C_lambda, at which it must be larger: the same directions for every member.
 NEAR = np.concatenate([radius * np.random.default_rng(0).normal(size=(64, 2, 2)) for radius in (1e-5, 1e-4)])
 # Steps at which a point is tried for leaving by its soft rank, and the rounding of that rank.
 TRIED = 10.0 ** np.linspace(-6, 1, 36)
@@ -52,7 +54,7 @@ VARIABLES = {
     "gradient_norm": Variable((), "1", "norm of the gradient of 2 L_{lambda/4}, or the length of a proximal step"),
     "imbalance": Variable(("joint",), "1", "||W_{l+1}^T W_{l+1} - W_l W_l^T||_F", f"{PAPER}, Prop. A.1"),
     "curvature": Variable((), "1", "smallest eigenvalue of the Hessian of L_{lambda/4}"),
-    "rise": Variable((), "1", "least of C_{lambda/4} nearby less its value here"),
+    "rise": Variable((), "1", "least of C_{lambda/4} nearby minus its value here"),
     "leaving": Variable(
         ("bound",), "1", "smallest leaving eta over the admissible one: by norm, imbalance, soft rank", "Theorem B.1"
     ),
@@ -69,49 +71,48 @@ class Problem(NamedTuple):
     norm_times: Scalar
 
 
-class Noisy(NamedTuple):
-    """A state of SGD: the weights and the step."""
-
-    weights: Weights
-    step: Array
+def _reads(*studies: str) -> Callable[[ConfigDict], bool]:
+    return lambda config: config.study in studies
 
 
-class Drawn(NamedTuple):
-    """A state of the study of B_r: each step draws another point."""
-
-    key: Array
-    step: Array
-
-
-def validate(checks: Checks) -> None:
-    """The fields that this experiment reads, and what it asks of them."""
-    checks.choice("precision", ("float64",))
-    checks.choice("study", STUDIES)
-    checks.integer("net.depth", at_least=3)
-    checks.integer("net.width", at_least=2)
-    checks.choice("net.init", ("uniform", "normal", "minimum"))
-    checks.number("net.scale", above=0.0)
-    checks.number("opt.step_size", above=0.0)
-    checks.number("opt.weight_decay", above=0.0)
-    checks.number("opt.tolerance", at_least=0.0)
-    checks.number("opt.warmup_step_size", above=0.0)
-    checks.integer("opt.warmup_steps", at_least=0)
-    checks.number("data.offdiagonal", above=0.0, at_most=1.0)
-    checks.integer("region.rank", at_least=0, at_most=1)
-    checks.number("region.slack", above=0.0, below=0.5)
-    checks.number("region.norm_times", above=0.0)
-    checks.sweeps("net.scale", "opt.step_size", "opt.weight_decay", "data.offdiagonal", "region.norm_times")
-
-
-def shared(_: ConfigDict) -> tuple:
-    """Nothing: A* is a member's own."""
-    return ()
+FIELDS = {
+    "precision": choice("floating-point type of everything computed", "float64"),
+    "study": choice("what is run, and what it is for", *STUDIES),
+    "net.depth": integer("number of layers L", at_least=3),
+    "net.width": integer("width of the hidden layers", at_least=2),
+    "net.init": choice(
+        "W(0): uniform, normal, or balanced factors of the rank-1 minimum", "uniform", "normal", "minimum"
+    ),
+    "net.scale": number("scale of the start", sweepable=True, above=0.0),
+    "opt.step_size": number("step size eta", sweepable=True, above=0.0),
+    "opt.weight_decay": number("weight decay lambda of the update", sweepable=True, above=0.0),
+    "opt.tolerance": number("norm of the gradient, or length of a step, at which a member ends", at_least=0.0),
+    "opt.warmup_step_size": number("step size of the first steps of SGD", above=0.0, when=_reads("jumps")),
+    "opt.warmup_steps": integer("how many these are", unit="step", at_least=0, when=_reads("jumps")),
+    "data.offdiagonal": number("the observed off-diagonal entry eps", sweepable=True, above=0.0, at_most=1.0),
+    "region.rank": integer("rank r of B_r", at_least=0, at_most=1, when=_reads("region", "jumps")),
+    "region.slack": number("eps_2 of B_r", above=0.0, below=0.5, when=_reads("region", "jumps")),
+    "region.norm_times": number("C over its least value", sweepable=True, above=0.0),
+}
 
 
 def dynamics(config: ConfigDict) -> Dynamics:
     """What the study of this variant runs."""
     build = dict.fromkeys(STUDIES, _descent) | {"matrix": _proximal, "region": _region, "jumps": _noisy}
     return build[str(config.study)](config)
+
+
+def constants_of(config: ConfigDict, decay: Number, norm_times: Number) -> tuple[Scalar, theory.Constants]:
+    """C = norm_times its least value, admitted or not, and Theorem B.1's constants; decay in the theorem's units."""
+    sizes = {"depth": int(config.net.depth), "rank": int(config.region.rank), "width": int(config.net.width)}
+    return _constants(decay, norm_times, float(config.region.slack), **sizes)
+
+
+@ft.partial(jax.jit, static_argnames=("depth", "rank", "width"))
+def _constants(decay: Scalar, norm_times: Scalar, slack: Scalar, **sizes: int) -> tuple[Scalar, theory.Constants]:
+    norm = norm_times * theory.smallest_norm_bound(decay, LARGEST_ENTRY)
+    numbers = {"weight_decay": decay, "largest_entry": LARGEST_ENTRY, "norm_bound": norm, "slack": slack}
+    return norm, theory.absorbing_constants(**sizes, **numbers)
 
 
 # Gradient descent on the mean over the observed entries. --------------------------------------------------------------
@@ -125,22 +126,22 @@ def _descent(config: ConfigDict) -> Dynamics:
         problem = _problem(config, hyperparameters)
         return problem, descent.init(_start(config, hyperparameters, key, problem), problem.target)
 
-    def step(iterate: Iterate, problem: Problem, _: tuple) -> Iterate:
+    def step(_: Time, iterate: Iterate, problem: Problem, shared: tuple) -> Iterate:
         return descent.step(iterate, problem.target, step_size=problem.step_size, weight_decay=problem.weight_decay)
 
-    def observe(iterate: Iterate, problem: Problem, _: tuple) -> dict[str, Array]:
+    def observe(_: Time, iterate: Iterate, problem: Problem, shared: tuple) -> dict[str, Array]:
         seen = _seen(iterate.weights, problem)
         seen |= {"loss": iterate.memory.loss, "gradient_norm": jnp.sqrt(_squared_gradient(iterate, problem))}
         return seen | ({"curvature": _curvature(iterate.weights, problem)} if config.study == "factors" else {})
 
-    def done(iterate: Iterate, problem: Problem, _: tuple) -> Array:
+    def done(_: Time, iterate: Iterate, problem: Problem, shared: tuple) -> Array:
         return _squared_gradient(iterate, problem) < problem.tolerance**2
 
     return until(Dynamics(init, step, observe), done)
 
 
 def _mean_loss(weights: Weights, target: Matrix) -> Scalar:
-    # From the output side, where the products stay two rows high.
+    # From the output side, so that every product has two rows.
     product = weights[-1]
     for W in weights[-2::-1]:
         product = product @ W
@@ -182,7 +183,7 @@ def _start(config: ConfigDict, hyperparameters: Hyperparameters, key: Array, pro
         last = landscape.last_ridge(eps, depth=depth, rank=1).ridge
         ridge = jnp.minimum(problem.weight_decay / 4, INSIDE * last)
         there = landscape.local_minimum(eps, ridge, depth=depth, rank=1).matrix
-        # Beside the minimum, so that it has to be found: one that is not stable would be left.
+        # Apart from the minimum, so that descent has to find it: one that is not stable would be left.
         aside = _drawn(key, widths, fan_in_normal(ASIDE * scale), scale.dtype)
         return jax.tree.map(jnp.add, balanced_factorization(there, widths, rank=1), aside)
     init = fan_in_uniform(3**-0.5 * scale) if config.net.init == "uniform" else fan_in_normal(scale)
@@ -210,16 +211,14 @@ def _proximal(config: ConfigDict) -> Dynamics:
 
     def init(key: Array, hyperparameters: Hyperparameters, _: tuple) -> tuple[Problem, tuple[Matrix, Scalar]]:
         scale = value_of(config, hyperparameters, "net.scale")
-        return _problem(config, hyperparameters), (
-            scale * jax.random.normal(key, (2, 2), scale.dtype),
-            jnp.ones_like(scale),
-        )
+        start = scale * jax.random.normal(key, (2, 2), scale.dtype)
+        return _problem(config, hyperparameters), (start, jnp.ones_like(scale))
 
-    def step(state: tuple[Matrix, Scalar], problem: Problem, _: tuple) -> tuple[Matrix, Scalar]:
+    def step(_: Time, state: tuple[Matrix, Scalar], problem: Problem, shared: tuple) -> tuple[Matrix, Scalar]:
         after = moved(state[0], problem)
         return after, jnp.max(jnp.abs(after - state[0]))
 
-    def observe(state: tuple[Matrix, Scalar], problem: Problem, _: tuple) -> dict[str, Array]:
+    def observe(_: Time, state: tuple[Matrix, Scalar], problem: Problem, shared: tuple) -> dict[str, Array]:
         A, length = state
         mask = jnp.asarray(MASK, A.dtype)
 
@@ -231,7 +230,7 @@ def _proximal(config: ConfigDict) -> Dynamics:
         seen = {"product": A, "value": value(A), "loss": loss, "gradient_norm": length}
         return seen | {"rise": jnp.min(near) - value(A)}
 
-    def done(state: tuple[Matrix, Scalar], problem: Problem, _: tuple) -> Array:
+    def done(_: Time, state: tuple[Matrix, Scalar], problem: Problem, shared: tuple) -> Array:
         return state[1] < problem.tolerance
 
     return until(Dynamics(init, step, observe), done)
@@ -241,21 +240,21 @@ def _proximal(config: ConfigDict) -> Dynamics:
 
 
 def _region(config: ConfigDict) -> Dynamics:
-    """Each step draws a point, and how far beyond the admissible eta a step must be to leave from there."""
+    """Each observation draws a point, and how far beyond the admissible eta a step must be to leave from there."""
     widths, slack = _widths(config), config.region.slack
 
-    def init(key: Array, hyperparameters: Hyperparameters, _: tuple) -> tuple[Problem, Drawn]:
-        return _problem(config, hyperparameters), Drawn(key, jnp.asarray(0))
+    def init(key: PRNGKey, hyperparameters: Hyperparameters, _: tuple) -> tuple[Problem, PRNGKey]:
+        return _problem(config, hyperparameters), key
 
-    def step(drawn: Drawn, problem: Problem, _: tuple) -> Drawn:
-        return drawn._replace(step=drawn.step + 1)
+    def step(_: Time, key: PRNGKey, problem: Problem, shared: tuple) -> PRNGKey:
+        return key
 
-    def observe(drawn: Drawn, problem: Problem, _: tuple) -> dict[str, Array]:
+    def observe(t: Time, key: PRNGKey, problem: Problem, _: tuple) -> dict[str, Array]:
         decay = problem.weight_decay / 2
         norm, constants = constants_of(config, decay, problem.norm_times)
         cutoff, admissible = jnp.exp(constants.log_cutoff), jnp.exp(jnp.min(constants.log_step_sizes))
         small = cutoff * (1 - jnp.sqrt(1 - slack))
-        key_entry, key_point = jax.random.split(jax.random.fold_in(drawn.key, drawn.step))
+        key_entry, key_point = jax.random.split(jax.random.fold_in(key, t))
         entry = jnp.asarray(OBSERVED)[jax.random.randint(key_entry, (), 0, len(OBSERVED))]
         weights = _balanced_point(key_point, widths, jnp.sqrt(jnp.stack([norm - small, small])), entry)
         product = end_to_end(weights)
@@ -287,31 +286,27 @@ def _balanced_point(key: Array, widths: tuple[int, ...], singular_values: Array,
     return tuple(out * singular_values[None, :] @ into.T for into, out in itertools.pairwise(frames))
 
 
-# SGD, for the frequency beside the bound. -----------------------------------------------------------------------------
+# SGD, whose frequency of jumps is compared with the bound. ------------------------------------------------------------
 
 
 def _noisy(config: ConfigDict) -> Dynamics:
     """SGD with replacement, one entry a step, after a warm-up at a smaller step."""
     update = form("figures")
 
-    def init(key: Array, hyperparameters: Hyperparameters, _: tuple) -> tuple[tuple[Problem, Array], Noisy]:
+    def init(key: Array, hyperparameters: Hyperparameters, _: tuple) -> tuple[tuple[Problem, Array], Weights]:
         key_start, key_draws = jax.random.split(key)
         problem = _problem(config, hyperparameters)
         draws = draw_entries(key_draws, len(OBSERVED), config.opt.num_steps, replacement=True)
-        return (problem, draws), Noisy(_start(config, hyperparameters, key_start, problem), jnp.asarray(0))
+        return (problem, draws), _start(config, hyperparameters, key_start, problem)
 
-    def step(state: Noisy, drawn: tuple[Problem, Array], _: tuple) -> Noisy:
+    def step(t: Time, weights: Weights, drawn: tuple[Problem, Array], _: tuple) -> Weights:
         problem, draws = drawn
-        row, column = jnp.asarray(OBSERVED)[draws[state.step]]
-        early = state.step < config.opt.warmup_steps
-        rates = {
-            "step_size": jnp.where(early, config.opt.warmup_step_size, problem.step_size),
-            "weight_decay": problem.weight_decay,
-        }
+        row, column = jnp.asarray(OBSERVED)[draws[t]]
+        step_size = jnp.where(t < config.opt.warmup_steps, config.opt.warmup_step_size, problem.step_size)
         entry = Entry(row, column, problem.target[row, column])
-        return Noisy(entry_step(state.weights, entry, update, **rates), state.step + 1)
+        return entry_step(weights, entry, update, step_size=step_size, weight_decay=problem.weight_decay)
 
-    def observe(state: Noisy, drawn: tuple[Problem, Array], _: tuple) -> dict[str, Array]:
-        return {"product": end_to_end(state.weights), "loss": _mean_loss(state.weights, drawn[0].target)}
+    def observe(_: Time, weights: Weights, drawn: tuple[Problem, Array], shared: tuple) -> dict[str, Array]:
+        return {"product": end_to_end(weights), "loss": _mean_loss(weights, drawn[0].target)}
 
     return until(Dynamics(init, step, observe))

@@ -1,313 +1,259 @@
 """The claims of rank jumps as they happen: Figures 1 to 4 of Wang and Jacot 2024, and that jumps go one way."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
-from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
-from experiments.laws.rank_jumps.sgd.measures import Runs, find, high_periods, runs, wilson
-from experiments.runner.claims import Claim, judge, not_run, report
-from lawlib.theory.rank_jumps_landscape import local_minimum
+from experiments.laws.rank_jumps.sgd import measures as m
+from experiments.runner.claims import wilson
+from experiments.runner.laws import Measure, Source, across, at_least, lasting, measure
+from experiments.runner.runs import Run, find, where
+from experiments.runner.settings import hyperparameters
 
-__all__ = ["STUDIES", "claims", "critical_ratio"]
-
-PAPER = "Wang and Jacot 2024"
-STUDIES = ("annealing", "depth", "epsilon", "periodic")
 # Fewer members leave an interval too wide to judge a frequency by.
-ENOUGH = 64
-# A run is on its plateau from the first of these steps on and until so many before its jump, which takes some hundred
-# steps; after so many, s2 has fallen for good. An offshoot is told apart so many steps from the jump.
-PLATEAU_FROM, BEFORE, AFTER, APART = 1000, 500, 1000, 500
-# Between these, sigma_2(W_1) falls in a straight line: below, it meets rounding.
-FALLS_FROM, FALLS_TO = 1e-2, 1e-13
-# A network whose ||A||_F is below has fallen to rank 0: at rank 1 it is about 1.
-GONE = 1e-6
-NOT_JUMPED = "a diverged member has not jumped"
-
-Found = Sequence[Runs]
+ENOUGH = at_least(64)
+# A branch is judged when it begins at least so many steps from the jump.
+APART = 500
 
 
-def claims(results: xr.DataTree) -> list[Claim]:
-    """The verdict on the figure that the config names as its study."""
-    judged = {"annealing": _annealing, "depth": _depth, "epsilon": _epsilon, "periodic": _periodic}
-    found = runs(results)
-    return list(judged[found[0].config.study](found))
+def source(figure: str, study: str) -> Source:
+    """What the paper says there of a study."""
+    return Source(paper="Wang and Jacot 2024", figure=figure, of=where(study=study))
 
 
-# Figure 1. ------------------------------------------------------------------------------------------------------------
+def long(steps: int) -> dict[str, Any]:
+    """Asks for runs of so many steps."""
+    return {"needs": (lasting(steps, m.end),)}
 
 
-def _annealing(found: Found) -> Iterator[Claim]:
-    plain = find(found, opt__form="figures", monitor__put_back="never", monitor__imbalance=False)
-    family = find(plain, opt__draws="with_replacement", net__init="uniform")
-    if family:
-        yield from _annealed(max(family, key=lambda r: r.branch))
-        yield from _branches(family)
-    yield from _alternatives(find(plain, opt__draws="without_replacement"), find(plain, net__init="normal"))
-    yield from _forgetting(family, find(plain, net__init="normal"))
-    yield from _one_way(find(found, monitor__put_back="low"), find(found, monitor__put_back="high"))
-    yield from _printed(find(found, opt__form="main_text"), find(found, opt__form="appendix"))
-    for r in find(found, monitor__imbalance=True):
-        yield _balance(r)
+def frequency(steps: int = 0) -> dict[str, Any]:
+    """How a frequency is judged: in runs of so many steps, of enough members, a diverged one being no hit."""
+    return long(steps) | {"statistic": "fraction", "counts_divergence": True, "stated": (ENOUGH,)}
 
 
-def _annealed(main: Runs) -> Iterator[Claim]:
-    """When the long runs jump, where they were before and where they are afterwards."""
-    about: dict[str, Any] = {"id": "F1", "figure": "Fig. 1"}
-    jump, at = main.jump, f"eps = {main.epsilon:g}, L = {main.config.net.depth}"
-    statement = f"{at}: no jump by t = 1000; step of the jump"
-    yield _law(main, values=jump, statement=statement, relation=">", bound=1000.0, needs=1000, **about)
-    for until, relation, bound in ((5000, ">=", 0.4), (5000, "<=", 0.8), (20_000, ">", 0.85)):
-        statement = f"{at}: fraction that has jumped by t = {until} ({NOT_JUMPED})"
-        yield _fraction(main, jump <= until, statement, relation, bound, needs=until, **about)
-    plateau, critical = _plateau(main), critical_ratio(main.config, main.epsilon)
-    statement = f"{at}: s2/s1 before the jump, the median over a member's steps {PLATEAU_FROM} to jump - {BEFORE}"
-    values = plateau[~np.isnan(plateau)]
-    yield _law(main, values=values, statement=statement, relation=">", bound=0.1, needs=5000, **about)
-    statement = f"{at}: |median of those / {critical:.3f} - 1|, with s2/s1 at the critical point of rank 2"
-    values = [abs(np.median(values) / critical - 1)] if values.size else []
-    yield _law(main, values=values, statement=statement, relation="<", bound=0.15, needs=5000, **about)
-    low = _after(main)
-    statement = f"{at}: s2/s1 from {AFTER} steps after the jump on, its largest value"
-    yield _law(main, values=low, statement=statement, relation="<", bound=1e-6, needs=20_000, **about)
-    rate, law = _decline(main), _high_rate(main.config)
-    statement = f"{at}: after the jump log sigma_2(W_1) falls at the rate log(1 - eta lambda) = {law:.5f}: off by"
-    yield _law(main, values=np.abs(rate / law - 1), statement=statement, relation="<", bound=0.15, needs=8000, **about)
+# Of which runs, and what is measured of them. -------------------------------------------------------------------------
 
 
-def _branches(family: Found) -> Iterator[Claim]:
-    """Cooled after the jump a run finds the entry, cooled before it does not."""
-    about: dict[str, Any] = {"id": "F1", "figure": "Fig. 1"}
-    jump = max(family, key=lambda r: r.branch).jump
-    where = (
-        ("after", lambda r: r.branch >= jump + APART, "<", 0.02),
-        ("before", lambda r: r.branch <= jump - APART, ">", 0.25),
-    )
-    for word, chosen, relation, bound in where:
-        values = np.concatenate([r.error[chosen(r) & ~r.bad, -1] for r in family])
-        statement = f"offshoots that begin {APART} steps or more {word} the jump of their run: relative test error"
-        source = about | {"statement": statement}
-        yield _law(
-            family[0], values=values, relation=relation, bound=bound, needs=1000, diverged=_bad(family), **source
-        )
+def family(run: Run) -> bool:
+    """Figure 1's run and its branches."""
+    return m.plain(run) and m.uniform(run)
 
 
-def _alternatives(unreplaced: Found, normal: Found) -> Iterator[Claim]:
-    for r in unreplaced:
-        about: dict[str, Any] = {"id": "F1.epochs", "figure": "Section 3.2, limitations"}
-        statement = f"sampling without replacement: fraction that jumps in 20000 steps ({NOT_JUMPED})"
-        yield _fraction(r, r.jump <= 20_000, statement, "<=", 0.1, needs=20_000, **about)
-    for r in normal:
-        for until in (5000, 20_000):
-            statement = f"W(0) ~ N(0, 1/w) in every layer: fraction that has jumped by t = {until} ({NOT_JUMPED})"
-            yield _reported(r, r.jump <= until, id="F1.normal", figure="Fig. 1", statement=statement)
+def main(run: Run) -> bool:
+    """Figure 1's run, at high rates for the longest time."""
+    branch = run.config.schedule.branch
+    return family(run) and branch == max(hyperparameters(run.config).get("schedule.branch", (branch,)))
 
 
-def _forgetting(family: Found, normal: Found) -> Iterator[Claim]:
-    """Runs of one seed draw the same entries: the plateau forgets W(0), and the entries alone decide on the jump."""
-    about: dict[str, Any] = {"id": "F1.normal", "figure": "Fig. 1"}
-    statement = (
-        "seeds that jump at the very same step from N(0, 1/w) and from uniform weights, with the same entries drawn"
-    )
-    for r in normal if family else ():
-        yield _reported(r, r.jump == max(family, key=lambda r: r.branch).jump, statement=statement, **about)
+def unreplaced(run: Run) -> bool:
+    """Entries drawn without replacement."""
+    return m.plain(run) and run.config.opt.draws == "without_replacement"
 
 
-def _one_way(low: Found, high: Found) -> Iterator[Claim]:
-    """No state of low rank returns; the monitor sees one that is put back to rank 2."""
-    about: dict[str, Any] = {"id": "one way", "figure": "Theorem 3.2"}
-    for r in low:
-        monitored, highest = r.values("monitored")[~r.bad, -1], r.values("highest")[~r.bad, -1]
-        statement = "steps watched from states with s2/s1 in [1e-4, 1e-3], where a run that falls lower is put back"
-        yield _law(r, values=[monitored.sum()], statement=statement, relation=">=", bound=1e6, needs=20_000, **about)
-        statement = f"over those steps none returns above .05: largest s2/s1 ({monitored.sum():.3g} steps)"
-        yield _law(
-            r, values=highest[monitored > 0], statement=statement, relation="<=", bound=0.05, needs=20_000, **about
-        )
-    for r in high:
-        monitored, returned = r.values("monitored")[:, -1], r.values("returned")[:, -1]
-        share = returned[monitored > 0] / monitored[monitored > 0]
-        statement = (
-            "control: the same monitor, put back to rank 2 in place of that, sees s2/s1 > .05; fraction of steps"
-        )
-        yield _law(r, values=share, statement=statement, relation=">", bound=0.5, needs=8000, **about)
+def has_plateau(run: Run) -> np.ndarray:
+    """Whether some member has a plateau."""
+    return np.asarray(m.plateau(run).size > 0)
 
 
-def _printed(main_text: Found, appendix: Found) -> Iterator[Claim]:
-    about: dict[str, Any] = {"kind": "printed", "id": "update", "figure": "Section 3, Fig. 1"}
-    for r in main_text:
-        size = np.linalg.norm(r.values("product")[:, -1], axis=(1, 2))
-        statement = f"the main text's update with Figure 1's numbers collapses to A = 0: ||A||_F at t = {r.end}"
-        yield _law(r, values=size, statement=statement, relation="<", bound=1e-3, needs=5000, **about)
-    for r in appendix:
-        statement = "the appendix's update with Figure 1's numbers has no plateau: every run is at rank 1 by this step"
-        yield _law(r, values=r.jump, statement=statement, relation="<", bound=1000.0, needs=5000, **about)
-        statement = "and what takes it there is no chance: latest over earliest of those steps"
-        spread = [r.jump.max() / r.jump.min()]
-        yield _law(r, values=spread, statement=statement, relation="<", bound=1.5, needs=5000, **about)
+def jumped_by(steps: int) -> Measure:
+    """Which members have jumped by this step."""
+    return measure(lambda run: m.jump(run) <= steps)
 
 
-def _balance(r: Runs) -> Claim:
-    """||W_{l+1}^T W_{l+1} - W_l W_l^T|| falls by (1 - eta lambda)^2 a step, exp(-4 lambda' t) in the flow's time."""
-    eta, decay = r.config.schedule.tail
-    sizes = r.values("imbalance")
-    measured = np.log(sizes[:, -1] / sizes[:, 0]) / r.steps[-1]
-    off = np.abs(measured / (-2 * eta * decay) - 1).max(1)
-    statement = f"balance decays like exp(-4 lambda' t) at eta = {eta:g}, where SGD is near its flow: rate off by"
-    return _law(r, values=off, statement=statement, relation="<", bound=0.05, id="balance", figure="Section 3")
+def branch_error(chosen: Callable[[int, np.ndarray], np.ndarray]) -> Measure:
+    """The test error at the end of branches, of the members whose branch ``chosen(t0, jump of their run)`` picks."""
+
+    def errors(found: Sequence[Run]) -> np.ndarray:
+        branches, when = m.annealed(found), m.jump(m.annealed(found)[-1])
+        picked = [chosen(run.config.schedule.branch, when) & ~run.diverged for run in branches]
+        return np.concatenate([m.error(run)[mask, -1] for run, mask in zip(branches, picked, strict=True)])
+
+    return across(errors, least=1)
 
 
-# Figures 2 to 4. ------------------------------------------------------------------------------------------------------
+@measure
+def off_decline(run: Run) -> np.ndarray:
+    """How far sigma_2(W_1) is from falling by 1 - eta lambda a step."""
+    eta, decay = run.config.schedule.tail
+    return np.abs(m.decline(run) / float(np.log1p(-eta * decay)) - 1)
 
 
-def _depth(found: Found) -> Iterator[Claim]:
-    about: dict[str, Any] = {"id": "F2", "figure": "Fig. 2"}
-    for r in found:
-        statement = (
-            f"eps = {r.epsilon:g}, L = {r.config.net.depth}: fraction that has jumped by t = 5000 ({NOT_JUMPED})"
-        )
-        expected = {3: ("<=", 0.1), 4: (">=", 0.55)}.get(r.config.net.depth)
-        if expected:
-            yield _fraction(r, r.jump <= 5000, statement, *expected, needs=5000, **about)
-        else:
-            yield _reported(r, r.jump <= 5000, statement=statement, **about)
+@measure
+def off_balance(run: Run) -> np.ndarray:
+    """How far the imbalance is from its rate, which is (1 - eta lambda)^2 a step and exp(-4 lambda' t) in the flow."""
+    eta, decay = run.config.schedule.tail
+    rate = np.log(run.last("imbalance") / run.first("imbalance")) / m.end(run)
+    return np.abs(rate / (-2 * eta * decay) - 1).max(1)
 
 
-def _epsilon(found: Found) -> Iterator[Claim]:
-    about: dict[str, Any] = {"id": "F3", "figure": "Fig. 3"}
-    found = sorted(found, key=lambda r: (r.epsilon, r.branch))
-    for r in found:
-        statement = f"eps = {r.epsilon:g}, t0 = {r.branch}: fraction with relative test error < 1/2 at the end"
-        expected = _expected(r.epsilon, r.branch)
-        if expected:
-            yield _fraction(r, r.success, statement, *expected, **about)
-        else:
-            yield _reported(r, r.success, statement=statement, **about)
-    grown = [r for r in found if r.epsilon == 0.1]
-    rates = np.asarray([r.success.mean() for r in grown])
-    statement = "eps = 0.1: success grows with t0, the largest fall from one t0 to the next"
-    if len(grown) < 2 or len(grown[0].bad) < ENOUGH:
-        reason = f"this profile has no {ENOUGH} runs at two t0"
-        yield not_run(kind="law", paper=PAPER, statement=statement, reason=reason, **about)
-    else:
-        yield _law(grown[0], values=[np.max(-np.diff(rates))], statement=statement, relation="<=", bound=0.0, **about)
-        yield _reaches(np.asarray([r.branch for r in grown]), rates, 0.8)
+@measure
+def share_returned(run: Run) -> np.ndarray:
+    """The fraction of the monitored steps with s2/s1 > 0.05."""
+    steps = run.last("monitored")
+    return run.last("returned")[steps > 0] / steps[steps > 0]
 
 
-def _expected(epsilon: float, t0: int) -> tuple[str, float] | None:
-    """What Figure 3 asks of a setting: a relation and a bound, None where it asks for nothing."""
-    if epsilon == 0.05:
-        return "<=", 0.0
-    if epsilon == 0.1:
-        return {0: ("<=", 0.1), 1000: ("<=", 0.1), 8000: (">=", 0.45)}.get(t0)
-    if t0 == 0:
-        return ("<=", 0.1) if epsilon <= 0.7 else None
-    return (">=", 0.8) if t0 == 1000 and epsilon >= 0.2 else None
+jump_step, succeeded, jumped = measure(m.jump), measure(m.success), measure(m.jumped)
+off_critical = measure(lambda run: [abs(np.median(m.plateau(run)) / m.critical_ratio(run.config) - 1)])
+latest_over_earliest = measure(lambda run: [m.jump(run).max() / m.jump(run).min()])
+monitored = measure(lambda run: [run.last("monitored")[~run.diverged].sum()])
+highest = measure(lambda run: run.last("highest")[~run.diverged & (run.last("monitored") > 0)])
+error_jumped = measure(lambda run: m.error(run)[m.jumped(run), -1])
+error_rank_1 = measure(lambda run: m.error(run)[m.jumped(run) & ~m.jumped_to_0(run), -1])
+largest_fall = across(lambda found: [np.max(-np.diff(m.successes(found, 0.1)[1]))])
+
+# What is claimed. -----------------------------------------------------------------------------------------------------
+
+F1, ONE_WAY, UPDATE, BALANCE, EPOCHS = (
+    source(figure, "annealing")
+    for figure in ("Fig. 1", "Theorem 3.2", "Section 3, Fig. 1", "Section 3", "Section 3.2, limitations")
+)
+F2, F3, F4 = source("Fig. 2", "depth"), source("Fig. 3", "epsilon"), source("Fig. 4", "periodic")
+JUMPED = "fraction that has jumped by t = {} (a diverged member has not jumped)".format
+PLATEAU = f"s2/s1 before the jump: a member's median over the steps {m.PLATEAU_FROM} to jump - {m.BEFORE}"
+CRITICAL = "|median of these medians over s2/s1 of the critical point of rank 2 - 1|"
+AFTER = f"largest s2/s1 from {m.AFTER} steps after the jump on"
+DECLINE = "after the jump log sigma_2(W_1) falls by log(1 - eta lambda) a step: |slope over that - 1|"
+BRANCHES = f"branches that begin {APART} steps or more {{}} the jump of their run: relative test error".format
+MONITORED = "steps monitored from states with s2/s1 in [1e-4, 1e-3], where a run that falls lower is put back"
+CONTROL = "control: the same monitor sees s2/s1 > 0.05 in runs that are put back to rank 2: fraction of steps"
+UPDATES = "'theta <- (1 - {} lambda) theta - eta/2 grad (A*_ij - A_ij)^2' draws Fig. 1: {}".format
+BALANCED = "the imbalance decays like exp(-4 lambda' t) where SGD is near its flow: |rate over that - 1|"
+SUCCEED = "fraction with relative test error < 1/2 at the end"
+AT_END = "relative test error at the end, of those that jumped"
+low, high = where(monitor__put_back="low"), where(monitor__put_back="high")
+main_text, appendix = where(opt__form="main_text"), where(opt__form="appendix")
+three, four = where(net__depth=3), where(net__depth=4)
+short, longer = where(data__epsilon=0.1, schedule__branch=1000), where(data__epsilon=0.1, schedule__branch=8000)
+smallest, enough = where(data__epsilon=0.05), where(data__epsilon=lambda eps: eps >= 0.2, schedule__branch=1000)
+cold = where(data__epsilon=lambda eps: eps <= 0.7 and eps != 0.05, schedule__branch=0)
+eps, t0 = {"each": "data.epsilon"}, {"each": "schedule.branch"}
+
+LAWS = (
+    # When the long runs jump, where they are before and where they are afterwards.
+    F1.law("F1.jump", "no jump by t = 1000: step of the jump", jump_step > 1000.0, main, **long(1000)),
+    F1.law("F1.by5000.least", JUMPED(5000), jumped_by(5000) >= 0.4, main, **frequency(5000)),
+    F1.law("F1.by5000.most", JUMPED(5000), jumped_by(5000) <= 0.8, main, **frequency(5000)),
+    F1.law("F1.by20000", JUMPED(20_000), jumped_by(20_000) > 0.85, main, **frequency(20_000)),
+    F1.law("F1.plateau", PLATEAU, measure(m.plateau) > 0.1, main, event=has_plateau, **long(5000)),
+    F1.law("F1.critical", CRITICAL, off_critical < 0.15, main, event=has_plateau, **long(5000)),
+    F1.law("F1.after", AFTER, measure(m.after_jump) < 1e-6, main, event=m.jumped, **long(20_000)),
+    F1.law("F1.decline", DECLINE, off_decline < 0.15, main, event=m.jumped, **long(8000)),
+    # Cooled after the jump a run finds the entry, cooled before it does not.
+    F1.law(
+        "F1.branch.after",
+        BRANCHES("after"),
+        branch_error(lambda t0, jump: t0 >= jump + APART) < 0.02,
+        family,
+        event=m.jumped,
+        **long(1000),
+    ),
+    F1.law(
+        "F1.branch.before",
+        BRANCHES("before"),
+        branch_error(lambda t0, jump: t0 <= jump - APART) > 0.25,
+        family,
+        **long(1000),
+    ),
+    EPOCHS.law(
+        "F1.epochs", f"without replacement: {JUMPED(20_000)}", jumped_by(20_000) <= 0.1, unreplaced, **frequency(20_000)
+    ),
+    # No state of low rank returns, and the monitor can see a return.
+    ONE_WAY.law("T3.2.steps", MONITORED, monitored >= 1e6, low, **long(20_000)),
+    ONE_WAY.law("T3.2.return", "largest s2/s1 over these steps: no return", highest <= 0.05, low, **long(20_000)),
+    ONE_WAY.law("T3.2.control", CONTROL, share_returned > 0.5, high, **long(8000)),
+    UPDATE.printed(
+        "F1.main_text",
+        UPDATES("2 eta", "||A||_F at the end, which is 0"),
+        measure(m.size) < 1e-3,
+        main_text,
+        **long(5000),
+    ),
+    UPDATE.printed(
+        "F1.appendix", UPDATES("eta", "step of the jump, with no plateau"), jump_step < 1000.0, appendix, **long(5000)
+    ),
+    UPDATE.printed(
+        "F1.appendix.chance",
+        UPDATES("eta", "latest over earliest jump, no chance"),
+        latest_over_earliest < 1.5,
+        appendix,
+        **long(5000),
+    ),
+    BALANCE.law("F1.balance", BALANCED, off_balance < 0.05, where(monitor__imbalance=True)),
+    F2.law("F2.L3", f"L = 3: {JUMPED(5000)}", jumped_by(5000) <= 0.1, three, **frequency(5000)),
+    F2.law("F2.L4", f"L = 4: {JUMPED(5000)}", jumped_by(5000) >= 0.55, four, **frequency(5000)),
+    F3.law("F3.smallest", f"eps = 0.05, t0 = {{}}: {SUCCEED}", succeeded <= 0.0, smallest, **t0, **frequency()),
+    F3.law("F3.cold", f"eps = {{}}, t0 = 0: {SUCCEED}", succeeded <= 0.1, cold, **eps, **frequency()),
+    F3.law("F3.short", f"eps = 0.1, t0 = 1000: {SUCCEED}", succeeded <= 0.1, short, **frequency()),
+    F3.law("F3.long", f"eps = 0.1, t0 = 8000: {SUCCEED}", succeeded >= 0.45, longer, **frequency()),
+    F3.law("F3.enough", f"eps = {{}}, t0 = 1000: {SUCCEED}", succeeded >= 0.8, enough, **eps, **frequency()),
+    F3.law(
+        "F3.grows",
+        "eps = 0.1: success grows with t0: largest fall from one t0 to the next",
+        largest_fall <= 0.0,
+        where(data__epsilon=0.1),
+        needs=(ENOUGH,),
+    ),
+    F4.law("F4.jump", "fraction that jumps (a diverged member has not jumped)", jumped >= 0.9, **frequency(20_000)),
+    F4.law(
+        "F4.period",
+        "fraction of the jumps that happen in a period of high rates",
+        measure(m.in_high_period) >= 1.0,
+        event=m.jumped,
+        **frequency(20_000),
+    ),
+    # The switch to the second high period can throw a run of rank 1 to A = 0, whose error is 1.
+    F4.law(
+        "F4.error",
+        f"{AT_END} (diverged members are counted apart)",
+        error_jumped < 0.02,
+        event=m.jumped,
+        counts_divergence=True,
+        **long(20_000),
+    ),
+    F4.law(
+        "F4.error.rank1",
+        f"{AT_END}, without those that jumped once more, from rank 1 to A = 0",
+        error_rank_1 < 0.02,
+        event=m.jumped,
+        counts_divergence=True,
+        **long(20_000),
+    ),
+)
 
 
-def _reaches(times: np.ndarray, rates: np.ndarray, target: float) -> Claim:
-    source: dict[str, Any] = {"id": "F3", "figure": "Fig. 3", "paper": PAPER}
-    statement = f"eps = 0.1: the t0 at which {target:.0%} succeed, between the t0 tried"
-    if rates.max() < target:
-        reason = f"of the longest t0 = {times[-1]}, {rates[-1]:.0%} succeed"
-        return not_run(kind="report", statement=statement, reason=reason, **source)
+def by(steps: int) -> Callable[[Run], ArrayLike | None]:
+    """The fraction that has jumped by a step, between the ends of its interval; None for a shorter run."""
+    return lambda run: wilson(m.jump(run) <= steps) if m.end(run) >= steps else None
+
+
+def same_jumps(found: Sequence[Run]) -> ArrayLike | None:
+    """How many seeds jump at the same step from either kind of weights: runs of one seed draw the same entries."""
+    normal, others = find(filter(m.plain, found), net__init="normal"), m.annealed(found)
+    return wilson([m.jump(run) == m.jump(others[-1]) for run in normal]) if normal and others else None
+
+
+def reaching_time(found: Sequence[Run], target: float = 0.8) -> ArrayLike | None:
+    """The t0 after which the target fraction succeeds at eps = 0.1, between the t0 tried; NaN where none is enough."""
+    times, rates = m.successes(find(found, study="epsilon"), 0.1)
+    if len(times) < 2 or rates.max() < target:
+        return [np.nan] if len(times) else None
     above = max(1, int(np.argmax(rates >= target)))
-    found = np.interp(target, rates[above - 1 : above + 1], times[above - 1 : above + 1])
-    return report(values=[found], statement=statement, **source)
+    return [np.interp(target, rates[above - 1 : above + 1], times[above - 1 : above + 1])]
 
 
-def _periodic(found: Found) -> Iterator[Claim]:
-    about: dict[str, Any] = {"id": "F4", "figure": "Fig. 4"}
-    for r in found:
-        jumped, at = np.isfinite(r.jump), f"eps = {r.epsilon:g}, L = {r.config.net.depth}"
-        statement = f"{at}: fraction that jumps ({NOT_JUMPED})"
-        yield _fraction(r, jumped, statement, ">=", 0.9, needs=20_000, **about)
-        inside = np.any([(a <= r.jump[jumped]) & (r.jump[jumped] < b) for a, b in high_periods(r.config)], axis=0)
-        statement = f"{at}: fraction of the jumps that happen in a period of high rates"
-        yield _fraction(r, inside, statement, ">=", 1.0, needs=20_000, **about)
-        # The switch to the second high period can throw a run of rank 1 on to A = 0, whose error is 1.
-        error, gone = r.error[:, -1], np.linalg.norm(r.values("product")[:, -1], axis=(1, 2)) < GONE
-        rank_1 = about | {"relation": "<", "bound": 0.02, "needs": 20_000, "counts_divergence": True}
-        statement = f"{at}: relative test error at the end, of those that jumped (diverged members are counted apart)"
-        yield _law(r, values=error[jumped], statement=statement, **rank_1)
-        statement = f"{at}: the same, without the runs that jumped once more, from rank 1 to A = 0"
-        yield _law(r, values=error[jumped & ~gone], statement=statement, **rank_1)
-        yield _reported(r, jumped & gone, statement=f"{at}: fraction that jumps on, from rank 1 to A = 0", **about)
-
-
-# Measures. ------------------------------------------------------------------------------------------------------------
-
-
-def critical_ratio(config: ConfigDict, epsilon: float) -> float:
-    """s2/s1 at the rank-2 minimum of C(A) + lambda' R(A; L), lambda' = lambda/4 of the schedule's tail; NaN if none."""
-    minimum = local_minimum(epsilon, config.schedule.tail[1] / 4, depth=config.net.depth, rank=2)
-    first, second = np.asarray(minimum.singular_values)
-    return float(second / first)
-
-
-def _plateau(r: Runs) -> np.ndarray:
-    """Every member's median s2/s1 on its plateau; NaN where it is too short to be seen."""
-    until = np.minimum(r.jump - BEFORE, r.branch)
-    on = (r.steps >= PLATEAU_FROM) & (r.steps <= until[:, None]) & ~r.bad[:, None]
-    ratios = np.where(on, r.values("ratio"), np.nan)
-    return np.asarray([np.nanmedian(row) if np.isfinite(row).any() else np.nan for row in ratios])
-
-
-def _after(r: Runs) -> np.ndarray:
-    """The largest s2/s1 long after the jump, of the members that have been there."""
-    later = r.steps >= r.jump[:, None] + AFTER
-    return np.where(later, r.values("ratio"), -np.inf).max(1)[later.any(1)]
-
-
-def _decline(r: Runs) -> np.ndarray:
-    """Slope of log sigma_2(W_1) over the steps, of the members that fall all the way before they branch."""
-    slopes = []
-    for jump, sigma in zip(r.jump, r.values("first_sigma_2"), strict=True):
-        falling = (r.steps >= jump) & (r.steps <= r.branch) & (sigma < FALLS_FROM) & (sigma > FALLS_TO)
-        # The whole way: a run that branches half way down is no measure of it.
-        if falling.sum() >= 5 and np.log(sigma[falling].max() / sigma[falling].min()) > 10:
-            slopes.append(np.polyfit(r.steps[falling], np.log(sigma[falling]), 1)[0])
-    return np.asarray(slopes)
-
-
-def _high_rate(config: ConfigDict) -> float:
-    eta, decay = config.schedule.tail
-    return float(np.log1p(-eta * decay))
-
-
-# Verdicts. ------------------------------------------------------------------------------------------------------------
-
-
-def _law(
-    r: Runs, *, values: Any, needs: int = 0, kind: str = "law", diverged: int | None = None, **about: Any
-) -> Claim:
-    """Judge a number of each member, unless the runs are too short to say anything."""
-    if r.end < needs:
-        source = {name: about[name] for name in ("id", "figure", "statement")}
-        return not_run(kind=kind, paper=PAPER, reason=f"runs of {r.end} steps, of {needs} needed", **source)
-    return judge(values=values, kind=kind, paper=PAPER, diverged=r.diverged if diverged is None else diverged, **about)
-
-
-def _fraction(
-    r: Runs, hits: np.ndarray, statement: str, relation: str, bound: float, *, needs: int = 0, **about: Any
-) -> Claim:
-    """Judge a frequency among members, its Wilson interval as the spread."""
-    reported = f"{len(r.bad)} members of {r.end} steps; needed are {ENOUGH} members of {needs or r.end} steps"
-    if r.end < needs:
-        return not_run(kind="law", paper=PAPER, reason=reported, statement=statement, **about)
-    verdict = {"statistic": "fraction", "relation": relation, "bound": bound, "counts_divergence": True}
-    verdict["outside"] = reported if len(r.bad) < ENOUGH else ""
-    judged = judge(kind="law", paper=PAPER, statement=statement, values=hits, diverged=r.diverged, **verdict, **about)
-    return replace(judged, spread=wilson(hits)) if hits.size else judged
-
-
-def _reported(r: Runs, hits: np.ndarray, **about: Any) -> Claim:
-    reported = report(values=hits, statistic="fraction", paper=PAPER, diverged=r.diverged, **about)
-    return replace(reported, spread=wilson(hits))
-
-
-def _bad(family: Found) -> int:
-    return sum(r.diverged for r in family)
+SUMMARY: dict[str, Callable[[Run], ArrayLike | None]] = {
+    "step of the jump": lambda run: np.where(m.jumped(run), m.jump(run), np.nan),
+    "fraction jumped by t = 5000 (95% interval)": by(5000),
+    "fraction jumped by t = 20000 (95% interval)": by(20_000),
+    "relative test error": lambda run: m.error(run)[:, -1],
+    "fraction with relative test error < 1/2 (95% interval)": lambda run: wilson(m.success(run)),
+    "fraction that jumped once more, to A = 0 (95% interval)": lambda run: wilson(m.jumped_to_0(run)),
+    "s2/s1 of the critical point of rank 2": lambda run: [m.critical_ratio(run.config)] if main(run) else None,
+}
+COMPARISONS: dict[str, Callable[[Sequence[Run]], ArrayLike | None]] = {
+    "fraction of seeds that jump at the same step from N(0, 1/w) and from uniform weights (95% interval)": same_jumps,
+    "eps = 0.1: t0 after which 80% succeed": reaching_time,
+}

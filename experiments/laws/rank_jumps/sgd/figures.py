@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-import xarray as xr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.laws.rank_jumps.sgd.measures import Runs, find, high_periods, runs, wilson
+from experiments.laws.rank_jumps.sgd.measures import annealed, end, error, fit, high_periods, jump, plain, success
 from experiments.runner import plots
+from experiments.runner.claims import wilson
+from experiments.runner.runs import Run, find, grouped
 
 __all__ = ["figures"]
 
@@ -20,44 +21,43 @@ SHOWN = 5
 FLOOR = 1e-17
 
 
-def figures(results: xr.DataTree) -> dict[str, Figure]:
-    """The figure that the config names as its study, and what its members say together."""
-    found = runs(results)
+def figures(found: Sequence[Run]) -> dict[str, Figure]:
+    """The figure that the config names as its study, with the frequencies among all members."""
     drawn = {"annealing": _annealing, "depth": _depth, "epsilon": _epsilon, "periodic": _periodic}
-    return drawn[found[0].config.study](found)
+    # What is observed after a run's end repeats.
+    ours = [run._replace(data=run.data.sel(step=slice(None, end(run)))) for run in found]
+    return drawn[found[0].config.study](ours)
 
 
 # Figure 1. ------------------------------------------------------------------------------------------------------------
 
 
-def _annealing(found: Sequence[Runs]) -> dict[str, Figure]:
-    plain = find(found, opt__form="figures", monitor__put_back="never", monitor__imbalance=False)
-    family = sorted(find(plain, opt__draws="with_replacement", net__init="uniform"), key=lambda r: r.branch)
+def _annealing(found: Sequence[Run]) -> dict[str, Figure]:
+    family, ours = annealed(found), list(filter(plain, found))
     drawn = {"branches": _branches(family)} if family else {}
     labels = ("with replacement", "without replacement", "N(0, 1/w) weights")
-    others = find(plain, opt__draws="without_replacement"), find(plain, net__init="normal")
-    compared = [(label, r) for label, rs in zip(labels, (family[-1:], *others), strict=True) for r in rs]
+    sides = family[-1:], find(ours, opt__draws="without_replacement"), find(ours, net__init="normal")
+    compared = [(label, run) for label, side in zip(labels, sides, strict=True) for run in side]
     return drawn | ({"jump_times": _jump_times(compared)} if compared else {}) | _monitors(found)
 
 
-def _branches(family: Sequence[Runs]) -> Figure:
+def _branches(family: Sequence[Run]) -> Figure:
     """One run and its branches: the fit, the missing entry, and the ratio of singular values that tells them apart."""
     main, seed = family[-1], _typical(family[-1])
     drawn = plots.figure(9.0, 6.6)
     rows = drawn.subplots(3, 1, sharex=True)
-    jump, on = main.jump[seed], main.steps <= main.branch
-    steps = main.steps[on]
-    for axes, name in ((rows[0], "fit"), (rows[1], "error")):
-        axes.semilogy(steps, np.maximum(getattr(main, name)[seed, on], FLOOR), color=SKY, linewidth=0.9)
-        for r in family:
-            later = r.steps >= r.branch
-            colour = BLUE if r.branch < jump else GREEN
-            axes.semilogy(r.steps[later], np.maximum(getattr(r, name)[seed, later], FLOOR), color=colour, linewidth=1.3)
-    rows[2].semilogy(steps, np.maximum(main.values("ratio")[seed, on], FLOOR), color=RED)
+    when, on = jump(main)[seed], main.steps <= main.config.schedule.branch
+    for axes, measure in ((rows[0], fit), (rows[1], error)):
+        axes.semilogy(main.steps[on], np.maximum(measure(main)[seed, on], FLOOR), color=SKY, linewidth=0.9)
+        for run in family:
+            t0 = run.config.schedule.branch
+            steps, values = run.steps[run.steps >= t0], measure(run)[seed, run.steps >= t0]
+            axes.semilogy(steps, np.maximum(values, FLOOR), color=BLUE if t0 < when else GREEN, linewidth=1.3)
+    rows[2].semilogy(main.steps[on], np.maximum(main.all("ratio")[seed, on], FLOOR), color=RED)
     for axes, label in zip(rows, ("mean squared error\nof the observed entries", ERROR, RATIO), strict=True):
         axes.set_ylabel(label)
-        if np.isfinite(jump):
-            axes.axvline(jump, color="black", linestyle=":", linewidth=1.0)
+        if np.isfinite(when):
+            axes.axvline(when, color="black", linestyle=":", linewidth=1.0)
     rows[-1].set_xlabel(STEP)
     names = ("large η and λ", "branch begun before the jump", "branch begun after it", "$s_2/s_1$", "jump")
     looks = ((SKY, "-"), (BLUE, "-"), (GREEN, "-"), (RED, "-"), ("black", ":"))
@@ -66,20 +66,20 @@ def _branches(family: Sequence[Runs]) -> Figure:
     return drawn
 
 
-def _typical(r: Runs) -> int:
+def _typical(run: Run) -> int:
     """The seed whose jump is nearest the median of those that jump."""
-    jump = np.where(np.isfinite(r.jump), r.jump, np.nan)
-    return 0 if np.isnan(jump).all() else int(np.nanargmin(np.abs(jump - np.nanmedian(jump))))
+    when = np.where(np.isfinite(jump(run)), jump(run), np.nan)
+    return 0 if np.isnan(when).all() else int(np.nanargmin(np.abs(when - np.nanmedian(when))))
 
 
-def _jump_times(compared: Sequence[tuple[str, Runs]]) -> Figure:
+def _jump_times(compared: Sequence[tuple[str, Run]]) -> Figure:
     """What fraction of the members has jumped by each step, within its interval of 95%."""
     drawn = plots.figure(6.4, 3.6)
     axes = drawn.subplots()
-    # Dashed, since curves may coincide: it is the drawn entries that decide when a run jumps.
-    for place, (look, (label, r)) in enumerate(zip(plots.looks(len(compared)), compared, strict=True)):
+    # Dashed, since curves may coincide: the drawn entries decide when a run jumps.
+    for place, (look, (label, run)) in enumerate(zip(plots.looks(len(compared)), compared, strict=True)):
         own = look._replace(line=(0, (4, 2))) if place == 2 else look
-        _fraction_jumped(axes, r, own, f"{label} ({len(r.bad)} runs)")
+        _fraction_jumped(axes, run, own, f"{label} ({run.num_seeds} runs)")
     axes.set_xlabel(STEP)
     axes.set_ylabel("fraction of the runs that has jumped")
     axes.set_ylim(-0.03, 1.03)
@@ -87,50 +87,48 @@ def _jump_times(compared: Sequence[tuple[str, Runs]]) -> Figure:
     return drawn
 
 
-def _fraction_jumped(axes: Axes, r: Runs, look: plots.Look, label: str) -> None:
-    steps = np.arange(0, r.branch + 1, max(1, r.branch // 400))
-    low, middle, high = np.asarray([wilson(r.jump <= step) for step in steps]).T
+def _fraction_jumped(axes: Axes, run: Run, look: plots.Look, label: str) -> None:
+    branch = run.config.schedule.branch
+    steps = np.arange(0, branch + 1, max(1, branch // 400))
+    low, middle, high = np.asarray([wilson(jump(run) <= step) for step in steps]).T
     axes.plot(steps, middle, label=label, **look.curve)
     axes.fill_between(steps, low, high, color=look.colour, alpha=0.15, linewidth=0)
 
 
-def _monitors(found: Sequence[Runs]) -> dict[str, Figure]:
-    """The monitor of returns and its control, and the decline of sigma_2(W_1) beside its law."""
+def _monitors(found: Sequence[Run]) -> dict[str, Figure]:
+    """The monitor of returns and its control, and the decline of sigma_2(W_1) with its law."""
     low, high = find(found, monitor__put_back="low"), find(found, monitor__put_back="high")
     if not (low and high):
         return {}
     drawn = plots.figure(9.6, 3.6)
     left, right = drawn.subplots(1, 2, sharey=True)
-    for axes, r, title in (
+    for axes, run, title in (
         (left, low[0], "put back to $s_2/s_1 < 10^{-3}$"),
         (right, high[0], "control: put back to rank 2"),
     ):
-        shown, reported = plots.some(len(r.bad), SHOWN, "runs")
+        shown, reported = plots.some(run.num_seeds, SHOWN, "runs")
         for look, seed in zip(plots.looks(len(shown)), shown, strict=True):
-            axes.semilogy(r.steps, np.maximum(r.values("ratio")[seed], FLOOR), linewidth=0.8, **look.curve)
-        axes.axhline(0.05, color="black", linestyle="--", linewidth=1.0, label="a return: above .05")
+            axes.semilogy(run.steps, np.maximum(run.all("ratio")[seed], FLOOR), linewidth=0.8, **look.curve)
+        axes.axhline(0.05, color="black", linestyle="--", linewidth=1.0, label="a return: above 0.05")
         axes.set_xlabel(STEP)
         axes.set_title(f"{title}\n{reported}", fontsize=9)
     left.set_ylabel(RATIO)
     left.legend(loc="upper right")
-    plain = find(
-        found, opt__form="figures", opt__draws="with_replacement", net__init="uniform", monitor__put_back="never"
-    )
-    family = find(plain, monitor__imbalance=False)
-    return {"one_way": drawn} | ({"decline": _decline(max(family, key=lambda r: r.branch))} if family else {})
+    family = annealed(found)
+    return {"one_way": drawn} | ({"decline": _decline(family[-1])} if family else {})
 
 
-def _decline(r: Runs) -> Figure:
-    """sigma_2(W_1) and s2/s1 of A from each run's jump on, beside (1 - eta lambda)^t."""
+def _decline(run: Run) -> Figure:
+    """sigma_2(W_1) and s2/s1 of A from each run's jump on, with (1 - eta lambda)^t."""
     drawn = plots.figure(6.4, 3.8)
     axes = drawn.subplots()
-    eta, decay = r.config.schedule.tail
-    since = np.linspace(0, 1800, 60)
-    for seed in np.flatnonzero(r.jump + 2500 <= r.branch):
-        on = (r.steps >= r.jump[seed] - 500) & (r.steps <= min(r.jump[seed] + 2500, r.branch))
+    (eta, decay), branch = run.config.schedule.tail, run.config.schedule.branch
+    since, when = np.linspace(0, 1800, 60), jump(run)
+    for seed in np.flatnonzero(when + 2500 <= branch):
+        on = (run.steps >= when[seed] - 500) & (run.steps <= min(when[seed] + 2500, branch))
         for name, colour in (("first_sigma_2", BLUE), ("ratio", RED)):
-            values = np.maximum(r.values(name)[seed, on], FLOOR)
-            axes.semilogy(r.steps[on] - r.jump[seed], values, color=colour, linewidth=0.6, alpha=0.5)
+            values = np.maximum(run.all(name)[seed, on], FLOOR)
+            axes.semilogy(run.steps[on] - when[seed], values, color=colour, linewidth=0.6, alpha=0.5)
     axes.semilogy(since, 0.1 * (1 - eta * decay) ** since, color="black", linestyle="--")
     axes.set_xlabel("steps since the jump")
     axes.set_ylabel("singular values")
@@ -143,23 +141,25 @@ def _decline(r: Runs) -> Figure:
 # Figures 2 to 4. ------------------------------------------------------------------------------------------------------
 
 
-def _depth(found: Sequence[Runs]) -> dict[str, Figure]:
+def _depth(found: Sequence[Run]) -> dict[str, Figure]:
     """Some runs of each depth, and what fraction of all has jumped."""
     drawn = plots.figure(9.6, 6.0)
     (top_left, top_right), (left, right) = drawn.subplots(2, 2, sharex=True)
-    for look, r in zip(plots.looks(len(found)), found, strict=True):
-        name = f"L = {r.config.net.depth}"
-        shown_seeds, reported = plots.some(len(r.bad), SHOWN, "runs")
+    for look, run in zip(plots.looks(len(found)), found, strict=True):
+        name = f"L = {run.config.net.depth}"
+        shown_seeds, reported = plots.some(run.num_seeds, SHOWN, "runs")
         for place, seed in enumerate(shown_seeds):
             label = None if place else f"{name} ({reported})"
-            for axes, values in ((top_left, r.fit), (top_right, r.error), (left, r.values("ratio"))):
+            for axes, values in ((top_left, fit(run)), (top_right, error(run)), (left, run.all("ratio"))):
                 shown = np.maximum(values[seed], FLOOR)
-                axes.semilogy(r.steps, shown, linewidth=0.8, alpha=0.8, label=label, **look.curve)
-        _fraction_jumped(right, r, look, f"{name} ({len(r.bad)} runs)")
+                axes.semilogy(run.steps, shown, linewidth=0.8, alpha=0.8, label=label, **look.curve)
+        _fraction_jumped(right, run, look, f"{name} ({run.num_seeds} runs)")
     panels = ((top_left, "mean squared error\nof the observed entries"), (top_right, ERROR), (left, RATIO))
     for axes, label in (*panels, (right, "fraction of the runs\nthat has jumped")):
         axes.set_ylabel(label)
-        axes.axvline(_first_end(found[0]), color="black", linestyle=":", linewidth=1.0)
+        axes.axvline(
+            sum(phase[0] for phase in found[0].config.schedule.phases), color="black", linestyle=":", linewidth=1.0
+        )
     right.set_ylim(-0.03, 1.03)
     for axes in (left, right):
         axes.set_xlabel(STEP)
@@ -168,26 +168,21 @@ def _depth(found: Sequence[Runs]) -> dict[str, Figure]:
     return {"depth": drawn}
 
 
-def _first_end(r: Runs) -> float:
-    """Where the phases before the tail end."""
-    return float(sum(phase[0] for phase in r.config.schedule.phases))
-
-
-def _epsilon(found: Sequence[Runs]) -> dict[str, Figure]:
+def _epsilon(found: Sequence[Run]) -> dict[str, Figure]:
     """Every run's test error over eps, and the fraction that succeeds over t0."""
     drawn = plots.figure(10.2, 4.0)
     left, right = drawn.subplots(1, 2)
-    times = sorted({r.branch for r in found})
-    looks = dict(zip(times, _shades(len(times)), strict=True))
-    for index, t0 in enumerate(times):
-        those = sorted((r for r in found if r.branch == t0), key=lambda r: r.epsilon)
-        shift = 1.0 + 0.02 * (index - (len(times) - 1) / 2)
-        for r in those:
-            left.semilogx(np.full(len(r.bad), r.epsilon * shift), r.error[:, -1], "_", color=looks[t0], alpha=0.35)
-        means = [np.mean(r.error[~r.bad, -1]) for r in those]
-        label = f"$t_0$ = {t0}"
-        left.semilogx([r.epsilon * shift for r in those], means, "o-", color=looks[t0], markersize=3.5, label=label)
-    scales = sorted({r.epsilon for r in found})
+    panels = sorted(grouped(found, "schedule.branch").items())
+    for index, (t0, panel) in enumerate(panels):
+        colour = colormaps["cividis"](0.92 * index / max(len(panels) - 1, 1))
+        shift = 1.0 + 0.02 * (index - (len(panels) - 1) / 2)
+        ours = sorted(panel, key=lambda run: run.config.data.epsilon)
+        places = [run.config.data.epsilon * shift for run in ours]
+        for x, run in zip(places, ours, strict=True):
+            left.semilogx(np.full(run.num_seeds, x), error(run)[:, -1], "_", color=colour, alpha=0.35)
+        means = [np.mean(error(run)[~run.diverged, -1]) for run in ours]
+        left.semilogx(places, means, "o-", color=colour, markersize=3.5, label=f"$t_0$ = {t0}")
+    scales = sorted(grouped(found, "data.epsilon"))
     left.set_xticks(scales, [f"{scale:g}" for scale in scales])
     left.set_xticks([], minor=True)
     left.set_xlabel("ε")
@@ -197,42 +192,37 @@ def _epsilon(found: Sequence[Runs]) -> dict[str, Figure]:
     return {"epsilon": drawn}
 
 
-def _shades(count: int) -> list:
-    return [colormaps["cividis"](x) for x in np.linspace(0, 0.92, count)]
-
-
-def _success(axes: Axes, found: Sequence[Runs]) -> None:
-    scales = sorted({r.epsilon for r in found})
-    for look, epsilon in zip(plots.looks(len(scales)), scales, strict=True):
-        those = sorted((r for r in found if r.epsilon == epsilon), key=lambda r: r.branch)
-        low, middle, high = np.asarray([wilson(r.success) for r in those]).T
+def _success(axes: Axes, found: Sequence[Run]) -> None:
+    panels = sorted(grouped(found, "data.epsilon").items())
+    for look, (epsilon, panel) in zip(plots.looks(len(panels)), panels, strict=True):
+        ours = sorted(panel, key=lambda run: run.config.schedule.branch)
+        low, middle, high = np.asarray([wilson(success(run)) for run in ours]).T
         reach = np.maximum(np.stack([middle - low, high - middle]), 0)
         style = {"markersize": 4, "capsize": 2, "label": f"ε = {epsilon:g}", "marker": look.marker}
-        axes.errorbar([r.branch for r in those], middle, reach, **style, **look.curve)
+        axes.errorbar([run.config.schedule.branch for run in ours], middle, reach, **style, **look.curve)
     axes.set_xlabel("steps $t_0$ at large η and λ")
     axes.set_ylabel("fraction with relative test error < 1/2")
     axes.legend(fontsize=7.5)
 
 
-def _periodic(found: Sequence[Runs]) -> dict[str, Figure]:
+def _periodic(found: Sequence[Run]) -> dict[str, Figure]:
     """Some runs over the periods, and when all of them jump."""
-    (r,) = found
+    (run,) = found
+    when = jump(run)
     drawn = plots.figure(9.0, 6.4)
     rows = drawn.subplots(3, 1, sharex=True, height_ratios=(2, 2, 1))
-    shown = np.argsort(r.jump)[np.linspace(0, len(r.jump) - 1, min(SHOWN, len(r.jump))).astype(int)]
+    shown = np.argsort(when)[np.linspace(0, len(when) - 1, min(SHOWN, len(when))).astype(int)]
     for look, seed in zip(plots.looks(len(shown)), shown, strict=True):
-        for axes, values in ((rows[0], r.error), (rows[1], r.values("ratio"))):
-            axes.semilogy(r.steps, np.maximum(values[seed], FLOOR), linewidth=0.8, **look.curve)
-    jumps = r.jump[np.isfinite(r.jump)]
-    rows[2].hist(jumps, bins=np.linspace(0, r.end, 83).tolist(), color=BLUE)
+        for axes, values in ((rows[0], error(run)), (rows[1], run.all("ratio"))):
+            axes.semilogy(run.steps, np.maximum(values[seed], FLOOR), linewidth=0.8, **look.curve)
+    rows[2].hist(when[np.isfinite(when)], bins=np.linspace(0, end(run), 83).tolist(), color=BLUE)
     for axes in rows:
-        for start, end in high_periods(r.config):
-            axes.axvspan(start, end, color=ORANGE, alpha=0.18, linewidth=0, zorder=0)
-    diverged = f", {r.diverged} diverged" if r.diverged else ""
-    for axes, label in zip(rows, (ERROR, RATIO, f"jumps of\n{len(r.bad)} runs{diverged}"), strict=True):
+        for start, stop in high_periods(run.config):
+            axes.axvspan(start, stop, color=ORANGE, alpha=0.18, linewidth=0, zorder=0)
+    diverged = f", {run.num_diverged} diverged" if run.num_diverged else ""
+    for axes, label in zip(rows, (ERROR, RATIO, f"jumps of\n{run.num_seeds} runs{diverged}"), strict=True):
         axes.set_ylabel(label)
-    rows[0].set_title(
-        f"{len(shown)} of {len(r.bad)} runs, from early to late jumps; shaded: periods of large η and λ", fontsize=9
-    )
+    title = f"{len(shown)} of {run.num_seeds} runs, from early to late jumps; shaded: periods of large η and λ"
+    rows[0].set_title(title, fontsize=9)
     rows[-1].set_xlabel(STEP)
     return {"periodic": drawn}

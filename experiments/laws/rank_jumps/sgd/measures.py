@@ -1,100 +1,71 @@
-"""What claims and figures read of rank-jump results: jump times, test errors, and intervals of frequencies."""
+"""What claims and figures of rank jumps measure: jumps, test errors, and the ratio of singular values around a jump."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
-import xarray as xr
 from ml_collections import ConfigDict
 
-from experiments.runner.fields import leaves
-from experiments.runner.results import Group, groups
+from experiments.runner.runs import Run, find, where
+from lawlib.theory.rank_jumps_landscape import local_minimum
 
-__all__ = ["Runs", "find", "high_periods", "runs", "wilson"]
+# A run is on its plateau from the first of these steps on and until so many before its jump, which takes some hundred
+# steps; after so many, s2 has fallen for good.
+PLATEAU_FROM, BEFORE, AFTER = 1000, 500, 1000
+# Between these, sigma_2(W_1) falls in a straight line: below, it meets rounding.
+FALLS_FROM, FALLS_TO = 1e-2, 1e-13
+# A network whose ||A||_F is below has fallen to rank 0: at rank 1 it is about 1.
+GONE = 1e-6
 
-# Of the normal distribution: a two-sided interval of 95%.
-QUANTILE = 1.959964
-
-
-class Runs(NamedTuple):
-    """The members of one variant at one value of every swept hyperparameter: seeds first, then observed steps."""
-
-    name: str
-    config: ConfigDict
-    epsilon: float
-    branch: int
-    end: int
-    data: xr.Dataset
-
-    @property
-    def steps(self) -> np.ndarray:
-        """The observed steps up to the member's end."""
-        steps = self.data.step.values
-        return steps[steps <= self.end]
-
-    @property
-    def bad(self) -> np.ndarray:
-        """Which members met a value that is not finite."""
-        return self.data.diverged_at.values >= 0
-
-    @property
-    def diverged(self) -> int:
-        """How many members met a value that is not finite."""
-        return int(self.bad.sum())
-
-    @property
-    def jump(self) -> np.ndarray:
-        """The first step after which s2/s1 stays below 1e-2; infinite where there is none, or where it diverged."""
-        last = self.data.last_above.values[:, -1]
-        return np.where((last < self.end) & ~self.bad, last + 1.0, np.inf)
-
-    @property
-    def error(self) -> np.ndarray:
-        """The relative test error (1 - eps A_01)^2 at every observed step; 1 where the entry is filled with 0."""
-        return (1 - self.epsilon * self.data["product"].values[:, : len(self.steps), 0, 1]) ** 2
-
-    @property
-    def fit(self) -> np.ndarray:
-        """The mean squared error of the three observed entries at every observed step."""
-        A = self.data["product"].values[:, : len(self.steps)]
-        return ((A[..., 0, 0] - 1) ** 2 + (A[..., 1, 0] - self.epsilon) ** 2 + (A[..., 1, 1] - 1) ** 2) / 3
-
-    @property
-    def success(self) -> np.ndarray:
-        """Whether the relative test error is below 1/2 at the end; a diverged member has failed."""
-        return (self.error[:, -1] < 0.5) & ~self.bad
-
-    def values(self, name: str) -> np.ndarray:
-        """An observation at every observed step."""
-        return self.data[name].values[:, : len(self.steps)]
+plain = where(opt__form="figures", monitor__put_back="never", monitor__imbalance=False)
+uniform = where(opt__draws="with_replacement", net__init="uniform")
 
 
-def runs(results: xr.DataTree) -> list[Runs]:
-    """Every variant at every value of its swept hyperparameters."""
-    return [one for group in groups(results) for one in _runs(group)]
+def annealed(found: Sequence[Run]) -> list[Run]:
+    """Figure 1's run and its branches, from the earliest to the latest, which is the run itself."""
+    family = [run for run in found if plain(run) and uniform(run)]
+    return sorted(family, key=lambda run: run.config.schedule.branch)
 
 
-def _runs(group: Group) -> Iterator[Runs]:
-    sizes = [group.data.sizes[name] for name in group.hyperparameters]
-    schedule = group.config.schedule
-    for place in np.ndindex(*sizes):
-        data = group.data.isel(dict(zip(group.hyperparameters, place, strict=True)))
-        epsilon = float(data.coords.get("epsilon", group.config.data.epsilon))
-        branch = round(float(data.coords.get("branch", schedule.branch)))
-        yield Runs(group.name, group.config, epsilon, branch, branch + schedule.branch_steps, data)
+def end(run: Run) -> int:
+    """The last step of the run; what is observed after it repeats."""
+    return run.config.schedule.branch + run.config.schedule.branch_steps
 
 
-def find(found: Sequence[Runs], **fields: object) -> list[Runs]:
-    """Those whose config has these values; a double underscore stands for the dot of a field's path."""
-    wanted = {path.replace("__", "."): value for path, value in fields.items()}
-    return [r for r in found if all(leaves(r.config)[path] == value for path, value in wanted.items())]
+def jump(run: Run) -> np.ndarray:
+    """The first step after which s2/s1 stays below 1e-2; infinite where there is none, or where the member diverged."""
+    last = run.last("last_above")
+    return np.where((last < end(run)) & ~run.diverged, last + 1.0, np.inf)
 
 
-def wilson(hits: np.ndarray) -> tuple[float, float, float]:
-    """The frequency of ``hits`` between the ends of its Wilson interval of 95%: (low, frequency, high)."""
-    n, p, z = hits.size, float(np.mean(hits)), QUANTILE
-    centre, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return float((centre - half) / (1 + z**2 / n)), p, float((centre + half) / (1 + z**2 / n))
+def jumped(run: Run) -> np.ndarray:
+    """Which members have jumped."""
+    return np.isfinite(jump(run))
+
+
+def error(run: Run) -> np.ndarray:
+    """The relative test error (1 - eps A_01)^2 at every observation; 1 where the entry is filled with 0."""
+    return (1 - run.config.data.epsilon * run.all("product")[..., 0, 1]) ** 2
+
+
+def fit(run: Run) -> np.ndarray:
+    """The mean squared error of the three observed entries at every observation."""
+    A = run.all("product")
+    return ((A[..., 0, 0] - 1) ** 2 + (A[..., 1, 0] - run.config.data.epsilon) ** 2 + (A[..., 1, 1] - 1) ** 2) / 3
+
+
+def success(run: Run) -> np.ndarray:
+    """Whether the relative test error is below 1/2 at the end; a diverged member has failed."""
+    return (error(run)[:, -1] < 0.5) & ~run.diverged
+
+
+def size(run: Run) -> np.ndarray:
+    """||A||_F at the end."""
+    return np.linalg.norm(run.last("product"), axis=(1, 2))
+
+
+def jumped_to_0(run: Run) -> np.ndarray:
+    """Which members have jumped once more, from rank 1 to A = 0."""
+    return jumped(run) & (size(run) < GONE)
 
 
 def high_periods(config: ConfigDict) -> list[tuple[int, int]]:
@@ -103,3 +74,50 @@ def high_periods(config: ConfigDict) -> list[tuple[int, int]]:
     sizes = [phase[1] for phase in config.schedule.phases]
     starts = [0, *ends[:-1]]
     return [(int(a), int(b)) for a, b, size in zip(starts, ends, sizes, strict=True) if size == max(sizes)]
+
+
+def in_high_period(run: Run) -> np.ndarray:
+    """Of the members that have jumped, which did so in a period of high rates."""
+    when = jump(run)[jumped(run)]
+    return np.any([(start <= when) & (when < stop) for start, stop in high_periods(run.config)], axis=0)
+
+
+def critical_ratio(config: ConfigDict) -> float:
+    """s2/s1 at the rank-2 minimum of C(A) + lambda' R(A; L), lambda' = lambda/4 of the schedule's tail; NaN if none."""
+    ridge = config.schedule.tail[1] / 4
+    first, second = np.asarray(
+        local_minimum(config.data.epsilon, ridge, depth=config.net.depth, rank=2).singular_values
+    )
+    return float(second / first)
+
+
+def plateau(run: Run) -> np.ndarray:
+    """The median s2/s1 on the plateau, of the members whose plateau is long enough."""
+    until = np.minimum(jump(run) - BEFORE, run.config.schedule.branch)
+    on = (run.steps >= PLATEAU_FROM) & (run.steps <= until[:, None]) & ~run.diverged[:, None]
+    ratios = np.where(on, run.all("ratio"), np.nan)
+    return np.asarray([np.nanmedian(row) for row in ratios if np.isfinite(row).any()])
+
+
+def after_jump(run: Run) -> np.ndarray:
+    """The largest s2/s1 long after the jump, of the members that have been there."""
+    later = run.steps >= jump(run)[:, None] + AFTER
+    return np.where(later, run.all("ratio"), -np.inf).max(1)[later.any(1)]
+
+
+def decline(run: Run) -> np.ndarray:
+    """Slope of log sigma_2(W_1) over the steps, of the members that fall all the way before they branch."""
+    slopes, until = [], run.config.schedule.branch
+    for since, sigma in zip(jump(run), run.all("first_sigma_2"), strict=True):
+        falling = (run.steps >= since) & (run.steps <= until) & (sigma < FALLS_FROM) & (sigma > FALLS_TO)
+        # The whole way: a run that branches half way down is no measure of it.
+        if falling.sum() >= 5 and np.log(sigma[falling].max() / sigma[falling].min()) > 10:
+            slopes.append(np.polyfit(run.steps[falling], np.log(sigma[falling]), 1)[0])
+    return np.asarray(slopes)
+
+
+def successes(found: Sequence[Run], epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+    """The times t0 at high rates tried with this eps, and the fraction of the members that succeed after each."""
+    tried = sorted(find(found, data__epsilon=epsilon), key=lambda run: run.config.schedule.branch)
+    times = np.asarray([run.config.schedule.branch for run in tried])
+    return times, np.asarray([success(run).mean() for run in tried])

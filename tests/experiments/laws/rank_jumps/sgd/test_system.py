@@ -1,58 +1,20 @@
-"""The experiment of rank jumps: its rules, its networks and what is monitored of them, its measures."""
+"""The experiment of rank jumps: its networks and their monitor, its measures, a run to the end."""
 
 import functools as ft
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from synthetic import config_of
+import xarray as xr
+from synthetic import cases_of, config_of, runs_of, verdict
 
 from experiments.laws.rank_jumps.sgd import system as sgd
-from experiments.laws.rank_jumps.sgd.claims import critical_ratio
-from experiments.laws.rank_jumps.sgd.measures import high_periods, wilson
-from experiments.runner.checks import collect
+from experiments.laws.rank_jumps.sgd.measures import critical_ratio, high_periods, plateau
 from experiments.runner.settings import expand
 
-NAMES = ("jumps_annealing", "jumps_depth", "jumps_epsilon", "jumps_periodic")
-
-
-# Rules ----------------------------------------------------------------------------------------------------
-
-RULES = {
-    "form": ({"opt.form": "printed"}, "opt.form = 'printed': must be one of 'figures', 'main_text', 'appendix'"),
-    "epsilon": ({"data.epsilon": 0.0}, "data.epsilon = 0.0: must be a finite number > 0.0"),
-    "depth": ({"net.depth": 1}, "net.depth = 1: must be an integer >= 2"),
-    "init": ({"net.init": "he"}, "net.init = 'he': must be one of 'uniform', 'normal'"),
-    "phases": (
-        {"schedule.phases": ((-5, 0.1, 0.1),)},
-        "schedule.phases = ((-5, 0.1, 0.1),): must be phases (num_steps, step_size, weight_decay), no number below 0",
-    ),
-    "tail": (
-        {"schedule.tail": (0.1, 0.1, 0.1)},
-        "schedule.tail = (0.1, 0.1, 0.1): must be (step_size, weight_decay), none below 0",
-    ),
-    "branch": (
-        {"schedule.branch": 15_001},
-        "schedule.branch = 15001: must end by opt.num_steps = 15000, with schedule.branch_steps = 0 after them",
-    ),
-    "put back": ({"monitor.put_back": "up"}, "monitor.put_back = 'up': must be one of 'never', 'low', 'high'"),
-    "study": ({"study": "width"}, "study = 'width': must be one of 'annealing', 'depth', 'epsilon', 'periodic'"),
-}
-
-
-@pytest.mark.parametrize(("fields", "line"), RULES.values(), ids=RULES)
-def test_every_rule_has_its_line(fields, line):
-    assert collect(config_of("jumps_depth", f"variants=({fields!r},)"), sgd.validate) == [line]
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
-def test_our_own_configs_pass(name, profile):
-    assert collect(config_of(name, profile=profile), sgd.validate) == []
-
-
-# Networks and what is monitored of them ---------------------------------------------------------------------
+# Networks and their monitor. ------------------------------------------------------------------------------------------
 
 SMALL = {
     "net.width": 5,
@@ -75,10 +37,11 @@ def walked(put_back="never"):
     if put_back != "never":
         # The entry that the states made up below fit already: their steps only decay.
         problem = problem._replace(draws=0 * problem.draws)
-    step, observe = jax.jit(lambda s: system.step(s, problem, ())), jax.jit(lambda s: system.observe(s, problem, ()))
+    step = jax.jit(lambda t, s: system.step(t, s, problem, ()))
+    observe = jax.jit(lambda s: system.observe(jnp.asarray(0), s, problem, ()))
     states = [state]
-    for _ in range(40):
-        states.append(step(states[-1]))
+    for t in range(40):
+        states.append(step(t, states[-1]))
     return problem, states, observe, step
 
 
@@ -132,16 +95,15 @@ def test_small_ratios_and_second_values_keep_their_digits(ratio):
 
 def test_a_state_that_falls_low_is_put_back_where_it_entered():
     _, states, observe, step = walked("low")
-    assert int(step(of_ratio(states[0], 8e-4)).state.monitor.monitored) == 0  # not yet: it was above 1e-2 just before
-    long_below = states[0].state.monitor._replace(last_above=jnp.asarray(-19, jnp.int32))
-    start = states[0]._replace(state=states[0].state._replace(monitor=long_below))
-    entered = step(of_ratio(start, 8e-4))
+    # Not yet: it was above 1e-2 just before.
+    assert int(step(0, of_ratio(states[0], 8e-4)).state.monitor.monitored) == 0
+    entered = step(20, of_ratio(states[0], 8e-4))
     saved = entered.state.monitor.saved
     assert int(entered.state.monitor.monitored) == 1
     np.testing.assert_array_equal(saved.product, entered.state.network.product)
-    fallen = step(of_ratio(entered, 1e-6))
+    fallen = step(21, of_ratio(entered, 1e-6))
     np.testing.assert_array_equal(fallen.state.network.product, saved.product)
-    risen = step(of_ratio(fallen, 0.3))
+    risen = step(22, of_ratio(fallen, 0.3))
     seen = observe(risen)
     assert (int(seen["monitored"]), int(seen["returned"])) == (3, 1)
     assert float(seen["highest"]) == pytest.approx(float(seen["ratio"]), rel=1e-12)
@@ -154,22 +116,13 @@ def test_weights_that_are_not_finite_are_seen_in_the_product():
     for layer in range(3):
         weights = tuple(bad[i] if i == layer else W for i, W in enumerate(states[5].state.network.weights))
         state = states[5].state._replace(network=sgd.track(weights))
-        assert int(step(states[5]._replace(state=state)).diverged_at) == 6
+        assert int(step(5, states[5]._replace(state=state)).diverged_at) == 6
 
 
-# Measures -------------------------------------------------------------------------------------------------
-
-
-def test_wilsons_interval_solves_its_quadratic():
-    low, p, high = wilson(np.arange(64) < 20)
-    for end in (low, high):
-        assert (p - end) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / 64, rel=1e-9)
-    assert low < p < high
+# Measures. ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_critical_point_of_rank_2_is_stationary_for_balanced_layers():
-    config = config_of("jumps_annealing")
-    ratio = critical_ratio(config, 0.25)
     # Full-batch descent from near it, on W_3 W_2 W_1 of width 2, ends there.
     A = jnp.asarray([[0.75, 0.4], [0.15, 0.75]])
     U, s, Vt = jnp.linalg.svd(A)
@@ -186,8 +139,48 @@ def test_the_critical_point_of_rank_2_is_stationary_for_balanced_layers():
 
     weights = jax.jit(lambda W: jax.lax.fori_loop(0, 20_000, step, W))((root @ Vt, root, U @ root))
     s = np.linalg.svd(np.linalg.multi_dot([np.asarray(W) for W in weights[::-1]]), compute_uv=False)
-    assert s[1] / s[0] == pytest.approx(ratio, rel=1e-3)
+    assert s[1] / s[0] == pytest.approx(critical_ratio(config_of("jumps_annealing")), rel=1e-3)
 
 
 def test_high_periods_are_those_of_the_largest_step():
     assert high_periods(config_of("jumps_periodic")) == [(500, 5500), (10_500, 15_500)]
+
+
+def lawful(name, change=lambda name, seen: None, *words):
+    return runs_of(cases_of("rank_jumps.sgd").lawful, config_of(name, *words), change)
+
+
+def test_a_plateau_ends_before_the_jump_and_too_short_a_one_is_left_out():
+    def falls(name, seen):
+        seen["ratio"][:] = 1.0 / (1 + np.arange(seen["ratio"].shape[1]))
+        seen["last_above"][:] = np.array([1399, 1999, 2799])[:, None]
+
+    run, *_ = lawful("jumps_depth", falls, "num_seeds=3")
+    # Observed every 100 steps; the plateaus end at 900, 1500 and 2300.
+    assert plateau(run) == pytest.approx([(1 / 13 + 1 / 14) / 2, (1 / 17 + 1 / 18) / 2])
+
+
+# Results. -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_member_that_diverges_has_not_jumped_and_is_counted():
+    def diverges(name, seen):
+        seen["diverged_at"][-1] = 800
+
+    rows = verdict(cases_of("rank_jumps.sgd").lawful, config_of("jumps_periodic"), diverges)
+    assert (rows["F4.jump"].measured, rows["F4.jump"].diverged, rows["F4.jump"].status) == (63 / 64, 1, "holds")
+
+
+def test_branches_make_the_steps_of_their_run_and_figures_are_drawn(smoke):
+    folder, (code, _, err) = smoke("jumps_annealing")
+    assert code == 0, err
+    with xr.open_datatree(folder / "results.nc", engine="h5netcdf") as results:
+        data = results["annealing"].to_dataset()
+        early, late = (data.sel(branch=branch) for branch in (600, 800))
+        apart = np.abs(early["product"] - late["product"]).max(["row", "column", "seed"])
+        assert np.all(apart.sel(step=slice(0, 600)) == 0)
+        assert np.all(apart.sel(step=slice(700, 800)) > 1e-3)
+    claims = json.loads((folder / "claims.json").read_text())["claims"]
+    assert {claim["status"] for claim in claims} == {"holds", "not_run"}
+    drawn = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert drawn == {"branches", "jump_times", "one_way", "decline"}
