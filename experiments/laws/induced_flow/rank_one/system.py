@@ -7,7 +7,7 @@ adaptive solver runs alone, and every scale of the target reaches the same x. Th
 
 import functools as ft
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -215,7 +215,7 @@ def _note_tau(elapsed: Scalar, state: Followed, problem: Problem) -> Followed:
     return state._replace(tau=jnp.where(arrived, elapsed, state.tau), at_tau=jnp.where(arrived, square, state.at_tau))
 
 
-def _observations(elapsed: Scalar, state: Followed, problem: Problem, m: int) -> dict[str, Array]:
+def _observations(elapsed: Scalar, state: Followed, problem: Problem, m: int) -> dict[str, Any]:
     target, depth, part = problem.target, problem.depth, state.part
     overlap = target.value * flow.alignment(part, problem.leading)
     tau = jnp.where(state.tau < 0, jnp.inf, state.tau)
