@@ -103,6 +103,7 @@ LAWS = (
     F1.law("F1.euler", ORDER, off_order < 0.1, timed),
 )
 SUMMARY = {
+    "s_Z": final("target_value"),
     "||Z_1 - W|| / s_Z at the end": final("distance"),
     "ln(bound of Theorem 20 / ||Z_1 - W||^2) at the end": lambda run: (
         -run.last("excess") if run.config.data.spectral_ratio_unit == "largest" else None
