@@ -3,11 +3,11 @@
     python -m experiments.main --config=configs/collapse_digits.py[:smoke|cpu|paper]
 
 Linear and ReLU networks of 4 and 6 layers on the first 100 images of every digit, PCA-whitened to d = 50 dimensions
-(X X^T = I), from eps-orthogonal weights, eps = .5, for a fixed number of steps.
+(X X^T = I), from eps-orthogonal weights, eps = 0.5, for a fixed number of steps.
 
 Time on two quiet cores: smoke half a minute, cpu (three seeds) about 3 minutes, paper about two hours.
-Expect: reports alone. A linear network cannot fit the labels: its separation stops at that of linear regression, about
-.4, after two layers. ReLU networks fit them, and D_l falls in every layer.
+Expect: a summary and no claims. A linear network cannot fit the labels: its separation stops decreasing after two
+layers, at that of linear regression, about 0.4. ReLU networks fit them, and D_l falls in every layer.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -40,7 +40,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
                 "name": f"{activation}_L{depth}",
                 "net.activation": activation,
                 "net.depth": depth,
-                # .5 / (L sigma_1^{2-2/L}), with sigma_1 of Phi = Y X^T at most that of Y, sqrt(n).
+                # 0.5 / (L sigma_1^{2-2/L}): sigma_1 of Phi = Y X^T is at most that of Y, sqrt(n).
                 "opt.step_size": 0.5 / (depth * n ** (1 - 1 / depth)),
             }
             for activation, depth in size["cases"]

@@ -2,12 +2,12 @@
 
     python -m experiments.main --config=configs/collapse_scale.py[:smoke|cpu|paper]
 
-Linear and ReLU networks of 4 layers, eps = .5, .25 and .125; otherwise as Figure 7 (configs/collapse_depth.py), with
-step .04 on the sum loss.
+Linear and ReLU networks of 4 layers with eps = 0.5, 0.25 and 0.125 and step size 0.04 on the sum loss; otherwise as
+Figure 7 (configs/collapse_depth.py).
 
 Time on two quiet cores: smoke and cpu (ten seeds) half a minute, paper (a hundred seeds) about 3 minutes.
-Expect: linear rates 1 to 5% below eps^2 / n^{1/L} (bound 5%) at mean loss 1e-12; at 1e-6, where the paper draws them,
-the residual in the last layer raises the one of eps = .125 by more than a fifth.
+Expect: at mean loss 1e-12 the linear rates are 1% to 5% below eps^2 / n^{1/L} (bound 5%). At 1e-6, where the paper
+draws them, the residual in the last layer raises the rate at eps = 0.125 by more than a fifth.
 """
 
 from ml_collections import ConfigDict, config_dict

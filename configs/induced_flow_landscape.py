@@ -2,13 +2,14 @@
 
     python -m experiments.main --config=configs/induced_flow_landscape.py[:smoke|cpu|paper]
 
-Z is 3 x 5 with values (1, .3, .15) s_Z, m = 50. Gradient flow on the factors of networks with a single neuron, from
-random balanced starts in N_alpha, alpha = .35, and from controls: unbalanced, mildly against Z_1, exactly against Z
-(d_y = 1). The lemmas at random states; every stationary point of full rank, up to the choice of singular vectors, with
-random invertible matrices between the layers, and 0.
+Z is 3 x 5 with the singular values (1, 0.3, 0.15) s_Z, m = 50. The ``flow`` variants follow gradient flow on the
+factors of networks with a single neuron. Their starts are random, balanced and in N_alpha, alpha = 0.35, with three
+controls: unbalanced, mildly against Z_1, and exactly against Z (d_y = 1). The ``states`` variants check the lemmas at
+random states. The ``stationary`` variants visit 0 and every stationary point of full rank, up to the choice of singular
+vectors, with random invertible matrices between the layers.
 
-Processor time, most of it compilation: smoke 20 s, cpu (50 starts of each kind) under 3 minutes.
-Expect: all starts in N_alpha within 1e-8 of Z_1 at x = 60, no violation of a lemma, and 0 a strict saddle at N = 2.
+Processor time, most of it for compilation: smoke 20 s, cpu (50 starts of each kind) under 3 minutes.
+Expect: all starts in N_alpha are within 1e-8 of Z_1 at x = 60, no lemma is violated, and 0 is a strict saddle at N = 2.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -24,8 +25,8 @@ IN_SMOKE = ("flow_N2", "stationary_N2")
 
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
-    # Alignments u^T Z_1 v / s_Z of the starts: in [.35, 1], in [-.7, -.05], and -1. From -.9 on one start in 50 still
-    # waits near 0 at x = 60 where N = 5.
+    # Alignments u^T Z_1 v / s_Z of the starts: in [0.35, 1], in [-0.7, -0.05], and -1. With -0.9 in place of -0.7, one
+    # start in 50 is still near 0 at x = 60 where N = 5.
     both, opposite = (
         {"sweep.start.least": (0.35, -0.7)},
         {"start.least": -1.0, "start.spread": 0.0, "data.spectral_ratio": 0.0},

@@ -81,9 +81,9 @@ PRINTED = f"'s_Z^(-2/N)' in the bound (38), at s_Z = {SMALL_SCALE}: ln of ||Z_1 
 RISES = "u^T Z_1 v never falls: its smallest change between recorded times, in s_Z"
 FAR = f"deeper is faster far away: distance at t = {EARLY_S:g} over that of the next smaller depth"
 ALIKE = "d_y = 1: the distance depends on N, the angle, s_0 / s_Z and x alone: largest spread over seeds, in s_Z"
-RATE = f"|rate of ||Z_1 - W|| over m s_Z^(2-2/N) (1 - gamma_Z), - 1| at x = {LATE_X:g}"
+RATE = f"|(rate of ||Z_1 - W||) / (m s_Z^(2-2/N) (1 - gamma_Z)) - 1| at x = {LATE_X:g}"
 RATIO = "rate in 1/s over that of the next smaller depth"
-ORDER = "Euler's error is of first order: |its largest value over twice that of half the step, - 1|"
+ORDER = "Euler's error is of first order: |(its largest value) / (2 times that of half the step) - 1|"
 LAWS = (
     T20.law("T20.single", f"d_y = 1: {BOUND}", excess <= ROUNDING, single),
     T20.law("T20.several", f"d_y > 1, gamma_Z below the largest: {BOUND}", excess <= ROUNDING, several),
@@ -98,11 +98,12 @@ LAWS = (
     F1.law("F1.slower", f"s_Z < 1: deeper is slower nearby: {RATIO}", faster < 1.0, below, needs=LATE_DEPTHS),
     F1.law("F1.faster", f"s_Z > 1: deeper is faster nearby: {RATIO}", faster > 1.0, above, needs=LATE_DEPTHS),
     F1.law(
-        "F1.equal", f"s_Z = 1: depth is irrelevant nearby: |{RATIO}, - 1|", unequal < 0.06, equal, needs=LATE_DEPTHS
+        "F1.equal", f"s_Z = 1: depth is irrelevant nearby: |({RATIO}) - 1|", unequal < 0.06, equal, needs=LATE_DEPTHS
     ),
     F1.law("F1.euler", ORDER, off_order < 0.1, timed),
 )
 SUMMARY = {
+    "s_Z": final("target_value"),
     "||Z_1 - W|| / s_Z at the end": final("distance"),
     "ln(bound of Theorem 20 / ||Z_1 - W||^2) at the end": lambda run: (
         -run.last("excess") if run.config.data.spectral_ratio_unit == "largest" else None

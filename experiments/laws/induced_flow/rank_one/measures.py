@@ -35,7 +35,7 @@ def at(run: Run, name: str, time: float) -> np.ndarray:
 
 
 def off_law(run: Run) -> np.ndarray:
-    """|rate of ||Z_1 - W|| over m s_Z^{2-2/N} (1 - gamma_Z), - 1| at x = 10, shape (seed,)."""
+    """|(rate of ||Z_1 - W||) / (m s_Z^{2-2/N} (1 - gamma_Z)) - 1| at x = 10, shape (seed,)."""
     return np.abs(at(run, "rate", LATE_X) / at(run, "rate_law", LATE_X) - 1)
 
 

@@ -7,7 +7,7 @@ adaptive solver runs alone, and every scale of the target reaches the same x. Th
 
 import functools as ft
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,14 +50,16 @@ VARIABLES = {
 }
 FIELDS = {
     "precision": choice("floating-point type of everything computed", "float64"),
-    "study": choice("whether an interval is one of t or of x = m s_Z^{2-2/N} t", "time", "rescaled_time"),
+    "study": choice("what opt.interval is a length of: t, or x = m s_Z^{2-2/N} t", "time", "rescaled_time"),
     "net.depth": number("depth N", sweepable=True, at_least=2.0),
     "data.num_inputs": integer("number of inputs d_x", at_least=2),
     "data.num_outputs": integer("number of outputs d_y", at_least=1),
     "data.num_samples": integer("number of samples m", at_least=1),
     "data.scale": number("s_Z; 0: Y ~ N(0, 1) is drawn and determines it", sweepable=True, at_least=0.0),
-    "data.spectral_ratio": number("gamma_Z, or its share of the largest", sweepable=True, at_least=0.0, below=1.0),
-    "data.spectral_ratio_unit": choice("one: gamma_Z itself; largest: its share of Theorem 20's", "one", "largest"),
+    "data.spectral_ratio": number("gamma_Z, in the unit below", sweepable=True, at_least=0.0, below=1.0),
+    "data.spectral_ratio_unit": choice(
+        "unit of it: 1, or the gamma_Z at which Theorem 20's rate is 0", "one", "largest"
+    ),
     "start.angle": number("angle between W_0 and Z_1", unit="degree", at_least=0.0, below=90.0),
     "start.ratio": number("s_0 / s_Z", sweepable=True, above=0.0),
     "bound.alpha": number("alpha of N_{alpha,beta}", above=0.0, below=1.0),
@@ -215,7 +217,7 @@ def _note_tau(elapsed: Scalar, state: Followed, problem: Problem) -> Followed:
     return state._replace(tau=jnp.where(arrived, elapsed, state.tau), at_tau=jnp.where(arrived, square, state.at_tau))
 
 
-def _observations(elapsed: Scalar, state: Followed, problem: Problem, m: int) -> dict[str, Array]:
+def _observations(elapsed: Scalar, state: Followed, problem: Problem, m: int) -> dict[str, Any]:
     target, depth, part = problem.target, problem.depth, state.part
     overlap = target.value * flow.alignment(part, problem.leading)
     tau = jnp.where(state.tau < 0, jnp.inf, state.tau)

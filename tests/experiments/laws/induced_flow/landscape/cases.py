@@ -108,30 +108,23 @@ BREAKS = {
 
 # Fields that a config may not have. -----------------------------------------------------------------------------------
 
+
+def refused(rule, fields):
+    """The rule that is broken by the last of these fields."""
+    path, value = list(fields.items())[-1]
+    return Rule("induced_flow_landscape", fields, f"{path} = {value!r}: must {rule}")
+
+
+ONE_OUTPUT = {"net.widths": (5, 1, 1), "data.spectral_ratio": 0.3}
 RULES = {
-    name: Rule("induced_flow_landscape", fields, line)
-    for name, fields, line in (
-        (
-            "layers",
-            {"net.widths": (5, 3)},
-            "net.widths = (5, 3): must be three or more positive sizes (d_x, ..., d_y): depth N >= 2",
-        ),
-        (
-            "alignments",
-            {"start.least": 0.5},
-            "start.spread = 0.65: must make start.least + start.spread, here 1.15, at most 1",
-        ),
-        ("alpha", {"bound.alpha": 0.2}, "bound.alpha = 0.2: must lie in (gamma_Z, 1) = (0.3, 1)"),
-        (
-            "rank of X",
-            {"data.num_samples": 4},
-            "data.num_samples = 4: must be at least d_x = net.widths[0]: whitened inputs have full row rank",
-        ),
-        ("rank", {"start.rank": 2}, "start.rank = 2: must be at most the smallest of net.widths, 1"),
-        (
-            "one output",
-            {"net.widths": (5, 1, 1)},
-            "data.spectral_ratio = 0.3: must be 0.0 for one output: Z then has one singular value",
-        ),
-    )
+    "layers": refused("be three or more positive sizes (d_x, ..., d_y): depth N >= 2", {"net.widths": (5, 3)}),
+    "alignments": refused(
+        "make start.least + start.spread, here 1.15, at most 1", {"start.least": 0.5, "start.spread": 0.65}
+    ),
+    "alpha": refused("lie in (gamma_Z, 1) = (0.3, 1)", {"bound.alpha": 0.2}),
+    "rank of X": refused(
+        "be at least d_x = net.widths[0]: whitened inputs have full row rank", {"data.num_samples": 4}
+    ),
+    "rank": refused("be at most the smallest of net.widths, 1", {"start.rank": 2}),
+    "one output": refused("be 0.0 for one output: Z then has one singular value", ONE_OUTPUT),
 }

@@ -91,51 +91,39 @@ BREAKS = {
 
 # Fields that a config may not have. -----------------------------------------------------------------------------------
 
-SEVERAL = {"data.num_outputs": 3, "study": "rescaled_time", "sweep.data.scale": (1.0,)}
+SEVERAL = {"study": "rescaled_time", "data.num_outputs": 3, "sweep.data.scale": (1.0,)}
+
+
+def refused(rule, fields):
+    """The rule that is broken by the last of these fields."""
+    path, value = list(fields.items())[-1]
+    return Rule("induced_flow", fields, f"{path} = {value!r}: must {rule}")
+
+
 RULES = {
-    name: Rule("induced_flow", fields, line)
-    for name, fields, line in (
-        ("depth", {"sweep.net.depth": (1.0,)}, "sweep.net.depth = 1.0: must be a finite number >= 2.0"),
-        ("margin", {"bound.margin": 1.0}, "bound.margin = 1.0: must be a finite number > 1.0"),
-        (
-            "angle",
-            {"bound.alpha": 0.87},
-            "bound.alpha = 0.87: must be below cos(start.angle) = 0.866, the start's own alignment",
-        ),
-        (
-            "spectral ratio",
-            SEVERAL | {"data.spectral_ratio_unit": "one", "data.spectral_ratio": 0.9},
-            "bound.alpha = 0.85: must lie in (gamma_Z, 1), above every data.spectral_ratio",
-        ),
-        (
-            "one output",
-            {"data.spectral_ratio": 0.1},
-            "data.spectral_ratio = 0.1: must be 0.0 for one output: Z then has one singular value",
-        ),
-        (
-            "start",
-            {"start.ratio": 0.5, "bound.margin": 3.0},
-            "start.ratio = 0.5: must exceed bound.alpha = 0.85, so that W_0 is in N_alpha",
-        ),
-        (
-            "beta",
-            {"start.ratio": 0.9},
-            "bound.margin = 1.05: must make beta = bound.margin * start.ratio exceed 1, or Z_1 is not in the set",
-        ),
-        (
-            "rank of X",
-            {"data.num_samples": 4},
-            "data.num_samples = 4: must be at least data.num_inputs = 5: whitened inputs have full row rank",
-        ),
-        (
-            "rows",
-            SEVERAL | {"study": "time"},
-            "data.num_outputs = 3: must be 1 for the study time: Euler's steps keep rank one for a row only",
-        ),
-        (
-            "drawn",
-            SEVERAL | {"sweep.data.scale": (0.0, 1.0)},
-            "data.scale = 0.0: must be positive for several outputs: a drawn Y would decide gamma_Z",
-        ),
-    )
+    "depth": Rule("induced_flow", {"sweep.net.depth": (1.0,)}, "sweep.net.depth = 1.0: must be a finite number >= 2.0"),
+    "margin": refused("be a finite number > 1.0", {"bound.margin": 1.0}),
+    "angle": refused("be below cos(start.angle) = 0.866, the start's own alignment", {"bound.alpha": 0.87}),
+    "gamma": refused(
+        "lie in (gamma_Z, 1), above every data.spectral_ratio",
+        SEVERAL | {"data.spectral_ratio_unit": "one", "data.spectral_ratio": 0.9, "bound.alpha": 0.85},
+    ),
+    "one output": refused("be 0.0 for one output: Z then has one singular value", {"data.spectral_ratio": 0.1}),
+    "start": refused("exceed bound.alpha = 0.85, so that W_0 is in N_alpha", {"bound.margin": 3.0, "start.ratio": 0.5}),
+    "beta": refused(
+        "make beta = bound.margin * start.ratio exceed 1, or Z_1 is not in the set",
+        {"start.ratio": 0.9, "bound.margin": 1.05},
+    ),
+    "rank of X": refused(
+        "be at least data.num_inputs = 5: whitened inputs have full row rank", {"data.num_samples": 4}
+    ),
+    "rows": refused(
+        "be 1 for the study time: Euler's steps keep rank one for a row only",
+        {"sweep.data.scale": (1.0,), "data.num_outputs": 3},
+    ),
+    "drawn": Rule(
+        "induced_flow",
+        SEVERAL | {"sweep.data.scale": (0.0, 1.0)},
+        "data.scale = 0.0: must be positive for several outputs: a drawn Y would decide gamma_Z",
+    ),
 }
