@@ -234,10 +234,13 @@ def _row(law: Law, value: str, part: Runs) -> Claim:
     if reason := _obstacle(law, part):
         return unjudged("not_run", reason=reason, members=0, **about)
     members, steps = sum(run.num_seeds for run in part), max(int(run.steps[-1]) for run in part)
-    if law.event and not any(np.any(law.event(run)) for run in part):
+    came = law.event is None or any(np.any(law.event(run)) for run in part)
+    if not came and not any(run.num_diverged for run in part):
         reason = f"in none of {members} members within {steps} steps"
         return unjudged("not_reached", reason=reason, members=members, **about)
-    values = [np.atleast_1d(each) for each in law.expected.measure.of(part)]
+    # Where members diverged, that no other one got there is a failure: nothing else is known of the law.
+    numbers = law.expected.measure.of(part) if came else [np.full(run.num_seeds, np.nan) for run in part]
+    values = [np.atleast_1d(each) for each in numbers]
     apiece = max((each.size // max(run.num_seeds, 1) for each, run in zip(values, part, strict=False)), default=1)
     return judge(
         values=np.concatenate([each.ravel() for each in values]),

@@ -88,6 +88,13 @@ def test_an_event_that_came_in_no_member_is_not_reached():
     assert rows(law, run_of([0.5, 2]))[0][1] == "holds"
 
 
+def test_where_members_diverged_and_no_other_got_there_the_law_fails():
+    law = SOURCE.law("F1", "small once below 1", LAST < 4.0, event=lambda run: run.last("loss") < 1)
+    (row,) = judged([law], [run_of([np.nan, 2], diverged=(0,))])
+    assert (row.status, row.members, row.diverged) == ("fails", 2, 1)
+    assert np.isnan(row.measured)
+
+
 @pytest.mark.parametrize(
     ("needs", "reason"),
     [(lasting(20), "runs of 10 steps, of 20 needed"), (at_least(3), "2 members, of 3 needed")],
