@@ -112,10 +112,10 @@ def informative(
         below = np.concatenate([bounded(run).is_informative for run in found])
         few, many = below.sum(1).min(), below.sum(1).max()
         counted = f"{few}" if few == many else f"{few} to {many}"
-        where = f"at the steps at which this bound is below {trivial} ({counted} of {below.shape[1]} in a member)"
-        return f"{title(found[0])}: {says}, {where}"
+        judged = f"at the steps at which this bound is below {trivial} ({counted} of {below.shape[1]} in a member)"
+        return f"{title(found[0])}: {says}, {judged}"
 
-    largest, event = measure(lambda run: bounded(run).ratio), lambda run: bounded(run).is_informative.any(1)
+    largest, event = measure(lambda run: bounded(run).ratio), lambda run: bounded(run).is_informative
     return source.law(id, sentence, largest <= limit, each=title, event=event)
 
 
