@@ -44,7 +44,7 @@ def case(run: Run) -> str:
 
 def every_step(found: Sequence[Run]) -> str:
     """The objection to runs that were not observed at every step."""
-    return observed(range(max(run.config.opt.num_steps for run in found) + 1))(found)
+    return next(filter(None, (observed(range(run.config.opt.num_steps + 1))([run]) for run in found)), "")
 
 
 def middle(
@@ -105,32 +105,32 @@ LAWS = (
 # Numbers without a bound. ---------------------------------------------------------------------------------------------
 
 
-def of(variable: str, column: Callable[[Run], Any]) -> Callable[[Run], Any]:
+def column(variable: str, of: Callable[[Run], Any]) -> Callable[[Run], Any]:
     """A column of the runs that have this variable."""
-    return lambda run: column(run) if variable in run.data else None
+    return lambda run: of(run) if variable in run.data else None
 
 
 def share_in(layer: int) -> Callable[[Run], Any]:
     """Block 1's share in a layer, of the networks that have it."""
-    return of("fractions", lambda run: shares(run)[:, layer - 1] if layer < run.config.net.depth else None)
+    return column("fractions", lambda run: shares(run)[:, layer - 1] if layer < run.config.net.depth else None)
 
 
 SUMMARY = {
     "loss over the first loss": lambda run: run.last("loss") / run.first("loss"),
     "accuracy on the training data": final("accuracy"),
-    "largest change of a middle singular value": of("singular_values", measures.moved),
+    "largest change of a middle singular value": column("singular_values", measures.moved),
     **{
-        f"mean ||sin Theta||_F^2 of the {part} K subspaces since step 1": of(
+        f"mean ||sin Theta||_F^2 of the {part} K subspaces since step 1": column(
             part, lambda run, part=part: run.last(part).mean((1, 2))
         )
         for part in ("top", "bottom")
     },
-    f"first step with L <= {MATCHED_LOSS} L_0": of("middle", measures.matched_step),
+    f"first step with L <= {MATCHED_LOSS} L_0": column("middle", measures.matched_step),
     **{f"block 1's share in layer {layer}": share_in(layer) for layer in (1, 2, 3)},
-    "block 1's share with a random S_small, largest of all layers": of(
+    "block 1's share with a random S_small, largest of all layers": column(
         "random_fractions", lambda run: shares(run, "random_fractions").max(1)
     ),
-    "last step without a majority in block 1 of layer 1": of("fractions", measures.last_minority),
+    "last step without a majority in block 1 of layer 1": column("fractions", measures.last_minority),
     **{
         f"sigma_{{{i}}}(G_1(0)) / sigma_1(G_1(0))": lambda run, place=place: run.first("start_gradient")[:, place]
         for place, i in enumerate(("K-1", "K", "K+1"))

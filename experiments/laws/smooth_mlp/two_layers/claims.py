@@ -117,7 +117,8 @@ def title_and_scale(run: Run) -> str:
     return f"{title(run)}, eps={run.config.net.scale:g}"
 
 
-smooth, papers = {"net__activation": is_smooth}, {"net__activation": lambda name: name in SMOOTH}
+smooth: dict[str, Any] = {"net__activation": is_smooth}
+papers: dict[str, Any] = {"net__activation": lambda name: name in SMOOTH}
 square, LARGEST_SQUARE = where(data__dimension=32, data__num_classes=4, net__width=8192), "d = N = 32, K = 4, m = 8192"
 D11, WEDIN = source("Theorem D.11", "theorem"), source("eq. 17, Lemma D.5", "theorem")
 SECOND, D9 = (source(figure, "theorem", **smooth) for figure in ("Theorem D.11", "Lemma D.9"))

@@ -107,7 +107,7 @@ def _tail(axes: Axes, panel: Panel) -> None:
     for place, run in enumerate(panel):
         label = f"$\\sigma_{{K+1}}(G_1(t))$, ε = {run.config.net.scale:g}"
         _band(axes, run.steps, measures.tail(run), place, label)
-    target = np.mean([measures.smallest_target(run) for run in panel])
+    target = float(np.mean([measures.smallest_target(run) for run in panel]))
     axes.axhline(target, color="black", label="$\\sigma_K(W_2^T Y X^T)$, mean")
     axes.axhline(0.01 * target, color="black", linestyle="--", linewidth=1.0, label="a hundredth of it")
     axes.set_yscale("log")
