@@ -2,15 +2,15 @@
 
     python -m experiments.main --config=configs/mlp_gradient_tail.py[:smoke|cpu|paper]
 
-All singular values of G_1(0) in the setting of Figure 3 (``mlp_theorem``), eps = .001, .01 and .1: GELU and ReLU as
-the paper draws them, SiLU, ELU and tanh. For Proposition B.1 ReLU with as many samples as dimensions and
-W_1(0)_ij ~ N(0, eps^2 / m): d = 32 at m = 72, where the bound says nothing, and 8192, and d = 64 at m = 4096.
-Nothing is trained: the one step that every run makes is not looked at.
+All singular values of G_1(0) in the setting of Figure 3 (``mlp_theorem``), eps = 0.001, 0.01 and 0.1: GELU and ReLU as
+in the paper, and SiLU, ELU and tanh. Proposition B.1 has ReLU, as many samples as dimensions, and
+W_1(0)_ij ~ N(0, eps^2 / m): d = 32 at m = 72, where the bound says nothing, and at m = 8192, and d = 64 at m = 4096.
+Nothing is trained: a run makes a single step, which no claim uses.
 
 Time on one core: smoke half a minute, nearly all of it compilation, cpu (ten seeds, the paper's own size) a minute and
 a half, paper (a hundred seeds) about 3 minutes.
-Expect: slopes of the tail in eps within .011 of 1 (GELU, SiLU, ELU), .03 of 2 (tanh) and .014 of 0 (ReLU); B.1's bound
-at .8 of what it bounds or less, and positive in half of the members at d = 64, m = 4096.
+Expect: slopes of the tail in eps within 0.011 of 1 (GELU, SiLU, ELU), 0.03 of 2 (tanh) and 0.014 of 0 (ReLU). B.1's
+bound is at most 0.8 of the value that it bounds, and positive in half of the members at d = 64, m = 4096.
 """
 
 from ml_collections import ConfigDict, config_dict

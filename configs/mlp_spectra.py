@@ -3,12 +3,12 @@
     python -m experiments.main --config=configs/mlp_spectra.py[:smoke|cpu|paper]
 
 Gradient descent on the sum of squared errors of four-layer networks, d = m = 32, all layers orthogonal, on a whitened
-Gaussian mixture of 4 classes; every layer is trained. Singular values and subspaces of the first three layers.
+Gaussian mixture of 4 classes. Every layer is trained; singular values and subspaces of the first three are observed.
 
 Time on two quiet cores: smoke half a minute, cpu 3 to 4 minutes, paper (500 steps) about 6 minutes.
 Expect: ||sin Theta||_F^2 of the middle subspaces with those of eq. (8), worst layer, side and seed: at step 100 at most
-.063 (smooth) and at least 1.903 (not smooth; bound 1.9), at step 300 .87 and 2.83, at equal loss .19 and 1.52 (bound
-1.5). RReLU is the nearest to its bounds. Random subspaces have 6, and 8 is the most there can be.
+0.063 (smooth) and at least 1.903 (not smooth; bound 1.9), at step 300 0.87 and 2.83, at equal loss 0.19 and 1.52 (bound
+1.5). RReLU is the nearest to its bounds. Random subspaces have 6, and 8 is the largest possible value.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -41,7 +41,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
             "num_steps": size["num_steps"],
         },
         data={"source": "mixture", "dimension": 32, "num_classes": 4, "num_samples": num_samples, "whiten": True},
-        # Every step is seen: members are compared at the first step at which each has reached the same loss.
+        # Every step is observed: members are compared at the first step at which each has reached the same loss.
         observe={"num_times": size["num_steps"] + 1, "spacing": "even"},
         sweep={},
         variants=tuple({"name": name, "net.activation": name} for name in size["activations"]),

@@ -8,8 +8,6 @@ from experiments.runner.laws import Objection
 from experiments.runner.runs import Run
 from lawlib.networks.activations import ACTIVATIONS
 
-__all__ = ["PAPER", "TITLES", "every_step", "is_smooth", "is_smooth_name", "observed", "title"]
-
 PAPER = "Xu et al. 2026"
 TITLES = {"elu": "ELU", "gelu": "GELU", "silu": "SiLU", "tanh": "tanh"}
 TITLES |= {"relu": "ReLU", "leaky_relu": "Leaky ReLU", "rrelu": "RReLU"}
@@ -20,14 +18,9 @@ def title(run: Run) -> str:
     return TITLES[run.config.net.activation]
 
 
-def is_smooth_name(name: str) -> bool:
+def is_smooth(name: str) -> bool:
     """Whether the activation of this name has a Lipschitz derivative."""
     return ACTIVATIONS[name].is_smooth
-
-
-def is_smooth(run: Run) -> bool:
-    """Whether the activation of a run has a Lipschitz derivative."""
-    return is_smooth_name(run.config.net.activation)
 
 
 def observed(steps: Iterable[int]) -> Objection:
@@ -39,8 +32,3 @@ def observed(steps: Iterable[int]) -> Objection:
         return f"not observed at step {missing[0]}" if missing else ""
 
     return objection
-
-
-def every_step(found: Sequence[Run]) -> str:
-    """The objection to runs that were not observed at every step."""
-    return next(filter(None, (observed(range(run.config.opt.num_steps + 1))([run]) for run in found)), "")

@@ -1,6 +1,6 @@
 """The figures of four-layer smooth networks: spectra and subspaces over time, and where the change of a layer lies."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ STYLES = {"relu": "-.", "leaky_relu": ":", "rrelu": "--"}
 SIDES = ("left, against $U_{l,2}$", "right, against $V_{l,2}$")
 PARTS = {"top K": plots.COLOURS[0], "middle d − 2K": "grey", "bottom K": plots.COLOURS[1]}
 BLOCKS = ("$\\tilde W_{l,1}$", "$\\tilde W_{l,2}$", "$\\tilde W_{l,3}$", "$\\tilde W_{l,4}$")
+RANDOM = f"{BLOCKS[0]} of a random subspace"
 
 
 def figures(found: Sequence[Run]) -> dict[str, Figure]:
@@ -53,34 +54,42 @@ def _singular_values(found: Sequence[Run]) -> Figure:
 
 
 def _middle(found: Sequence[Run]) -> Figure:
-    """Figures 8 to 10: a row for each layer, a column for each side, the change of the middle subspace."""
-    num_layers, config = found[0].data.sizes["layer"], found[0].config
-    K, d = config.data.num_classes, config.data.dimension
-    drawn = plots.figure(9.0, 2.2 * num_layers + 1.0)
-    rows = drawn.subplots(num_layers, 2, sharex=True, sharey=True, squeeze=False)
-    for place, axes in np.ndenumerate(rows):
-        _curves(axes, found, "middle", *place)
-        axes.axhline(2 * K, color="black", linestyle="--", linewidth=1.0, label=f"largest possible, 2K = {2 * K}")
-        random = 2 * K * (d - 2 * K) / d
-        axes.axhline(random, color="black", linestyle=":", linewidth=1.0, label=f"random subspaces, {random:g}")
-        axes.set_yscale("log")
-    for axes, side in zip(rows[0], SIDES, strict=True):
-        axes.set_title(f"middle d − 2K subspace, {side}")
-    plots.label_rows(rows, [f"‖sin Θ‖²$_F$, $W_{layer}$" for layer in range(1, num_layers + 1)])
-    return _finished(drawn, rows, config.observe.spacing)
+    """Figures 8 to 10: the change of the middle subspaces of each side."""
+    K, d = found[0].config.data.num_classes, found[0].config.data.dimension
+    random = 2 * K * (d - 2 * K) / d
+    levels = (
+        (2 * K, "--", f"largest possible, 2K = {2 * K}"),
+        (random, ":", f"random subspaces, {random:g}"),
+    )
+    columns = {f"middle d − 2K subspace, {side}": ("middle", place) for place, side in enumerate(SIDES)}
+    return _subspaces(found, columns, levels, lambda axes: axes.set_yscale("log"))
 
 
 def _ends(found: Sequence[Run]) -> Figure:
     """The change of the top and bottom K subspaces since step 1, the larger of the two sides."""
-    num_layers, K = found[0].data.sizes["layer"], found[0].config.data.num_classes
+    K = found[0].config.data.num_classes
+    columns = {f"{part} K subspace since step 1, larger of both sides": (part, None) for part in ("top", "bottom")}
+    return _subspaces(found, columns, ((K, "--", f"largest possible, K = {K}"),), lambda axes: axes.set_ylim(0, None))
+
+
+def _subspaces(
+    found: Sequence[Run],
+    columns: Mapping[str, tuple[str, int | None]],
+    levels: Sequence[tuple[float, str, str]],
+    finish: Callable[[Axes], Any],
+) -> Figure:
+    """A row for each layer, a column for each (variable, side), with levels to compare with."""
+    num_layers = found[0].data.sizes["layer"]
     drawn = plots.figure(9.0, 2.2 * num_layers + 1.0)
-    rows = drawn.subplots(num_layers, 2, sharex=True, sharey=True, squeeze=False)
-    for (layer, column), axes in np.ndenumerate(rows):
-        _curves(axes, found, ("top", "bottom")[column], layer, None)
-        axes.axhline(K, color="black", linestyle="--", linewidth=1.0, label=f"largest possible, K = {K}")
-        axes.set_ylim(0, None)
-    for axes, part in zip(rows[0], ("top", "bottom"), strict=True):
-        axes.set_title(f"{part} K subspace since step 1, larger of both sides")
+    rows = drawn.subplots(num_layers, len(columns), sharex=True, sharey=True, squeeze=False)
+    for layer, row in enumerate(rows):
+        for axes, (variable, side) in zip(row, columns.values(), strict=True):
+            _curves(axes, found, variable, layer, side)
+            for level, line, label in levels:
+                axes.axhline(level, color="black", linestyle=line, linewidth=1.0, label=label)
+            finish(axes)
+    for axes, name in zip(rows[0], columns, strict=True):
+        axes.set_title(name)
     plots.label_rows(rows, [f"‖sin Θ‖²$_F$, $W_{layer}$" for layer in range(1, num_layers + 1)])
     return _finished(drawn, rows, found[0].config.observe.spacing)
 
@@ -107,14 +116,7 @@ def _fractions(found: Sequence[Run]) -> Figure:
             own, random = (run.all(name)[:, 1:, layer] for name in ("fractions", "random_fractions"))
             for block, (colour, label) in enumerate(zip(plots.COLOURS[: len(BLOCKS)], BLOCKS, strict=True)):
                 _band(axes, run.steps[1:], own[..., block], color=colour, label=label)
-            _band(
-                axes,
-                run.steps[1:],
-                random[..., 0],
-                color="black",
-                label=f"{BLOCKS[0]} of a random subspace",
-                linestyle="--",
-            )
+            _band(axes, run.steps[1:], random[..., 0], color="black", label=RANDOM, linestyle="--")
             axes.set_ylim(-0.03, 1.03)
     for layer, axes in enumerate(rows[0], start=1):
         axes.set_title(f"$W_{layer}$")

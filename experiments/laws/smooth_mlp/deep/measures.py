@@ -1,4 +1,4 @@
-"""What claims and figures of deep smooth networks measure: the change of subspaces, and the share of a block in it."""
+"""What claims and figures of deep smooth networks measure, for each member, the first axis."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,30 +9,12 @@ from experiments.runner.runs import Run
 # Smooth and other networks are compared where their loss first falls to this share of its start.
 MATCHED_LOSS = 0.55
 
-
-def _over(values: np.ndarray, reduce: Callable[..., np.ndarray]) -> np.ndarray:
-    """One number per member, the first axis."""
-    return reduce(values, axis=tuple(range(1, values.ndim)))
-
-
-# Spectra. -------------------------------------------------------------------------------------------------------------
-
-
-def middle_at(run: Run, step: int, reduce: Callable[..., np.ndarray]) -> np.ndarray:
-    """The largest or smallest change of a middle subspace at a step, of all layers and sides."""
-    return _over(run.all("middle")[:, run.steps == step], reduce)
+Reduce = Callable[..., np.ndarray]
 
 
 def is_matched(run: Run) -> np.ndarray:
     """Where the loss is MATCHED_LOSS of its start or less, shape (seed, step)."""
     return run.all("loss") <= MATCHED_LOSS * run.first("loss")[:, None]
-
-
-def middle_matched(run: Run, reduce: Callable[..., np.ndarray]) -> np.ndarray:
-    """The largest or smallest change of a middle subspace at a member's first matched step; NaN without one."""
-    matched = is_matched(run)
-    first = run.all("middle")[np.arange(len(matched)), matched.argmax(1)]
-    return np.where(matched.any(1), _over(first, reduce), np.nan)
 
 
 def matched_step(run: Run) -> np.ndarray:
@@ -41,19 +23,22 @@ def matched_step(run: Run) -> np.ndarray:
     return np.where(matched.any(1), run.steps[matched.argmax(1)], np.nan)
 
 
+def middle_matched(run: Run, reduce: Reduce) -> np.ndarray:
+    """The largest or smallest change of a middle subspace at the first matched step; NaN without one."""
+    matched = is_matched(run)
+    first = run.all("middle")[np.arange(len(matched)), matched.argmax(1)]
+    return np.where(matched.any(1), reduce(first, axis=(1, 2)), np.nan)
+
+
+def middle_at(step: int) -> Callable[[Run, Reduce], np.ndarray]:
+    """The largest or smallest change of a middle subspace at a step, of all layers and sides."""
+    return lambda run, reduce: reduce(run.all("middle")[:, run.steps == step], axis=(1, 2, 3))
+
+
 def moved(run: Run) -> np.ndarray:
     """The largest change of a middle singular value since the start, where all of them equal eps."""
-    K = run.config.data.num_classes
-    change = np.abs(run.last("singular_values") - run.first("singular_values"))
-    return _over(change[..., K:-K], np.max)
-
-
-def end(run: Run, name: str) -> np.ndarray:
-    """The change of the top or bottom subspaces at the last observation, the mean over layers and sides."""
-    return _over(run.last(name), np.mean)
-
-
-# Blocks. --------------------------------------------------------------------------------------------------------------
+    K, change = run.config.data.num_classes, np.abs(run.last("singular_values") - run.first("singular_values"))
+    return change[..., K:-K].max((1, 2))
 
 
 def shares(run: Run, name: str = "fractions") -> np.ndarray:
@@ -61,12 +46,7 @@ def shares(run: Run, name: str = "fractions") -> np.ndarray:
     return run.last(name)[..., 0]
 
 
-def least_share(run: Run) -> np.ndarray:
-    """The least of block 1's shares over the layers."""
-    return shares(run).min(1)
-
-
-def smallest_gap(found: Sequence[Run]) -> np.ndarray:
+def smallest_fall(found: Sequence[Run]) -> np.ndarray:
     """Seed by seed, the smallest fall of block 1's share in layer 1 from one run to the next."""
     first = np.stack([shares(run)[:, 0] for run in found])
     return (first[:-1] - first[1:]).min(0)

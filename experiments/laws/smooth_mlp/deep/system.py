@@ -21,14 +21,7 @@ from experiments.runner.checks import Checks
 from experiments.runner.experiment import Variable
 from experiments.runner.hyperparameters import value_of
 from experiments.runner.schema import choice, flag, integer, number
-from lawlib.descent.steps import (
-    Descent,
-    Iterate,
-    epoch_batches,
-    mean_cross_entropy,
-    sum_squared_error,
-    transformed,
-)
+from lawlib.descent.steps import Descent, Iterate, epoch_batches, mean_cross_entropy, sum_squared_error, transformed
 from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.linalg.subspaces import block_fractions, sin_theta
 from lawlib.networks.activations import ACTIVATIONS, activation
@@ -59,18 +52,15 @@ VARIABLES = {
         "eq. 8; arbitrary at step 0, where all singular values are eps",
         f"{PAPER}, Appendix A.1",
     ),
-    "top": Variable(
-        ("layer", "side"),
-        "1",
-        "||sin Theta||_F^2 of the K leading left and right singular subspaces of W_l with those at step 1",
-        f"{PAPER}, Appendix A.1",
-    ),
-    "bottom": Variable(
-        ("layer", "side"),
-        "1",
-        "||sin Theta||_F^2 of the K last left and right singular subspaces of W_l with those at step 1",
-        f"{PAPER}, Appendix A.1",
-    ),
+    **{
+        name: Variable(
+            ("layer", "side"),
+            "1",
+            f"||sin Theta||_F^2 of the K {which} left and right singular subspaces of W_l with those at step 1",
+            f"{PAPER}, Appendix A.1",
+        )
+        for name, which in (("top", "leading"), ("bottom", "last"))
+    },
     "fractions": Variable(
         ("layer", "block"),
         "1",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from experiments.runner.runs import Run
-from lawlib.networks.activations import Activation, activation
+from lawlib.networks.activations import ACTIVATIONS
 from lawlib.theory import smooth_mlp_bounds as bounds
 
 # The eps of Figures 3 and 12, and the largest ratio of a singular value over that of the norms in Figure 12.
@@ -38,16 +38,7 @@ class Bounded(NamedTuple):
         A step without a number counts, so that its member has none either.
         """
         counts = ~(self.bound >= self.trivial)
-        ratios = np.where(counts, self.measured / self.bound, -np.inf)
-        return ratios.max(1)[counts.any(1)]
-
-
-# Of the network and of its gradient. ----------------------------------------------------------------------------------
-
-
-def phi(run: Run) -> Activation:
-    """The activation with its constants."""
-    return activation(run.config.net.activation)
+        return np.where(counts, self.measured / self.bound, -np.inf).max(1)[counts.any(1)]
 
 
 def num_classes(run: Run) -> int:
@@ -63,6 +54,9 @@ def num_small(run: Run) -> int:
 def index(run: Run, step: int) -> int:
     """The place of a step among the observations."""
     return int(np.flatnonzero(run.steps == step)[0])
+
+
+# The gradient. --------------------------------------------------------------------------------------------------------
 
 
 def values(run: Run) -> np.ndarray:
@@ -91,25 +85,19 @@ def value_ratio(run: Run) -> np.ndarray:
     return (leading / leading[:, :1]).max(-1)
 
 
-def rising(run: Run) -> np.ndarray:
-    """Whether ||G_1||_F rises in each step up to step 250."""
-    return np.diff(norm_ratio(run)[:, run.steps <= 250], axis=1) > 0
+def centres(run: Run) -> np.ndarray:
+    """phi'(0) sigma_i(W_2^T Y X^T), which is 0 for i > K, shape (seed, i)."""
+    return ACTIVATIONS[run.config.net.activation].slope_at_zero * run.first("target_values")
 
 
-def largest_change(run: Run, first: int, last: int) -> np.ndarray:
-    """The largest change of ||G_1||_F / ||G_1(0)||_F in a step between these two, shape (seed,)."""
-    return np.diff(norm_ratio(run)[:, index(run, first) : index(run, last) + 1], axis=1).max(1)
+def smallest_target(run: Run) -> np.ndarray:
+    """sigma_K(W_2^T Y X^T), shape (seed,)."""
+    return run.first("target_values")[:, num_classes(run) - 1]
 
 
-def leading_target(run: Run) -> np.ndarray:
-    """sigma_i(W_2^T Y X^T), i <= K, shape (seed, i)."""
-    return run.first("target_values")[:, : num_classes(run)]
-
-
-def off_centre(run: Run) -> np.ndarray:
-    """max_i |sigma_i(G_1(0)) - phi'(0) sigma_i(W_2^T Y X^T)| over r(eps), i = 1..d, shape (seed,)."""
-    centre = phi(run).slope_at_zero * run.first("target_values")
-    return np.abs(values(run)[:, 0] - centre).max(-1) / run.first("spread")
+def bounded_value(run: Run) -> np.ndarray:
+    """sigma_{d-K}(G_1(0)), which Proposition B.1 bounds from below, shape (seed,)."""
+    return values(run)[:, 0, -num_classes(run) - 1]
 
 
 def slopes(found: Sequence[Run]) -> np.ndarray:
@@ -122,23 +110,14 @@ def slopes(found: Sequence[Run]) -> np.ndarray:
         return np.tensordot(centred / np.sum(centred**2), logs, 1)
 
 
-def bounded_value(run: Run) -> np.ndarray:
-    """sigma_{d-K}(G_1(0)), which Proposition B.1 bounds from below, shape (seed,)."""
-    return values(run)[:, 0, -num_classes(run) - 1]
-
-
-# Of Theorem D.11. -----------------------------------------------------------------------------------------------------
+# Both sides of Theorem D.11 and of its lemmas. ------------------------------------------------------------------------
 
 
 def shares(run: Run, name: str) -> np.ndarray:
-    """Each block's share in the squared change of W_1, t >= 1, shape (seed, step - 1, block)."""
-    changed = run.all(name)[:, 1:]
-    return changed / changed.sum(-1, keepdims=True)
-
-
-def share(run: Run, name: str, step: int) -> np.ndarray:
-    """Block 1's share at a step, shape (seed,)."""
-    return shares(run, name)[:, index(run, step) - 1, 0]
+    """Each block's share in the squared change of W_1, shape (seed, step, block); NaN at step 0."""
+    changed = run.all(name)
+    with np.errstate(invalid="ignore"):
+        return changed / changed.sum(-1, keepdims=True)
 
 
 def turned(run: Run) -> np.ndarray:
@@ -146,27 +125,9 @@ def turned(run: Run) -> np.ndarray:
     return np.maximum(run.all("left_sine"), run.all("right_sine"))
 
 
-def decayed(run: Run) -> np.ndarray:
-    """sigma_1(G_1(t)) / sigma_1(G_1(0)) at the first step with A(t) > sqrt K / 2; NaN without one. Shape (seed,)."""
-    far, leading = turned(run) > num_classes(run) ** 0.5 / 2, values(run)[..., 0] / values(run)[:, :1, 0]
-    return np.where(far.any(1), leading[np.arange(len(far)), far.argmax(1)], np.nan)
-
-
 def rate(run: Run) -> np.ndarray:
     """rho(t)."""
     return run.all("step_bound") / run.config.opt.step_size
-
-
-def lipschitz(run: Run) -> np.ndarray:
-    """gamma_L with the largest residual of the whole run, shape (seed,)."""
-    return run.worst("lipschitz")
-
-
-def initial_blocks(run: Run) -> np.ndarray:
-    """The largest of ||W~_2||, ||W~_3|| and | ||W~_4|| / sqrt p - eps | at t = 0, over eps, shape (seed,)."""
-    sizes, scale = np.sqrt(run.first("weight_blocks")), run.config.net.scale
-    idle = np.abs(sizes[:, 3] / num_small(run) ** 0.5 - scale)
-    return np.maximum(idle, sizes[:, 1:3].max(-1)) / scale
 
 
 def first_form(run: Run) -> Bounded:
@@ -178,17 +139,10 @@ def first_form(run: Run) -> Bounded:
     return Bounded(run.all("step_distances").max(-1), run.all("step_bound"), trivial)
 
 
-def largest_step(run: Run) -> np.ndarray:
-    """The left side of the first form over its right side, the largest of all steps and blocks, shape (seed,)."""
-    steps = first_form(run)
-    return (steps.measured / steps.bound).max(1)
-
-
 def equation_17(run: Run) -> Bounded:
     """A(t) and ||G_1(t) - G_1(0)||_F / (sigma_K(G_1(0)) - sigma_{K+1}(G_1(t))), t >= 1; inf where the gap closed."""
     gap = values(run)[:, :1, num_classes(run) - 1] - tail(run)[:, 1:]
-    change = run.all("gradient_change")[:, 1:]
-    bound = np.where(gap <= 0, np.inf, change / np.where(gap <= 0, 1, gap))
+    bound = np.where(gap <= 0, np.inf, run.all("gradient_change")[:, 1:] / np.where(gap <= 0, 1, gap))
     return Bounded(turned(run)[:, 1:], bound, num_classes(run) ** 0.5)
 
 
@@ -198,33 +152,30 @@ def wedin(run: Run) -> Bounded:
 
 
 def lemma_d9(run: Run) -> Bounded:
-    """A(t) and delta(t), t >= 1, from constants of Assumption 3.4 that hold at every observed step."""
-    distance = _each(bounds.distance_bound, norm(run)[:, :1], run.config.opt.step_size, _decay(run), _times(run))
-    target, spread = phi(run).slope_at_zero * leading_target(run), run.first("spread")[:, None]
-    delta = _each(bounds.alignment_bound, distance, lipschitz(run)[:, None], target[:, -1:], spread, tail(run)[:, 1:])
-    return Bounded(turned(run)[:, 1:], delta, num_classes(run) ** 0.5)
+    """A(t) and delta(t), t >= 1, with the least constants of Assumption 3.4 that hold at every observed step."""
+    K, spread, lipschitz = num_classes(run), run.first("spread")[:, None], run.worst("lipschitz")[:, None]
+    distance = _each(bounds.distance_bound, norm(run)[:, :1], run.config.opt.step_size, *_decay(run))
+    delta = _each(bounds.alignment_bound, distance, lipschitz, centres(run)[:, K - 1 : K], spread, tail(run)[:, 1:])
+    return Bounded(turned(run)[:, 1:], delta, K**0.5)
 
 
 def second_form(run: Run) -> Bounded:
-    """rho(t) and the bound on it of the theorem's second form, t >= 1, from the constants of ``lemma_d9``.
+    """rho(t) and the bound on it of the theorem's second form, t >= 1, with the constants of ``lemma_d9``.
 
     eta rho(t) sqrt p bounds the change of a block, which is at most eta ||G_1(t)||_F.
     """
-    excess = (value_ratio(run) / norm_ratio(run))[:, 1:].max(1, keepdims=True)
-    target, spread = phi(run).slope_at_zero * leading_target(run), run.first("spread")[:, None]
+    decay, times = _decay(run)
+    decay = (value_ratio(run) / norm_ratio(run))[:, 1:].max(1, keepdims=True) * decay**times
     bound = ft.partial(bounds.rate_bound, num_small=num_small(run))
-    decay = excess * _decay(run) ** _times(run)
-    rates = _each(bound, lemma_d9(run).bound, target[:, :1], spread, tail(run)[:, 1:], decay)
+    delta, spread = lemma_d9(run).bound, run.first("spread")[:, None]
+    rates = _each(bound, delta, centres(run)[:, :1], spread, tail(run)[:, 1:], decay)
     return Bounded(rate(run)[:, 1:], rates, norm(run)[:, 1:] / num_small(run) ** 0.5)
 
 
-def _times(run: Run) -> np.ndarray:
-    return run.steps[None, 1:].astype(float)
-
-
-def _decay(run: Run) -> np.ndarray:
-    """The least q with ||G_1(t)||_F <= q^t ||G_1(0)||_F at every observed step (the paper's constant G_1 = 1)."""
-    return (norm_ratio(run)[:, 1:] ** (1 / _times(run))).max(1, keepdims=True)
+def _decay(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """The least q with ||G_1(t)||_F <= q^t ||G_1(0)||_F at every observed t >= 1 (the paper's G_1 = 1), and t."""
+    times = run.steps[None, 1:].astype(float)
+    return (norm_ratio(run)[:, 1:] ** (1 / times)).max(1, keepdims=True), times
 
 
 def _each(bound: Callable[..., Any], *numbers: ArrayLike) -> np.ndarray:

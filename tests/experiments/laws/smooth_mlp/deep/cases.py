@@ -34,57 +34,48 @@ def lawful(config):
     return seen | {"converged_at": np.full(n, -1), "diverged_at": np.full(n, -1)}
 
 
-def put(variant, field, place, value):
-    """Set a value of the last member."""
+def put(variant, field, place, value, member=-1):
+    """Set a value of the last member, or of all (``slice(None)``)."""
 
     def change(name, seen):
         if name == variant:
-            seen[field][(-1, *place)] = value
+            seen[field][(member, *place)] = value
 
     return change
 
 
-def everywhere(variant, field, place, value):
-    """Set a value of every member."""
-
-    def change(name, seen):
-        if name == variant:
-            seen[field][(slice(None), *place)] = value
-
-    return change
-
-
-def broken(case, change, *fails):
-    return Break(case, change, frozenset(fails))
-
-
-LAST_1 = (-1, 0, 0)
+EVERY, LAST_1, LAST_2 = slice(None), (-1, 0, 0), (-1, 1, 0)
+SPECTRA = {
+    "smooth at 100": (put("gelu", "middle", (100, 1, 0), 0.151), "F8.smooth.100"),
+    "smooth at 300": (put("silu", "middle", (300, 2, 1), 1.01), "F8.smooth.300"),
+    "smooth at a loss": (put("elu", "middle", (60, 0, 1), 0.36), "F8.smooth.matched"),
+    "not smooth at 100": (put("relu", "middle", (100, 2, 0), 1.89), "F8.kinked.100"),
+    "not smooth at 300": (put("rrelu", "middle", (300, 0, 0), 2.19), "F8.kinked.300"),
+    "not smooth at a loss": (put("leaky_relu", "middle", (60, 1, 1), 1.49), "F8.kinked.matched"),
+    "no such loss": (put("elu", "loss", (slice(1, None),), 2.0), "F8.smooth.matched"),
+}
+ELU_D32, GELU_ADAM = ("F4.mean[ELU, d=32]", "F4.worst[ELU, d=32]"), ("F5.mean[GELU, Adam]", "F5.worst[GELU, Adam]")
+DEEP = {
+    "one": (put("gelu_d32", "fractions", LAST_2, 0.96), "F4.worst[GELU, d=32]"),
+    "all": (put("elu_d32", "fractions", LAST_2, 0.96, EVERY), *ELU_D32),
+    "diverged": (put("elu_d32", "diverged_at", (), 7), *ELU_D32),
+}
+OPTIMIZERS = {
+    "momentum": (put("elu_sgd", "fractions", (-1, 2, 0), 0.89), "F5.worst[ELU, SGD]"),
+    "adam": (put("gelu_adam", "fractions", LAST_2, 0.39), "F5.worst[GELU, Adam]"),
+    "adam, all": (put("gelu_adam", "fractions", LAST_2, 0.39, EVERY), *GELU_ADAM),
+    "order": (put("gelu_adam", "fractions", LAST_1, 0.71), "F5.order.worst[GELU]"),
+    "order, all": (
+        put("gelu_adam", "fractions", LAST_1, 0.71, EVERY),
+        "F5.order.mean[GELU]",
+        "F5.order.worst[GELU]",
+    ),
+    "majority": (put("elu_muon", "fractions", LAST_1, 0.51), "F5.majority[ELU]"),
+}
 BREAKS = {
-    "smooth at 100": broken("spectra", put("gelu", "middle", (100, 1, 0), 0.151), "F8.smooth.100"),
-    "smooth at 300": broken("spectra", put("silu", "middle", (300, 2, 1), 1.01), "F8.smooth.300"),
-    "smooth at a loss": broken("spectra", put("elu", "middle", (60, 0, 1), 0.36), "F8.smooth.matched"),
-    "not smooth at 100": broken("spectra", put("relu", "middle", (100, 2, 0), 1.89), "F8.kinked.100"),
-    "not smooth at 300": broken("spectra", put("rrelu", "middle", (300, 0, 0), 2.19), "F8.kinked.300"),
-    "not smooth at a loss": broken("spectra", put("leaky_relu", "middle", (60, 1, 1), 1.49), "F8.kinked.matched"),
-    "no such loss": broken("spectra", put("elu", "loss", (slice(1, None),), 2.0), "F8.smooth.matched"),
-    "deep": broken("deep", put("gelu_d32", "fractions", (-1, 1, 0), 0.96), "F4.worst[GELU, d=32]"),
-    "deep, all": broken(
-        "deep", everywhere("elu_d32", "fractions", (-1, 1, 0), 0.96), "F4.mean[ELU, d=32]", "F4.worst[ELU, d=32]"
-    ),
-    "diverged": broken("deep", put("elu_d64", "diverged_at", (), 7), "F4.mean[ELU, d=64]", "F4.worst[ELU, d=64]"),
-    "momentum": broken("optimizers", put("elu_sgd", "fractions", (-1, 2, 0), 0.89), "F5.worst[ELU, SGD]"),
-    "adam": broken("optimizers", put("gelu_adam", "fractions", (-1, 1, 0), 0.39), "F5.worst[GELU, Adam]"),
-    "adam, all": broken(
-        "optimizers",
-        everywhere("gelu_adam", "fractions", (-1, 1, 0), 0.39),
-        "F5.mean[GELU, Adam]",
-        "F5.worst[GELU, Adam]",
-    ),
-    "order": broken("optimizers", put("gelu_adam", "fractions", LAST_1, 0.71), "F5.order.worst[GELU]"),
-    "order, all": broken(
-        "optimizers", everywhere("gelu_adam", "fractions", LAST_1, 0.71), "F5.order.mean[GELU]", "F5.order.worst[GELU]"
-    ),
-    "majority": broken("optimizers", put("elu_muon", "fractions", LAST_1, 0.51), "F5.majority[ELU]"),
+    f"{case}: {what}": Break(case, change, frozenset(ids))
+    for case, breaks in (("spectra", SPECTRA), ("deep", DEEP), ("optimizers", OPTIMIZERS))
+    for what, (change, *ids) in breaks.items()
 }
 
 # Fields that a config may not have. -----------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from smooth_mlp.deep.cases import everywhere, lawful, put
+from smooth_mlp.deep.cases import EVERY, lawful, put
 from synthetic import config_of, results_of, runs_of, verdict
 
 from experiments.laws.smooth_mlp.deep.claims import SUMMARY
@@ -35,7 +35,7 @@ def test_a_loss_that_no_member_reaches_is_an_event_that_did_not_come():
     assert (rows["F8.smooth.matched"].status, rows["F8.smooth.matched"].members) == ("not_reached", 9)
     assert rows["F8.kinked.matched"].status == "holds"
     # An activation that never has the loss of the others cannot be compared with them.
-    rows = rows_of("mlp_spectra", change=everywhere("elu", "loss", (slice(1, None),), 2.0))
+    rows = rows_of("mlp_spectra", change=put("elu", "loss", (slice(1, None),), 2.0, EVERY))
     assert rows["F8.smooth.matched"].status == "fails"
 
 

@@ -8,11 +8,7 @@ from experiments.runner.settings import hyperparameters
 from lawlib.dynamics.sweep import grid
 from lawlib.networks.activations import ACTIVATIONS
 
-CASES = {
-    "theorem": Case("mlp_theorem"),
-    "decay": Case("mlp_gradient_decay"),
-    "tail": Case("mlp_gradient_tail"),
-}
+CASES = {"theorem": Case("mlp_theorem"), "decay": Case("mlp_gradient_decay"), "tail": Case("mlp_gradient_tail")}
 TARGET = np.array([44.0, 43.0, 42.0, 41.0])
 
 
@@ -63,34 +59,21 @@ def lawful_blocks(config, times, values, scale):
 # What breaks the laws, in one member. ---------------------------------------------------------------------------------
 
 
-def scaled(variant, field, factor, place=(), member=-1):
-    """Multiply an observation of one member of a variant, at a place or everywhere."""
+def scaled(variant, field, factor, place=(), member=-1, plus=0.0):
+    """Multiply an observation of one member of a variant, at a place or everywhere, and add to it."""
 
     def change(name, seen):
         if name == variant:
             seen[field] = np.array(seen[field])
-            seen[field][(member, *place)] *= factor
+            seen[field][(member, *place)] = factor * seen[field][(member, *place)] + plus
 
     return change
 
 
-def moved(variant, field, amount, place=(), member=-1):
-    """Add to an observation of one member of a variant."""
-
-    def change(name, seen):
-        if name == variant:
-            seen[field] = np.array(seen[field])
-            seen[field][(member, *place)] += amount
-
-    return change
-
-
-def both(*changes):
-    def change(name, seen):
-        for each in changes:
-            each(name, seen)
-
-    return change
+def all_scaled(variant, fields, factor, step):
+    """Multiply several observations of a step, which belong together."""
+    changes = [scaled(variant, field, factor, (step,)) for field in fields]
+    return lambda name, seen: [change(name, seen) for change in changes]
 
 
 def monotone(name, seen):
@@ -105,57 +88,51 @@ def diverged(name, seen):
         seen["diverged_at"][-1] = 7
 
 
-def rates(factor, step):
-    """A larger rho(t) of one step, whose blocks move along."""
-    return both(*(scaled("gelu", field, factor, (step,)) for field in ("step_bound", "step_distances")))
-
-
-def broken(case, change, *fails):
-    return Break(case, change, frozenset(fails))
-
-
+BLOCKS, ANGLES = ("step_bound", "step_distances"), ("left_sine", "gradient_change", "wedin_bound")
+ALGEBRA = ("D11.start", "D11.first", "D11.proof", "Wedin.17[ReLU]", "Wedin.D5[ReLU]")
+THEOREM = {
+    "block 1 at 100": (scaled("elu", "blocks", 0.4, (100, 0)), "F3.100[ELU]"),
+    "block 1 at 250": (scaled("silu", "blocks", 0.1, (250, 0)), "F3.250[SiLU]"),
+    "start": (scaled("gelu", "weight_blocks", 1.0, (0, 1), plus=1e-26), "D11.start"),
+    "idle block": (scaled("gelu", "weight_blocks", 1 + 3e-12, (0, 3)), "D11.start"),
+    "a step": (scaled("relu", "step_distances", 1.251, (40, 0)), "D11.first"),
+    "loose": (scaled("gelu", "step_distances", 0.7), "D11.tight[GELU]"),
+    "no p lacks": (scaled("gelu", "step_distances", 0.16), "D11.tight[GELU]", "D11.proof"),
+    "too long a step": (scaled("elu", "lipschitz", 2.01, (3,)), "D11.step_size"),
+    "large eps": (scaled("silu", "spread", 300.0), "D11.scale"),
+    "first rate": (all_scaled("gelu", BLOCKS, 2.1, 0), "D11.second_0"),
+    "rate": (all_scaled("gelu", BLOCKS, 200.0, 1), "D11.second[GELU]"),
+    "delta": (scaled("gelu", "lipschitz", 0.02), "D9[GELU]", "D11.second[GELU]"),
+    "no delta": (scaled("silu", "lipschitz", np.nan), "D11.step_size", "D9[SiLU]", "D11.second[SiLU]"),
+    "too little turned": (scaled("silu", "left_sine", 0.94), "A.250[SiLU]"),
+    "turned too soon": (all_scaled("elu", ANGLES, 5.0, 20), "A.decayed[ELU]"),
+    "interval": (scaled("elu", "target_values", 1.0, (0, 2), plus=0.1), "D8[ELU, eps=0.01]"),
+    "Wedin": (scaled("relu", "gradient_change", 0.79, (200,)), "Wedin.17[ReLU]"),
+    "sharper Wedin": (scaled("gelu", "wedin_bound", 0.89, (1,)), "Wedin.D5[GELU]"),
+    "diverged": (diverged, *ALGEBRA),
+}
+SLOW = scaled("gelu", "gradient_values", 6.0, (slice(90, None), 3), -2)
+DECAY = {
+    "no decay": (scaled("elu", "gradient_values", 1.06, (60,), -2), "F12.early[ELU]"),
+    "a late jump": (scaled("silu", "gradient_values", 1.002, (200,), -2), "F12.late[SiLU]"),
+    "one slow value": (SLOW, "F12.early[GELU]", "F12.values[GELU]"),
+    "monotone": (monotone, "F12.monotone[GELU]"),
+    "a large tail": (scaled("gelu", "gradient_values", 2.1, (slice(None), 4)), "F13[GELU, eps=0.1]"),
+}
+TAIL = {
+    "not linear": (scaled("gelu", "gradient_values", 1.3, (0, 10)), "F11.tail[GELU]"),
+    "not square": (scaled("tanh", "gradient_values", 1.7, (0, -1)), "F11.tail[tanh]"),
+    "ReLU's tail": (scaled("relu", "gradient_values", 1.4, (0, 63)), "F11.tail[ReLU]"),
+    "the lead": (scaled("relu", "gradient_values", 1.11, (0, 1)), "F11.leading[ReLU]"),
+    "interval": (scaled("silu", "spread", 0.49), "D8[SiLU, eps=0.1]"),
+    "violated": (scaled("bound_d64_m4096", "relu_bound", 4.0), "B1"),
+    "vacuous": (scaled("bound_d32_m8192", "relu_bound", 0.0), "B1.positive"),
+    "above": (scaled("bound_d32_m8192", "relu_bound", 1.26), "B1", "B1.below"),
+}
 BREAKS = {
-    "block 1 at 100": broken("theorem", scaled("elu", "blocks", 0.4, (100, 0)), "F3.100[ELU]"),
-    "block 1 at 250": broken("theorem", scaled("silu", "blocks", 0.1, (250, 0)), "F3.250[SiLU]"),
-    "start": broken("theorem", moved("gelu", "weight_blocks", 1e-26, (0, 1)), "D11.start"),
-    "idle block": broken("theorem", scaled("gelu", "weight_blocks", 1 + 3e-12, (0, 3)), "D11.start"),
-    "a step": broken("theorem", scaled("relu", "step_distances", 1.251, (40, 0)), "D11.first"),
-    "loose": broken("theorem", scaled("gelu", "step_distances", 0.7), "D11.tight[GELU]"),
-    "no p lacks": broken("theorem", scaled("gelu", "step_distances", 0.16), "D11.tight[GELU]", "D11.proof"),
-    "too long a step": broken("theorem", scaled("elu", "lipschitz", 2.01, (3,)), "D11.step_size"),
-    "large eps": broken("theorem", scaled("silu", "spread", 300.0), "D11.scale"),
-    "first rate": broken("theorem", rates(2.1, 0), "D11.second_0"),
-    "delta": broken("theorem", scaled("gelu", "lipschitz", 0.02), "D9[GELU]", "D11.second[GELU]"),
-    "rate": broken("theorem", rates(200.0, 1), "D11.second[GELU]"),
-    "no delta": broken("theorem", scaled("silu", "lipschitz", np.nan), "D11.step_size", "D9[SiLU]", "D11.second[SiLU]"),
-    "too little turned": broken("theorem", scaled("silu", "left_sine", 0.94), "A.250[SiLU]"),
-    "turned too soon": broken(
-        "theorem",
-        both(*(scaled("elu", field, 5.0, (20,)) for field in ("left_sine", "gradient_change", "wedin_bound"))),
-        "A.decayed[ELU]",
-    ),
-    "interval": broken("theorem", moved("elu", "target_values", 0.1, (0, 2)), "D8[ELU, eps=0.01]"),
-    "Wedin": broken("theorem", scaled("relu", "gradient_change", 0.79, (200,)), "Wedin.17[ReLU]"),
-    "sharper Wedin": broken("theorem", scaled("gelu", "wedin_bound", 0.89, (1,)), "Wedin.D5[GELU]"),
-    "diverged": broken("theorem", diverged, "D11.start", "D11.first", "D11.proof", "Wedin.17[ReLU]", "Wedin.D5[ReLU]"),
-    "no decay": broken("decay", scaled("elu", "gradient_values", 1.06, (60,), -2), "F12.early[ELU]"),
-    "a late jump": broken("decay", scaled("silu", "gradient_values", 1.002, (200,), -2), "F12.late[SiLU]"),
-    "one slow value": broken(
-        "decay",
-        scaled("gelu", "gradient_values", 6.0, (slice(90, None), 3), -2),
-        "F12.early[GELU]",
-        "F12.values[GELU]",
-    ),
-    "monotone": broken("decay", monotone, "F12.monotone[GELU]"),
-    "a large tail": broken("decay", scaled("gelu", "gradient_values", 2.1, (slice(None), 4)), "F13[GELU, eps=0.1]"),
-    "not linear": broken("tail", scaled("gelu", "gradient_values", 1.3, (0, 10)), "F11.tail[GELU]"),
-    "not square": broken("tail", scaled("tanh", "gradient_values", 1.7, (0, -1)), "F11.tail[tanh]"),
-    "ReLU's tail": broken("tail", scaled("relu", "gradient_values", 1.4, (0, 63)), "F11.tail[ReLU]"),
-    "the lead": broken("tail", scaled("relu", "gradient_values", 1.11, (0, 1)), "F11.leading[ReLU]"),
-    "interval, tail": broken("tail", scaled("silu", "spread", 0.49), "D8[SiLU, eps=0.1]"),
-    "violated": broken("tail", scaled("bound_d64_m4096", "relu_bound", 4.0), "B1"),
-    "no bound": broken("tail", scaled("bound_d32_m8192", "relu_bound", 0.0), "B1.positive"),
-    "above": broken("tail", scaled("bound_d32_m8192", "relu_bound", 1.26), "B1", "B1.below"),
+    f"{case}: {what}": Break(case, change, frozenset(ids))
+    for case, breaks in (("theorem", THEOREM), ("decay", DECAY), ("tail", TAIL))
+    for what, (change, *ids) in breaks.items()
 }
 
 # Fields that a config may not have. -----------------------------------------------------------------------------------
