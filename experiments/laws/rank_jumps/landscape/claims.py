@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -218,7 +219,8 @@ admitted, small_norm = where(region__norm_times=lambda c: c >= 1), where(region_
 small_decay = where(opt__weight_decay=lambda decay: decay <= 0.1)
 FULL = (stated_for("40000 steps or more", where(opt__num_steps=lambda steps: steps >= 10 * LAST_OF_FIGURE_3)),)
 # A row for each depth; EXACT is for curves and constants alone, as true where a member of the run diverges.
-AT, EXACT = {"each": "net.depth"}, {"each": "net.depth", "counts_divergence": True}
+AT: dict[str, Any] = {"each": "net.depth"}
+EXACT: dict[str, Any] = AT | {"counts_divergence": True}
 RANK_2 = "L = {}, eps below the exact end of the rank-2 minimum: GD ends at it: |s_2/s_1 over its value - 1|"
 RANK_1 = "L = {}, eps with no rank-2 minimum: GD ends at rank 1: s_2/s_1"
 START = "L = {}: eps at which GD starts to end at rank 1 (middle of its bracket) over the exact end: |. - 1|"

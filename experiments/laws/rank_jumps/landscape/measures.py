@@ -65,7 +65,7 @@ def known_minima(eps: float, ridge: float, depth: int) -> dict[str, Any]:
     return {"0": np.zeros((2, 2)), **found}
 
 
-def cost(A: np.ndarray, eps: float, ridge: float, depth: int) -> float:
+def cost(A: Any, eps: float, ridge: float, depth: int) -> float:
     """C_lambda(A) by numpy; NaN where A is not finite."""
     if not np.isfinite(A).all():
         return math.nan

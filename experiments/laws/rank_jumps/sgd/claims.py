@@ -110,7 +110,8 @@ tenth, smallest = where(data__epsilon=0.1), where(data__epsilon=0.05)
 short, longer = where(data__epsilon=0.1, schedule__branch=1000), where(data__epsilon=0.1, schedule__branch=8000)
 enough = where(data__epsilon=lambda eps: eps >= 0.2, schedule__branch=1000)
 cold = where(data__epsilon=lambda eps: eps <= 0.7 and eps != 0.05, schedule__branch=0)
-eps, t0 = {"each": "data.epsilon"}, {"each": "schedule.branch"}
+eps: dict[str, Any] = {"each": "data.epsilon"}
+t0: dict[str, Any] = {"each": "schedule.branch"}
 
 # What is claimed. -----------------------------------------------------------------------------------------------------
 
