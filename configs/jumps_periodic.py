@@ -2,14 +2,14 @@
 
     python -m experiments.main --config=configs/jumps_periodic.py[:smoke|cpu|paper]
 
-L = 3, width 100, eps = .2, U(+-1/sqrt(fan_in)): a warm-up of 500 steps with eta = .03, lambda = .1, then periods of
-5000 steps that alternate between (eta, lambda) = (.4, .1) and (.1, .001). The high one comes first: after a low one
-the switch makes SGD diverge. eta and lambda are those of configs/jumps_annealing.py.
+L = 3, width 100, eps = 0.2, weights from U(+-1/sqrt(fan_in)). A warm-up of 500 steps with eta = 0.03, lambda = 0.1 is
+followed by periods of 5000 steps that alternate between (eta, lambda) = (0.4, 0.1) and (0.1, 0.001). The high period
+comes first: after a low one the switch makes SGD diverge. The update is that of configs/jumps_annealing.py.
 
 Time on one quiet core: smoke 6 seconds, cpu (64 runs) half a minute, paper (1024 runs, four cycles) about 10 minutes.
-Expect: all jumps in high periods, nearly all in the first, relative test error .007 to .011 at the end. At the switch
-to the second high period about one run in 64 diverges, and one in 64 is thrown on from rank 1 to A = 0, where its
-error is 1: the claim on the end error fails by that run.
+Expect: all jumps happen in high periods, nearly all in the first. The relative test error at the end is 0.007 to 0.011.
+At the switch to the second high period about one run in 64 diverges. One in 64 jumps from rank 1 to A = 0, where its
+error is 1: the claim on the error at the end (F4.error) fails by this run.
 """
 
 from ml_collections import ConfigDict, config_dict

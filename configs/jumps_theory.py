@@ -2,15 +2,17 @@
 
     python -m experiments.main --config=configs/jumps_theory.py[:smoke|cpu|paper]
 
-A* = [[1, *], [eps, 1]]. Gradient descent from PyTorch's start around the eps at which the rank-2 minimum ends; descents
-on L_lambda and proximal descents on C_lambda from many starts; the rank-1 minimum followed beyond the ridge at which it
-ends; small ridges; Figure 3's eps = 1 run to its end; points of B_1 whose bounds are attained; SGD of Figure 1 for the
-frequency beside Theorem B.2's bound. Steps and decays are those of the figures' update.
+A* = [[1, *], [eps, 1]]. Each study is a variant or one per depth: gradient descent from PyTorch's start around the eps
+at which the rank-2 minimum ends (fold); descents on L_lambda (factors) and proximal descents on C_lambda (matrix,
+origin) from many starts; the rank-1 minimum followed beyond the ridge at which it ends (end); small ridges (avoid);
+Figure 3's eps = 1 run to its end (budget); points of B_1 at which its bounds are attained (region); SGD of Figure 1,
+whose frequency of jumps is compared with Theorem B.2's bound (jumps). Steps and decays are those of the
+figures' update.
 """
 
 from ml_collections import ConfigDict, config_dict
 
-# The rank-2 minimum ends at these eps (lambda = .1), to 7 digits.
+# The rank-2 minimum ends at these eps (lambda = 0.1), to 7 digits.
 LAST = {3: 0.2574727, 4: 0.1053565}
 PROFILES = {
     "smoke": {
@@ -84,10 +86,10 @@ def variants(size: dict) -> tuple:
 
 
 def at_depth(depth: int, size: dict) -> tuple:
-    """What is done at every depth. eps = .2 (L = 3) and .08 (L = 4) have all four minima at lambda = .1."""
+    """The studies at every depth. eps = 0.2 (L = 3) and 0.08 (L = 4) have all four minima at lambda = 0.1."""
     search = {"net.depth": depth, "data.offdiagonal": {3: 0.2, 4: 0.08}[depth], "num_seeds": size["search_seeds"]}
     search |= {"observe.num_times": 2, "net.init": "normal"}
-    # Balanced starts at this multiple of the ridge at which the rank-1 minimum of eps = .25 ends.
+    # The weight decay at which the rank-1 minimum of eps = 0.25 ends; balanced starts are at multiples of it.
     last = {3: 0.4043675, 4: 0.3537116}[depth]
     return (
         {
@@ -115,7 +117,7 @@ def at_depth(depth: int, size: dict) -> tuple:
             **search,
         },
         {
-            # Long proximal steps from around 0 jump out of its basin.
+            # Long proximal steps from near 0 would leave its basin.
             "name": f"origin_L{depth}",
             "study": "matrix",
             "opt.step_size": 0.005,
@@ -138,7 +140,7 @@ def at_depth(depth: int, size: dict) -> tuple:
 
 
 def region(depth: int, points: int) -> dict:
-    """Points of the closed set B_r, one an observation."""
+    """Points of the closed set B_r, one at each observation."""
     return {
         "name": f"region_L{depth}",
         "study": "region",
@@ -153,7 +155,7 @@ def region(depth: int, points: int) -> dict:
 
 
 def alone(size: dict) -> tuple:
-    """What is done once."""
+    """The studies at one depth."""
     return (
         {
             "name": "avoid",

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
 from experiments.laws.rank_jumps.landscape import measures as m
@@ -17,6 +17,7 @@ from lawlib.theory import rank_jumps as theory
 
 FIGURES_OFFDIAGONALS = (0.05, 0.1, 0.2, 0.25)
 LOW, LAST_OF_FIGURE_3 = 0.001, 4000
+LOG10 = math.log(10)
 
 
 def source(figure: str, *studies: str) -> Source:
@@ -29,12 +30,7 @@ def exact(of: Callable[[Run], ArrayLike]) -> Measure:
     return across(lambda found: np.ravel(of(found[0])), least=1)
 
 
-def done(run: Run) -> np.ndarray:
-    """Which members reached their tolerance."""
-    return run.data.converged_at.values >= 0
-
-
-# Where the rank-2 minimum ends. ---------------------------------------------------------------------------------------
+# Minima and their ends. -----------------------------------------------------------------------------------------------
 
 
 def last_eps(run: Run) -> float:
@@ -42,28 +38,39 @@ def last_eps(run: Run) -> float:
     return m.last_offdiagonal(*m.setting(run)[1:])
 
 
-def is_below(run: Run) -> bool:
-    """Whether there is a rank-2 minimum."""
-    return run.config.data.offdiagonal < last_eps(run)
+def last_decay(run: Run) -> float:
+    """The exact weight decay at which the rank-1 minimum ends."""
+    eps, _, depth = m.setting(run)
+    return 4 * m.last_ridge(eps, depth, 1)
 
 
-def ended(run: Run) -> np.ndarray:
-    """s_2/s_1 at the end of the descents."""
+def done(run: Run) -> np.ndarray:
+    """Which members reached their tolerance."""
+    return run.data.converged_at.values >= 0
+
+
+def ratio(run: Run) -> np.ndarray:
+    """s_2/s_1 at the end of the descents; NaN for one that is not done."""
     return np.where(done(run), m.ratio(run.last("product")), np.nan)
+
+
+def largest(run: Run) -> np.ndarray:
+    """s_1 at the end of the descents; NaN for one that is not done."""
+    return np.where(done(run), m.singular_values(run.last("product"))[:, 0], np.nan)
 
 
 @measure
 def off_rank_2(run: Run) -> np.ndarray:
     """How far s_2/s_1 is from that of the exact rank-2 minimum."""
     first, second = m.minimum(*m.setting(run), 2).singular_values
-    return np.abs(ended(run) / (second / first) - 1)
+    return np.abs(ratio(run) / (second / first) - 1)
 
 
 def brackets(found: Sequence[Run]) -> np.ndarray:
     """For each seed the largest eps below every end at rank 1, and the smallest of those ends, shape (seed, 2)."""
     ordered = sorted(found, key=lambda run: run.config.data.offdiagonal)
     eps = np.array([run.config.data.offdiagonal for run in ordered])
-    first = np.argmax(np.stack([ended(run) for run in ordered], axis=1) < m.RANK_ONE, axis=1)
+    first = np.argmax(np.stack([ratio(run) for run in ordered], axis=1) < m.RANK_ONE, axis=1)
     return np.where((first > 0)[:, None], np.stack([eps[first - 1], eps[first]], axis=1), [-np.inf, np.inf])
 
 
@@ -73,13 +80,11 @@ def too_far_apart(found: Sequence[Run]) -> str:
     return "this profile's eps are too far apart" if wide else ""
 
 
+@exact
 def rank_1_over_2(run: Run) -> list[float]:
     """C_lambda of the rank-1 minimum over that of the rank-2 one at lambda = 0.001, at the eps of the figures."""
     settings = [(eps, LOW / 4, run.config.net.depth) for eps in FIGURES_OFFDIAGONALS]
     return [m.cost(m.minimum(*at, 1).matrix, *at) / m.cost(m.minimum(*at, 2).matrix, *at) for at in settings]
-
-
-# The four minima. -----------------------------------------------------------------------------------------------------
 
 
 def distances(run: Run) -> np.ndarray:
@@ -113,36 +118,6 @@ def off_cost(run: Run) -> np.ndarray:
     return np.abs(run.last("value") - [m.cost(A, *m.setting(run)) for A in run.last("product")])
 
 
-# Large and small ridges. ----------------------------------------------------------------------------------------------
-
-
-def last_decay(run: Run) -> float:
-    """The exact weight decay at which the rank-1 minimum ends."""
-    eps, _, depth = m.setting(run)
-    return 4 * m.last_ridge(eps, depth, 1)
-
-
-def has_rank_1(run: Run) -> bool:
-    """Whether there is a rank-1 minimum."""
-    return run.config.opt.weight_decay < last_decay(run)
-
-
-def largest(run: Run) -> np.ndarray:
-    """s_1 at the end."""
-    return m.singular_values(run.last("product"))[:, 0]
-
-
-def ended_largest(run: Run) -> np.ndarray:
-    """s_1 at the end of the descents."""
-    return np.where(done(run), largest(run), np.nan)
-
-
-@measure
-def off_rank_1(run: Run) -> np.ndarray:
-    """How far s_1 is from that of the exact rank-1 minimum."""
-    return np.abs(ended_largest(run) / m.minimum(*m.setting(run), 1).singular_values[0] - 1)
-
-
 @measure
 def smallest_settled(run: Run) -> np.ndarray:
     """The smallest s_1 since the loss was first below half of what rank 0 leaves."""
@@ -162,17 +137,27 @@ def error(run: Run, step: int) -> np.ndarray:
     return np.square(1 - run.config.data.offdiagonal * run.all("product")[:, at, 0, 1])
 
 
+off_rank_1 = measure(lambda run: np.abs(largest(run) / m.minimum(*m.setting(run), 1).singular_values[0] - 1))
+off_start = across(lambda found: np.abs(brackets(found).mean(1) / last_eps(found[0]) - 1))
+off_minima = measure(lambda run: np.where(done(run), distances(run).min(1), np.nan))
+common_minima = across(lambda found: [len(set.intersection(*reached(found)))])
+all_minima = across(lambda found: [len(set.union(*reached(found)))])
+# Whether it is done or not: these descents have no tolerance.
+last_largest = measure(lambda run: m.singular_values(run.last("product"))[:, 0])
+largest_ridges = exact(lambda run: [m.last_ridge(eps, run.config.net.depth, 2) for eps in FIGURES_OFFDIAGONALS])
+last_ridge = measure(lambda run: [m.last_ridge(run.config.data.offdiagonal, run.config.net.depth, 2)])
+
 # The sets B_r and the bound. ------------------------------------------------------------------------------------------
 
 
-def log_step(config: ConfigDict, decay: float) -> float:
+def log_step(run: Run, decay: float) -> float:
     """The natural logarithm of the admissible eta, C = C_1/(2 lambda)."""
-    return float(constants_of(config, decay, 1.0)[1].log_step_sizes.min())
+    return float(constants_of(run.config, decay, 1.0)[1].log_step_sizes.min())
 
 
-def power(run: Run) -> float:
-    """The slope d log eta / d log lambda of the admissible step as lambda goes to 0."""
-    return (log_step(run.config, 1e-6) - log_step(run.config, 1e-8)) / math.log(100)
+def own_constants(run: Run) -> theory.Constants:
+    """Theorem B.1's constants at the run's decay and C."""
+    return constants_of(run.config, run.config.opt.weight_decay / 2, run.config.region.norm_times)[1]
 
 
 def beyond_printed_power(run: Run) -> float:
@@ -181,13 +166,13 @@ def beyond_printed_power(run: Run) -> float:
     return 4 * depth + 1 + (depth + 1) / (depth - 2) + 1
 
 
-def jump_bound(run: Run, step_size: float | None = None) -> theory.JumpBound:
-    """Theorem B.2 at the run's width and decay; step_size None is the largest that Theorem B.1 admits."""
+def jump_bound(run: Run, *, is_admissible: bool = False) -> theory.JumpBound:
+    """Theorem B.2 at the run's width and decay, at its own step or at the largest that Theorem B.1 admits."""
     config, decay = run.config, run.config.opt.weight_decay / 2
     # Theorem B.2 asks for twice Theorem B.1's C.
     norm, constants = constants_of(config, decay, 2.0)
     return theory.jump_bound(
-        step_size=step_size or jnp.exp(constants.log_step_sizes.min()),
+        step_size=jnp.exp(constants.log_step_sizes.min()) if is_admissible else 2 * config.opt.step_size,
         weight_decay=decay,
         rank=int(config.region.rank),
         width=int(config.net.width),
@@ -201,16 +186,17 @@ def jump_bound(run: Run, step_size: float | None = None) -> theory.JumpBound:
     )
 
 
-def own_bound(run: Run) -> theory.JumpBound:
-    """Theorem B.2 at the run's own step, whose bounds are put aside."""
-    return jump_bound(run, 2 * run.config.opt.step_size)
-
-
 def frequency(run: Run) -> ArrayLike | None:
     """The fraction with s_2/s_1 < 0.01 after T_0 + T_1 steps, between the ends of its interval; None if too short."""
-    at = np.searchsorted(run.steps, float(own_bound(run).settling_steps + own_bound(run).sampling_steps))
+    bound = jump_bound(run)
+    at = np.searchsorted(run.steps, float(bound.settling_steps + bound.sampling_steps))
     return wilson(m.ratio(run.all("product")[:, at]) < m.JUMPED) if at < len(run.steps) else None
 
+
+smallest_leaving = measure(lambda run: run.all("leaving").min(-1))
+leaving_by_norm = measure(lambda run: run.all("leaving")[..., 0].min())
+power = exact(lambda run: (log_step(run, 1e-6) - log_step(run, 1e-8)) / math.log(100))
+log10_tiny = exact(lambda run: log_step(run, 1e-6) / LOG10)
 
 # What is claimed. -----------------------------------------------------------------------------------------------------
 
@@ -220,19 +206,21 @@ P32, F3 = source("Proposition 3.2", "avoid"), source("Fig. 3", "budget")
 B1, D4, RATES = (source(figure, "region") for figure in ("Theorem B.1", "Theorem D.4", "Section 3.2"))
 NAMED = {3: 0.26, 4: 0.11}
 named = where(net__depth=lambda depth: depth in NAMED, opt__weight_decay=0.1)
+has_rank_2, no_rank_2 = (
+    lambda run: run.config.data.offdiagonal < last_eps(run),
+    lambda run: run.config.data.offdiagonal >= last_eps(run),
+)
+has_rank_1, no_rank_1 = (
+    lambda run: run.config.opt.weight_decay < last_decay(run),
+    lambda run: run.config.opt.weight_decay >= last_decay(run),
+)
 factors, matrices = where(study="factors"), where(study="matrix")
 admitted, small_norm = where(region__norm_times=lambda c: c >= 1), where(region__norm_times=lambda c: c < 1)
 small_decay = where(opt__weight_decay=lambda decay: decay <= 0.1)
 FULL = (stated_for("40000 steps or more", where(opt__num_steps=lambda steps: steps >= 10 * LAST_OF_FIGURE_3)),)
-is_beyond, has_no_rank_1 = (lambda run: not is_below(run)), (lambda run: not has_rank_1(run))
-off_start = across(lambda found: np.abs(brackets(found).mean(1) / last_eps(found[0]) - 1))
-largest_decays = exact(lambda run: [m.last_ridge(eps, run.config.net.depth, 2) for eps in FIGURES_OFFDIAGONALS])
-off_minima = measure(lambda run: np.where(done(run), distances(run).min(1), np.nan))
-common_minima = across(lambda found: [len(set.intersection(*reached(found)))])
-all_minima = across(lambda found: [len(set.union(*reached(found)))])
-last_ridges = measure(lambda run: [m.last_ridge(run.config.data.offdiagonal, run.config.net.depth, 2)])
 # A row for each depth; EXACT is for curves and constants alone, as true where a member of the run diverges.
-AT, EXACT = {"each": "net.depth"}, {"each": "net.depth", "counts_divergence": True}
+AT: dict[str, Any] = {"each": "net.depth"}
+EXACT: dict[str, Any] = AT | {"counts_divergence": True}
 RANK_2 = "L = {}, eps below the exact end of the rank-2 minimum: GD ends at it: |s_2/s_1 over its value - 1|"
 RANK_1 = "L = {}, eps with no rank-2 minimum: GD ends at rank 1: s_2/s_1"
 START = "L = {}: eps at which GD starts to end at rank 1 (middle of its bracket) over the exact end: |. - 1|"
@@ -259,12 +247,12 @@ POWER = "L = {}: 'eta ~ lambda^(4L+1+(L+1)/(L-2))': the power of Theorem B.1's c
 ANY = "L = {}: 'for any lambda >= 0': log10 of the admissible eta at lambda = 1e-6, which vanishes with lambda"
 
 LAWS = (
-    FOLD.law("S3.1.rank2", RANK_2, off_rank_2 < 1e-4, is_below, **AT),
-    FOLD.law("S3.1.rank1", RANK_1, measure(ended) < m.RANK_ONE, is_beyond, **AT),
+    FOLD.law("S3.1.rank2", RANK_2, off_rank_2 < 1e-4, has_rank_2, **AT),
+    FOLD.law("S3.1.rank1", RANK_1, measure(ratio) < m.RANK_ONE, no_rank_2, **AT),
     FOLD.law("S3.1.start", START, off_start < 0.02, **AT, needs=(too_far_apart,)),
     FOLD.law("S3.1.drift", DRIFT, exact(last_eps) < (lambda run: NAMED[run.config.net.depth]), named, **EXACT),
-    RIDGES.printed("S4.three", THREE, largest_decays < 0.1, **EXACT),
-    RIDGES.printed("S4.global", GLOBAL, exact(rank_1_over_2) > 1.0, **EXACT),
+    RIDGES.printed("S4.three", THREE, largest_ridges < 0.1, **EXACT),
+    RIDGES.printed("S4.global", GLOBAL, rank_1_over_2 > 1.0, **EXACT),
     FOLD.law("S3.1.balance", BALANCED, measure(lambda run: run.last("imbalance").max(-1)) < 1e-9, **AT),
     T31.law("T3.1.factors", ENDS("L_lambda over factors"), off_minima < 1e-6, factors, **AT),
     T31.law("T3.1.matrices", ENDS("C_lambda over matrices"), off_minima < 1e-6, matrices, **AT),
@@ -274,43 +262,21 @@ LAWS = (
     T31.law("T3.1.value", VALUE, off_cost < 1e-9, factors, **AT),
     T31.law("T3.1.nearby", NEARBY, measure(lambda run: run.last("rise")) > 0.0, matrices, **AT),
     P31.law("P3.1.end", BELOW, off_rank_1 < 1e-4, has_rank_1, **AT),
-    P31.printed("P3.1.all", FOR_ALL, measure(ended_largest) < m.RANK_ONE, has_no_rank_1, **AT),
+    P31.printed("P3.1.all", FOR_ALL, measure(largest) < m.RANK_ONE, no_rank_1, **AT),
     P32.law("P3.2.away", SETTLED, smallest_settled > least_settled, small_decay),
-    P32.law(
-        "P3.2.left", LEFT, measure(largest) < m.RANK_ONE, lambda run: run.config.opt.weight_decay > last_decay(run)
-    ),
+    P32.law("P3.2.left", LEFT, last_largest < m.RANK_ONE, no_rank_1),
     F3.printed("F3.budget", BUDGET, measure(lambda run: error(run, run.steps[-1])) < 0.01, stated=FULL),
-    F3.printed("F3.minimum", NOTHING, last_ridges <= 0.0, counts_divergence=True),
-    B1.law("B.1.closed", CLOSED, measure(lambda run: run.all("leaving").min(-1)) >= 1.0, admitted, **AT),
-    D4.printed("D.4.norm", TOO_SMALL, measure(lambda run: run.all("leaving")[..., 0].min()) <= 0.0, small_norm, **AT),
-    RATES.printed("S3.2.power", POWER, exact(power) > beyond_printed_power, **EXACT),
-    RATES.printed("S3.2.any", ANY, exact(lambda run: log_step(run.config, 1e-6) / math.log(10)) < -50.0, **EXACT),
+    F3.printed("F3.minimum", NOTHING, last_ridge <= 0.0, counts_divergence=True),
+    B1.law("B.1.closed", CLOSED, smallest_leaving >= 1.0, admitted, **AT),
+    D4.printed("D.4.norm", TOO_SMALL, leaving_by_norm <= 0.0, small_norm, **AT),
+    RATES.printed("S3.2.power", POWER, power > beyond_printed_power, **EXACT),
+    RATES.printed("S3.2.any", ANY, log10_tiny < -50.0, **EXACT),
 )
 
 
-# Numbers without a bound. ---------------------------------------------------------------------------------------------
-
-
 def of(measured: Callable[[Run], ArrayLike | None], *studies: str) -> Callable[[Run], ArrayLike | None]:
-    """What is measured of the runs of these studies."""
+    """A column of the summary, for the runs of these studies."""
     return lambda run: measured(run) if run.config.study in studies else None
-
-
-def leaving(index: int) -> Callable[[Run], ArrayLike | None]:
-    """The smallest eta at which a member leaves B_1 by one of its bounds, over the admissible one."""
-    return of(lambda run: run.all("leaving")[..., index].min(1) if admitted(run) else None, "region")
-
-
-def constants(read: Callable[[theory.Constants], ArrayLike]) -> Callable[[Run], ArrayLike | None]:
-    """log10 of a constant of Theorem B.1 at the run's C."""
-
-    def log10(run: Run) -> ArrayLike:
-        config = run.config
-        return np.ravel(
-            read(constants_of(config, config.opt.weight_decay / 2, config.region.norm_times)[1])
-        ) / math.log(10)
-
-    return of(log10, "region")
 
 
 SUMMARY: dict[str, Callable[[Run], ArrayLike | None]] = {
@@ -318,16 +284,20 @@ SUMMARY: dict[str, Callable[[Run], ArrayLike | None]] = {
     "exact eps at which the rank-2 minimum ends": of(lambda run: [last_eps(run)], "fold"),
     "exact weight decay at which the rank-1 minimum ends": of(lambda run: [last_decay(run)], "end", "avoid"),
     "relative test error after 4000 steps": of(lambda run: error(run, LAST_OF_FIGURE_3), "budget"),
-    "log10 of the admissible eta": constants(lambda constants: constants.log_step_sizes.min()),
-    "log10 of the admissible imbalance eps_1": constants(lambda constants: constants.log_imbalance),
-    "smallest eta that leaves by ||W_l||_F^2 = C over the admissible": leaving(0),
-    "smallest eta that leaves by the imbalance over the admissible": leaving(1),
-    "smallest eta that leaves by the soft rank over the admissible": leaving(2),
-    "T_0": of(lambda run: [own_bound(run).settling_steps], "jumps"),
-    "T_1": of(lambda run: [own_bound(run).sampling_steps], "jumps"),
-    "log10 of the least P": of(lambda run: [own_bound(run).log_probability / math.log(10)], "jumps"),
-    "log10 of -log10 of the least P at Theorem B.1's largest step": of(
-        lambda run: [np.log10(-jump_bound(run).log_probability / math.log(10))], "jumps"
+    "log10 of the admissible eta": of(lambda run: [own_constants(run).log_step_sizes.min() / LOG10], "region"),
+    "log10 of the admissible eps_1": of(lambda run: [own_constants(run).log_imbalance / LOG10], "region"),
+    "smallest eta that leaves by the norm / admissible": of(lambda run: run.all("leaving")[..., 0].min(1), "region"),
+    "smallest eta that leaves by the imbalance / admissible": of(
+        lambda run: run.all("leaving")[..., 1].min(1), "region"
+    ),
+    "smallest eta that leaves by the soft rank / admissible": of(
+        lambda run: run.all("leaving")[..., 2].min(1), "region"
+    ),
+    "T_0": of(lambda run: [jump_bound(run).settling_steps], "jumps"),
+    "T_1": of(lambda run: [jump_bound(run).sampling_steps], "jumps"),
+    "log10 of the least P": of(lambda run: [jump_bound(run).log_probability / LOG10], "jumps"),
+    "log10 of -log10 of the least P at the admissible eta": of(
+        lambda run: [np.log10(-jump_bound(run, is_admissible=True).log_probability / LOG10)], "jumps"
     ),
     "fraction with s_2/s_1 < 0.01 after T_0 + T_1 steps (95% interval)": of(frequency, "jumps"),
 }

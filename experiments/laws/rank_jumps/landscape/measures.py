@@ -2,7 +2,6 @@
 
 import functools as ft
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,35 +33,29 @@ def ratio(products: np.ndarray) -> np.ndarray:
     return s[..., 1] / np.maximum(s[..., 0], np.finfo(float).tiny)
 
 
-# Exact minima, and their ends. Each is compiled once: the bisections inside take longer to compile than to run. -------
+# Exact minima, and their ends. Each is compiled once: its bisections take longer to compile than to run. --------------
+
+_last_ridge = jax.jit(landscape.last_ridge, static_argnames=("depth", "rank"))
+_last_offdiagonal = jax.jit(landscape.last_offdiagonal, static_argnames="depth")
+_minimum = jax.jit(landscape.local_minimum, static_argnames=("depth", "rank", "fill_sign"))
 
 
 @ft.cache
 def last_ridge(eps: float, depth: int, rank: int) -> float:
     """The exact lambda at which the minimum of that rank ends."""
-    return float(_ending(depth, rank)(float(eps)))
-
-
-@ft.cache
-def _ending(depth: int, rank: int) -> Callable[[float], jax.Array]:
-    return jax.jit(lambda eps: landscape.last_ridge(eps, depth=depth, rank=rank).ridge)
+    return float(_last_ridge(float(eps), depth=depth, rank=rank).ridge)
 
 
 @ft.cache
 def last_offdiagonal(ridge: float, depth: int) -> float:
     """The exact eps at which the rank-2 minimum ends."""
-    return float(jax.jit(ft.partial(landscape.last_offdiagonal, depth=depth))(ridge))
+    return float(_last_offdiagonal(float(ridge), depth=depth))
 
 
 @ft.cache
 def minimum(eps: float, ridge: float, depth: int, rank: int, fill_sign: int = 1) -> landscape.Minimum:
     """The exact minimum, as numpy arrays."""
-    return jax.tree.map(np.asarray, _solved(depth, rank, fill_sign)(float(eps), float(ridge)))
-
-
-@ft.cache
-def _solved(depth: int, rank: int, fill_sign: int) -> Callable[[float, float], landscape.Minimum]:
-    return jax.jit(ft.partial(landscape.local_minimum, depth=depth, rank=rank, fill_sign=fill_sign))
+    return jax.tree.map(np.asarray, _minimum(float(eps), float(ridge), depth=depth, rank=rank, fill_sign=fill_sign))
 
 
 def known_minima(eps: float, ridge: float, depth: int) -> dict[str, Any]:
@@ -72,7 +65,7 @@ def known_minima(eps: float, ridge: float, depth: int) -> dict[str, Any]:
     return {"0": np.zeros((2, 2)), **found}
 
 
-def cost(A: np.ndarray, eps: float, ridge: float, depth: int) -> float:
+def cost(A: Any, eps: float, ridge: float, depth: int) -> float:
     """C_lambda(A) by numpy; NaN where A is not finite."""
     if not np.isfinite(A).all():
         return math.nan

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.laws.rank_jumps.sgd.measures import annealed, end, error, fit, high_periods, jump, plain, success
+from experiments.laws.rank_jumps.sgd.measures import PLAIN, annealed, end, error, fit, high_periods, jump, success
 from experiments.runner import plots
 from experiments.runner.claims import wilson
 from experiments.runner.runs import Run, find, grouped
@@ -33,10 +33,11 @@ def figures(found: Sequence[Run]) -> dict[str, Figure]:
 
 
 def _annealing(found: Sequence[Run]) -> dict[str, Figure]:
-    family, ours = annealed(found), list(filter(plain, found))
+    family = annealed(found)
     drawn = {"branches": _branches(family)} if family else {}
     labels = ("with replacement", "without replacement", "N(0, 1/w) weights")
-    sides = family[-1:], find(ours, opt__draws="without_replacement"), find(ours, net__init="normal")
+    others = {"opt__draws": "without_replacement"}, {"net__init": "normal"}
+    sides = family[-1:], *(find(found, **PLAIN, **fields) for fields in others)
     compared = [(label, run) for label, side in zip(labels, sides, strict=True) for run in side]
     return drawn | ({"jump_times": _jump_times(compared)} if compared else {}) | _monitors(found)
 

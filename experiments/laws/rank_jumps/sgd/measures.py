@@ -1,11 +1,12 @@
 """What claims and figures of rank jumps measure: jumps, test errors, and the ratio of singular values around a jump."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.runner.runs import Run, find, where
+from experiments.runner.runs import Run, find
 from lawlib.theory.rank_jumps_landscape import local_minimum
 
 # A run is on its plateau from the first of these steps on and until so many before its jump, which takes some hundred
@@ -16,14 +17,19 @@ FALLS_FROM, FALLS_TO = 1e-2, 1e-13
 # A network whose ||A||_F is below has fallen to rank 0: at rank 1 it is about 1.
 GONE = 1e-6
 
-plain = where(opt__form="figures", monitor__put_back="never", monitor__imbalance=False)
-uniform = where(opt__draws="with_replacement", net__init="uniform")
+# Runs of the figures' update that are not put back, and what is special of Figure 1's among them.
+PLAIN: dict[str, Any] = {"opt__form": "figures", "monitor__put_back": "never", "monitor__imbalance": False}
+UNIFORM: dict[str, Any] = {"opt__draws": "with_replacement", "net__init": "uniform"}
+
+
+def by_branch(found: Sequence[Run], **fields: Any) -> list[Run]:
+    """The runs whose config has these values, from the earliest branch to the latest."""
+    return sorted(find(found, **fields), key=lambda run: run.config.schedule.branch)
 
 
 def annealed(found: Sequence[Run]) -> list[Run]:
     """Figure 1's run and its branches, from the earliest to the latest, which is the run itself."""
-    family = [run for run in found if plain(run) and uniform(run)]
-    return sorted(family, key=lambda run: run.config.schedule.branch)
+    return by_branch(found, **PLAIN, **UNIFORM)
 
 
 def end(run: Run) -> int:
@@ -85,9 +91,8 @@ def in_high_period(run: Run) -> np.ndarray:
 def critical_ratio(config: ConfigDict) -> float:
     """s2/s1 at the rank-2 minimum of C(A) + lambda' R(A; L), lambda' = lambda/4 of the schedule's tail; NaN if none."""
     ridge = config.schedule.tail[1] / 4
-    first, second = np.asarray(
-        local_minimum(config.data.epsilon, ridge, depth=config.net.depth, rank=2).singular_values
-    )
+    minimum = local_minimum(config.data.epsilon, ridge, depth=config.net.depth, rank=2)
+    first, second = np.asarray(minimum.singular_values)
     return float(second / first)
 
 
@@ -114,10 +119,3 @@ def decline(run: Run) -> np.ndarray:
         if falling.sum() >= 5 and np.log(sigma[falling].max() / sigma[falling].min()) > 10:
             slopes.append(np.polyfit(run.steps[falling], np.log(sigma[falling]), 1)[0])
     return np.asarray(slopes)
-
-
-def successes(found: Sequence[Run], epsilon: float) -> tuple[np.ndarray, np.ndarray]:
-    """The times t0 at high rates tried with this eps, and the fraction of the members that succeed after each."""
-    tried = sorted(find(found, data__epsilon=epsilon), key=lambda run: run.config.schedule.branch)
-    times = np.asarray([run.config.schedule.branch for run in tried])
-    return times, np.asarray([success(run).mean() for run in tried])

@@ -43,8 +43,8 @@ VARIABLES = {
     "first_sigma_2": Variable((), "1", "second singular value of W_1"),
     "last_above": Variable((), "step", "last step so far with s2/s1 >= 1e-2; -1: none"),
     "monitored": Variable((), "1", "steps made since s2/s1 was first below 1e-3 and for 20 steps below 1e-2"),
-    "highest": Variable((), "1", "largest s2/s1 of those steps"),
-    "returned": Variable((), "1", "how many of those steps had s2/s1 above 0.05"),
+    "highest": Variable((), "1", "largest s2/s1 of the monitored steps"),
+    "returned": Variable((), "1", "how many of the monitored steps had s2/s1 above 0.05"),
     "imbalance": Variable(("joint",), "1", "||W_{l+1}^T W_{l+1} - W_l W_l^T||_F, l = 1, ..., L-1"),
 }
 

@@ -1,4 +1,4 @@
-"""The experiment of the theory of rank jumps: its descents, its constants, what its claims compare, a run to the end."""
+"""The theory of rank jumps: its descents, its constants, what its claims compare, a run to the end."""
 
 import json
 

@@ -1,5 +1,7 @@
 """Made-up results of rank jumps: runs that jump when the paper's do, and what breaks each claim."""
 
+import functools as ft
+
 import numpy as np
 from synthetic import Break, Case, Rule
 
@@ -108,97 +110,66 @@ def filled(product):
     return product
 
 
-def fill(value):
-    """Other values of the missing entry where it is not found."""
-    return lambda product: np.where(product == 0.3, value, product)
-
-
 def broken(case, variant, fails, **fields):
     return Break(case, changed(variant, **fields), frozenset(fails.split()))
 
 
-NOISELESS = " ".join(f"F3.cold[{eps}]" for eps in (0.1, 0.2, 0.3, 0.5, 0.7))
+def nothing(values):
+    return 0 * values
+
+
+annealing, epsilon = ft.partial(broken, "annealing"), ft.partial(broken, "epsilon")
+periodic = ft.partial(broken, "periodic", "base")
+main = ft.partial(annealing, "annealing")
+COLD = " ".join(f"F3.cold[{eps}]" for eps in (0.1, 0.2, 0.3, 0.5, 0.7))
+WARM = " ".join(f"F3.enough[{eps}]" for eps in (0.2, 0.3, 0.5, 0.7, 1.0))
 BREAKS = {
-    name: broken(case, *what, **fields)
-    for name, (case, *what, fields) in {
-        "an early jump": ("annealing", "annealing", "F1.jump", {"last_above": one(898, 6)}),
-        "all jump": (
-            "annealing",
-            "annealing",
-            "F1.by5000.most F1.after F1.branch.after",
-            {"last_above": jumps_at(2000)},
-        ),
-        "few jump early": ("annealing", "annealing", "F1.by5000.least", {"last_above": moved(3500, 5000, 5001)}),
-        "few jump": (
-            "annealing",
-            "annealing",
-            "F1.by20000 F1.branch.before",
-            {"last_above": moved(14_500, 20_000, 28_000)},
-        ),
-        "a wide plateau": ("annealing", "annealing", "F1.critical", {"ratio": lambda ratio: ratio * 1.3}),
-        "a low plateau": ("annealing", "annealing", "F1.plateau F1.critical", {"ratio": lambda ratio: ratio * 0.4}),
-        "no fall": ("annealing", "annealing", "F1.after", {"ratio": lambda ratio: ratio + 1e-5}),
-        "a slow fall": ("annealing", "annealing", "F1.decline", {"first_sigma_2": lambda sigma: sigma**0.8}),
-        "a lost branch": ("annealing", "annealing", "F1.branch.after", {"product": one(0.0, 6)}),
-        "a lucky branch": ("annealing", "annealing", "F1.branch.before", {"product": fill(3.9)}),
-        "jumps in epochs": ("annealing", "without_replacement", "F1.epochs", {"last_above": jumps_at(2000)}),
-        "a return": ("annealing", "one_way", "T3.2.return", {"highest": one(0.06)}),
-        "too few steps": ("annealing", "one_way", "T3.2.steps", {"monitored": lambda steps: steps / 2}),
-        "a blind monitor": ("annealing", "put_back_to_rank_2", "T3.2.control", {"returned": lambda steps: 0 * steps}),
-        "a plateau as printed": ("annealing", "main_text", "F1.main_text", {"product": lambda product: product + 1}),
-        "chance as printed": (
-            "annealing",
-            "appendix",
-            "F1.appendix F1.appendix.chance",
-            {"last_above": one(1500)},
-        ),
-        "unbalanced": ("annealing", "balance", "F1.balance", {"imbalance": lambda imbalance: imbalance**1.2}),
-        "three layers jump": ("depth", "depth=3", "F2.L3", {"last_above": jumps_at(2000)}),
-        "four do not": ("depth", "depth=4", "F2.L4", {"last_above": lambda last: np.full_like(last, 15_000)}),
-        "no noise is enough": (
-            "epsilon",
-            "grid",
-            f"F3.smallest[0] F3.smallest[1000] F3.short F3.grows {NOISELESS}",
-            {"product": filled},
-        ),
-        "noise does not help": ("epsilon", "longer", "F3.long", {"product": lambda product: 0 * product}),
-        "none succeeds": (
-            "epsilon",
-            "grid",
-            " ".join(f"F3.enough[{eps}]" for eps in (0.2, 0.3, 0.5, 0.7, 1.0)),
-            {"product": lambda product: 0 * product},
-        ),
-        "a late jump": ("periodic", "base", "F4.period", {"last_above": one(7000)}),
-        "no jumps": ("periodic", "base", "F4.jump", {"last_above": one(20_500, slice(0, 20))}),
-        "a poor end": ("periodic", "base", "F4.error F4.error.rank1", {"product": lambda product: 0.9 * product}),
-        "a jump to 0": ("periodic", "base", "F4.error", {"product": one(0.0)}),
-    }.items()
+    "an early jump": main("F1.jump", last_above=one(898, 6)),
+    "all jump": main("F1.by5000.most F1.after F1.branch.after", last_above=jumps_at(2000)),
+    "few jump early": main("F1.by5000.least", last_above=moved(3500, 5000, 5001)),
+    "few jump": main("F1.by20000 F1.branch.before", last_above=moved(14_500, 20_000, 28_000)),
+    "a wide plateau": main("F1.critical", ratio=lambda ratio: ratio * 1.3),
+    "a low plateau": main("F1.plateau F1.critical", ratio=lambda ratio: ratio * 0.4),
+    "no fall": main("F1.after", ratio=lambda ratio: ratio + 1e-5),
+    "a slow fall": main("F1.decline", first_sigma_2=lambda sigma: sigma**0.8),
+    "a lost branch": main("F1.branch.after", product=one(0.0, 6)),
+    "a lucky branch": main("F1.branch.before", product=lambda product: np.where(product == 0.3, 3.9, product)),
+    "jumps in epochs": annealing("without_replacement", "F1.epochs", last_above=jumps_at(2000)),
+    "a return": annealing("one_way", "T3.2.return", highest=one(0.06)),
+    "too few steps": annealing("one_way", "T3.2.steps", monitored=lambda steps: steps / 2),
+    "a blind monitor": annealing("put_back_to_rank_2", "T3.2.control", returned=nothing),
+    "a plateau as printed": annealing("main_text", "F1.main_text", product=lambda product: product + 1),
+    "chance as printed": annealing("appendix", "F1.appendix F1.appendix.chance", last_above=one(1500)),
+    "unbalanced": annealing("balance", "F1.balance", imbalance=lambda imbalance: imbalance**1.2),
+    "three layers jump": broken("depth", "depth=3", "F2.L3", last_above=jumps_at(2000)),
+    "four do not": broken("depth", "depth=4", "F2.L4", last_above=lambda last: np.full_like(last, 15_000)),
+    "cold": epsilon("grid", f"F3.smallest[0] F3.smallest[1000] F3.short F3.grows {COLD}", product=filled),
+    "noise does not help": epsilon("longer", "F3.long", product=nothing),
+    "none succeeds": epsilon("grid", WARM, product=nothing),
+    "a late jump": periodic("F4.period", last_above=one(7000)),
+    "no jumps": periodic("F4.jump", last_above=one(20_500, slice(0, 20))),
+    "a poor end": periodic("F4.error F4.error.rank1", product=lambda product: 0.9 * product),
+    "a jump to 0": periodic("F4.error", product=one(0.0)),
 }
 
 # Fields that a config may not have. -----------------------------------------------------------------------------------
 
-PHASES = "must be phases (num_steps, step_size, weight_decay), no number below 0"
+ENDS = "must end by opt.num_steps = 15000, with schedule.branch_steps = 0 after them"
 RULES = {
-    name: Rule("jumps_depth", {field: value}, line)
-    for name, field, value, line in (
-        ("form", "opt.form", "printed", "opt.form = 'printed': must be one of 'figures', 'main_text', 'appendix'"),
-        ("epsilon", "data.epsilon", 0.0, "data.epsilon = 0.0: must be a finite number > 0.0"),
-        ("depth", "net.depth", 1, "net.depth = 1: must be an integer >= 2"),
-        ("init", "net.init", "he", "net.init = 'he': must be one of 'uniform', 'normal'"),
-        ("phases", "schedule.phases", ((-5, 0.1, 0.1),), f"schedule.phases = ((-5, 0.1, 0.1),): {PHASES}"),
+    field: Rule("jumps_depth", {field: value}, f"{field} = {value!r}: {rule}")
+    for field, value, rule in (
+        ("opt.form", "printed", "must be one of 'figures', 'main_text', 'appendix'"),
+        ("data.epsilon", 0.0, "must be a finite number > 0.0"),
+        ("net.depth", 1, "must be an integer >= 2"),
+        ("net.init", "he", "must be one of 'uniform', 'normal'"),
         (
-            "tail",
-            "schedule.tail",
-            (0.1, 0.1, 0.1),
-            "schedule.tail = (0.1, 0.1, 0.1): must be (step_size, weight_decay), none below 0",
+            "schedule.phases",
+            ((-5, 0.1, 0.1),),
+            "must be phases (num_steps, step_size, weight_decay), no number below 0",
         ),
-        (
-            "branch",
-            "schedule.branch",
-            15_001,
-            "schedule.branch = 15001: must end by opt.num_steps = 15000, with schedule.branch_steps = 0 after them",
-        ),
-        ("put back", "monitor.put_back", "up", "monitor.put_back = 'up': must be one of 'never', 'low', 'high'"),
-        ("study", "study", "width", "study = 'width': must be one of 'annealing', 'depth', 'epsilon', 'periodic'"),
+        ("schedule.tail", (0.1, 0.1, 0.1), "must be (step_size, weight_decay), none below 0"),
+        ("schedule.branch", 15_001, ENDS),
+        ("monitor.put_back", "up", "must be one of 'never', 'low', 'high'"),
+        ("study", "width", "must be one of 'annealing', 'depth', 'epsilon', 'periodic'"),
     )
 }

@@ -95,15 +95,15 @@ def test_small_ratios_and_second_values_keep_their_digits(ratio):
 
 def test_a_state_that_falls_low_is_put_back_where_it_entered():
     _, states, observe, step = walked("low")
-    # Not yet: it was above 1e-2 just before.
-    assert int(step(0, of_ratio(states[0], 8e-4)).state.monitor.monitored) == 0
-    entered = step(20, of_ratio(states[0], 8e-4))
+    # Not yet: it was above 1e-2 fewer than 20 steps before.
+    assert int(step(18, of_ratio(states[0], 8e-4)).state.monitor.monitored) == 0
+    entered = step(19, of_ratio(states[0], 8e-4))
     saved = entered.state.monitor.saved
     assert int(entered.state.monitor.monitored) == 1
     np.testing.assert_array_equal(saved.product, entered.state.network.product)
-    fallen = step(21, of_ratio(entered, 1e-6))
+    fallen = step(20, of_ratio(entered, 1e-6))
     np.testing.assert_array_equal(fallen.state.network.product, saved.product)
-    risen = step(22, of_ratio(fallen, 0.3))
+    risen = step(21, of_ratio(fallen, 0.3))
     seen = observe(risen)
     assert (int(seen["monitored"]), int(seen["returned"])) == (3, 1)
     assert float(seen["highest"]) == pytest.approx(float(seen["ratio"]), rel=1e-12)
