@@ -8,9 +8,9 @@ sizes are for the loss summed over the observed entries.
 
 Time on two cores: smoke half a minute, cpu 4 minutes (half of it for the square network with one seed), paper about 13
 hours (12 of them for the square networks).
-Expect (cpu): the recovery error is 2e-9 at gamma = 0.01 (bound 1e-6) and 3e6 times as large at gamma = 0 (bound 1e4). At
-gamma = 1 the network diverges at about step 15,000. The end points of the compressed and the original network are within
-10%.
+Expect (cpu): the recovery error is 2e-9 at gamma = 0.01 (bound 1e-6) and 3e6 times as large at gamma = 0 (bound 1e4).
+At gamma = 1 the network diverges at about step 15,000. The end points of the compressed and the original network differ
+by less than 10%.
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -3,9 +3,9 @@
     python -m experiments.main --config=configs/dln_factorization.py[:smoke|cpu|paper]
 
 A d x d deep linear network of three layers learns a target of rank r from an orthogonal initialization of scale 1e-3.
-Its 2r x 2r equivalent runs with it, by separate code. Both take the same steps, at a distance of eps^L sqrt(d - 2r) that
-vanishes once the term of rho is added. The control has the bases of another draw of Q. ``small`` is the small network
-alone at the paper's d = 1000, its bases drawn without d x d weights.
+Its 2r x 2r equivalent runs with it, by separate code. Both take the same steps, at a distance of eps^L sqrt(d - 2r)
+that vanishes once the term of rho is added. The control has the bases of another draw of Q. ``small`` is the small
+network alone at the paper's d = 1000, its bases drawn without d x d weights.
 
 Time on two cores: smoke 20 s, cpu 6 minutes (nearly all of it the d x d network of d = 300), paper about 25 minutes. At
 d = 1000 a step takes 0.2 to 0.3 s, 19,600 steps are needed, and the first 15,000 are a plateau. So one pair runs the
