@@ -2,17 +2,18 @@
 
     python -m experiments.main --config=configs/dln_fashion_mnist.py[:smoke|cpu|paper]
 
-Gradient descent on deep linear networks with 10 outputs, from an orthogonal start, on pixels whitened to X X^T = I:
-images averaged over squares of 2 x 2 (196 pixels) at depths 2 and 3, and as they are (784 pixels). Weight decay 0 and
-.1, momentum 0 and .9.
+Gradient descent on deep linear networks with 10 outputs, from an orthogonal initialization, on pixels whitened to
+X X^T = I: images averaged over squares of 2 x 2 (196 pixels) at depths 2 and 3, and as they are (784 pixels). Weight
+decay is 0 and 0.1, momentum 0 and 0.9.
 
-Time: cpu 3 minutes of processor time. Expect every deviation below 1e-13 relative to sigma_1 (bound 1e-12), exactly 20
-moving singular values, idle subspaces that turn by less than 1e-12 rad.
+Time: cpu 3 minutes of processor time.
+Expect: every deviation is below 1e-13 relative to sigma_1 (bound 1e-12), exactly 20 singular values move, and the idle
+subspaces turn by less than 1e-12 rad.
 """
 
 from ml_collections import ConfigDict, config_dict
 
-# Step sizes are .5 / (L sigma_1^{2-2/L}), sigma_1 that of Phi = Y X^T of the images in use, for L = 2 and 3.
+# Step sizes are 0.5 / (L sigma_1^{2-2/L}) with the sigma_1 of Phi = Y X^T of the images in use, for L = 2 and 3.
 PROFILES = {
     "smoke": {"num_seeds": 1, "num_steps": 4, "num_times": 3, "num_samples": 1000},
     "cpu": {"num_seeds": 3, "num_steps": 200, "num_times": 21, "num_samples": 10_000},

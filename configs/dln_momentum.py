@@ -2,18 +2,18 @@
 
     python -m experiments.main --config=configs/dln_momentum.py[:smoke|cpu|paper]
 
-Figure 3's setting (d = 30, rank 3, L = 3, eps = 1, step size 1/900, 50 steps) under Polyak's momentum .9, beside .5 and
-0. The paper leaves the proof to future work; the recursion rho+ = (1 - eta lambda) rho - eta rho^{2L-1}
-+ mu (rho - rho-) with rho(-1) = rho(0) holds to rounding.
+Figure 3's setting (d = 30, rank 3, L = 3, eps = 1, step size 1/900, 50 steps) under Polyak's momentum 0.9, 0.5 and 0.
+The paper leaves the proof to future work. The recursion rho+ = (1 - eta lambda) rho - eta rho^{2L-1} + mu (rho - rho-)
+with rho(-1) = rho(0) holds up to floating-point error.
 
 Time on two cores: smoke 15 seconds, cpu 20 seconds, paper (a hundred seeds) about a minute.
-Expect: every deviation below 1e-13 (bound 1e-12), exactly six moving singular values.
+Expect: every deviation is below 1e-13 (bound 1e-12), and exactly six singular values move.
 """
 
 from ml_collections import ConfigDict, config_dict
 
 PROFILES = {
-    # seconds, two cores: what the tests run
+    # seconds on two cores; the tests run it
     "smoke": {"num_seeds": 2, "num_times": 11},
     # about 20 seconds on two cores
     "cpu": {"num_seeds": 10, "num_times": 51},

@@ -3,18 +3,18 @@
     python -m experiments.main --config=configs/dln_unwhitened.py[:smoke|cpu|paper]
 
 Gaussian inputs and outputs (d_x = 30, d_y = 3, N = 300), eps = 1, L = 3, step size 1/900, 10000 steps; and the 1797
-digits of scikit-learn as they are (64 pixels in [0, 1], 10 classes). The law is only approximate here.
+digits of scikit-learn as they are (64 pixels in [0, 1], 10 classes). Here the law is only approximate.
 
 Time on two cores: smoke 20 seconds, cpu 1.5 minutes, paper (a hundred seeds) about 10 minutes.
-Expect: 21 of 30 singular values within 1e-3 of 1 at the end (claimed: 20), and idle subspaces whose
-largest angle is .4 to 1.5 rad: the paper's "the corresponding singular subspaces evolve very little" is false for it.
-Of the 24 angles of the idle subspace 18 are 0 by dimension alone; the digits' counts are reported, not claimed.
+Expect: 21 of 30 singular values are within 1e-3 of 1 at the end (claimed: 20). The largest angle of an idle subspace
+is 0.4 to 1.5 rad, which refutes the paper's "the corresponding singular subspaces evolve very little". Of the 24 angles
+of an idle subspace 18 are 0 by dimension alone. The counts of the digits are in the summary, without a claim.
 """
 
 from ml_collections import ConfigDict, config_dict
 
 PROFILES = {
-    # seconds, two cores: what the tests run; too short for the claims to mean anything
+    # seconds on two cores; the tests run it; too short for the claims to be judged
     "smoke": {"num_seeds": 2, "num_steps": 500, "num_times": 8},
     # about 1.5 minutes on two cores
     "cpu": {"num_seeds": 10, "num_steps": 10_000, "num_times": 61},
@@ -30,7 +30,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         "data.source": "digits",
         "data.rank": 10,
         "net.width": 64,
-        # .37 / sigma_1(X)^2: the mean image alone carries 69 % of the digits' energy and limits the step
+        # 0.37 / sigma_1(X)^2: the mean image alone has 69% of the digits' energy and limits the step
         "opt.step_size": 2e-5,
     }
     return config_dict.create(

@@ -38,7 +38,7 @@ def compared(found: Sequence[Run]) -> list[tuple[Run, Run]]:
 
 
 def narrow_over_compressed(found: Sequence[Run]) -> np.ndarray:
-    """Steps of the narrow network over those of the compressed one, for every r^ and seed.
+    """Steps of the narrow network over steps of the compressed one, for every r^ and seed.
 
     A narrow network counts with the cap, a lower bound; a compressed one that does not reach the tolerance gives 0.
     """

@@ -43,7 +43,7 @@ VARIABLES = {
 
 
 class Problem(NamedTuple):
-    """What one member draws once: the matrix, what is seen of it, its r singular vectors, its own step sizes."""
+    """What one member draws once: the matrix, its mask, its r leading singular vectors, its own step sizes."""
 
     target: Matrix
     mask: Matrix

@@ -25,18 +25,17 @@ def figures(found: Sequence[Run]) -> dict[str, Figure]:
 
 
 def _together(run: Run) -> Figure:
-    config, member = run.config, run.data.isel(seed=0)
+    net, rank, member = run.config.net, run.config.data.rank, run.data.isel(seed=0)
     member = member.isel(step=slice(_seen(member)))
     drawn = plots.figure(10.5, 7.0)
-    unfolded = f", unfolded at step {config.net.skip}" if config.net.skip else ""
-    control = ", with the bases of another draw" if config.net.kind == "control" else ""
-    size, net = 2 * config.data.rank, config.net
+    unfolded = f", unfolded at step {net.skip}" if net.skip else ""
+    control = ", with the bases of another draw" if net.kind == "control" else ""
     drawn.suptitle(
-        f"d x d network and its {size} x {size} equivalent{control}: "
-        f"d = {net.width}, r = {config.data.rank}, L = {net.depth}, ε = {net.scale:g}, seed 0{unfolded}"
+        f"d x d network and its {2 * rank} x {2 * rank} equivalent{control}: "
+        f"d = {net.width}, r = {rank}, L = {net.depth}, ε = {net.scale:g}, seed 0{unfolded}"
     )
     panels = drawn.subplots(2, 2)
-    steps = member.step.values + config.net.skip
+    steps = member.step.values + net.skip
     _components(panels[0, 0], member)
     _losses(panels[0, 1], steps, member)
     _losses_by_work(panels[1, 0], steps, member, run)
@@ -67,8 +66,7 @@ def _components(axes: Axes, member: xr.Dataset) -> None:
         axes.plot(*path.T, color=colour, linewidth=width, alpha=0.6 if width > 2 else 1.0, label=label)
         axes.plot(*path[:1].T, "o", color=colour, markersize=width + 3)
         axes.plot(*path[-1:].T, "s", color=colour, markersize=width + 3)
-    axes.set_xlabel("first principal component of $U^T W_{L:1} V$")
-    axes.set_ylabel("second principal component")
+    axes.set(xlabel="first principal component of $U^T W_{L:1} V$", ylabel="second principal component")
     axes.set_title("end-to-end trajectories (circle: start, square: end)")
     axes.legend()
 
@@ -76,9 +74,7 @@ def _components(axes: Axes, member: xr.Dataset) -> None:
 def _losses(axes: Axes, steps: np.ndarray, member: xr.Dataset) -> None:
     axes.semilogy(steps, member.full_loss, color=FULL, linewidth=5, alpha=0.6, label="d x d network")
     axes.semilogy(steps, member.reduced_loss, color=SMALL, label="small equivalent")
-    axes.set_xlabel("step t")
-    axes.set_ylabel("mean loss")
-    axes.set_title("loss by step")
+    axes.set(xlabel="step t", ylabel="mean loss", title="loss by step")
     axes.legend()
 
 
@@ -89,21 +85,18 @@ def _losses_by_work(axes: Axes, steps: np.ndarray, member: xr.Dataset, run: Run)
     for (label, size), name, colour in zip(sizes.items(), ("full_loss", "reduced_loss"), (FULL, SMALL), strict=True):
         work = 2 * 3 * (config.net.depth - 1) * float(size) ** 3 * np.maximum(steps, 1)
         axes.loglog(work, member[name], color=colour, linewidth=2, label=label)
+    axes.set(ylabel="mean loss", title="loss by work")
     axes.set_xlabel("floating-point operations of the matrix products so far (counted)")
-    axes.set_ylabel("mean loss")
-    axes.set_title("loss by work")
     axes.legend()
 
 
 def _distances(axes: Axes, steps: np.ndarray, member: xr.Dataset) -> None:
-    floor = plots.LOG_FLOOR
     axes.semilogy(steps, member.distance, color=FULL, linewidth=5, alpha=0.6, label="measured")
     axes.semilogy(steps, member.predicted_distance, color="black", linewidth=1.0, label="predicted: ε^L √(d − 2r)")
-    whole = np.maximum(member.whole_distance, floor)
+    whole = np.maximum(member.whole_distance, plots.LOG_FLOOR)
     axes.semilogy(steps, whole, color=SMALL, label="with the term of ρ added")
     axes.axhline(1e-11, color="black", linestyle="--", linewidth=1.0, label="bound 1e-11")
-    axes.set_xlabel("step t")
-    axes.set_ylabel("‖W_full − W_comp‖ / ‖Φ‖ (Frobenius)")
+    axes.set(xlabel="step t", ylabel="‖W_full − W_comp‖ / ‖Φ‖ (Frobenius)")
     axes.set_title("distance of the end-to-end matrices")
     plots.legend_above(axes)
 
@@ -117,8 +110,7 @@ def _alone(variants: list[list[Run]]) -> Figure:
         for member, loss in enumerate(losses):
             label = f"d = {config.net.width}, r = {config.data.rank} ({len(losses)} members)"
             axes.semilogy(family[0].steps, loss, alpha=0.7, label=None if member else label, **look.curve)
-    axes.set_xlabel("step t")
-    axes.set_ylabel("mean loss")
+    axes.set(xlabel="step t", ylabel="mean loss")
     axes.set_title("the small network alone, its bases drawn without d x d weights")
     axes.legend()
     return drawn

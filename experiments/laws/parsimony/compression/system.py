@@ -1,4 +1,4 @@
-"""The small equivalent network (Yaras et al. 2023, Section 4.1, Figure 1): a d x d network beside its 2r x 2r one.
+"""The small equivalent network (Yaras et al. 2023, Section 4.1, Figure 1): a d x d network and its 2r x 2r one.
 
 Both are trained from one draw by separate code and compared as they run: the end-to-end matrices differ by the idle
 part rho^L (Q - U V^T) alone. The control is a small network whose bases belong to another draw of Q. The small network

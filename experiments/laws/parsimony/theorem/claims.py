@@ -14,7 +14,7 @@ from experiments.laws.parsimony.theorem.measures import (
     num_still,
     tilt,
 )
-from experiments.runner.laws import Measure, Source, measure, stated_for
+from experiments.runner.laws import Law, Source, measure, stated_for
 from experiments.runner.runs import Run, where
 from experiments.runner.summary import final
 
@@ -26,36 +26,25 @@ PAPERS_RANK = 3
 
 
 def part(run: Run) -> str:
-    """The runs that are judged together, ``case1_f32``: those of one kind of data, one rank and one precision."""
+    """The runs that are judged together, ``case1_f32``: of one kind of data, one rank and one precision."""
     data, single = run.config.data, "_f32" * (run.config.precision == "float32")
     rank = f"_r{data.rank}" * (data.source in CASES and data.rank != PAPERS_RANK)
     return f"{CASES.get(data.source, data.source)}{rank}{single}"
 
 
-def active(run: Run) -> int:
-    """How many singular values of a layer move, 2r."""
-    return 2 * run.config.data.rank
+def rounding(source: Source, id: str, name: str, text: str) -> Law:
+    """At every step and in every layer a distance from the law is floating-point error in the run's precision.
 
-
-def bound(run: Run) -> float:
-    """The bound on every distance from the law, in the run's precision."""
-    return BOUNDS[run.config.precision]
-
-
-def sentence(text: str) -> Callable[[Sequence[Run]], str]:
-    """The text for these runs: Case 2 leaves the last layer out, and real data are measured relative to sigma_1."""
+    Case 2 leaves the last layer out; on real data the distance is relative to sigma_1.
+    """
 
     def says(found: Sequence[Run]) -> str:
-        source = found[0].config.data.source
-        layers = "each layer" if source == "low_rank" else "each layer l < L"
-        return text.replace("each layer", layers) + " / sigma_1(W)" * (source in REAL)
+        data = found[0].config.data.source
+        layers = "each layer" if data == "low_rank" else "each layer l < L"
+        return text.replace("each layer", layers) + " / sigma_1(W)" * (data in REAL)
 
-    return says
-
-
-def off_law(name: str) -> Measure:
-    """Each member's largest distance from the law over layers and steps."""
-    return measure(lambda run: deviation(run, name))
+    largest = measure(lambda run: deviation(run, name))
+    return source.law(id, says, largest < (lambda run: BOUNDS[run.config.precision]), each=part)
 
 
 def approximate(of: Callable[[Run], ArrayLike]) -> Callable[[Run], ArrayLike | None]:
@@ -89,17 +78,17 @@ VALUES = "at least 20 of 30 singular values within 1e-3 of eps at the end, in ev
 SUBSPACES = "'the subspaces evolve very little': largest angle (rad) of an idle subspace, end to start"
 
 
-def count(found: Sequence[Run]) -> str:
-    """The sentence on how many singular values move."""
-    return f"exactly 2r = {active(found[0])} singular values differ from rho(t) from step 1 on"
-
-
 LAWS = (
-    T1.law("T1.value", sentence(VALUE), off_law("idle_deviation") < bound, each=part),
-    T1.law("T1.block", sentence(BLOCK), off_law("block_deviation") < bound, each=part),
-    T1.law("T1.excess", sentence(EXCESS), off_law("excess") < bound, each=part),
-    T1_LAST.law("T1.readout", sentence(READOUT), off_law("readout_leak") < bound, each=part),
-    T1_EXACT.law("T1.count", count, measure(num_moved).equals(active), each=part),
+    rounding(T1, "T1.value", "idle_deviation", VALUE),
+    rounding(T1, "T1.block", "block_deviation", BLOCK),
+    rounding(T1, "T1.excess", "excess", EXCESS),
+    rounding(T1_LAST, "T1.readout", "readout_leak", READOUT),
+    T1_EXACT.law(
+        "T1.count",
+        lambda found: f"exactly 2r = {2 * found[0].config.data.rank} singular values differ from rho(t) from step 1 on",
+        measure(num_moved).equals(lambda run: 2 * run.config.data.rank),
+        each=part,
+    ),
     T1_EXACT.law("T1.angle", ANGLE, measure(tilt) < 1e-9, each=part),
     F10.law("F10.values", VALUES, measure(num_still) >= 20),
     F10.printed("F10.subspaces", SUBSPACES, measure(final_tilt) > 0.1),

@@ -29,8 +29,8 @@ from lawlib.theory import parsimony as theory
 from lawlib.types import Array, PyTree, Weights
 
 DIGITS_CLASSES, DIGITS_PIXELS, DIGITS_RANK = 10, 64, 61
-# From how many images on the pixels of Fashion-MNIST, as they are or averaged over squares of 2 x 2, have full row rank
-# and can be whitened: one pixel is empty in the first 4879 images.
+# The least number of images of Fashion-MNIST whose pixels have full row rank and can be whitened, as they are and
+# averaged over squares of 2 x 2: one pixel is empty in the first 4879 images.
 LEAST_IMAGES = {1: 5000, 2: 1000}
 # A singular value counts as moved when it differs from rho by more than this, relative to rho.
 MOVED = 1e-9
@@ -56,8 +56,9 @@ VARIABLES = {
 
 
 class Network(NamedTuple):
-    """What one network draws once: its data ((X, Y), (None, Phi) where X = I, None where all share them), W(0),
-    the frames of Theorem 1, its rates.
+    """What one network draws once: its data, W(0), the frames of Theorem 1 and its rates.
+
+    The data are (X, Y), (None, Phi) if X = I, or None if all members share them.
     """
 
     data: tuple | None
@@ -95,7 +96,7 @@ FIELDS = {
     "data.rank": integer("rank r of the target, the number of outputs in Case 2", at_least=1),
     "data.num_samples": integer("number of samples N of Gaussian data and of images", at_least=1),
     "data.pool": choice("side of the squares of pixels that are averaged", *LEAST_IMAGES, when=_is_images),
-    "data.folder": text("folder of the published files; empty: where they are looked for", when=_is_images),
+    "data.folder": text("folder of the published files; empty: the default places", when=_is_images),
 }
 
 
@@ -213,7 +214,7 @@ def _stack(trees: Sequence[PyTree]) -> PyTree:
 
 def _compare_layer(W: Array, start: Array, left: theory.Frame, right: theory.Frame, rho: Array) -> dict[str, Array]:
     U, s, Vt = jnp.linalg.svd(W)
-    # Momentum can carry rho below 0; the singular value is its size.
+    # Momentum can carry rho below 0; the singular value is its absolute value.
     size = jnp.abs(rho)
     moved, idle = theory.split_spectrum(s, rho, left.idle.shape[1])
     scale = jnp.linalg.norm(start) / jnp.sqrt(jnp.asarray(len(start), start.dtype))

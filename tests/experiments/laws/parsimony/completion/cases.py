@@ -76,7 +76,7 @@ BREAKS = {
         ("wide stalls", "depth_width", ("L3_w100", "converged_at", -1), ["F4.width"]),
         ("diverged", "depth_width", ("L2_w40", "diverged_at", 9), ["F4.overfitting"]),
         ("narrow is fast", "compressed", ("narrow_20", "converged_at", 25_000), ["F5.ratio"]),
-        ("a slow rank", "compressed", ("compressed_20", "converged_at", 17_900), ["F5.spread"]),
+        ("a slow rank", "compressed", ("compressed_20", "converged_at", 17_870), ["F5.spread"]),
         ("stopped", "compressed", ("compressed_5", "converged_at", -1), ["F5.ratio", "F5.spread"]),
         ("recovers at rest", "gamma", ("compressed", "recovery_error", 9e-6, 1), ["F6.ratio"]),
         ("unrecovered gamma", "gamma", ("compressed", "recovery_error", 2e-6, 3), ["F6.ratio", "F6.recovery"]),

@@ -24,10 +24,11 @@ lawful = synthetic.cases_of("parsimony.theorem").lawful
 
 
 def test_the_network_descends_with_momentum_and_is_compared_with_the_recursion():
-    fields = {"net.depth": 2, "net.width": 9, "opt.step_size": 0.01, "opt.momentum": 0.9, "opt.weight_decay": 0.1}
-    ((_, config),) = expand(config_of("dln_momentum", "sweep={}", f"variants=({fields!r},)"))
+    fields = {"net.depth": 2, "net.width": 9, "opt.step_size": 0.01, "opt.weight_decay": 0.1}
+    ((_, config),) = expand(config_of("dln_momentum", f"variants=({fields!r},)"))
+    assert config.opt.momentum == 0.9
     ran = jax.jit(lambda key: simulate(system.dynamics(config), key, {}, (), (0, 3)))(jax.random.key(0))
-    _, Y = ran.problem.first.data
+    Y = np.asarray(ran.problem.first.data[1])
     before = weights = [np.asarray(W) for W in ran.problem.first.start]
     past = rho = 1.0
     for _ in range(3):
@@ -132,16 +133,6 @@ def test_every_float64_variant_has_a_figure(name):
     drawn = EXPERIMENT.figures(runs(drawable(synthetic.results_of(lawful, config))))
     wanted = {f"layers_{v.name}" for v in expand(config) if v.config.precision == "float64"}
     assert drawn.keys() == wanted | ({"deviations"} if name != "dln_unwhitened" else set())
-    for figure in (drawn[name] for name in wanted):
-        labels = [text for axes in figure.axes for text in (axes.get_xlabel(), axes.get_ylabel())]
-        for wanted_label in (
-            "step t",
-            "index i, descending",
-            "idle singular value",
-            "deviation",
-            "singular value − ρ(t)",
-        ):
-            assert any(label.startswith(wanted_label) for label in labels)
 
 
 def test_the_figure_of_deviations_holds_every_member():
