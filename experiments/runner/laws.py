@@ -230,7 +230,7 @@ def _row(law: Law, value: str, part: Runs) -> Claim:
     about |= {"id": f"{law.id}[{value}]" if value else law.id, "kind": "printed" if law.printed else "law"}
     if isinstance(law.of, tuple):
         part = [run for fits in law.of for run in [r for r in part if fits(r)][:1]]
-    about["statement"] = law.says(part) if callable(law.says) and part else str(law.says).replace("{}", value)
+    about["statement"] = _sentence(law, value, part)
     if reason := _obstacle(law, part):
         return unjudged("not_run", reason=reason, members=0, **about)
     members, steps = sum(run.num_seeds for run in part), max(int(run.steps[-1]) for run in part)
@@ -252,6 +252,13 @@ def _row(law: Law, value: str, part: Runs) -> Claim:
         outside="; ".join(filter(None, (objection(part) for objection in law.stated))),
         **about,
     )
+
+
+def _sentence(law: Law, value: str, part: Runs) -> str:
+    """The sentence of a row; one that names numbers of its runs has no words without any."""
+    if callable(law.says):
+        return law.says(part) if part else f"{law.id}, {law.source.figure}"
+    return law.says.replace("{}", value)
 
 
 def _obstacle(law: Law, part: Runs) -> str:

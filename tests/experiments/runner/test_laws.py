@@ -147,3 +147,5 @@ def test_ids_are_unique():
 def test_a_sentence_may_name_numbers_of_its_runs():
     law = SOURCE.law("F1", lambda found: f"{len(found)} runs end small", LAST < 4.0)
     assert judged([law], [run_of([1]), run_of([2])])[0].statement == "2 runs end small"
+    none = SOURCE.law("F1", lambda found: found[0].label, LAST < 4.0, where(net__depth=3))
+    assert judged([none], [run_of([1])])[0].statement == "F1, Fig. 1"
