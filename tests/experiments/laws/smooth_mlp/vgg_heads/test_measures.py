@@ -8,8 +8,8 @@ import synthetic
 from smooth_mlp.vgg_heads.cases import lawful, raised
 
 from experiments.data.vgg16 import TRAINED_ON
-from experiments.laws.smooth_mlp.vgg_heads import figures as vgg_heads_figures
 from experiments.laws.smooth_mlp.vgg_heads.claims import COMPARISONS
+from experiments.laws.smooth_mlp.vgg_heads.figures import WEIGHTS, figures
 from experiments.laws.smooth_mlp.vgg_heads.measures import by_form_and_rank, heads, sum_of_step_sizes
 from experiments.runner.runs import find, runs
 
@@ -18,7 +18,7 @@ runs_of, verdict = ft.partial(synthetic.runs_of, lawful), ft.partial(synthetic.v
 
 
 def drawn(config, *without):
-    return vgg_heads_figures.figures(runs(synthetic.results_of(lawful, config).drop_nodes(without)))
+    return figures(runs(synthetic.results_of(lawful, config).drop_nodes(without)))
 
 
 def with_others(name, *others):
@@ -110,7 +110,7 @@ def test_whole_networks_of_two_ranks_have_rows_and_curves_of_their_own():
 
 
 def test_weights_of_every_kind_have_a_name_in_the_figures():
-    assert vgg_heads_figures.WEIGHTS.keys() == set(TRAINED_ON)
+    assert WEIGHTS.keys() == set(TRAINED_ON)
 
 
 def test_the_legend_has_curves_of_one_activation_alone():
