@@ -1,4 +1,4 @@
-"""A low-rank head of VGG-16 in S_big, compared with the full one and a random one: Figure 7 of Xu et al. 2026, CIFAR-10.
+"""A low-rank head of VGG-16 in S_big, against the full one and a random one: Figure 7 of Xu et al. 2026, CIFAR-10.
 
     python -m experiments.main --config=configs/vgg16_cifar10.py[:smoke|cpu|paper]
 

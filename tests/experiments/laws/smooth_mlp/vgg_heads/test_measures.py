@@ -47,7 +47,7 @@ def test_a_full_head_of_fewer_seeds_is_compared_as_far_as_it_goes():
     middle = verdict(config, uneven)["F15.half_all[SiLU]"]
     assert (middle.members, middle.status) == (2, "stands")
     np.testing.assert_allclose(middle.measured, (0.005 + 0.205) / 2 - 0.05 / 2)
-    lacks = COMPARISONS["final test accuracy, full minus r = 16K, S_big of all images"](runs_of(config, uneven))
+    lacks = COMPARISONS["final test accuracy, full minus S_big of all images, r = 16K"](runs_of(config, uneven))
     np.testing.assert_allclose(lacks["SiLU"], [0.05 - 3 * 0.005])
 
 
@@ -80,11 +80,11 @@ def test_another_setting_is_not_judged(word):
 
 S_BIG = {"net.activation": "silu", "net.form": "s_big", "data.gradient_images": 128}
 OTHERS = {
-    "transported": ({"net.inner": "transported"}, "SiLU", ("s_big_batch_transported", 20)),
-    "orthonormal": ({"net.orthonormal": True}, "SiLU", ("s_big_batch_orthonormal", 20)),
-    "a rank": ({"net.rank": 40}, "SiLU", ("s_big_batch", 40)),
-    "images": ({"data.gradient_images": 500}, "SiLU", ("s_big_500", 20)),
-    "a step size": ({"opt.step_size": 0.01}, "SiLU, opt.step_size = 0.01", ("s_big_batch", 20)),
+    "transported": ({"net.inner": "transported"}, "SiLU", "s_big_batch_transported, r = 20"),
+    "orthonormal": ({"net.orthonormal": True}, "SiLU", "s_big_batch_orthonormal, r = 20"),
+    "a rank": ({"net.rank": 40}, "SiLU", "s_big_batch, r = 40"),
+    "images": ({"data.gradient_images": 500}, "SiLU", "s_big_500, r = 20"),
+    "a step size": ({"opt.step_size": 0.01}, "SiLU, opt.step_size = 0.01", "s_big_batch, r = 20"),
 }
 
 
