@@ -26,9 +26,9 @@ def families(
 ) -> Families:
     """The runs that differ in their ``roles`` alone, by title and by ``role``.
 
-    A title is the activation and the fields in which families differ; places of this machine are numbered. A run
-    belongs to every family that agrees with it in all fields but those that it leaves ``unread``. Where two runs of a
-    family have one role, they are the same run, and the second has a family of its own.
+    A title is the activation and the fields in which families differ; places of this machine are numbered. ``unread``
+    names fields that a run does not read: it belongs to every family that agrees with it in all others. Two runs of a
+    family with one role differ in unread fields alone; the second has a family of its own.
     """
     rows = [{f: _fixed(v) for f, v in result_fields(r.config).items() if f not in roles | unread(r)} for r in found]
     frames = [row for row in rows if not any(row.items() < other.items() for other in rows)]

@@ -1,6 +1,6 @@
 """The claims of VGG-16 with full and low-rank heads: Figures 7 and 15 of Xu et al. 2026, and comparisons beyond them.
 
-Two sets of bounds: the paper's, for ImageNet weights, and those found for weights that were tuned for edges.
+There are two sets of bounds: one from the paper, for ImageNet weights, and one for weights that were tuned for edges.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,8 +30,8 @@ from experiments.runner.summary import final
 PAPER = "Xu et al. 2026"
 # A loss this near to ln 10 has hardly moved.
 STUCK = 2.29
-# Losses are compared at 1000 steps, which the paper names, and where the step sizes add up to what they do in the first
-# 1000 steps of 35 epochs of 4000 images with eta = 0.005: when a random subspace escapes depends on that sum.
+# Losses are compared at 1000 steps, which the paper names, and where the sum of the step sizes is that of 1000 steps in
+# 35 epochs of 4000 images with eta = 0.005. When a random subspace escapes depends on that sum.
 CLOCKS: Mapping[str, tuple[str, Clock, float]] = {
     "sum": ("the step sizes add up to 2.7", sum_of_step_sizes, 2.7),
     "steps": ("1000 steps are made", sgd_steps, 1000),

@@ -37,7 +37,7 @@ def test_step_sizes_add_up_as_the_optimizer_makes_them():
 
 
 def test_a_full_head_of_fewer_seeds_is_compared_as_far_as_it_goes():
-    """The middle is that of means; what is taken seed by seed is so in the seeds that both have."""
+    """The middle is that of means over all seeds; differences are taken in the seeds that both have."""
 
     def uneven(name, seen):
         if name == "silu_all_r40":

@@ -85,7 +85,7 @@ def variant(name, *words):
 
 
 def test_the_weights_must_be_of_the_kind_that_the_config_names():
-    line = "data.pretrained = 'edges': the weights at hand are 'imagenet': made up"
+    line = "data.pretrained = 'edges': the weights found are 'imagenet': made up"
     assert collect(config_of("data.pretrained=edges"), EXPERIMENT.validate) == [line]
 
 
