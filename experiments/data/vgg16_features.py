@@ -17,7 +17,7 @@ from lawlib.types import Array, PyTree
 
 __all__ = ["Chosen", "Data", "Extraction", "Part", "features", "loaded", "num_features", "pretrained"]
 
-# Raise it when the features of the same images and weights change: those that were kept are then not used.
+# Raise it when the features of the same images and weights change: features kept before are then not used.
 VERSION = 1
 # Images per call of the convolutions.
 BATCH = 100

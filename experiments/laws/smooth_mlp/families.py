@@ -1,28 +1,13 @@
 """Families of low-rank networks on images: variants that differ in their role alone, and how they are compared."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from experiments.runner.fields import result_fields
 from experiments.runner.runs import Run
-
-__all__ = [
-    "COMPARED",
-    "SHARES",
-    "TITLES",
-    "difference",
-    "differences",
-    "ends_in_common",
-    "families",
-    "first_step",
-    "goal",
-    "speeds",
-]
-
-Role = TypeVar("Role")
 
 TITLES = {"gelu": "GELU", "silu": "SiLU", "elu": "ELU", "tanh": "tanh", "relu": "ReLU", "leaky_relu": "Leaky ReLU"}
 # The full network, whose accuracy is the goal, and the networks that start in S_big of all images and of one batch.
@@ -32,21 +17,24 @@ SHARES = (0.9, 0.97)
 # Fields whose values are places of this machine.
 PLACES = {"data.folder", "data.weights"}
 
+# Runs by the title of their family and by their role in it.
+Families = Mapping[str, Mapping[str, Run]]
+
 
 def families(
-    found: Sequence[Run], roles: Set[str], role: Callable[[Run], Role], unread: Callable[[Run], Set[str]]
-) -> dict[str, dict[Role, Run]]:
+    found: Sequence[Run], roles: Set[str], role: Callable[[Run], str], unread: Callable[[Run], Set[str]]
+) -> Families:
     """The runs that differ in their ``roles`` alone, by title and by ``role``.
 
-    A title is the activation and the fields in which families differ; places of this machine are numbered. A run
-    belongs to every family that agrees with it in all fields but those that it leaves ``unread``. Where two runs of a
-    family have one role, they are the same run, and the second has a family of its own.
+    A title is the activation and the fields in which families differ; places of this machine are numbered. ``unread``
+    names fields that a run does not read: it belongs to every family that agrees with it in all others. Two runs of a
+    family with one role differ in unread fields alone; the second has a family of its own.
     """
     rows = [{f: _fixed(v) for f, v in result_fields(r.config).items() if f not in roles | unread(r)} for r in found]
     frames = [row for row in rows if not any(row.items() < other.items() for other in rows)]
     values = {f: list(dict.fromkeys(frame.get(f) for frame in frames)) for row in rows for f in row}
     differing = [f for f, distinct in values.items() if len(distinct) > 1 and f != "net.activation"]
-    gathered: dict[str, dict[Role, Run]] = {}
+    gathered: dict[str, dict[str, Run]] = {}
     for frame in (frame for i, frame in enumerate(frames) if frame not in frames[:i]):
         own_fields = ((f, values[f].index(frame[f])) for f in differing if f in frame)
         named = (f"{f} = {f'no. {place + 1}' if f in PLACES else values[f][place]}" for f, place in own_fields)
@@ -64,6 +52,11 @@ def _fixed(value: Any) -> Any:
     return repr(value) if isinstance(value, list) else value
 
 
+def parts(by_role: Callable[[Sequence[Run]], Families]) -> Callable[[Sequence[Run]], dict[str, list[Run]]]:
+    """The families as the parts of a ``Source``."""
+    return lambda found: {title: list(family.values()) for title, family in by_role(found).items()}
+
+
 def ends_in_common(name: str, *runs: Run) -> list[np.ndarray]:
     """A variable at the last observation of each run, in the seeds that all of them have."""
     fewest = min(run.num_seeds for run in runs)
@@ -76,7 +69,7 @@ def difference(one: Run, other: Run) -> np.ndarray:
     return own - others
 
 
-def differences(of_each: Mapping[str, Mapping[Role, Run]], one: Role, other: Role) -> dict[str, np.ndarray]:
+def differences(of_each: Families, one: str, other: str) -> dict[str, np.ndarray]:
     """The difference of two roles in each family that has both, by title."""
     both = ((title, family) for title, family in of_each.items() if {one, other} <= family.keys())
     return {title: difference(family[one], family[other]) for title, family in both}
@@ -97,7 +90,7 @@ def first_step(run: Run, accuracy: ArrayLike) -> np.ndarray:
     return np.where(reached.any(1), run.steps[reached.argmax(1)], np.inf) + 0 * np.asarray(accuracy)
 
 
-def speeds(of_each: Mapping[str, Mapping[str, Run]], share: float) -> dict[str, np.ndarray]:
+def speeds(of_each: Families, share: float) -> dict[str, np.ndarray]:
     """The first step with this share of the full network's final accuracy, for the roles ``COMPARED`` of each family.
 
     A family that lacks one of them is left out. The keys are ``TITLE, ROLE``.

@@ -8,14 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.laws.smooth_mlp.families import COMPARED, SHARES, first_step, goal
+from experiments.laws.smooth_mlp.families import COMPARED, SHARES, Families, first_step, goal
 from experiments.runner import plots
 from experiments.runner.runs import Run
 
-__all__ = ["LineStyle", "band", "columns", "in_common", "looks", "on_lines", "one_batch_or_all"]
-
 LineStyle = str | tuple[int, tuple[int, ...]]
-Families = Mapping[str, Mapping[str, Run]]
 FORMS: dict[str, tuple[str, str, LineStyle]] = {
     "full": ("full", plots.COLOURS[0], "-"),
     "s_big": ("low rank, $S_{big}$ of all images", plots.COLOURS[1], "-"),

@@ -1,21 +1,21 @@
 """The claims of low-rank MLPs on real images: Figures 6 and 14 of Xu et al. 2026, and comparisons beyond them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from experiments.laws.smooth_mlp.families import SHARES, difference, differences, speeds
+from experiments.laws.smooth_mlp.families import SHARES, difference, differences, parts, speeds
 from experiments.laws.smooth_mlp.low_rank.measures import (
     SILENT,
     WORSE,
     by_angle,
     by_form,
-    delays,
-    first_steps,
+    delay,
     form,
     loss_left,
     lost,
+    ninety_percent,
 )
 from experiments.runner.laws import Source, across, measure, stated_for
 from experiments.runner.runs import Run, Where, where
@@ -33,11 +33,10 @@ POINTS = 0.03
 LATER = 1.1
 # Below and above which shares of the initial loss a loss has fallen and has not.
 FELL, STAYED = 0.95, 0.99
-NEAR = (15.0, 30.0, 45.0)
 
 
 def as_stated(run: Run) -> bool:
-    """Whether a run is in the setting of the bounds; small layers and images of S_big are roles of Figure 6."""
+    """Whether a run is in the setting of the bounds."""
     config = run.config
     heat, straight = config.opt.step_size * config.data.num_train, config.study == "angle" or config.net.angle == 0
     # A step size is a quotient, and its product with the images is a little off.
@@ -56,81 +55,59 @@ def angle(psi: float) -> Where:
     return where(net__angle=psi)
 
 
-def close_to_straight(found: Sequence[Run]) -> dict[str, Sequence[Run]]:
-    """Angles up to 30 degrees, each with that of psi = 0."""
+def up_to_30(found: Sequence[Run]) -> dict[str, Sequence[Run]]:
+    """Angles up to 30 degrees, each with psi = 0."""
     runs = by_angle(found)
     return {f"{psi:g}": (runs[psi], runs[0.0]) for psi in runs if 0 < psi <= 30}
 
 
 def without_goal(found: Sequence[Run]) -> str:
     """Why steps to the accuracy of psi = 0 mean nothing; empty where they do."""
-    own, _ = first_steps(found[0], found[1:])
-    if not np.isfinite(own).all():
-        return "a network diverged at psi = 0"
-    return "" if (own > 0).all() else "psi = 0 starts with that accuracy"
+    own = ninety_percent(found[0], found[0])
+    late = "" if np.isfinite(own).all() else "a network diverged at psi = 0"
+    return late or ("" if (own > 0).all() else "psi = 0 starts with that accuracy")
+
+
+@across
+def latest(found: Sequence[Run]) -> np.ndarray:
+    """The delay of the angle that is the latest in the mean over the seeds; psi = 0 comes first."""
+    delays = np.stack([delay(run, found[0]) for run in found[1:]])
+    return delays[delays.mean(1).argmax()]
 
 
 minus = across(lambda found: difference(*found))
 random_loss = across(lambda found: lost(*found))
 off_silent = measure(lambda run: np.abs(run.last("test_loss") - SILENT))
 remaining = measure(loss_left)
-
-
-@across
-def latest(found: Sequence[Run]) -> np.ndarray:
-    """How late the angle is that is the latest in the mean over the seeds; psi = 0 comes first."""
-    late = delays(found[0], found[1:])
-    return late[late.mean(1).argmax()]
-
-
 STATED = stated_for(
     f"the printed network, N >= {LEAST_IMAGES}, eta N T >= {LEAST_TIMES:g}, {HEAT:g} <= eta N < {MOST_HEAT:g}",
     as_stated,
 )
-
-
-def parts(found: Sequence[Run]) -> dict[str, Sequence[Run]]:
-    """The runs of each family, by title."""
-    return {title: tuple(family.values()) for title, family in by_form(found).items()}
-
-
-F6 = Source(paper=PAPER, figure="Fig. 6", of=where(study="low_rank"), parts=parts, stated=(STATED,))
+F6 = Source(paper=PAPER, figure="Fig. 6", of=where(study="low_rank"), parts=parts(by_form), stated=(STATED,))
 F14 = Source(paper=PAPER, figure="Fig. 14", of=where(study="angle"), stated=(STATED,))
-MINUS_STRAIGHT = "final test accuracy minus that of psi = 0"
-OVER_START = "final test loss over that at the start"
+RANDOM_LOSS = "{}: final test loss, random subspace over the larger of full and S_big"
+MINUS_STRAIGHT, OVER_START = "final test accuracy minus that of psi = 0", "final test loss over that at the start"
+TO_SHARE = f"steps to {SHARES[0]:.0%} of psi = 0's final test accuracy"
+RIGHT_ANGLE = f"psi = 90 degrees: |final test loss an image - {SILENT}|, {SILENT} being the initial loss"
+ALIKE = "'curves are nearly identical for all psi in {0, 15, 30, 45}'"
+DECREASES = "'the test loss still decreases from their initial values'"
 
 LAWS = (
     F6.law("F6.s_big", "{}: final test accuracy, S_big minus full", minus >= -POINTS, (of("s_big"), of("full"))),
-    F6.law(
-        "F6.random",
-        "{}: final test loss, random subspace over the larger of full and S_big",
-        random_loss >= WORSE,
-        (of("full"), of("s_big"), of("random")),
-    ),
-    replace(F14, parts=close_to_straight).law("F14.near", f"psi = {{}} degrees: {MINUS_STRAIGHT}", minus >= -POINTS),
+    F6.law("F6.random", RANDOM_LOSS, random_loss >= WORSE, (of("full"), of("s_big"), of("random"))),
+    replace(F14, parts=up_to_30).law("F14.near", f"psi = {{}} degrees: {MINUS_STRAIGHT}", minus >= -POINTS),
     F14.law("F14.worse", f"psi = 75 degrees: {MINUS_STRAIGHT}", minus <= -POINTS, (angle(75.0), angle(0.0))),
-    F14.law(
-        "F14.right_angle",
-        f"psi = 90 degrees: |final test loss an image - {SILENT}|, {SILENT} being the initial loss",
-        off_silent <= 0.02,
-        (angle(90.0),),
-    ),
+    F14.law("F14.right_angle", RIGHT_ANGLE, off_silent <= 0.02, (angle(90.0),)),
     F14.printed(
         "F14.alike",
-        "'curves are nearly identical for all psi in {0, 15, 30, 45}': steps to "
-        f"{SHARES[0]:.0%} of psi = 0's final test accuracy, the latest of 15, 30 and 45 degrees over psi = 0",
+        f"{ALIKE}: {TO_SHARE}, the latest of 15, 30 and 45 degrees over psi = 0",
         latest > LATER,
-        (angle(0.0), *map(angle, NEAR)),
+        tuple(map(angle, (0.0, 15.0, 30.0, 45.0))),
         statistic="mean",
         needs=(without_goal,),
     ),
     F14.law("F14.falls", f"psi = 60 degrees: {OVER_START}", remaining < FELL, (angle(60.0),)),
-    F14.printed(
-        "F14.stays",
-        f"'the test loss still decreases from their initial values': psi = 75 degrees, {OVER_START}",
-        remaining > STAYED,
-        (angle(75.0),),
-    ),
+    F14.printed("F14.stays", f"{DECREASES}: psi = 75 degrees, {OVER_START}", remaining > STAYED, (angle(75.0),)),
 )
 SUMMARY = {
     "final test accuracy": final("test_accuracy"),
@@ -139,31 +116,25 @@ SUMMARY = {
 }
 
 
-def turned_minus_straight(found: Sequence[Run]) -> Mapping[str, np.ndarray]:
-    """The difference of every angle from psi = 0."""
+def each_angle(found: Sequence[Run], compare: Callable[[Run, Run], np.ndarray]) -> dict[str, np.ndarray]:
+    """Every angle compared with psi = 0."""
     runs = by_angle(found)
-    return {f"psi = {psi:g}": difference(runs[psi], runs[0.0]) for psi in runs if psi}
-
-
-def turned_delays(found: Sequence[Run]) -> Mapping[str, np.ndarray]:
-    """How late every angle is."""
-    runs = by_angle(found)
-    return {f"psi = {psi:g}": delays(runs[0.0], (runs[psi],))[0] for psi in runs if psi}
+    return {f"psi = {psi:g}": compare(runs[psi], runs[0.0]) for psi in runs if psi}
 
 
 COMPARISONS = {
-    "final test accuracy, small layers transported minus drawn": lambda found: differences(
-        by_form(found), "s_big_transported", "s_big"
+    "final test accuracy, small layers transported minus drawn": (
+        lambda found: differences(by_form(found), "s_big_transported", "s_big")
     ),
-    "final test accuracy, S_big of all images minus S_big of one batch": lambda found: differences(
-        by_form(found), "s_big", "s_big_batch"
+    "final test accuracy, S_big of all images minus S_big of one batch": (
+        lambda found: differences(by_form(found), "s_big", "s_big_batch")
     ),
     **{
-        f"steps to {share:.0%} of the full network's final test accuracy": lambda found, share=share: speeds(
-            by_form(found), share
+        f"steps to {share:.0%} of the full network's final test accuracy": (
+            lambda found, share=share: speeds(by_form(found), share)
         )
         for share in SHARES
     },
-    MINUS_STRAIGHT: turned_minus_straight,
-    f"steps to {SHARES[0]:.0%} of psi = 0's final test accuracy, over its own": turned_delays,
+    MINUS_STRAIGHT: lambda found: each_angle(found, difference),
+    f"{TO_SHARE}, over its own": lambda found: each_angle(found, delay),
 }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.laws.smooth_mlp.families import SHARES, ends_in_common, families, first_step
+from experiments.laws.smooth_mlp.families import SHARES, Families, ends_in_common, families, first_step
 from experiments.runner.runs import Run
 
 # Fields by which the variants of a family differ.
@@ -30,7 +30,7 @@ def unread(run: Run) -> set[str]:
     return of_gradient | {"full": {"net.rank", "net.angle"}, "random": {"net.angle"}, "s_big": set()}[net.form]
 
 
-def by_form(found: Sequence[Run]) -> dict[str, dict[str, Run]]:
+def by_form(found: Sequence[Run]) -> Families:
     """The families, by title and form."""
     return families(found, ROLES, form, unread)
 
@@ -56,13 +56,12 @@ def loss_left(run: Run) -> np.ndarray:
     return run.last("test_loss") / run.first("test_loss")
 
 
-def first_steps(straight: Run, turned: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
-    """Steps to ``SHARES[0]`` of psi = 0's final accuracy: its own, shape (seed,), and of turned runs (run, seed)."""
-    reached = SHARES[0] * straight.last("test_accuracy")
-    return first_step(straight, reached), np.stack([first_step(run, reached) for run in turned])
+def ninety_percent(run: Run, straight: Run) -> np.ndarray:
+    """The first step of a run with ``SHARES[0]`` of psi = 0's final test accuracy in the same seed, shape (seed,)."""
+    return first_step(run, SHARES[0] * straight.last("test_accuracy"))
 
 
-def delays(straight: Run, turned: Sequence[Run]) -> np.ndarray:
-    """The steps of ``first_steps`` that turned runs take, over those of psi = 0, shape (run, seed); NaN over none."""
-    own, later = first_steps(straight, turned)
-    return later / np.where(np.isfinite(own) & (own > 0), own, np.nan)
+def delay(run: Run, straight: Run) -> np.ndarray:
+    """The steps of ``ninety_percent`` over those of psi = 0, shape (seed,); NaN where these are 0 or infinite."""
+    own = ninety_percent(straight, straight)
+    return ninety_percent(run, straight) / np.where(np.isfinite(own) & (own > 0), own, np.nan)

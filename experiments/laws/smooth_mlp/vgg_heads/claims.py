@@ -1,14 +1,12 @@
 """The claims of VGG-16 with full and low-rank heads: Figures 7 and 15 of Xu et al. 2026, and comparisons beyond them.
 
-Two sets of bounds: the paper's, for ImageNet weights, and those found for weights that were tuned for edges.
+There are two sets of bounds: one from the paper, for ImageNet weights, and one for weights that were tuned for edges.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from experiments.laws.smooth_mlp.families import SHARES, difference, differences, speeds
+from experiments.laws.smooth_mlp.families import SHARES, difference, differences, parts, speeds
 from experiments.laws.smooth_mlp.vgg_heads.measures import (
     Clock,
     K,
@@ -21,20 +19,19 @@ from experiments.laws.smooth_mlp.vgg_heads.measures import (
     last_before,
     loss_before,
     loss_left,
-    named,
     sgd_steps,
     sum_of_step_sizes,
     tail_ratio,
 )
 from experiments.runner.laws import Law, Source, across, measure, stated_for
-from experiments.runner.runs import Run, Where, where
+from experiments.runner.runs import Run, Where, find, where
 from experiments.runner.summary import final
 
 PAPER = "Xu et al. 2026"
 # A loss this near to ln 10 has hardly moved.
 STUCK = 2.29
-# Losses are compared at 1000 steps, which the paper names, and where the step sizes add up to what they do in the first
-# 1000 steps of 35 epochs of 4000 images with eta = 0.005: when a random subspace escapes depends on that sum.
+# Losses are compared at 1000 steps, which the paper names, and where the sum of the step sizes is that of 1000 steps in
+# 35 epochs of 4000 images with eta = 0.005. When a random subspace escapes depends on that sum.
 CLOCKS: Mapping[str, tuple[str, Clock, float]] = {
     "sum": ("the step sizes add up to 2.7", sum_of_step_sizes, 2.7),
     "steps": ("1000 steps are made", sgd_steps, 1000),
@@ -71,22 +68,9 @@ IMAGENET = _setting(
 )
 
 
-def of(which: str, rank: int) -> Where:
+def of(role: str) -> Where:
     """The run of this form and rank in a family."""
-    return lambda run: form_and_rank(run) == (which, rank)
-
-
-FULL, RANDOM, ALL, BATCH = of("full", 0), of("random", 2 * K), of("s_big", 2 * K), of("s_big_batch", 2 * K)
-
-minus = across(lambda found: difference(*found))
-past_middle = across(lambda found: beyond_half(*found))
-final_loss = measure(lambda run: run.last("train_loss"))
-remaining = measure(loss_left)
-
-
-def parts(found: Sequence[Run]) -> dict[str, Sequence[Run]]:
-    """The runs of each family, by title."""
-    return {title: tuple(family.values()) for title, family in by_form_and_rank(found).items()}
+    return lambda run: form_and_rank(run) == role
 
 
 def learns(run: Run) -> bool:
@@ -94,23 +78,30 @@ def learns(run: Run) -> bool:
     return form(run) != "random" and sgd_steps(run)[-1] >= 100
 
 
-FORMS, RANKS, CONJECTURE, WHOLE = (
-    Source(paper=PAPER, figure=figure, of=where(opt__trains=trains, **study), parts=parts)
-    for figure, trains, study in (
-        ("Fig. 7, classifier only", "head", {"study": "forms"}),
-        ("Fig. 15", "head", {"study": "rank"}),
-        ("Section 5.1.2, the conjecture", "head", {"study": "forms"}),
-        ("Fig. 7, full training", "all", {}),
+FULL, RANDOM, ALL, BATCH = map(of, ("full", *(f"{form}, r = {2 * K}" for form in ("random", "s_big", "s_big_batch"))))
+
+minus = across(lambda found: difference(*found))
+past_middle = across(lambda found: beyond_half(*found))
+final_loss = measure(lambda run: run.last("train_loss"))
+remaining = measure(loss_left)
+FORMS, CONJECTURE, RANKS, WHOLE = (
+    Source(paper=PAPER, figure=figure, of=where(**fields), parts=parts(by_form_and_rank))
+    for figure, fields in (
+        ("Fig. 7, classifier only", {"study": "forms", "opt.trains": "head"}),
+        ("Section 5.1.2, the conjecture", {"study": "forms", "opt.trains": "head"}),
+        ("Fig. 15", {"study": "rank", "opt.trains": "head"}),
+        ("Fig. 7, full training", {"opt.trains": "all"}),
     )
 )
 ACCURACY = "final test accuracy"
+STARTS = {"batch": ("s_big_batch", "S_big of one batch"), "all": ("s_big", "S_big of all images")}
 
 
 def _early() -> Iterator[Law]:
     """Early on a random subspace has hardly begun, and S_big has."""
     for until, (time, clock, end) in CLOCKS.items():
         loss = measure(lambda run, clock=clock, end=end: loss_before(run, clock, end))
-        options = EDGES | {"needs": (*EDGES["needs"], _seen(clock, end))}
+        options: dict[str, Any] = EDGES | {"needs": (*EDGES["needs"], _seen(clock, end))}
         for name, words, role, expected in (
             ("random", "a random subspace", RANDOM, loss >= STUCK),
             ("batch", "S_big of one batch", BATCH, loss < 1.3),
@@ -121,101 +112,64 @@ def _early() -> Iterator[Law]:
 
 
 def _seen(clock: Clock, end: float) -> Callable[[Sequence[Run]], str]:
-    def objection(found: Sequence[Run]) -> str:
-        rare = any(last_before(run, clock, end) is None for run in found)
-        return "no epoch was observed in the last fifth before that time" if rare else ""
-
-    return objection
+    rare = "no epoch was observed in the last fifth before that time"
+    return lambda found: rare if any(last_before(run, clock, end) is None for run in found) else ""
 
 
-def _ranks(name: str, words: str, start: str) -> Iterator[Law]:
+def _ranks() -> Iterator[Law]:
     """More columns close some of the distance to the full head."""
-    small, twice, mean = of(start, 2 * K), of(start, 4 * K), {"statistic": "mean"}
-    gain = f"S_big of {words}: {ACCURACY}, r = 4K minus r = 2K"
-    half = (
-        f"{{}}, S_big of {words}: 'r = 4K noticeably closes the gap' by half: {ACCURACY}, r = 4K minus the middle "
-        "between r = 2K and the full head"
-    )
-    both = (twice, small)
-    yield RANKS.law(f"F15.gain_{name}", f"{{}}, {gain}", minus >= 0.0, both, **EDGES, **mean)
-    yield RANKS.printed(f"F15.half_{name}", half, past_middle < 0.0, (small, twice, FULL), **EDGES, **mean)
-    yield RANKS.law(f"F15.imagenet_{name}", f"{{}}, ImageNet weights, {gain}", minus > 0.0, both, **IMAGENET, **mean)
+    mean: dict[str, Any] = {"statistic": "mean"}
+    for name, (start, words) in STARTS.items():
+        small, twice = (of(f"{start}, r = {times * K}") for times in (2, 4))
+        gain = f"{words}: {ACCURACY}, r = 4K minus r = 2K"
+        half = f"'r = 4K noticeably closes the gap' by half: {ACCURACY}, r = 4K minus the middle of r = 2K and full"
+        both, three = (twice, small), (small, twice, FULL)
+        yield RANKS.law(f"F15.gain_{name}", f"{{}}, {gain}", minus >= 0.0, both, **EDGES, **mean)
+        yield RANKS.printed(f"F15.half_{name}", f"{{}}, {words}: {half}", past_middle < 0.0, three, **EDGES, **mean)
+        yield RANKS.law(
+            f"F15.imagenet_{name}", f"{{}}, ImageNet weights, {gain}", minus > 0.0, both, **IMAGENET, **mean
+        )
 
 
+BATCH_MINUS_FULL = f"{ACCURACY}, S_big of one batch, r = 2K, minus full"
+ALL_MINUS_FULL = f"{ACCURACY}, S_big of all images, r = 2K, minus full"
+ALL_MINUS_BATCH = f"{ACCURACY}, S_big of all images minus S_big of one batch, r = 2K"
+RANDOM_LOSS, OVER_START = "final training loss of a random subspace", "final training loss over that at the start"
+WITH_IMAGENET, WHOLE_WITH_IMAGENET = "{}, ImageNet weights", "{}, ImageNet weights, all layers"
 LAWS = (
-    FORMS.law(
-        "F7.batch", f"{{}}: {ACCURACY}, S_big of one batch, r = 2K, minus full", minus >= -0.15, (BATCH, FULL), **EDGES
-    ),
-    FORMS.law(
-        "F7.all", f"{{}}: {ACCURACY}, S_big of all images, r = 2K, minus full", minus >= -0.10, (ALL, FULL), **EDGES
-    ),
-    CONJECTURE.law(
-        "F7.conjecture",
-        f"{{}}: {ACCURACY}, S_big of all images minus S_big of one batch, r = 2K",
-        minus >= 0.02,
-        (ALL, BATCH),
-        **EDGES,
-    ),
+    FORMS.law("F7.batch", f"{{}}: {BATCH_MINUS_FULL}", minus >= -0.15, (BATCH, FULL), **EDGES),
+    FORMS.law("F7.all", f"{{}}: {ALL_MINUS_FULL}", minus >= -0.10, (ALL, FULL), **EDGES),
+    CONJECTURE.law("F7.conjecture", f"{{}}: {ALL_MINUS_BATCH}", minus >= 0.02, (ALL, BATCH), **EDGES),
     *_early(),
-    FORMS.law(
-        "F7.imagenet",
-        f"{{}}, ImageNet weights: {ACCURACY}, S_big of one batch minus full",
-        minus >= -0.15,
-        (BATCH, FULL),
-        **IMAGENET,
-    ),
-    FORMS.law(
-        "F7.imagenet_random",
-        "{}, ImageNet weights: final training loss of a random subspace",
-        final_loss >= STUCK,
-        (RANDOM,),
-        **IMAGENET,
-    ),
-    *_ranks("batch", "one batch", "s_big_batch"),
-    *_ranks("all", "all images", "s_big"),
-    WHOLE.law(
-        "F7.whole",
-        f"{{}}, ImageNet weights, all layers: {ACCURACY}, S_big of one batch minus full",
-        minus >= -0.03,
-        (BATCH, FULL),
-        **IMAGENET,
-    ),
-    WHOLE.law(
-        "F7.whole_random",
-        "{}, ImageNet weights, all layers: final training loss of a random subspace",
-        final_loss >= STUCK,
-        (RANDOM,),
-        **IMAGENET,
-    ),
-    WHOLE.law(
-        "F7.learns", "all layers: final training loss over that at the start", remaining < 0.95, learns, each=named
-    ),
+    FORMS.law("F7.imagenet", f"{WITH_IMAGENET}: {BATCH_MINUS_FULL}", minus >= -0.15, (BATCH, FULL), **IMAGENET),
+    FORMS.law("F7.imagenet_random", f"{WITH_IMAGENET}: {RANDOM_LOSS}", final_loss >= STUCK, (RANDOM,), **IMAGENET),
+    WHOLE.law("F7.whole", f"{WHOLE_WITH_IMAGENET}: {BATCH_MINUS_FULL}", minus >= -0.03, (BATCH, FULL), **IMAGENET),
+    WHOLE.law("F7.whole_random", f"{WHOLE_WITH_IMAGENET}: {RANDOM_LOSS}", final_loss >= STUCK, (RANDOM,), **IMAGENET),
+    *_ranks(),
+    WHOLE.law("F7.learns", f"all layers: {OVER_START}", remaining < 0.95, learns, each=form_and_rank),
 )
 SUMMARY = {
     "SGD steps": lambda run: sgd_steps(run)[-1],
     ACCURACY: final("test_accuracy"),
     "final training loss": final("train_loss"),
-    "final training loss over that at the start": loss_left,
+    OVER_START: loss_left,
     "norm of the head's inputs": final("input_norm"),
     "sigma_{K+1} / sigma_K of the first gradient": tail_ratio,
     "bound on the angles of its K leading singular subspaces as found": lambda run: (
         run.last("basis_bound") if run.config.net.form == "s_big" else None
     ),
 }
-
-
-def to_share(share: float) -> Callable[[Sequence[Run]], Mapping[str, np.ndarray]]:
-    """Epochs to a share of the full head's accuracy."""
-    return lambda found: speeds(by_form([run for run in heads(found) if run.config.study == "forms"]), share)
-
-
-def to_full(start: str) -> Callable[[Sequence[Run]], Mapping[str, np.ndarray]]:
-    """The accuracy of the full head minus that of r = 16K."""
-    return lambda found: differences(by_form_and_rank(heads(found)), ("full", 0), (start, 16 * K))
-
-
 COMPARISONS = {
-    **{f"epochs to {share:.0%} of the full head's {ACCURACY}": to_share(share) for share in SHARES},
-    f"{ACCURACY}, full minus r = 16K, S_big of one batch": to_full("s_big_batch"),
-    f"{ACCURACY}, full minus r = 16K, S_big of all images": to_full("s_big"),
+    **{
+        f"epochs to {share:.0%} of the full head's {ACCURACY}": (
+            lambda found, share=share: speeds(by_form(find(heads(found), study="forms")), share)
+        )
+        for share in SHARES
+    },
+    **{
+        f"{ACCURACY}, full minus {words}, r = 16K": (
+            lambda found, role=f"{start}, r = {16 * K}": differences(by_form_and_rank(heads(found)), "full", role)
+        )
+        for start, words in STARTS.values()
+    },
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from experiments.data.datasets import DATA_SETS
-from experiments.laws.smooth_mlp.families import difference, families
+from experiments.laws.smooth_mlp.families import Families, difference, families
 from experiments.runner.runs import Run
 
 K = DATA_SETS["cifar10"].num_classes
@@ -28,13 +28,8 @@ def form(run: Run) -> str:
     return "_".join(filter(None, (net.form, *further[net.form])))
 
 
-def form_and_rank(run: Run) -> tuple[str, int]:
-    """The role of a variant in its family; the rank of a full head is 0."""
-    return form(run), 0 if run.config.net.form == "full" else run.config.net.rank
-
-
-def named(run: Run) -> str:
-    """The role in words."""
+def form_and_rank(run: Run) -> str:
+    """The role of a variant in its family: ``full``, ``s_big_batch, r = 20``."""
     return form(run) if run.config.net.form == "full" else f"{form(run)}, r = {run.config.net.rank}"
 
 
@@ -43,12 +38,12 @@ def unread(run: Run) -> set[str]:
     return {"net.rank"} if run.config.net.form == "full" else set()
 
 
-def by_form(found: Sequence[Run]) -> dict[str, dict[str, Run]]:
+def by_form(found: Sequence[Run]) -> Families:
     """The families, by title and form; other ranks are other families."""
     return families(found, ROLES - {"net.rank"}, form, unread)
 
 
-def by_form_and_rank(found: Sequence[Run]) -> dict[str, dict[tuple[str, int], Run]]:
+def by_form_and_rank(found: Sequence[Run]) -> Families:
     """The families, by title, form and rank."""
     return families(found, ROLES, form_and_rank, unread)
 

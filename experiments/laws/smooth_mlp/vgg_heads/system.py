@@ -33,8 +33,8 @@ from lawlib.theory.smooth_mlp import big_subspace
 from lawlib.types import Array, PRNGKey, PyTree, Scalar, Weights
 
 PAPER = "Xu et al. 2026"
-# Two pairs of passes over many batches: the leading singular values of their gradient are well separated, all but the
-# last. Those of one batch are less so (sigma_{K+1} / sigma_K = 0.8), and its passes are cheap.
+# Two pairs of passes suffice for many batches: all leading singular values of their gradient but the last are well
+# separated. The gradient of one batch needs more (sigma_{K+1} / sigma_K = 0.8), and its passes are cheap.
 PASSES, PASSES_OF_ONE_BATCH = 4, 8
 
 VARIABLES = {
@@ -141,7 +141,7 @@ def _check_sizes(checks: Checks) -> None:
 
 
 def _check_files(checks: Checks) -> None:
-    """The images and the weights must be there, and be those that the config names, before anything is computed."""
+    """The images and the weights that the config names must be found before anything is computed."""
     data = checks.config.data
     try:
         image_data(data.name, data.folder)
@@ -150,7 +150,7 @@ def _check_files(checks: Checks) -> None:
     try:
         found = pretrained(data.weights)
         fits = found.trained_on == data.pretrained
-        checks.require("data.pretrained", fits, f"the weights at hand are {found.trained_on!r}: {found.origin}")
+        checks.require("data.pretrained", fits, f"the weights found are {found.trained_on!r}: {found.origin}")
     except InputError as missing:
         checks.problems += missing.problems
 

@@ -53,6 +53,15 @@ def ending(member, field, value):
     return change
 
 
+def diverging(member):
+    """Seen by the laws of the member's own angle alone."""
+
+    def change(name, seen):
+        seen["diverged_at"][member] = 700
+
+    return change
+
+
 def at_pace(**paces):
     """At 15, 30 and 45 degrees of each seed the curve of psi = 0, run through at another pace."""
 
@@ -79,6 +88,7 @@ BREAKS = {
     "90 learns": broken("angle", ending(13, "test_loss", 0.47), "F14.right_angle"),
     "nearly identical": broken("angle", at_pace(), "F14.alike"),
     "60 stays": broken("angle", ending(11, "test_loss", 0.48), "F14.falls"),
+    "75 diverges": broken("angle", diverging(12), "F14.worse", "F14.stays"),
     "75 falls": broken("angle", ending(12, "test_loss", 0.49), "F14.stays"),
 }
 

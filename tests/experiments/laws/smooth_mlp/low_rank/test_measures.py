@@ -144,14 +144,6 @@ def test_where_psi_0_diverged_the_angles_are_not_compared():
 # Families and figures. ------------------------------------------------------------------------------------------------
 
 
-def test_every_start_has_its_curve():
-    config = config_of("num_seeds=2")
-    (legend,) = drawn(config)["low_rank"].legends
-    labels = [text.get_text() for text in legend.get_texts()]
-    assert sum("transported" in words for words in labels) == 1
-    assert len(labels) == len(set(labels)) == len(config.variants) == 5
-
-
 def test_the_figure_of_one_batch_says_what_is_not_reached():
     final, *steps = drawn(config_of("num_seeds=2"), late_batch)["batch"].axes
     assert [text.get_text() for text in final.texts] == ["0.840", "0.830", "0.740"]

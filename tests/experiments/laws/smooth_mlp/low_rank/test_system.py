@@ -151,7 +151,7 @@ def test_low_rank_networks_begin_at_an_angle_from_the_big_subspace_of_the_full_o
 
 
 def test_a_batch_of_all_images_in_another_order_gives_the_same_start():
-    every, drawn = (variants(f"data.gradient_batch={TRAIN}")[f"silu_s_big{beside}"] for beside in ("", "_batch"))
+    every, drawn = (variants(f"data.gradient_batch={TRAIN}")[f"silu_s_big{images}"] for images in ("", "_batch"))
     wanted, found = (begun(config)[3].state.weights for config in (every, drawn))
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-10), found, wanted)
 

@@ -8,8 +8,8 @@ import synthetic
 from smooth_mlp.vgg_heads.cases import lawful, raised
 
 from experiments.data.vgg16 import TRAINED_ON
-from experiments.laws.smooth_mlp.vgg_heads import figures as vgg_heads_figures
 from experiments.laws.smooth_mlp.vgg_heads.claims import COMPARISONS
+from experiments.laws.smooth_mlp.vgg_heads.figures import WEIGHTS, figures
 from experiments.laws.smooth_mlp.vgg_heads.measures import by_form_and_rank, heads, sum_of_step_sizes
 from experiments.runner.runs import find, runs
 
@@ -18,7 +18,7 @@ runs_of, verdict = ft.partial(synthetic.runs_of, lawful), ft.partial(synthetic.v
 
 
 def drawn(config, *without):
-    return vgg_heads_figures.figures(runs(synthetic.results_of(lawful, config).drop_nodes(without)))
+    return figures(runs(synthetic.results_of(lawful, config).drop_nodes(without)))
 
 
 def with_others(name, *others):
@@ -37,7 +37,7 @@ def test_step_sizes_add_up_as_the_optimizer_makes_them():
 
 
 def test_a_full_head_of_fewer_seeds_is_compared_as_far_as_it_goes():
-    """The middle is that of means; what is taken seed by seed is so in the seeds that both have."""
+    """The middle is that of means over all seeds; differences are taken in the seeds that both have."""
 
     def uneven(name, seen):
         if name == "silu_all_r40":
@@ -47,7 +47,7 @@ def test_a_full_head_of_fewer_seeds_is_compared_as_far_as_it_goes():
     middle = verdict(config, uneven)["F15.half_all[SiLU]"]
     assert (middle.members, middle.status) == (2, "stands")
     np.testing.assert_allclose(middle.measured, (0.005 + 0.205) / 2 - 0.05 / 2)
-    lacks = COMPARISONS["final test accuracy, full minus r = 16K, S_big of all images"](runs_of(config, uneven))
+    lacks = COMPARISONS["final test accuracy, full minus S_big of all images, r = 16K"](runs_of(config, uneven))
     np.testing.assert_allclose(lacks["SiLU"], [0.05 - 3 * 0.005])
 
 
@@ -80,11 +80,11 @@ def test_another_setting_is_not_judged(word):
 
 S_BIG = {"net.activation": "silu", "net.form": "s_big", "data.gradient_images": 128}
 OTHERS = {
-    "transported": ({"net.inner": "transported"}, "SiLU", ("s_big_batch_transported", 20)),
-    "orthonormal": ({"net.orthonormal": True}, "SiLU", ("s_big_batch_orthonormal", 20)),
-    "a rank": ({"net.rank": 40}, "SiLU", ("s_big_batch", 40)),
-    "images": ({"data.gradient_images": 500}, "SiLU", ("s_big_500", 20)),
-    "a step size": ({"opt.step_size": 0.01}, "SiLU, opt.step_size = 0.01", ("s_big_batch", 20)),
+    "transported": ({"net.inner": "transported"}, "SiLU", "s_big_batch_transported, r = 20"),
+    "orthonormal": ({"net.orthonormal": True}, "SiLU", "s_big_batch_orthonormal, r = 20"),
+    "a rank": ({"net.rank": 40}, "SiLU", "s_big_batch, r = 40"),
+    "images": ({"data.gradient_images": 500}, "SiLU", "s_big_500, r = 20"),
+    "a step size": ({"opt.step_size": 0.01}, "SiLU, opt.step_size = 0.01", "s_big_batch, r = 20"),
 }
 
 
@@ -110,7 +110,7 @@ def test_whole_networks_of_two_ranks_have_rows_and_curves_of_their_own():
 
 
 def test_weights_of_every_kind_have_a_name_in_the_figures():
-    assert vgg_heads_figures.WEIGHTS.keys() == set(TRAINED_ON)
+    assert WEIGHTS.keys() == set(TRAINED_ON)
 
 
 def test_the_legend_has_curves_of_one_activation_alone():

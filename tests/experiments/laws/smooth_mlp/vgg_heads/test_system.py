@@ -12,7 +12,6 @@ import synthetic
 import xarray as xr
 
 from experiments.data import vgg16_features
-from experiments.data.cached_features import CHUNK, cached_features
 from experiments.data.datasets import DATA_SETS, ImageData
 from experiments.data.idx import Images
 from experiments.data.vgg16 import RGB_TORCH, Pretrained
@@ -86,7 +85,7 @@ def variant(name, *words):
 
 
 def test_the_weights_must_be_of_the_kind_that_the_config_names():
-    line = "data.pretrained = 'edges': the weights at hand are 'imagenet': made up"
+    line = "data.pretrained = 'edges': the weights found are 'imagenet': made up"
     assert collect(config_of("data.pretrained=edges"), EXPERIMENT.validate) == [line]
 
 
@@ -121,33 +120,6 @@ def test_features_are_those_of_the_resized_images():
     wanted = np.stack([rows[:, :, 0], rows.mean(2), rows[:, :, 1]], axis=2).reshape(3, -1)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
     assert np.abs(wanted).max() > 0.1
-
-
-def test_features_are_computed_once_and_survive_an_interruption(tmp_path):
-    images, calls = np.arange(2 * CHUNK, dtype=np.float32)[:, None], []
-
-    def extract(chunk):
-        calls.append(len(chunk))
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return 2 * chunk
-
-    with pytest.raises(KeyboardInterrupt):
-        cached_features(extract, images, "double", tmp_path)
-    np.testing.assert_array_equal(cached_features(extract, images, "double", tmp_path), 2 * images)
-    assert len(calls) == 3
-    cached_features(extract, images, "double", tmp_path)
-    assert len(calls) == 3
-    cached_features(extract, images, "another", tmp_path)
-    assert len(calls) == 5
-
-
-def test_features_that_were_damaged_are_computed_again(tmp_path):
-    images = np.ones((3, 2), np.float32)
-    cached_features(lambda chunk: 2 * chunk, images, "double", tmp_path)
-    (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes()[:-4] + bytes(4))
-    np.testing.assert_array_equal(cached_features(lambda chunk: 2 * chunk, images, "double", tmp_path), 2 * images)
 
 
 # Starts and epochs ----------------------------------------------------------------------------------------
