@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from experiments.laws.smooth_mlp.common import TITLES
 from experiments.runner.fields import result_fields
 from experiments.runner.runs import Run
 
-TITLES = {"gelu": "GELU", "silu": "SiLU", "elu": "ELU", "tanh": "tanh", "relu": "ReLU", "leaky_relu": "Leaky ReLU"}
 # The full network, whose accuracy is the goal, and the networks that start in S_big of all images and of one batch.
 COMPARED = ("full", "s_big", "s_big_batch")
 # Accuracies at which speeds are compared, as shares of the full network's final accuracy.

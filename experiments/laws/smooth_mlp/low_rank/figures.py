@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.laws.smooth_mlp.families import TITLES
+from experiments.laws.smooth_mlp.common import TITLES
 from experiments.laws.smooth_mlp.family_figures import band, columns, in_common, one_batch_or_all
 from experiments.laws.smooth_mlp.low_rank.measures import by_form
 from experiments.runner import plots
