@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 
 from lawlib.linalg.spectra import SVD, block_krylov_svd, matrix_products
 from lawlib.linalg.subspaces import block_fractions, principal_angles
-from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree
+from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree, matmul
 
 __all__ = ["Fractions", "Records", "Reference", "Track", "Tracker", "tracker"]
 
@@ -164,7 +164,7 @@ def _check_orthonormal(reference: Reference | None) -> None:
         if not 1 <= columns <= rows:
             msg = f"the reference's {side} basis needs 1 to {rows} columns, as many as it has rows, got {columns}"
             raise ValueError(msg)
-        off = jnp.linalg.norm(jnp.matmul(basis.T, basis, precision="highest") - jnp.eye(columns, dtype=basis.dtype))
+        off = jnp.linalg.norm(matmul(basis.T, basis) - jnp.eye(columns, dtype=basis.dtype))
         if not isinstance(off, Tracer) and not off <= 100 * rows**0.5 * jnp.finfo(basis.dtype).eps:
             msg = (
                 f"the reference's {side} basis is not orthonormal: ||B^T B - I||_F is {off:.2g}; "

@@ -1,6 +1,5 @@
 """The compressed network U W~_L ... W~_1 V^T (Yaras et al. 2023, eqs. 9 and 11): its factors, start and products."""
 
-import functools as ft
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -8,11 +7,9 @@ from jax import lax
 
 from lawlib.compress import Bases
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.types import Array, Float, Int, Matrix, Scalar, Weights
+from lawlib.types import Array, Float, Int, Matrix, Rate, Weights, matmul
 
 __all__ = ["Factors", "entries_of", "product", "start", "two_factors"]
-
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class Factors(NamedTuple):
@@ -23,7 +20,7 @@ class Factors(NamedTuple):
     right: Float[Array, "n k"]
 
 
-def start(bases: Bases, *, depth: int, scale: float | Scalar) -> Factors:
+def start(bases: Bases, *, depth: int, scale: Rate) -> Factors:
     """The compressed network at the start: U and V from the bases, W~_l = eps I with eps = scale for l in 1..L."""
     layer = jnp.asarray(scale, bases.left.dtype) * jnp.eye(bases.left.shape[1], dtype=bases.left.dtype)
     return Factors(bases.left, (layer,) * depth, bases.right)
@@ -31,13 +28,13 @@ def start(bases: Bases, *, depth: int, scale: float | Scalar) -> Factors:
 
 def two_factors(factors: Factors) -> tuple[Float[Array, "m k"], Float[Array, "n k"]]:
     """W_comp = A B^T in two factors, A = U W~_{L:1} and B = V."""
-    return _matmul(factors.left, end_to_end(factors.core)), factors.right
+    return matmul(factors.left, end_to_end(factors.core)), factors.right
 
 
 def product(factors: Factors) -> Matrix:
     """The end-to-end matrix W_comp = U W~_{L:1} V^T (Yaras et al. 2023, eq. 11), m x n."""
     left, right = two_factors(factors)
-    return _matmul(left, right.T)
+    return matmul(left, right.T)
 
 
 def entries_of(

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from lawlib.completion.entries import Entries
-from lawlib.types import Array, Float, Int, Scalar
+from lawlib.types import Array, Float, Int, Scalar, matmul
 
 __all__ = [
     "Block",
@@ -31,7 +31,6 @@ __all__ = [
     "sum_squared_error",
 ]
 
-_matmul = ft.partial(jnp.matmul, precision="highest")
 _einsum = ft.partial(jnp.einsum, precision="highest")
 # Indices are in range; the check of the default mode takes half of a step.
 _rows_at = ft.partial(jnp.take, axis=0, mode="clip")
@@ -130,7 +129,7 @@ def sum_squared_error(left: Float[Array, "m q"], right: Float[Array, "n q"], lay
 def _forward(left: Array, right: Array, layout: Layout) -> tuple[Scalar, tuple[Array, Array]]:
     if isinstance(layout, Dense):
         residual = _dense_residual(left, right, layout)
-        return jnp.sum(jnp.square(residual)) / 2, (_matmul(residual, right), _matmul(residual.T, left))
+        return jnp.sum(jnp.square(residual)) / 2, (matmul(residual, right), matmul(residual.T, left))
     value, by_left = _pass_over(layout.csr, left, right)
     return value, (by_left, _pass_over(layout.csc, right, left)[1])
 
@@ -146,14 +145,14 @@ sum_squared_error.defvjp(_forward, _backward)
 def multiply(layout: Layout, factor: Float[Array, "n q"]) -> Float[Array, "m q"]:
     """(Omega . Phi) B for B = factor (n, q)."""
     if isinstance(layout, Dense):
-        return _matmul(layout.values, factor)
+        return matmul(layout.values, factor)
     return _multiply_csr(layout.csr, factor)
 
 
 def multiply_transposed(layout: Layout, factor: Float[Array, "m q"]) -> Float[Array, "n q"]:
     """(Omega . Phi)^T A for A = factor (m, q)."""
     if isinstance(layout, Dense):
-        return _matmul(layout.values.T, factor)
+        return matmul(layout.values.T, factor)
     return _multiply_csr(layout.csc, factor)
 
 
@@ -163,7 +162,7 @@ def _scaled_csr(csr: PaddedCSR, factor: Scalar) -> PaddedCSR:
 
 
 def _dense_residual(left: Array, right: Array, layout: Dense) -> Array:
-    return layout.mask * _matmul(left, right.T) - layout.values
+    return layout.mask * matmul(left, right.T) - layout.values
 
 
 def _multiply_csr(csr: PaddedCSR, other: Array) -> Array:

@@ -1,6 +1,5 @@
 """Gradient transformations in optax's own form, for networks in factors of very different sizes."""
 
-import functools as ft
 import itertools
 from typing import Any, NamedTuple
 
@@ -9,13 +8,11 @@ import jax.numpy as jnp
 import optax
 from jax.scipy.linalg import solve_triangular
 
-from lawlib.types import Array, Float, Matrix, PyTree, Scalar
+from lawlib.types import Array, Float, Matrix, PyTree, Scalar, matmul
 
 __all__ = ["entrywise", "preconditioned", "restarted_momentum"]
 
 SERIAL = 16  # LAPACK on a CPU solves larger triangles in threads, which takes a hundred times as long.
-
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class _Restarted(NamedTuple):
@@ -71,8 +68,8 @@ def preconditioned(damping: float) -> optax.GradientTransformationExtraArgs:
         right_of = _grams(params.right, params.core)
         inverses = _damped_inverses(jnp.stack([*left_of, *right_of]), damping * jnp.sqrt(2 * extra["value"]))
         lefts, rights = inverses[: len(left_of)], inverses[len(left_of) :]
-        core = [_matmul(lefts[i + 1], _matmul(g, rights[i])) for i, g in enumerate(updates.core)]
-        left, right = _matmul(updates.left, rights[-1]), _matmul(updates.right, lefts[0])
+        core = [matmul(lefts[i + 1], matmul(g, rights[i])) for i, g in enumerate(updates.core)]
+        left, right = matmul(updates.left, rights[-1]), matmul(updates.right, lefts[0])
         return updates._replace(left=left, core=tuple(core), right=right), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
@@ -80,7 +77,7 @@ def preconditioned(damping: float) -> optax.GradientTransformationExtraArgs:
 
 def _grams(outer: Matrix, layers: Any) -> list[Matrix]:
     """B^T B of B = outer, outer W_1^T, outer W_1^T W_2^T, ... for the layers W_1, W_2, ..."""
-    return list(itertools.accumulate(layers, lambda G, W: _matmul(W, _matmul(G, W.T)), initial=_matmul(outer.T, outer)))
+    return list(itertools.accumulate(layers, lambda G, W: matmul(W, matmul(G, W.T)), initial=matmul(outer.T, outer)))
 
 
 def _damped_inverses(grams: Float[Array, "l k k"], damping: Scalar) -> Float[Array, "l k k"]:
@@ -93,7 +90,7 @@ def _damped_inverses(grams: Float[Array, "l k k"], damping: Scalar) -> Float[Arr
     floor = size * limits.eps * jnp.trace(grams, axis1=1, axis2=2) + limits.tiny
     triangles = jnp.linalg.cholesky(grams + (damping + floor)[:, None, None] * eye[None])
     roots = _inverse_triangles(triangles)
-    return _matmul(jnp.swapaxes(roots, 1, 2), roots)
+    return matmul(jnp.swapaxes(roots, 1, 2), roots)
 
 
 def _inverse_triangles(lower: Float[Array, "l k k"]) -> Float[Array, "l k k"]:
@@ -105,7 +102,7 @@ def _inverse_triangles(lower: Float[Array, "l k k"]) -> Float[Array, "l k k"]:
         )
     half = size // 2
     A, C = _inverse_triangles(lower[:, :half, :half]), _inverse_triangles(lower[:, half:, half:])
-    corner = -_matmul(C, _matmul(lower[:, half:, :half], A))
+    corner = -matmul(C, matmul(lower[:, half:, :half], A))
     above = jnp.zeros((lower.shape[0], half, size - half), lower.dtype)
     return jnp.concatenate([jnp.concatenate([A, above], 2), jnp.concatenate([corner, C], 2)], 1)
 

@@ -1,6 +1,5 @@
 """A first guess of singular vectors from observed entries alone, without any m x n array for sparse entries."""
 
-import functools as ft
 from typing import NamedTuple
 
 import jax
@@ -10,14 +9,12 @@ from jax import lax
 
 from lawlib.completion.entries import Entries
 from lawlib.completion.layouts import Layout, multiply, multiply_transposed
-from lawlib.types import Array, Float, Matrix, PRNGKey, Scalar
+from lawlib.types import Array, Float, Matrix, PRNGKey, Scalar, matmul
 
 __all__ = ["SpectralInit", "spectral_init", "trimming_weights"]
 
 TRIM = 0.5  # Lines with a norm above this part of the root mean square are scaled down to it.
 SWEEPS = 10  # Of subspace iteration: the guess is then as good as the sampling lets it be.
-
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class SpectralInit(NamedTuple):
@@ -61,7 +58,7 @@ def spectral_init(
     right = lax.fori_loop(0, SWEEPS, sweep, _orthonormal(drawn))
     left = _orthonormal(multiply(layout, by_column * right))
     right = _orthonormal(right / by_column)
-    return SpectralInit(left, right, jnp.linalg.norm(_matmul(left.T, multiply(layout, right)), 2))
+    return SpectralInit(left, right, jnp.linalg.norm(matmul(left.T, multiply(layout, right)), 2))
 
 
 def _orthonormal(block: Matrix) -> Matrix:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from lawlib.descent.steps import Iterate, heavy_ball
 from lawlib.networks.initializers import orthogonal
-from lawlib.theory.parsimony import Rate, bases_through, invariant_bases, layer_scale, rho_square, rho_wide
+from lawlib.theory.parsimony import bases_through, invariant_bases, layer_scale, rho_square, rho_wide
 from lawlib.theory.parsimony_defects import (
     allowed_defect,
     basis_parts,
@@ -34,7 +34,7 @@ from lawlib.theory.parsimony_defects import (
     target_parts,
     wide_layer_parts,
 )
-from lawlib.types import Array, Float, PRNGKey, Scalar, Weights
+from lawlib.types import Array, Float, PRNGKey, Rate, Scalar, Weights, matmul
 
 __all__ = [
     "Bases",
@@ -52,7 +52,6 @@ __all__ = [
     "step",
 ]
 
-_matmul = ft.partial(jnp.matmul, precision="highest")
 # Up to this size a product written as broadcast, multiply and sum is compiled into the step around it, and costs half
 # of a dot's call on a CPU (k = 10: 2.4 us a step of three layers against 9.6); beyond 12 it is many times slower.
 FUSED_SIZE = 12
@@ -138,10 +137,10 @@ def reduce(
     bases = invariant_bases(weights, target, rank)
     is_square = target.shape[0] == target.shape[1]
     scale = layer_scale(weights[0])
-    core = _matmul(target, bases[0])
-    readout = () if is_square else (_matmul(weights[-1], bases[-1]),)
-    core = _matmul(bases[-1].T, core) if is_square else core
-    captured = _matmul(_matmul(bases[-1], core) if is_square else core, bases[0].T)
+    core = matmul(target, bases[0])
+    readout = () if is_square else (matmul(weights[-1], bases[-1]),)
+    core = matmul(bases[-1].T, core) if is_square else core
+    captured = matmul(matmul(bases[-1], core) if is_square else core, bases[0].T)
     parts = target_parts(target - captured, target, rank) | basis_parts(bases)
     parts |= square_layer_parts(weights, scale) if is_square else wide_layer_parts(weights, bases, scale)
     defect = checked_defect(parts, allowed_defect(tolerance, bases))
@@ -209,9 +208,9 @@ def draw_reduction(
         msg = f"a deep network has 2 layers or more, got depth={depth}"
         raise ValueError(msg)
     left, right = draw_bases(key, target.left, target.right)
-    core = _matmul(left.T, target.left) * target.values[None]
-    outside = target.left * target.values[None] - _matmul(left, core)
-    core, scale = _matmul(core, _matmul(target.right.T, right)), jnp.asarray(scale, left.dtype)
+    core = matmul(left.T, target.left) * target.values[None]
+    outside = target.left * target.values[None] - matmul(left, core)
+    core, scale = matmul(core, matmul(target.right.T, right)), jnp.asarray(scale, left.dtype)
     parts = target_parts(outside, target.values, len(target.values)) | basis_parts((right, left))
     defect = checked_defect(parts | scale_parts(scale), allowed_defect(tolerance, (left, right)))
     return _reduction((right, left), core, scale, depth, (), 0.0, defect, ())
@@ -255,7 +254,7 @@ def factors(reduction: Reduction, reduced: Reduced) -> Bases:
     of W_{L:1}. Products with vectors and entries cost O(d r); nothing d x d is formed.
     """
     core = _product(reduced.weights)
-    left = _matmul(reduction.bases[-1], core) if _is_square(reduction) else core
+    left = matmul(reduction.bases[-1], core) if _is_square(reduction) else core
     return Bases(left, reduction.bases[0])
 
 
@@ -282,8 +281,8 @@ def expand(reduction: Reduction, reduced: Reduced, weights: Weights, *, toleranc
     shrunk = rho / reduction.start.rho
     layers = zip(weights[:square], reduced.weights, bases[1:], bases, strict=False)
     moved = [(W, core - rho * core_identity(U, V), U, V) for W, core, U, V in layers]
-    expanded = [shrunk * W + _matmul(U, _matmul(core, V.T)) for W, core, U, V in moved]
-    readout = () if square == depth else (_matmul(reduced.weights[-1], bases[-1].T),)
+    expanded = [shrunk * W + matmul(U, matmul(core, V.T)) for W, core, U, V in moved]
+    readout = () if square == depth else (matmul(reduced.weights[-1], bases[-1].T),)
     return (*expanded, *readout)
 
 
@@ -306,7 +305,7 @@ def _reduction(
 def _outside(basis: Array, block: Array) -> Array:
     """The part of a block outside the span of a basis, orthogonal to it to rounding: projected twice."""
     for _ in range(2):
-        block = block - _matmul(basis, _matmul(basis.T, block))
+        block = block - matmul(basis, matmul(basis.T, block))
     return block
 
 
@@ -321,7 +320,7 @@ def _product(weights: Weights) -> Array:
 def _small_matmul(A: Array, B: Array) -> Array:
     if max(*A.shape, *B.shape) <= FUSED_SIZE:
         return jnp.sum(A[:, :, None] * B[None], axis=1)
-    return _matmul(A, B)
+    return matmul(A, B)
 
 
 def _loss(weights: Weights, target: Array) -> Scalar:

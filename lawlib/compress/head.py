@@ -37,14 +37,12 @@ from lawlib.linalg.spectra import Certified, block_krylov_svd
 from lawlib.linalg.subspaces import SubspaceSum
 from lawlib.networks.initializers import orthogonal
 from lawlib.theory.smooth_mlp import big_subspace
-from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar
+from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar, matmul
 
 __all__ = ["Losses", "LowRankNetwork", "Savings", "Size", "low_rank_mlp"]
 
 # The start that keeps a trained network, beside those of ``low_rank_init`` for an untrained one.
 TRUNCATED = "truncated"
-
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class Size(NamedTuple):
@@ -218,12 +216,12 @@ def _low_rank(
     for layer, (path, k) in enumerate(zip(hidden, jax.random.split(key_inner, len(hidden)), strict=True), start=1):
         kernel, bias = flat[f"{path}/kernel"], flat.get(f"{path}/bias")
         held = {"right": B} if layer == 1 else {}
-        B, R = positive_qr(_matmul(_wide(kernel).T, B))
+        B, R = positive_qr(matmul(_wide(kernel).T, B))
         held["inner"] = R.T if inner == "transported" else _drawn(k, _wide(kernel), B.shape[1])
         if layer == len(hidden):
             held["left"] = B.T
         elif bias is not None:
-            held["bias"] = _matmul(B.T, _wide(bias))
+            held["bias"] = matmul(B.T, _wide(bias))
         small |= {f"{path}/{name}": value.astype(kernel.dtype) for name, value in held.items()}
         small[f"{path}/kernel"] = None
     return small
@@ -250,11 +248,11 @@ def _projected(kernels: dict[str, Matrix], bases: list[Matrix], rank: int) -> di
     for (path, kernel), basis in zip(kernels.items(), bases, strict=True):
         K, V = _wide(kernel), basis.astype(_wide(kernel).dtype)
         if missing := rank - V.shape[1]:
-            rest = K - _matmul(V, _matmul(V.T, K))
+            rest = K - matmul(V, matmul(V.T, K))
             leading = jnp.linalg.svd(rest, full_matrices=False)[0][:, :missing]
             # Where the rest has a lower rank, its last vectors are arbitrary.
             V = positive_qr(jnp.concatenate([V, leading], axis=1))[0]
-        B, R = positive_qr(_matmul(K.T, V))
+        B, R = positive_qr(matmul(K.T, V))
         held = {"right": V, "inner": R.T, "left": B.T}
         small |= {f"{path}/{name}": value.astype(kernel.dtype) for name, value in held.items()}
         small[f"{path}/kernel"] = None
@@ -280,7 +278,7 @@ def _to_dense(hidden: tuple[str, ...], widths: tuple[int, ...], variables: PyTre
     for path, shape in zip(hidden, itertools.pairwise(widths), strict=False):
         held = {at: flat.pop(at) for at in tuple(flat) if at.rpartition("/")[0] == path}
         held = {at.rpartition("/")[2]: value for at, value in held.items()}
-        flat[f"{path}/kernel"] = _padded(ft.reduce(_matmul, factors_of(held, path)), shape)
+        flat[f"{path}/kernel"] = _padded(ft.reduce(matmul, factors_of(held, path)), shape)
         if "bias" in held:
             flat[f"{path}/bias"] = _padded(held["bias"], shape[1:])
     return with_params(variables, flat)

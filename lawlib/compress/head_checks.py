@@ -13,7 +13,7 @@ from flax.errors import FlaxError
 from jax.core import Tracer
 
 from lawlib.compress.head_layers import FACTORS, flat_params, with_params
-from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar
+from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar, matmul
 
 __all__ = [
     "Losses",
@@ -217,7 +217,7 @@ def row_order_deviations(G: Float[Array, "m K"], W: Float[Array, "m K"]) -> Scal
     wide = G.dtype if jnp.finfo(G.dtype).bits >= 32 else jnp.dtype(jnp.float32)
     G, W = (x.astype(wide) / jnp.maximum(jnp.max(jnp.abs(x)).astype(wide), jnp.finfo(wide).tiny) for x in (G, W))
     G, W = (x - jnp.mean(x, axis=0, keepdims=True) for x in (G, W))
-    variance = jnp.sum((G.T @ G) * (W.T @ W)) / max(len(W) - 1, 1)
+    variance = jnp.sum(matmul(G.T, G) * matmul(W.T, W)) / max(len(W) - 1, 1)
     return jnp.where(variance > 0, jnp.sum(G * W) / jnp.sqrt(jnp.where(variance > 0, variance, 1)), 0)
 
 

@@ -1,18 +1,15 @@
 """Where a low-rank MLP begins: in S_big, at an angle from it, or anywhere (Xu et al. 2026, Section 5, Appendix F)."""
 
-import functools as ft
-
 import jax
 import jax.numpy as jnp
 
 from lawlib.networks.initializers import orthogonal
 from lawlib.networks.low_rank import LowRankWeights
 from lawlib.theory.smooth_mlp import transported
-from lawlib.types import Array, Float, Matrix, PRNGKey, Scalar, Weights
+from lawlib.types import Array, Float, Matrix, Number, PRNGKey, Rate, Weights, matmul
 
 __all__ = ["INNER", "low_rank_init", "padded_basis", "positive_qr", "random_init", "rotate_by"]
 
-_matmul = ft.partial(jnp.matmul, precision="highest")
 # How the small layers begin: as the full ones act on the transported bases, or drawn anew, as the paper's text has it.
 INNER = ("transported", "drawn")
 
@@ -21,7 +18,7 @@ def low_rank_init(
     key: PRNGKey,
     weights: Weights,
     basis: Float[Array, "d r"],
-    scale: Scalar | float,
+    scale: Rate,
     *,
     inner: str = "drawn",
     orthonormal: bool = False,
@@ -48,9 +45,7 @@ def low_rank_init(
     return LowRankWeights(basis, _inner(key, len(hidden), basis, scale, inner), left, last)
 
 
-def random_init(
-    key: PRNGKey, weights: Weights, rank: int, scale: Scalar | float, *, inner: str = "drawn"
-) -> LowRankWeights:
+def random_init(key: PRNGKey, weights: Weights, rank: int, scale: Rate, *, inner: str = "drawn") -> LowRankWeights:
     """The control: U~ and V~ random semi-orthogonal of r = rank columns, the rest as in ``low_rank_init``."""
     *hidden, last = weights
     key_left, key_right, key_inner = jax.random.split(key, 3)
@@ -73,7 +68,7 @@ def padded_basis(key: PRNGKey, basis: Float[Array, "d k"], rank: int) -> Float[A
     return basis if rank == k else jnp.concatenate([basis, _beside(key, basis, rank - k)], axis=1)
 
 
-def rotate_by(key: PRNGKey, basis: Float[Array, "d r"], angle: Scalar | float) -> Float[Array, "d r"]:
+def rotate_by(key: PRNGKey, basis: Float[Array, "d r"], angle: Number) -> Float[Array, "d r"]:
     """cos(psi) B + sin(psi) B_perp, psi = angle in radians, B_perp random orthonormal in the complement (eq. 18).
 
     All r principal angles between its span and that of an orthonormal B are psi.
@@ -93,7 +88,7 @@ def _beside(key: PRNGKey, basis: Float[Array, "d k"], count: int) -> Float[Array
     """Random orthonormal columns of the basis' complement, uniform in it, without a basis of the complement."""
     block = jax.random.normal(key, (basis.shape[0], count), basis.dtype)
     for _ in range(2):  # the first time leaves of the basis what rounding makes of a block that is nearly singular
-        block, _ = positive_qr(block - _matmul(basis, _matmul(basis.T, block)))
+        block, _ = positive_qr(block - matmul(basis, matmul(basis.T, block)))
     return block
 
 
@@ -104,7 +99,7 @@ def positive_qr(block: Float[Array, "d k"]) -> tuple[Float[Array, "d k"], Float[
     return Q * signs[None], signs[:, None] * R
 
 
-def _inner(key: PRNGKey, count: int, basis: Matrix, scale: Scalar | float, inner: str) -> Weights:
+def _inner(key: PRNGKey, count: int, basis: Matrix, scale: Rate, inner: str) -> Weights:
     r, dtype = basis.shape[1], basis.dtype.type
     if inner == "transported":
         return tuple(jnp.asarray(scale, dtype) * jnp.eye(r, dtype=dtype) for _ in range(count))

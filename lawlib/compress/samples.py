@@ -4,17 +4,14 @@ W Y lies in the row space of Y. Of n samples only rank(Y) mutually orthogonal co
 many layers W is the product of; the rest is a constant.
 """
 
-import functools as ft
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from lawlib.types import Array, Float, Scalar
+from lawlib.types import Array, Float, Scalar, matmul
 
 __all__ = ["CompressedSamples", "compress_samples"]
-
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class CompressedSamples(NamedTuple):
@@ -46,8 +43,8 @@ def compress_samples(
         raise ValueError(msg)
     U, s, Vt = jnp.linalg.svd(inputs, full_matrices=False)
     r = _checked_rank(s, inputs.shape, rank)
-    kept = _matmul(targets, Vt[:r].T)
-    floor = jnp.sum(jnp.square(targets - _matmul(kept, Vt[:r]))) / 2
+    kept = matmul(targets, Vt[:r].T)
+    floor = jnp.sum(jnp.square(targets - matmul(kept, Vt[:r]))) / 2
     return CompressedSamples(U[:, :r] * s[None, :r], kept, floor)
 
 

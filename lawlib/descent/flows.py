@@ -9,21 +9,20 @@ import diffrax
 import jax
 import jax.numpy as jnp
 
-from lawlib.types import PyTree, Scalar
+from lawlib.types import Number, PyTree
 
 __all__ = ["adaptive_step", "euler_step"]
 
 Field = Callable[[PyTree], PyTree]
-Duration = Scalar | float
 
 
-def euler_step(field: Field, state: PyTree, duration: Duration) -> PyTree:
+def euler_step(field: Field, state: PyTree, duration: Number) -> PyTree:
     """One step of the explicit Euler method, y + h field(y) with h = duration; its global error is O(h)."""
     return jax.tree.map(lambda y, dy: y + duration * dy, state, field(state))
 
 
 def adaptive_step(
-    field: Field, state: PyTree, duration: Duration, *, rtol: float, atol: float, max_steps: int = 4096
+    field: Field, state: PyTree, duration: Number, *, rtol: float, atol: float, max_steps: int = 4096
 ) -> PyTree:
     """Follow the flow for ``duration`` >= 0 by the 8th-order method of Dormand and Prince with controlled steps.
 

@@ -11,16 +11,20 @@ import jax
 from jax.typing import DTypeLike
 
 from lawlib.networks.initializers import fan_in_normal
-from lawlib.types import PRNGKey, Scalar, Weights
+from lawlib.types import PRNGKey, PyTree, Rate, Weights
 
 __all__ = ["PARAMETRIZATIONS", "Rates", "fan_in", "fan_in_weights", "ntk"]
 
 
 class Rates(NamedTuple):
-    """Step size and weight decay of each layer, tuples of length L, as ``descent.gradient_descent`` takes them."""
+    """Step size eta and weight decay lambda of descent.
 
-    step_size: tuple[Scalar | float, ...]
-    weight_decay: tuple[Scalar | float, ...]
+    Numbers for all layers, tuples of length L with a number for each layer (``steps.gradient_descent`` takes both), or
+    arrays over the phases or the steps of a schedule.
+    """
+
+    step_size: PyTree[Rate]
+    weight_decay: PyTree[Rate]
 
 
 def fan_in_weights(key: PRNGKey, widths: Sequence[int], dtype: DTypeLike = float) -> Weights:
@@ -37,7 +41,7 @@ def fan_in_weights(key: PRNGKey, widths: Sequence[int], dtype: DTypeLike = float
     return tuple(init(k, shape, dtype) for k, shape in zip(keys, shapes, strict=True))
 
 
-def fan_in(widths: Sequence[int], *, step_size: Scalar | float, weight_decay: Scalar | float) -> Rates:
+def fan_in(widths: Sequence[int], *, step_size: Rate, weight_decay: Rate) -> Rates:
     """One step size eta and one weight decay lambda for every layer: descent on the fan-in weights themselves.
 
     The parametrization of the paper's figures (Laus et al. 2025, Algorithm 1 under Assumption 2.2).
@@ -50,7 +54,7 @@ def fan_in(widths: Sequence[int], *, step_size: Scalar | float, weight_decay: Sc
     return Rates((step_size,) * depth, (weight_decay,) * depth)
 
 
-def ntk(widths: Sequence[int], *, step_size: Scalar | float, weight_decay: Scalar | float) -> Rates:
+def ntk(widths: Sequence[int], *, step_size: Rate, weight_decay: Rate) -> Rates:
     """Step size eta/d_{l-1} for layer l and one lambda: descent on W~_l = sqrt(d_{l-1}) W_l with N(0, 1) entries.
 
     W~_l(t+1) = (1 - eta lambda/d_{l-1}) W~_l - eta dL/dW~_l, written for the fan-in weights W_l: layer 1 steps by

@@ -9,18 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from lawlib.types import Array, Float, Int, Scalar
+from lawlib.descent.rates import Rates
+from lawlib.types import Array, Int, Number
 
-__all__ = ["Phase", "Rates", "Schedule", "branched", "expand", "piecewise", "rates_at"]
-
-Number = Scalar | Int[Array, ""] | float | int
-
-
-class Rates(NamedTuple):
-    """Step sizes eta and weight decays lambda: of one step, of every phase or of every step."""
-
-    step_size: Float[Array, "*T"]
-    weight_decay: Float[Array, "*T"]
+__all__ = ["Phase", "Schedule", "branched", "expand", "piecewise", "rates_at"]
 
 
 class Phase(NamedTuple):

@@ -8,13 +8,12 @@ Wang and Jacot 2024, "Implicit bias of SGD in L2-regularized linear DNNs: One-wa
 two forms of its update and draws its figures with a third; they are data here (``Form``).
 """
 
-import functools as ft
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from lawlib.types import Array, Float, Int, Matrix, PRNGKey, Scalar, Vector, Weights
+from lawlib.types import Array, Float, Int, Matrix, Number, PRNGKey, Scalar, Vector, Weights, matmul
 
 __all__ = [
     "FORMS",
@@ -33,16 +32,13 @@ __all__ = [
     "tracked_step",
 ]
 
-_matvec = ft.partial(jnp.matmul, precision="highest")
-Number = Scalar | float
-
 
 class Entry(NamedTuple):
     """One observed entry: A*_ij = value at i = row, j = column (from 0), each possibly traced."""
 
     row: Int[Array, ""] | int
     column: Int[Array, ""] | int
-    value: Scalar | float
+    value: Number
 
 
 class RankOne(NamedTuple):
@@ -135,7 +131,7 @@ def entry_error(weights: Weights, entry: Entry) -> Scalar:
         ValueError: there are fewer than two layers, or a number of the entry lies outside A.
     """
     _check(weights, entry)
-    return entry.value - _ahead(weights, entry.column)[-1] @ _unit(entry.row, weights[-1].shape[0], weights[-1])
+    return entry.value - matmul(_ahead(weights, entry.column)[-1], _unit(entry.row, weights[-1].shape[0], weights[-1]))
 
 
 def entry_gradients(weights: Weights, entry: Entry) -> tuple[RankOne, ...]:
@@ -147,7 +143,7 @@ def entry_gradients(weights: Weights, entry: Entry) -> tuple[RankOne, ...]:
     _check(weights, entry)
     ahead = _ahead(weights, entry.column)
     back = _back(weights, entry.row)
-    scale = -2 * (entry.value - back[-1] @ ahead[-1])
+    scale = -2 * (entry.value - matmul(back[-1], ahead[-1]))
     return tuple(RankOne(scale * left, right) for left, right in zip(back, ahead, strict=False))
 
 
@@ -190,7 +186,7 @@ def _step_from(
 ) -> tuple[Matrix, ...]:
     """Every layer's rank-one update and decay in one pass over it."""
     back = _back(weights, entry.row)
-    error = entry.value - back[-1] @ ahead[-1]
+    error = entry.value - matmul(back[-1], ahead[-1])
     keep = 1 - update.decay * step_size * weight_decay
     pull = 2 * update.gradient * step_size * error
     return tuple(keep * W + (pull * g)[:, None] * h[None, :] for W, g, h in zip(weights, back, ahead[:-1], strict=True))
@@ -200,7 +196,7 @@ def _ahead(weights: Weights, column: Int[Array, ""] | int) -> tuple[Vector, ...]
     """The columns e_j = h_0, h_1, ..., h_L = A e_j."""
     chain = [_unit(column, weights[0].shape[1], weights[0])]
     for W in weights:
-        chain.append(_matvec(W, chain[-1]))
+        chain.append(matmul(W, chain[-1]))
     return tuple(chain)
 
 
@@ -208,7 +204,7 @@ def _back(weights: Weights, row: Int[Array, ""] | int) -> tuple[Vector, ...]:
     """The rows g_1, ..., g_L = e_i as vectors, g_l = W_{l+1}^T g_{l+1}."""
     chain = [_unit(row, weights[-1].shape[0], weights[-1])]
     for W in weights[:0:-1]:
-        chain.append(_matvec(chain[-1], W))
+        chain.append(matmul(chain[-1], W))
     return tuple(chain[::-1])
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from lawlib.types import Array, Int, Matrix, PRNGKey, PyTree, Scalar
+from lawlib.types import Array, Int, Matrix, PRNGKey, PyTree, Rate, Scalar
 
 __all__ = [
     "Descent",
@@ -31,10 +31,6 @@ __all__ = [
     "summed_over_batches",
     "transformed",
 ]
-
-Rate = Scalar | float
-# A rate for all weights, or a tree of rates that stand for whole branches of them.
-Rates = PyTree[Rate]
 
 
 class Iterate(NamedTuple):
@@ -145,7 +141,7 @@ def gradient_descent(loss: Callable[..., Scalar]) -> Descent:
     ``step(iterate, *data, step_size, weight_decay)``; equal to a step on loss + lambda/2 sum_l ||W_l||_F^2.
     """
 
-    def step(iterate: Iterate, *data: PyTree, step_size: Rates, weight_decay: Rates) -> Iterate:
+    def step(iterate: Iterate, *data: PyTree, step_size: PyTree[Rate], weight_decay: PyTree[Rate]) -> Iterate:
         gradients = jax.grad(loss)(iterate.weights, *data)
         return Iterate(_decayed_step(iterate.weights, gradients, step_size, weight_decay), ())
 
@@ -162,7 +158,7 @@ def evaluated(loss: Callable[..., Scalar]) -> Descent:
     def at(weights: PyTree, *data: PyTree) -> Iterate:
         return Iterate(weights, Evaluated(*jax.value_and_grad(loss)(weights, *data)))
 
-    def step(iterate: Iterate, *data: PyTree, step_size: Rates, weight_decay: Rates) -> Iterate:
+    def step(iterate: Iterate, *data: PyTree, step_size: PyTree[Rate], weight_decay: PyTree[Rate]) -> Iterate:
         return at(_decayed_step(iterate.weights, iterate.memory.gradients, step_size, weight_decay), *data)
 
     return Descent(at, step)
@@ -176,7 +172,9 @@ def heavy_ball(loss: Callable[..., Scalar]) -> Descent:
     ``step(iterate, *data, step_size, weight_decay, momentum)``; momentum 0 is gradient descent to the last bit.
     """
 
-    def step(iterate: Iterate, *data: PyTree, step_size: Rates, weight_decay: Rates, momentum: Rate) -> Iterate:
+    def step(
+        iterate: Iterate, *data: PyTree, step_size: PyTree[Rate], weight_decay: PyTree[Rate], momentum: Rate
+    ) -> Iterate:
         gradients = jax.grad(loss)(iterate.weights, *data)
         descended = _decayed_step(iterate.weights, gradients, step_size, weight_decay)
         weights = jax.tree.map(lambda new, W, before: new + momentum * (W - before), descended, *iterate)
@@ -224,6 +222,6 @@ def _asked_for(
     return known if takes_all else {name: given for name, given in known.items() if name in taken}
 
 
-def _decayed_step(weights: PyTree, gradients: PyTree, step_size: Rates, weight_decay: Rates) -> PyTree:
+def _decayed_step(weights: PyTree, gradients: PyTree, step_size: PyTree[Rate], weight_decay: PyTree[Rate]) -> PyTree:
     eta, decay = (jax.tree.broadcast(rate, weights) for rate in (step_size, weight_decay))
     return jax.tree.map(lambda W, G, eta, decay: (1 - eta * decay) * W - eta * G, weights, gradients, eta, decay)

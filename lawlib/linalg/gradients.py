@@ -5,7 +5,6 @@ products with b columns take (m + n) b: they are derivatives too, of the loss in
 weight, which the layer applies as two thin products. That is the same only where the layer is a plain product.
 """
 
-import functools as ft
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from lawlib.linalg.batches import check_batches, trace_of_a_batch
 from lawlib.linalg.kernel_uses import float_dtypes, leaf_index
 from lawlib.linalg.plain_layers import MEND, check_plain, shifted
 from lawlib.linalg.spectra import Products, matrix_products
-from lawlib.types import Array, Float, Matrix, PyTree, Scalar
+from lawlib.types import Array, Float, Matrix, PyTree, Scalar, matmul
 
 __all__ = ["Shift", "check_variables", "gradient_products", "kernel_gradient_products"]
 
@@ -29,7 +28,6 @@ ROUTES = ("parameter", "matrix_free")
 # Two routes differ by the rounding of products, in half precision at worst; what they could mistake is no rounding.
 AGREEMENT = 2.0**-6
 ROUNDING = 10.0
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class Shift(NamedTuple):
@@ -41,12 +39,12 @@ class Shift(NamedTuple):
     def columns(self, x: Array) -> Float[Array, "m ..."]:
         """The product M x for samples in columns, x (n, N), what the shift adds to W x; at least in its own dtype."""
         x, left, right = self._promoted(x)
-        return _matmul(left, _matmul(right.T, x))
+        return matmul(left, matmul(right.T, x))
 
     def rows(self, x: Array) -> Float[Array, "*N n"]:
         """The product x M for samples in rows, x (*N, m), what it adds to x K for a Flax kernel K; in dtypes alike."""
         x, left, right = self._promoted(x)
-        return _matmul(_matmul(x, left), right.T)
+        return matmul(matmul(x, left), right.T)
 
     def _promoted(self, x: Array) -> tuple[Array, Array, Array]:
         """All in the dtype of the shift or, where that is more precise, of the inputs: whole numbers are no dtype."""
@@ -245,7 +243,7 @@ def _check_a_product(loss: Callable, variables: PyTree, path: str, batches: PyTr
     m, n = G.shape
     v = jnp.sin(jnp.arange(1, n + 1, dtype=dtype) ** 2)[:, None]
     ours = gradient_products(shifted(loss, variables, path), first, (m, n), dtype).forward(v)
-    wanted = _matmul(G, v)
+    wanted = matmul(G, v)
     off, size = (jnp.linalg.norm(x) for x in (ours - wanted, wanted))
     if isinstance(off, Tracer) or off <= AGREEMENT * size:
         return
@@ -253,7 +251,7 @@ def _check_a_product(loss: Callable, variables: PyTree, path: str, batches: PyTr
     kernel, with_kernel = _parted(variables, path)
     eps = jnp.finfo(dtype).eps * jnp.sign(jnp.sin(jnp.arange(1, kernel.size + 1, dtype=dtype))).reshape(m, n)
     rounded = kernel + (kernel * eps).astype(kernel.dtype)
-    change = jnp.linalg.norm(_matmul(_gradient(loss, with_kernel(rounded), path, first, dtype), v) - wanted)
+    change = jnp.linalg.norm(matmul(_gradient(loss, with_kernel(rounded), path, first, dtype), v) - wanted)
     if off <= AGREEMENT * size + ROUNDING * change:
         return
     msg = (

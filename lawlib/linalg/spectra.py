@@ -5,7 +5,6 @@ method returns a wrong one where they coincide, as they do for orthogonal weight
 be from the truth, whether that meets the tolerance, and what it took.
 """
 
-import functools as ft
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,14 +14,12 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, Scalar
+from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, Scalar, matmul
 
 __all__ = ["SVD", "Certified", "Products", "block_krylov_svd", "matrix_products", "matrix_svd"]
 
 # Rounding leaves a residual of a few eps sqrt(k) sigma_1 in the products and bases; up to eight have been seen.
 ROUNDING = 32
-
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class SVD(NamedTuple):
@@ -137,7 +134,7 @@ def block_krylov_svd(
 def matrix_products(G: Float[Array | np.ndarray, "m n"]) -> Products:
     """The products with a matrix at hand, at the highest precision."""
     G = jnp.asarray(G)
-    return Products(lambda V: _matmul(G, V), lambda U: _matmul(U.T, G).T, (G.shape[0], G.shape[1]), G.dtype)
+    return Products(lambda V: matmul(G, V), lambda U: matmul(U.T, G).T, (G.shape[0], G.shape[1]), G.dtype)
 
 
 def matrix_svd(
@@ -188,13 +185,13 @@ def _expand(
 
 def _rayleigh_ritz(k: int, Q: Array, P: Array, Z: Array, blocks: int) -> _Ritz:
     """The singular triplets of Q^T G P = Z^T P and their residuals; G P = Q Q^T G P, so that G V = U S."""
-    X, s, Yt = jnp.linalg.svd(_matmul(Z.T, P))
-    image = _matmul(Z, X[:, : k + 1])
-    R = image - _matmul(P, Yt[: k + 1].T) * s[None, : k + 1]
+    X, s, Yt = jnp.linalg.svd(matmul(Z.T, P))
+    image = matmul(Z, X[:, : k + 1])
+    R = image - matmul(P, Yt[: k + 1].T) * s[None, : k + 1]
     residual, own = _norm(R[:, :k], s[0]), _norm(R[:, k:], s[0])
     beyond = own + (s[k] if s.size > k else 0)
     next_value = _norm(jnp.stack([residual, beyond]), s[0])
-    return _Ritz(_matmul(Q, X[:, :k]), image[:, :k], s[:k], residual, next_value, jnp.asarray(2 * blocks, jnp.int32))
+    return _Ritz(matmul(Q, X[:, :k]), image[:, :k], s[:k], residual, next_value, jnp.asarray(2 * blocks, jnp.int32))
 
 
 def _bound(ritz: _Ritz) -> tuple[Array, Array, Array]:
@@ -211,9 +208,9 @@ def _refine(ritz: _Ritz, tolerance: float) -> Certified:
     # By way of QR: of a tall matrix the SVD itself has been seen to take two hundred times as long.
     basis, triangle = jnp.linalg.qr(ritz.image)
     inner, values, turn = jnp.linalg.svd(triangle)
-    right = _matmul(basis, inner)
+    right = matmul(basis, inner)
     residual, gap, bound = _bound(ritz)
-    svd = SVD(_matmul(ritz.left, turn.T), values, right)
+    svd = SVD(matmul(ritz.left, turn.T), values, right)
     certified = bound <= tolerance
     return Certified(svd, residual, ritz.next_value, gap, bound, certified, ritz.passes, jnp.asarray(False))
 
@@ -221,7 +218,7 @@ def _refine(ritz: _Ritz, tolerance: float) -> Certified:
 def _dense(G: Matrix, k: int, tolerance: float, passes: Array) -> Certified:
     L, s, Rt = jnp.linalg.svd(G, full_matrices=False)
     U, V, values = L[:, :k], Rt[:k].T, s[:k]
-    off = [_norm(R, s[0]) for R in (_matmul(G, V) - U * values[None], _matmul(G.T, U) - V * values[None])]
+    off = [_norm(R, s[0]) for R in (matmul(G, V) - U * values[None], matmul(G.T, U) - V * values[None])]
     residual = _norm(jnp.stack(off), s[0]) + _rounding(values)
     next_value = s[k] if s.size > k else jnp.zeros((), s.dtype)
     gap = s[k - 1] - next_value
@@ -241,7 +238,7 @@ def _first_block(key: PRNGKey, n: int, columns: int, dtype: DTypeLike, start: SV
 def _orthonormal(block: Array, Q: Array) -> Array:
     """An orthonormal basis that spans the block beyond Q; twice, since a block may lie in the span of Q to rounding."""
     for _ in range(2 if Q.shape[1] else 1):
-        block = jnp.linalg.qr(block - _matmul(Q, _matmul(Q.T, block)))[0]
+        block = jnp.linalg.qr(block - matmul(Q, matmul(Q.T, block)))[0]
     return block
 
 

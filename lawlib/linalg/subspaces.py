@@ -5,12 +5,11 @@ Nothing here depends on the choice of a basis. Every distance is computed from t
 accelerator's default keeps three digits.
 """
 
-import functools as ft
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from lawlib.types import Array, Float, Scalar
+from lawlib.types import Array, Float, Scalar, matmul
 
 __all__ = [
     "SubspaceSum",
@@ -25,8 +24,6 @@ __all__ = [
     "value_after",
     "wedin",
 ]
-
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class SubspaceSum(NamedTuple):
@@ -67,7 +64,7 @@ def principal_angles(U: Float[Array, "d r"], V: Float[Array, "d s"]) -> Float[Ar
     (Bjorck and Golub, Math. Comp. 27, 1973; Knyazev and Argentati, SIAM J. Sci. Comput. 23, 2002).
     """
     larger, smaller = _by_dimension(U, V)
-    cosines = jnp.linalg.svd(_matmul(larger.T, smaller), compute_uv=False)
+    cosines = jnp.linalg.svd(matmul(larger.T, smaller), compute_uv=False)
     sines = jnp.linalg.svd(_residual(larger, smaller), compute_uv=False)
     return jnp.arctan2(sines[::-1], cosines)
 
@@ -96,11 +93,11 @@ def block_energies(M: Float[Array, "m n"], left: Float[Array, "m p"], right: Flo
     U_2 = left and V_2 = right alone: U_1 and V_1 enter by the projectors I - U_2 U_2^T and I - V_2 V_2^T, and nothing
     is a difference of squares. The four sum to ||M||_F^2 (Xu et al. 2026, eq. 9, for the change of a layer).
     """
-    from_right, from_left = _matmul(M, right), _matmul(left.T, M)
-    small = _matmul(left.T, from_right)
-    upper = from_right - _matmul(left, small)
-    lower = from_left - _matmul(small, right.T)
-    rest = M - _matmul(from_right, right.T) - _matmul(left, lower)
+    from_right, from_left = matmul(M, right), matmul(left.T, M)
+    small = matmul(left.T, from_right)
+    upper = from_right - matmul(left, small)
+    lower = from_left - matmul(small, right.T)
+    rest = M - matmul(from_right, right.T) - matmul(left, lower)
     return jnp.stack([jnp.sum(jnp.square(block)) for block in (rest, upper, lower, small)])
 
 
@@ -169,8 +166,8 @@ def wedin(A: Float[Array, "m n"], A_tilde: Float[Array, "m n"], rank: int) -> We
     L, s, R = _leading(A, rank)
     L_tilde, s_tilde, R_tilde = _leading(A_tilde, rank)
     P = A_tilde - A
-    perturbation_left = jnp.linalg.norm(_matmul(P.T, L_tilde))
-    perturbation_right = jnp.linalg.norm(_matmul(P, R_tilde))
+    perturbation_left = jnp.linalg.norm(matmul(P.T, L_tilde))
+    perturbation_right = jnp.linalg.norm(matmul(P, R_tilde))
     gap = s_tilde[rank - 1] - value_after(s, rank)
     bound = jnp.where(gap > 0, jnp.maximum(perturbation_left, perturbation_right) / gap, jnp.inf)
     return Wedin(sin_theta(L_tilde, L), sin_theta(R_tilde, R), perturbation_left, perturbation_right, gap, bound)
@@ -182,7 +179,7 @@ def _by_dimension(U: Array, V: Array) -> tuple[Array, Array]:
 
 def _residual(U: Array, V: Array) -> Array:
     """The part V - U U^T V of V outside the span of U."""
-    return V - _matmul(U, _matmul(U.T, V))
+    return V - matmul(U, matmul(U.T, V))
 
 
 def _to_unit_norm(B: Array) -> Array:

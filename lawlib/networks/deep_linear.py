@@ -10,7 +10,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from lawlib.networks.initializers import orthogonal
-from lawlib.types import Array, Float, Matrix, Weights
+from lawlib.types import Array, Float, Matrix, Weights, matmul
 
 __all__ = ["DeepLinear", "end_to_end", "imbalances", "to_params", "to_weights"]
 
@@ -53,10 +53,9 @@ def to_params(weights: Weights) -> dict:
 
 def end_to_end(weights: Weights) -> Matrix:
     """The end-to-end matrix W_{L:1} = W_L ... W_1, shape (d_L, d_0), by products of the highest precision."""
-    return ft.reduce(lambda product, W: jnp.matmul(W, product, precision="highest"), weights)
+    return ft.reduce(lambda product, W: matmul(W, product), weights)
 
 
 def imbalances(weights: Weights) -> tuple[Matrix, ...]:
     """W_{l+1}^T W_{l+1} - W_l W_l^T for l = 1, ..., L-1, each (d_l, d_l): what gradient flow keeps as it is."""
-    matmul = ft.partial(jnp.matmul, precision="highest")
     return tuple(matmul(after.T, after) - matmul(W, W.T) for W, after in itertools.pairwise(weights))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from lawlib.types import Matrix, PRNGKey, Scalar, Weights
+from lawlib.types import Matrix, PRNGKey, Rate, Weights, matmul
 
 __all__ = [
     "Initializer",
@@ -28,10 +28,9 @@ __all__ = [
 ]
 
 Initializer = Callable[..., Matrix]
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
-def orthogonal(scale: float | Scalar) -> Initializer:
+def orthogonal(scale: Rate) -> Initializer:
     """Build W = eps Q with eps = scale: W^T W = eps^2 I or W W^T = eps^2 I, the one of the smaller side.
 
     Q is Haar orthogonal; for a rectangle, whole rows or columns of one. Eq. (3) of Yaras et al. 2023,
@@ -50,7 +49,7 @@ def orthogonal(scale: float | Scalar) -> Initializer:
     return init
 
 
-def orthogonal_weights(key: PRNGKey, widths: Sequence[int], scale: float | Scalar, dtype: DTypeLike = float) -> Weights:
+def orthogonal_weights(key: PRNGKey, widths: Sequence[int], scale: Rate, dtype: DTypeLike = float) -> Weights:
     """Draw (W_1, ..., W_L) independently, each eps-orthogonal, for widths (d_0, ..., d_L), W_l (d_l, d_{l-1}).
 
     Raises:
@@ -68,7 +67,7 @@ def orthogonal_weights(key: PRNGKey, widths: Sequence[int], scale: float | Scala
     return tuple(drawn[layer] for layer in range(len(shapes)))
 
 
-def fan_in_normal(scale: float | Scalar, *, in_axis: int = -1) -> Initializer:
+def fan_in_normal(scale: Rate, *, in_axis: int = -1) -> Initializer:
     """Build W_ij ~ N(0, scale^2 / fan_in), iid, with fan_in = shape[in_axis].
 
     in_axis is -1 for the papers' (out, in) and -2 for Flax's (in, out).
@@ -80,7 +79,7 @@ def fan_in_normal(scale: float | Scalar, *, in_axis: int = -1) -> Initializer:
     return _fan_in(jax.random.normal, scale, in_axis)
 
 
-def fan_in_uniform(scale: float | Scalar, *, in_axis: int = -1) -> Initializer:
+def fan_in_uniform(scale: Rate, *, in_axis: int = -1) -> Initializer:
     """Build W_ij ~ U(-a, a), iid, with a = scale sqrt(3 / fan_in), fan_in = shape[in_axis].
 
     The variance is scale^2 / fan_in, as in fan_in_normal; scale = 1/sqrt(3) gives a = 1/sqrt(fan_in), the
@@ -94,7 +93,7 @@ def fan_in_uniform(scale: float | Scalar, *, in_axis: int = -1) -> Initializer:
     return _fan_in(of_unit_variance, scale, in_axis)
 
 
-def balanced(key: PRNGKey, widths: Sequence[int], scale: float | Scalar, dtype: DTypeLike = float) -> Weights:
+def balanced(key: PRNGKey, widths: Sequence[int], scale: Rate, dtype: DTypeLike = float) -> Weights:
     """Draw (W_1, ..., W_L) with W_{l+1}^T W_{l+1} = W_l W_l^T for widths (d_0, ..., d_L), W_l (d_l, d_{l-1}).
 
     One draw for all layers, since balance couples them: scale times the balanced factors of the best rank-r
@@ -138,10 +137,10 @@ def balanced_factorization(product: Matrix, widths: Sequence[int], *, rank: int 
     hidden = [jnp.eye(width, rank, dtype=product.dtype) for width in widths[1:-1]]
     frames = [Vt[:rank].T, *hidden, U[:, :rank]]
     root = s[None, :rank] ** (1 / (len(widths) - 1))
-    return tuple(_matmul(out * root, into.T) for into, out in itertools.pairwise(frames))
+    return tuple(matmul(out * root, into.T) for into, out in itertools.pairwise(frames))
 
 
-def _fan_in(of_unit_variance: Callable, scale: float | Scalar, in_axis: int) -> Initializer:
+def _fan_in(of_unit_variance: Callable, scale: Rate, in_axis: int) -> Initializer:
     _check_scale(scale)
     _check_in_axis(in_axis)
 
@@ -152,12 +151,12 @@ def _fan_in(of_unit_variance: Callable, scale: float | Scalar, in_axis: int) -> 
     return init
 
 
-def _scaled(scale: float | Scalar, W: Matrix) -> Matrix:
+def _scaled(scale: Rate, W: Matrix) -> Matrix:
     # A traced scale may have another dtype than the weights: theirs wins.
     return jnp.asarray(scale, W.dtype) * W
 
 
-def _check_scale(scale: float | Scalar) -> None:
+def _check_scale(scale: Rate) -> None:
     if isinstance(scale, (int, float)) and not (0 < scale < math.inf):
         msg = f"scale must be positive and finite, got {scale}"
         raise ValueError(msg)

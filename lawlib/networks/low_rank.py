@@ -11,11 +11,9 @@ from jax.typing import DTypeLike
 
 from lawlib.networks.activations import Activation, activation
 from lawlib.networks.initializers import orthogonal
-from lawlib.types import Array, Float, Matrix, Weights
+from lawlib.types import Array, Float, Matrix, Weights, matmul
 
 __all__ = ["LowRankMLP", "LowRankWeights", "apply", "to_dense", "to_low_rank_params", "to_low_rank_weights"]
-
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class LowRankWeights(NamedTuple):
@@ -54,8 +52,8 @@ def to_dense(weights: LowRankWeights, widths: Sequence[int]) -> Weights:
         wanted = f"{len(weights.inner)} hidden layers of at least r={r} units, the last {m}, {outputs} outputs"
         msg = f"this network fits widths of {wanted}, got {tuple(widths)}"
         raise ValueError(msg)
-    outer = [*weights.inner[:-1], _matmul(weights.left, weights.inner[-1])]
-    outer[0] = _matmul(outer[0], weights.right.T)
+    outer = [*weights.inner[:-1], matmul(weights.left, weights.inner[-1])]
+    outer[0] = matmul(outer[0], weights.right.T)
     shapes = zip(hidden, (weights.right.shape[0], *hidden), strict=False)
     return *(_padded(W, shape) for W, shape in zip(outer, shapes, strict=True)), weights.last
 

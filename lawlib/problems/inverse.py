@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from lawlib.types import Array, Float, Int, PRNGKey, Scalar
+from lawlib.types import Array, Float, Int, Number, PRNGKey, Scalar, matmul
 
 __all__ = [
     "InverseProblem",
@@ -27,8 +27,6 @@ __all__ = [
     "signal_basis",
     "unit_signals",
 ]
-
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class InverseProblem(NamedTuple):
@@ -78,7 +76,7 @@ def coefficients(
     key: PRNGKey,
     subspace_dimension: int,
     num_samples: int,
-    condition_number: float | Scalar = 1.0,
+    condition_number: Number = 1.0,
     dtype: DTypeLike = float,
 ) -> Float[Array, "s n"]:
     """Z (s, n) with random singular vectors and s singular values evenly spaced from 1 down to 1/kappa.
@@ -96,7 +94,7 @@ def coefficients(
     left = jax.random.normal(key_left, (subspace_dimension, subspace_dimension), dtype)
     right = jax.random.normal(key_right, (num_samples, subspace_dimension), dtype)
     values = jnp.linspace(1, 1 / jnp.asarray(condition_number, dtype), subspace_dimension, dtype=dtype)
-    return _matmul(jnp.linalg.qr(left)[0] * values[None, :], jnp.linalg.qr(right)[0].T)
+    return matmul(jnp.linalg.qr(left)[0] * values[None, :], jnp.linalg.qr(right)[0].T)
 
 
 def draw_problem(
@@ -106,7 +104,7 @@ def draw_problem(
     num_measurements: int,
     subspace_dimension: int,
     num_samples: int,
-    condition_number: float | Scalar = 1.0,
+    condition_number: Number = 1.0,
     dtype: DTypeLike = float,
 ) -> InverseProblem:
     """Draw X = R Z and Y = A X: d = dimension, m = num_measurements, s = subspace_dimension, n = num_samples.
@@ -120,9 +118,9 @@ def draw_problem(
     _check_subspace(subspace_dimension, dimension=dimension, num_measurements=num_measurements, num_samples=num_samples)
     key_R, key_Z, key_A = jax.random.split(key, 3)
     R = signal_basis(key_R, dimension, subspace_dimension, dtype)
-    X = _matmul(R, coefficients(key_Z, subspace_dimension, num_samples, condition_number, dtype))
+    X = matmul(R, coefficients(key_Z, subspace_dimension, num_samples, condition_number, dtype))
     A = measurement_operator(key_A, num_measurements, dimension, dtype)
-    return InverseProblem(X, _matmul(A, X), A, R)
+    return InverseProblem(X, matmul(A, X), A, R)
 
 
 def draw_union(
@@ -151,7 +149,7 @@ def draw_union(
     labels = jax.random.randint(key_labels, (num_samples,), 0, num_subspaces)
     X = _in_their_subspaces(bases, labels, Z)
     A = measurement_operator(key_A, num_measurements, dimension, dtype)
-    return UnionProblem(X, _matmul(A, X), A, bases, labels)
+    return UnionProblem(X, matmul(A, X), A, bases, labels)
 
 
 def unit_signals(key: PRNGKey, bases: Float[Array, "k d s"], num_samples: int) -> Float[Array, "d n"]:
@@ -173,7 +171,7 @@ def isometry_constant(operator: Float[Array, "m d"], basis: Float[Array, "d s"])
     For ||x|| = 1, delta = max(sigma_1^2 - 1, 1 - sigma_s^2) over the singular values of A R, with orthonormal R (Laus
     et al. 2025, Assumption 2.1, eq. 6, squares being lost in print).
     """
-    values = jnp.linalg.svd(_matmul(operator, basis), compute_uv=False)
+    values = jnp.linalg.svd(matmul(operator, basis), compute_uv=False)
     # With fewer measurements than dimensions some signal is not measured at all.
     smallest = values[-1] if operator.shape[0] >= basis.shape[1] else jnp.zeros((), values.dtype)
     return jnp.maximum(jnp.square(values[0]) - 1, 1 - jnp.square(smallest))
@@ -191,7 +189,7 @@ def oracle_map(signals: Float[Array, "d n"], measurements: Float[Array, "m n"], 
         msg = f"rank must be in 1..{min(measurements.shape)} for measurements {measurements.shape}, got {rank}"
         raise ValueError(msg)
     U, s, Vt = jnp.linalg.svd(measurements, full_matrices=False)
-    return _matmul(_matmul(signals, Vt[:rank].T) / s[None, :rank], U[:, :rank].T)
+    return matmul(matmul(signals, Vt[:rank].T) / s[None, :rank], U[:, :rank].T)
 
 
 def _in_their_subspaces(

@@ -1,6 +1,5 @@
 """Synthetic problems: low-rank targets, Gaussian data, whitening, observation masks. Columns are samples."""
 
-import functools as ft
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from lawlib.types import Array, Float, Int, Matrix, PRNGKey, Scalar, Vector
+from lawlib.types import Array, Float, Int, Matrix, Number, PRNGKey, Scalar, Vector, matmul
 
 __all__ = [
     "PartlyObserved",
@@ -31,8 +30,6 @@ __all__ = [
 
 # Of a mixture's samples around the mean of their class, in every coordinate.
 MIXTURE_VARIANCE = 3.0
-
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class Whitened(NamedTuple):
@@ -79,7 +76,7 @@ def low_rank_target(key: PRNGKey, shape: Sequence[int], rank: int, dtype: DTypeL
     _check_shape(shape)
     _check_within("rank", rank, shape)
     U, s, Vt = jnp.linalg.svd(jax.random.normal(key, tuple(shape), dtype), full_matrices=False)
-    return _matmul(U[:, :rank] * s[None, :rank], Vt[:rank])
+    return matmul(U[:, :rank] * s[None, :rank], Vt[:rank])
 
 
 def gaussian_data(
@@ -117,7 +114,7 @@ def gaussian_mixture(
     means = jax.random.normal(key_means, (dimension, num_classes), dtype)
     Y = jnp.repeat(jnp.eye(num_classes, dtype=dtype), num_samples // num_classes, axis=1)
     spread = jax.random.normal(key_samples, (dimension, num_samples), dtype)
-    return _matmul(means, Y) + MIXTURE_VARIANCE**0.5 * spread, Y
+    return matmul(means, Y) + MIXTURE_VARIANCE**0.5 * spread, Y
 
 
 def regression(X: Float[Array, "d N"], Y: Float[Array, "K N"]) -> Regression:
@@ -125,7 +122,7 @@ def regression(X: Float[Array, "d N"], Y: Float[Array, "K N"]) -> Regression:
 
     Phi = Y X^T (K, d) and floor = 1/2 (||Y||_F^2 - ||Phi||_F^2); losses are sums over entries.
     """
-    target = _matmul(Y, X.T)
+    target = matmul(Y, X.T)
     return Regression(target, (jnp.sum(jnp.square(Y)) - jnp.sum(jnp.square(target))) / 2)
 
 
@@ -159,11 +156,11 @@ def whitened_regression(
         Y = jax.random.normal(key_Y, (num_outputs, num_samples), dtype)
     else:
         U, V = (jax.random.orthogonal(k, d, dtype=dtype) for k, d in ((key_Y, num_outputs), (key_V, num_inputs)))
-        Y = _matmul(_matmul(U[:, :rank] * spectrum[None], V[:, :rank].T), X)
-    return WhitenedRegression(X, Y, _matmul(Y, X.T) / num_samples)
+        Y = matmul(matmul(U[:, :rank] * spectrum[None], V[:, :rank].T), X)
+    return WhitenedRegression(X, Y, matmul(Y, X.T) / num_samples)
 
 
-def rotated_start(key: PRNGKey, target: Matrix, angle: float | Scalar, norm: float | Scalar) -> Matrix:
+def rotated_start(key: PRNGKey, target: Matrix, angle: Number, norm: Number) -> Matrix:
     """A matrix W_0 of rank one and norm ||W_0||_F = norm at an angle in radians from Z_1, Z = target (K, d).
 
     cos(angle) = <W_0, Z_1> / (||W_0||_F ||Z_1||_F) = (u^T u_Z) (v^T v_Z) with Z_1 = s_Z u_Z v_Z^T the best rank-one
@@ -184,7 +181,7 @@ def rotated_start(key: PRNGKey, target: Matrix, angle: float | Scalar, norm: flo
     return norm * jnp.where(cosine < 0, -1, 1).astype(target.dtype) * jnp.outer(u, v)
 
 
-def completion_2x2(eps: float | Scalar, dtype: DTypeLike = float) -> PartlyObserved:
+def completion_2x2(eps: Number, dtype: DTypeLike = float) -> PartlyObserved:
     """The target [[1, 1/eps], [eps, 1]] of rank 1, all of it observed but the large entry 1/eps.
 
     The smaller eps, the harder is rank 1 to find (Wang and Jacot 2024, Section 4). eps may be traced.
@@ -229,7 +226,7 @@ def whiten_symmetric(X: Float[Array, "d N"]) -> Whitened:
         msg = f"whitening d={d} dimensions needs at least as many samples, got {num_samples}"
         raise ValueError(msg)
     U, s, Vt = jnp.linalg.svd(X, full_matrices=False)
-    return Whitened(inputs=_matmul(U, Vt), transform=_matmul(U / s[None, :], U.T))
+    return Whitened(inputs=matmul(U, Vt), transform=matmul(U / s[None, :], U.T))
 
 
 def numerical_rank(X: Matrix) -> Int[Array, ""]:
@@ -238,7 +235,7 @@ def numerical_rank(X: Matrix) -> Int[Array, ""]:
     return jnp.sum(s > jnp.finfo(X.dtype).eps * max(X.shape) * s[0])
 
 
-def observation_mask(key: PRNGKey, shape: Sequence[int], fraction: float | Scalar, dtype: DTypeLike = float) -> Matrix:
+def observation_mask(key: PRNGKey, shape: Sequence[int], fraction: Number, dtype: DTypeLike = float) -> Matrix:
     """Draw a mask of this shape with iid Bernoulli(fraction) entries: 1 is observed, 0 is not.
 
     Raises:
@@ -257,7 +254,7 @@ def _rotate_by(key: PRNGKey, w: Vector, cosine: Scalar) -> Vector:
     if w.size == 1:
         return w
     drawn = jax.random.normal(key, w.shape, w.dtype)
-    aside = drawn - jnp.dot(drawn, w) * w
+    aside = drawn - matmul(drawn, w) * w
     return cosine * w + jnp.sqrt(1 - jnp.square(cosine)) * aside / jnp.linalg.norm(aside)
 
 

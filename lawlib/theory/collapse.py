@@ -12,7 +12,7 @@ In a linear network trained from an eps-orthogonal start on orthogonal inputs, D
 import jax.numpy as jnp
 
 from lawlib.networks.deep_linear import imbalances
-from lawlib.types import Array, Float, Scalar, Weights
+from lawlib.types import Array, Float, Rate, Scalar, Weights, matmul
 
 __all__ = [
     "decay_rate",
@@ -23,8 +23,6 @@ __all__ = [
     "separation",
 ]
 
-Rate = Float[Array, ""] | float
-
 
 def separation(features: Float[Array, "d N"], labels: Float[Array, "K N"]) -> Scalar:
     """D = Tr(Sigma_W) / Tr(Sigma_B) of features in K classes (Yaras et al. 2023, eqs. 13, 14); 0 is full collapse.
@@ -34,8 +32,8 @@ def separation(features: Float[Array, "d N"], labels: Float[Array, "K N"]) -> Sc
     classes need not be of one size, but none may be empty. +inf or NaN where all class means coincide.
     """
     (num_classes, num_samples), sizes = labels.shape, jnp.sum(labels, axis=1)
-    means = features @ labels.T / sizes[None, :]
-    within = features - means @ labels
+    means = matmul(features, labels.T) / sizes[None, :]
+    within = features - matmul(means, labels)
     between = means - jnp.mean(means, axis=1, keepdims=True)
     return (jnp.sum(jnp.square(within)) / num_samples) / (jnp.sum(jnp.square(between)) / num_classes)
 

@@ -9,14 +9,13 @@ entries) from balanced factors, W_{j+1}^T W_{j+1} = W_j W_j^T, moves the product
 For W = s u v^T of rank one A_W has no power but that of s, and the depth N is a number like any other.
 """
 
-import functools as ft
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.types import Array, Float, Matrix, Scalar, Vector, Weights
+from lawlib.types import Array, Float, Matrix, Number, Scalar, Vector, Weights, matmul
 
 __all__ = [
     "RankOne",
@@ -33,9 +32,6 @@ __all__ = [
     "rank_one_field",
 ]
 
-Number = Scalar | float | int
-_matmul = ft.partial(jnp.matmul, precision="highest")
-
 
 class RankOne(NamedTuple):
     """The matrix s u v^T: value s > 0, left u (d_y,) and right v (d_x,) of length 1."""
@@ -49,7 +45,7 @@ def rank_one(W: Matrix, reference: Vector | None = None) -> RankOne:
     """The best rank-one part s u v^T of W (d_y, d_x), with u^T reference >= 0 where a reference (d_y,) is given."""
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
     u, v = U[:, 0], Vt[0]
-    turn = jnp.ones((), W.dtype) if reference is None else jnp.where(jnp.dot(u, reference) < 0, -1, 1).astype(W.dtype)
+    turn = jnp.ones((), W.dtype) if reference is None else jnp.where(matmul(u, reference) < 0, -1, 1).astype(W.dtype)
     return RankOne(s[0], turn * u, turn * v)
 
 
@@ -68,8 +64,8 @@ def operator(W: Matrix, D: Matrix, depth: int, rank: int) -> Matrix:
         ValueError: depth is below 2, or rank outside 1..min(W.shape).
     """
     _check(W, depth, rank)
-    left, right = (_powers(gram, depth, rank) for gram in (_matmul(W, W.T), _matmul(W.T, W)))
-    return sum((_matmul(_matmul(left[depth - j], D), right[j - 1]) for j in range(1, depth + 1)), jnp.zeros_like(D))
+    left, right = (_powers(gram, depth, rank) for gram in (matmul(W, W.T), matmul(W.T, W)))
+    return sum((matmul(matmul(left[depth - j], D), right[j - 1]) for j in range(1, depth + 1)), jnp.zeros_like(D))
 
 
 def operator_by_svd(W: Matrix, D: Matrix, depth: int, rank: int) -> Matrix:
@@ -86,7 +82,7 @@ def operator_by_svd(W: Matrix, D: Matrix, depth: int, rank: int) -> Matrix:
     powers = [2 * i / depth for i in range(depth)]
     outer = (jnp.outer(rows**a, columns**b) for a, b in zip(reversed(powers), powers, strict=True))
     K = sum(outer, jnp.zeros_like(W))
-    return _matmul(_matmul(U, K * _matmul(_matmul(U.T, D), Vt.T)), Vt)
+    return matmul(matmul(U, K * matmul(matmul(U.T, D), Vt.T)), Vt)
 
 
 def operator_of_rank_one(part: RankOne, D: Matrix, depth: Number) -> Matrix:
@@ -100,8 +96,8 @@ def operator_of_rank_one(part: RankOne, D: Matrix, depth: Number) -> Matrix:
     """
     _check_depth(depth)
     s, u, v = part
-    across, along = _matmul(u, D), _matmul(D, v)
-    twice = (depth - 2) * jnp.dot(across, v) * u
+    across, along = matmul(u, D), matmul(D, v)
+    twice = (depth - 2) * matmul(across, v) * u
     return s ** (2 - 2 / depth) * (jnp.outer(u, across) + jnp.outer(along + twice, v))
 
 
@@ -117,7 +113,7 @@ def field(W: Matrix, Z: Matrix, num_samples: Number, depth: Number) -> Matrix:
     _check_depth(depth)
     D, square = W - Z, jnp.sum(jnp.square(W))
     safe = jnp.where(square > 0, square, 1)
-    moved = _matmul(_matmul(W, W.T), D) + _matmul(_matmul(D, W.T), W) + (depth - 2) * jnp.sum(W * D) * W
+    moved = matmul(matmul(W, W.T), D) + matmul(matmul(D, W.T), W) + (depth - 2) * jnp.sum(W * D) * W
     return -num_samples * safe ** (-1 / jnp.asarray(depth, W.dtype)) * moved
 
 
@@ -131,8 +127,8 @@ def rank_one_field(part: RankOne, Z: Matrix, num_samples: Number, depth: Number)
     """
     _check_depth(depth)
     s, u, v = part
-    Zv, uZ = _matmul(Z, v), _matmul(u, Z)
-    overlap, turning = jnp.dot(u, Zv), num_samples * s ** (1 - 2 / depth)
+    Zv, uZ = matmul(Z, v), matmul(u, Z)
+    overlap, turning = matmul(u, Zv), num_samples * s ** (1 - 2 / depth)
     return RankOne(-depth * turning * s * (s - overlap), turning * (Zv - overlap * u), turning * (uZ - overlap * v))
 
 
@@ -148,7 +144,7 @@ def factor_field(weights: Weights, Z: Matrix, num_samples: Number) -> Weights:
 
 def alignment(part: RankOne, leading: RankOne) -> Scalar:
     """u^T Z_1 v in units of s_Z, in [-1, 1], with Z_1 = ``leading`` the best rank-one part of Z."""
-    return jnp.dot(part.left, leading.left) * jnp.dot(part.right, leading.right)
+    return matmul(part.left, leading.left) * matmul(part.right, leading.right)
 
 
 def loss(part: RankOne, leading: RankOne) -> Scalar:
@@ -160,7 +156,7 @@ def _powers(gram: Matrix, depth: int, rank: int) -> list[Array]:
     """The powers i/N, i = 0, ..., N-1, of a positive semidefinite matrix of known rank."""
     values, vectors = jnp.linalg.eigh(gram)
     values, vectors = jnp.maximum(values[-rank:], 0), vectors[:, -rank:]
-    ranged = [_matmul(vectors * (values ** (i / depth))[None], vectors.T) for i in range(1, depth)]
+    ranged = [matmul(vectors * (values ** (i / depth))[None], vectors.T) for i in range(1, depth)]
     return [jnp.eye(gram.shape[0], dtype=gram.dtype), *ranged]
 
 

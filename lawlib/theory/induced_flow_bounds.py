@@ -14,7 +14,7 @@ from jax import lax
 from lawlib.types import Array, Bool, Float, Int, Scalar
 
 __all__ = [
-    "Rates",
+    "Exponents",
     "Target",
     "check_alignment",
     "fast_until",
@@ -29,7 +29,7 @@ __all__ = [
     "value_error",
 ]
 
-Number = Float[Array, "..."] | float | int
+Numbers = Float[Array, "..."] | float | int
 # Bisections of [0, 1]: the last bit of float64.
 BISECTIONS = 60
 
@@ -37,33 +37,33 @@ BISECTIONS = 60
 class Target(NamedTuple):
     """What the bounds ask of Z: the largest value s_Z and the ratio gamma_Z of the second to it."""
 
-    value: Number
-    ratio: Number
+    value: Numbers
+    ratio: Numbers
 
 
-class Rates(NamedTuple):
+class Exponents(NamedTuple):
     """Exponents of Theorem 20, in 1/time, for the *squared* distance: before and after tau; 0 or less says nothing."""
 
-    fast: Number
-    slow: Number
+    fast: Numbers
+    slow: Numbers
 
 
-def value_error(s: Number, overlap: Number) -> Number:
+def value_error(s: Numbers, overlap: Numbers) -> Numbers:
     """T_1 = 1/2 (s - u^T Z_1 v)^2 (Eftekhari 2020, eq. 33)."""
     return (s - overlap) ** 2 / 2
 
 
-def misalignment(overlap: Number, target: Target) -> Number:
+def misalignment(overlap: Numbers, target: Target) -> Numbers:
     """T_2 = s_Z - u^T Z_1 v (Eftekhari 2020, eq. 33)."""
     return target.value - overlap
 
 
-def loss_bound(s: Number, overlap: Number, target: Target) -> Number:
+def loss_bound(s: Numbers, overlap: Numbers, target: Target) -> Numbers:
     """T_1 + s_Z T_2 >= L (Eftekhari 2020, eq. 33); the difference is T_2^2 / 2."""
     return value_error(s, overlap) + target.value * misalignment(overlap, target)
 
 
-def loss_rate_bound(s: Number, overlap: Number, target: Target, num_samples: Number, depth: Number) -> Number:
+def loss_rate_bound(s: Numbers, overlap: Numbers, target: Target, num_samples: Numbers, depth: Numbers) -> Numbers:
     """The bound on dL/dt along the induced flow (Eftekhari 2020, Lemma 18, eq. 35), m = num_samples, N = depth.
 
     m s^{2-2/N} [-2 N T_1 - 2 (u^T Z_1 v) T_2 + sqrt(2) N gamma_Z sqrt(T_1) T_2 + 2 s_{Z,2} T_2].
@@ -75,7 +75,7 @@ def loss_rate_bound(s: Number, overlap: Number, target: Target, num_samples: Num
 
 
 def in_stable_set(
-    s: Number, overlap: Number, target: Target, alpha: Number, beta: Number = float("inf")
+    s: Numbers, overlap: Numbers, target: Target, alpha: Numbers, beta: Numbers = float("inf")
 ) -> Bool[Array, "..."]:
     """Whether W lies in N_{alpha,beta}: (alpha - gamma_Z) s_Z < s < beta s_Z and u^T Z_1 v > alpha s_Z.
 
@@ -90,8 +90,8 @@ def in_stable_set(
 
 
 def rates(
-    target: Target, num_samples: Number, depth: Number, *, alpha: Number, beta: Number, as_printed: bool = False
-) -> Rates:
+    target: Target, num_samples: Numbers, depth: Numbers, *, alpha: Numbers, beta: Numbers, as_printed: bool = False
+) -> Exponents:
     """The exponents of Theorem 20 (Eftekhari 2020, eqs. 38, 39, 208) with p = 2 - 2/N, m = num_samples, N = depth.
 
     fast: m N s_Z^p ((alpha - gamma_Z)^p - 2 gamma_Z beta^p) as long as s > sqrt(6) s_Z;
@@ -106,10 +106,10 @@ def rates(
     kept, lost = (alpha - target.ratio) ** p, 2 * target.ratio * beta**p
     faraway = target.value ** (p - 2 if as_printed else p)
     fast = num_samples * depth * faraway * (kept - lost)
-    return Rates(fast, num_samples * target.value**p * (alpha * kept - depth * lost))
+    return Exponents(fast, num_samples * target.value**p * (alpha * kept - depth * lost))
 
 
-def log_distance_bound(elapsed: Number, tau: Number, start: Number, at_tau: Number, rate: Rates) -> Array:
+def log_distance_bound(elapsed: Numbers, tau: Numbers, start: Numbers, at_tau: Numbers, rate: Exponents) -> Array:
     """The logarithm of Theorem 20's bound on ||Z_1 - W(t)||_F^2 at t = elapsed (Eftekhari 2020, eqs. 38, 39).
 
     log start - fast t while t < tau, log at_tau - slow (t - tau) after, where start and at_tau are the squared
@@ -121,12 +121,12 @@ def log_distance_bound(elapsed: Number, tau: Number, start: Number, at_tau: Numb
     return jnp.where(elapsed < tau, before, jnp.log(at_tau) - rate.slow * since)
 
 
-def fast_until(target: Target) -> Number:
+def fast_until(target: Target) -> Numbers:
     """sqrt(6) s_Z: above this value of s the fast regime is certain; tau is the first time at or below (eq. 207)."""
     return 6**0.5 * target.value
 
 
-def nearby_rate(target: Target, num_samples: Number, depth: Number) -> Number:
+def nearby_rate(target: Target, num_samples: Numbers, depth: Numbers) -> Numbers:
     """The exponent m s_Z^{2-2/N} (1 - gamma_Z) of ||Z_1 - W(t)||_F, not squared, close to Z_1; in 1/time.
 
     The slowest mode of the linearized flow turns u and v; the error of s goes N / (1 - gamma_Z) times as fast. The
@@ -135,7 +135,7 @@ def nearby_rate(target: Target, num_samples: Number, depth: Number) -> Number:
     return num_samples * target.value ** (2 - 2 / depth) * (1 - target.ratio)
 
 
-def largest_ratio(depth: Number, alpha: Number, beta: Number) -> Scalar:
+def largest_ratio(depth: Numbers, alpha: Numbers, beta: Numbers) -> Scalar:
     """The gamma_Z in (0, alpha) at which Theorem 20's slow exponent vanishes, by bisection.
 
     alpha (alpha - gamma)^p = 2 gamma N beta^p, p = 2 - 2/N, N = depth (Eftekhari 2020, eq. 39).
@@ -153,7 +153,7 @@ def largest_ratio(depth: Number, alpha: Number, beta: Number) -> Scalar:
     return low
 
 
-def check_alignment(alpha: Number, ratio: Number) -> None:
+def check_alignment(alpha: Numbers, ratio: Numbers) -> None:
     """Refuse an alpha outside (gamma_Z, 1), where both are numbers and not traced.
 
     Raises:

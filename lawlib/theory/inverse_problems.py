@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from lawlib.types import Array, Float, Matrix, Scalar, Weights
+from lawlib.types import Array, Float, Matrix, Number, Scalar, Weights, matmul
 
 __all__ = [
     "OFF_SUBSPACE_EXPONENT",
@@ -50,9 +50,6 @@ LARGEST_ISOMETRY, DECAY_DIVISOR = 0.1, 400 * 35
 OFF_SUBSPACE_EXPONENT = 1.5
 # More Newton steps than the doubling of digits ever takes from a start at which the error is of order one.
 NEWTON_STEPS = 60
-
-_matmul = ft.partial(jnp.matmul, precision="highest")
-Number = Scalar | float
 
 
 class Hypotheses(NamedTuple):
@@ -118,20 +115,20 @@ def residual_operator(
     shrinks = [1 - eta * decay for eta, decay in zip(step_size, weight_decay, strict=True)]
     features = [inputs]
     for W in weights[:-1]:
-        features.append(_matmul(W, features[-1]))
-    grams = [_matmul(F.T, F) for F in features]
+        features.append(matmul(W, features[-1]))
+    grams = [matmul(F.T, F) for F in features]
     others = [math.prod(shrinks[:i] + shrinks[i + 1 :]) for i in range(len(weights))]
     scales = [jnp.asarray(eta * C, inputs.dtype) for eta, C in zip(step_size, others, strict=True)]
 
     def product(M: Float[Array, "d n"]) -> Float[Array, "d n"]:
         pulled = [M]
         for W in weights[:0:-1]:
-            pulled.append(_matmul(W.T, pulled[-1]))
+            pulled.append(matmul(W.T, pulled[-1]))
         layers = list(zip(scales, reversed(pulled), grams, strict=True))
         total = jnp.zeros_like(pulled[-1])
         for i, (scale, back, gram) in enumerate(layers):
-            passed = _matmul(weights[i], total) if i else total
-            total = passed + scale * _matmul(back, gram)
+            passed = matmul(weights[i], total) if i else total
+            total = passed + scale * matmul(back, gram)
         return total
 
     return product
@@ -302,7 +299,7 @@ def unregularized_error(
 
 
 def _through(weights: Weights, columns: Matrix) -> Matrix:
-    return ft.reduce(lambda Z, W: _matmul(W, Z), weights, columns)
+    return ft.reduce(lambda Z, W: matmul(W, Z), weights, columns)
 
 
 def _conditioned(singular_values: Float[Array, " s"]) -> Scalar:

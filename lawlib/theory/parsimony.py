@@ -10,18 +10,16 @@ Throughout the inputs are whitened (X X^T = I) and the loss is 1/2 ||W_{L:1} X -
 weight decay lambda/2 sum_l ||W_l||_F^2.
 """
 
-import functools as ft
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from lawlib.linalg.subspaces import complement, orthonormal_sum
-from lawlib.types import Array, Float, Int, Matrix, Scalar, Weights
+from lawlib.types import Array, Float, Int, Matrix, Rate, Scalar, Weights, matmul
 
 __all__ = [
     "Blocks",
     "Frame",
-    "Rate",
     "Split",
     "angle_to_idle",
     "bases_through",
@@ -36,9 +34,6 @@ __all__ = [
     "rho_wide",
     "split_spectrum",
 ]
-
-Rate = Float[Array, ""] | float
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class Frame(NamedTuple):
@@ -166,11 +161,11 @@ def invariant_frames(weights: Weights, target: Float[Array, "d_y d"], rank: int)
 
 def _pushed(W: Matrix, block: Float[Array, "d c"]) -> Float[Array, "m c"]:
     """Where a layer carries a block: W_l(0)/eps keeps lengths."""
-    return _matmul(W, block) / layer_scale(W)
+    return matmul(W, block) / layer_scale(W)
 
 
 def _pulled(W: Matrix, block: Float[Array, "m c"]) -> Float[Array, "d c"]:
-    return _matmul(W.T, block) / layer_scale(W)
+    return matmul(W.T, block) / layer_scale(W)
 
 
 def _completed(carried: Float[Array, "m k"], W: Matrix, wanted: Float[Array, "m r"]) -> Float[Array, "m _"]:
@@ -181,7 +176,7 @@ def _completed(carried: Float[Array, "m k"], W: Matrix, wanted: Float[Array, "m 
     if W.shape[0] == W.shape[1]:
         return carried
     beyond = complement(W)
-    new = _matmul(beyond, jnp.linalg.svd(_matmul(beyond.T, wanted), full_matrices=False)[0])
+    new = matmul(beyond, jnp.linalg.svd(matmul(beyond.T, wanted), full_matrices=False)[0])
     return jnp.concatenate([carried, new], axis=1)
 
 
@@ -211,7 +206,7 @@ def _checked_widths(weights: Weights, is_square: bool) -> list[int]:
 def block_decomposition(W: Matrix, left: Frame, right: Frame) -> Blocks:
     """The four blocks of U^T W V (Yaras et al. 2023, eq. 5)."""
     return Blocks(
-        *(_matmul(_matmul(block.T, W), other) for block in left for other in right),
+        *(matmul(matmul(block.T, W), other) for block in left for other in right),
     )
 
 
@@ -238,7 +233,7 @@ def split_spectrum(values: Float[Array, " d"], rho: Rate, num_idle: int) -> Spli
 
 def angle_to_idle(vectors: Float[Array, "d n"], frame: Frame) -> Float[Array, " n"]:
     """Angle in radians of each column to the frame's idle subspace: 0 if the direction idles, pi/2 if it learns."""
-    inside, outside = (jnp.linalg.norm(_matmul(block.T, vectors), axis=0) for block in (frame.idle, frame.active))
+    inside, outside = (jnp.linalg.norm(matmul(block.T, vectors), axis=0) for block in (frame.idle, frame.active))
     return jnp.arctan2(outside, inside)
 
 

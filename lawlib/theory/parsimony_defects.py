@@ -6,13 +6,12 @@ and back, and if what they do on the complements makes no other motion than that
 in Case 2 because the last layer vanishes there, which leaves the complements without a gradient.
 """
 
-import functools as ft
 import math
 
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from lawlib.types import Array, Matrix, Scalar, Weights
+from lawlib.types import Array, Matrix, Scalar, Weights, matmul
 
 __all__ = [
     "allowed_defect",
@@ -27,7 +26,7 @@ __all__ = [
     "wide_layer_parts",
 ]
 
-_matmul, _norm = ft.partial(jnp.matmul, precision="highest"), jnp.linalg.norm
+_norm = jnp.linalg.norm
 Parts = dict[str, Scalar]
 
 
@@ -38,7 +37,7 @@ def target_parts(outside: Array, target: Array, rank: int) -> Parts:
 
 def basis_parts(bases: tuple[Array, ...]) -> Parts:
     """||B^T B - I||_F of each basis."""
-    grams = [_matmul(B.T, B) - jnp.eye(B.shape[1], dtype=B.dtype) for B in bases]
+    grams = [matmul(B.T, B) - jnp.eye(B.shape[1], dtype=B.dtype) for B in bases]
     return {f"basis {place} is not orthonormal": _norm(gram) for place, gram in enumerate(grams)}
 
 
@@ -49,7 +48,7 @@ def scale_parts(scale: Scalar) -> Parts:
 
 def square_layer_parts(weights: Weights, scale: Scalar) -> Parts:
     """||W^T W / eps^2 - I||_F of each layer of Case 1, with one eps."""
-    grams = [_matmul(W.T, W) / scale**2 - jnp.eye(len(W), dtype=W.dtype) for W in weights]
+    grams = [matmul(W.T, W) / scale**2 - jnp.eye(len(W), dtype=W.dtype) for W in weights]
     return {_LAYER.format(layer): _norm(gram) for layer, gram in enumerate(grams, start=1)}
 
 
@@ -57,10 +56,10 @@ def wide_layer_parts(weights: Weights, bases: tuple[Array, ...], scale: Scalar) 
     """How far the layers of Case 2 are from eps times a map of one basis to the next, and W_L from their span."""
     parts = {}
     for layer, (W, before, after) in enumerate(zip(weights, bases, bases[1:], strict=False), start=1):
-        forth = _matmul(W, before) / scale - _matmul(after, core_identity(after, before))
-        back = _matmul(W.T, after) / scale - _matmul(before, core_identity(before, after))
+        forth = matmul(W, before) / scale - matmul(after, core_identity(after, before))
+        back = matmul(W.T, after) / scale - matmul(before, core_identity(before, after))
         parts[_LAYER.format(layer)] = jnp.maximum(_norm(forth), _norm(back))
-    outside = weights[-1] - _matmul(_matmul(weights[-1], bases[-1]), bases[-1].T)
+    outside = weights[-1] - matmul(matmul(weights[-1], bases[-1]), bases[-1].T)
     return parts | {"the last layer has a part outside the bases": _relative(outside, weights[-1])}
 
 
@@ -96,7 +95,7 @@ def checked_defect(parts: Parts, tolerance: float) -> Scalar:
 
 def probe(W: Matrix) -> Array:
     """W z for a fixed z that has nothing to do with any basis: another W has another product."""
-    return _matmul(W, jnp.sin(1 + jnp.arange(W.shape[1], dtype=W.dtype)))
+    return matmul(W, jnp.sin(1 + jnp.arange(W.shape[1], dtype=W.dtype)))
 
 
 def check_start(weights: Weights, probes: tuple[Array, ...], tolerance: float) -> None:

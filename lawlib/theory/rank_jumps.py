@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.types import Float, Matrix, Scalar, Weights
+from lawlib.types import Float, Matrix, Number, Scalar, Weights
 
 __all__ = [
     "SLOPE",
@@ -30,7 +30,6 @@ __all__ = [
     "smallest_norm_bound",
 ]
 
-Number = Scalar | float | int
 # K of 0 <= f_alpha' <= K / alpha, for the f_alpha that the paper gives.
 SLOPE = 2
 

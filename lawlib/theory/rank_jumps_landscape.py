@@ -27,11 +27,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lawlib.types import Array, Bool, Float, Matrix, Scalar
+from lawlib.types import Array, Bool, Float, Matrix, Number, Scalar, matmul
 
 __all__ = ["Fold", "Minimum", "last_offdiagonal", "last_ridge", "local_minimum", "prox"]
 
-Number = Scalar | float
 NUM_OBSERVED = 3
 BISECTIONS = 60
 # Where a curve of rank 2 begins, for at u = 0 itself s_1 is infinite.
@@ -137,7 +136,7 @@ def prox(matrix: Matrix, ridge: Number, *, depth: int) -> Matrix:
 
     x = lax.fori_loop(0, 30, newton, x)
     kept = (x > 0) & (jnp.square(x - y) / 2 + ridge * depth * jnp.maximum(x, 0) ** (2 / depth) < jnp.square(y) / 2)
-    return jnp.matmul(U * jnp.where(kept, x, 0)[None, :], Vt, precision="highest")
+    return matmul(U * jnp.where(kept, x, 0)[None, :], Vt)
 
 
 def _point(u: Scalar, eps: Scalar, depth: int, rank: int) -> _Point:

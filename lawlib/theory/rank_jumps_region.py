@@ -9,7 +9,6 @@ squared Frobenius norm in the main text, the spectral norm in Theorem B.1. Units
 with G the residual A - A* of the drawn entry and zero elsewhere.
 """
 
-import functools as ft
 import itertools
 import math
 from typing import NamedTuple
@@ -18,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from lawlib.networks.deep_linear import end_to_end, imbalances
-from lawlib.types import Array, Bool, Float, Matrix, PyTree, Scalar, Weights
+from lawlib.types import Array, Bool, Float, Matrix, Number, PyTree, Scalar, Weights, matmul
 
 __all__ = [
     "LeavingSteps",
@@ -31,9 +30,6 @@ __all__ = [
     "sgd_step",
     "soft_rank",
 ]
-
-Number = Scalar | float
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class Region(NamedTuple):
@@ -114,7 +110,7 @@ def leaving_steps(weights: Weights, residual: Matrix, weight_decay: Number, imba
     pushes = _pushes(weights, residual)
     drifts = [weight_decay * jnp.sum(jnp.square(W)) + jnp.sum(W * T) for W, T in zip(weights, pushes, strict=True)]
     sizes = [jnp.sum(jnp.square(T + weight_decay * W)) for W, T in zip(weights, pushes, strict=True)]
-    forces = [jnp.linalg.norm(_matmul(T, T.T) - _matmul(up.T, up), ord=2) for T, up in itertools.pairwise(pushes)]
+    forces = [jnp.linalg.norm(matmul(T, T.T) - matmul(up.T, up), ord=2) for T, up in itertools.pairwise(pushes)]
     by_norm = 2 * jnp.maximum(jnp.stack(drifts), 0) / jnp.stack(sizes)
     return LeavingSteps(by_norm, 2 * weight_decay * imbalance / (weight_decay**2 * imbalance + jnp.stack(forces)))
 

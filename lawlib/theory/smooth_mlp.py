@@ -10,7 +10,6 @@ the blocks 2, 3, 4 change by at most eta rho(t) sqrt p in a step (Theorem D.11).
 Frobenius norm sqrt(sum_i sin^2 theta_i). The constants of the theorem are in ``smooth_mlp_bounds``.
 """
 
-import functools as ft
 import itertools
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 
 from lawlib.linalg.subspaces import SubspaceSum, block_energies, complement, orthonormal_sum, value_after, wedin
 from lawlib.networks.activations import Activation, activation
-from lawlib.types import Array, Float, Matrix, Scalar, Weights
+from lawlib.types import Array, Float, Matrix, Rate, Scalar, Weights, matmul
 
 __all__ = [
     "StepBound",
@@ -32,8 +31,6 @@ __all__ = [
     "step_rate",
     "transported",
 ]
-
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class UpdateSubspaces(NamedTuple):
@@ -77,10 +74,10 @@ def first_layer_gradient(
         raise ValueError(msg)
     W_1, W_2 = weights
     phi = activation(phi)
-    Z = _matmul(W_1, inputs)
+    Z = matmul(W_1, inputs)
     H, slopes = jax.jvp(phi.function, (Z,), (jnp.ones_like(Z),))
-    residual = _matmul(W_2, H) - targets
-    return _matmul(_matmul(W_2.T, residual) * slopes, inputs.T)
+    residual = matmul(W_2, H) - targets
+    return matmul(matmul(W_2.T, residual) * slopes, inputs.T)
 
 
 def big_and_small(start: Float[Array, "m d"], gradient: Float[Array, "m d"], num_classes: int) -> UpdateSubspaces:
@@ -105,17 +102,17 @@ def big_subspace(start: Float[Array, "m d"], left: Float[Array, "m K"], right: F
 
     start is W_1(0). The vectors may come from products (``spectra.block_krylov_svd``), without the gradient.
     """
-    return orthonormal_sum(right, _matmul(start.T, left), dimension=2 * right.shape[1])
+    return orthonormal_sum(right, matmul(start.T, left), dimension=2 * right.shape[1])
 
 
-def transported(weights: Weights, basis: Float[Array, "d k"], scale: Scalar | float) -> tuple[Matrix, ...]:
+def transported(weights: Weights, basis: Float[Array, "d k"], scale: Rate) -> tuple[Matrix, ...]:
     """Where eps-orthogonal layers carry a basis: (B_0 = basis, B_1, ..., B_n), B_l = W_l(0) B_{l-1} / eps.
 
     weights are the n hidden layers W_1(0), ..., W_n(0) and eps = scale. With basis = V_{1,2}, V_{l,2} = B_{l-1} and
     U_{l,2} = B_l (Xu et al. 2026, eqs. 6-8); with basis = V_{1,1} the last is the U~ of the S_big initialization.
     Orthonormal where no layer narrows.
     """
-    return tuple(itertools.accumulate(weights, lambda B, W: _matmul(W, B) / scale, initial=basis))
+    return tuple(itertools.accumulate(weights, lambda B, W: matmul(W, B) / scale, initial=basis))
 
 
 def alignment(gradient: Float[Array, "m d"], start: Float[Array, "m d"], num_classes: int) -> Scalar:
@@ -147,7 +144,7 @@ def step_bound(
     start_gradient: Float[Array, "m d"],
     left: Float[Array, "m p"],
     right: Float[Array, "d p"],
-    step_size: Scalar | float,
+    step_size: Rate,
 ) -> StepBound:
     """||W~_i(t+1) - W~_i(t)||_F / sqrt p <= eta rho(t), i = 2, 3, 4 (Xu et al. 2026, Theorem D.11, first form).
 

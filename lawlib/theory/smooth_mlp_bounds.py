@@ -5,7 +5,6 @@ over entries, X X^T = I, W_1(0)^T W_1(0) = eps^2 I. phi'(0), beta = sup |phi'| a
 sigma_i(A) is the i-th singular value, ||A||_1 the largest column sum of |A|, Delta_2 = W_2 phi(W_1 X) - Y.
 """
 
-import functools as ft
 import math
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 
 from lawlib.linalg.subspaces import complement
 from lawlib.networks.activations import Activation
-from lawlib.types import Array, Float, Scalar
+from lawlib.types import Array, Float, Number, Scalar, matmul
 
 __all__ = [
     "GradientSpectrum",
@@ -26,9 +25,6 @@ __all__ = [
     "rate_bound",
     "relu_tail_bound",
 ]
-
-Number = Scalar | float | int
-_matmul = ft.partial(jnp.matmul, precision="highest")
 
 
 class GradientSpectrum(NamedTuple):
@@ -80,7 +76,7 @@ def gradient_spread(
     largest, slope, d = _largest(W_2), phi.slope_at_zero, inputs.shape[0]
     linear = scale * slope * jnp.square(largest) * (slope + phi.mu * scale / 2)
     residual = phi.beta * largest * math.sqrt(d) * scale + jnp.linalg.norm(targets)
-    return linear + phi.mu * jnp.max(jnp.abs(_matmul(start, inputs))) * largest * residual
+    return linear + phi.mu * jnp.max(jnp.abs(matmul(start, inputs))) * largest * residual
 
 
 def gradient_spectrum(
@@ -99,7 +95,7 @@ def gradient_spectrum(
     """
     _check_smooth(phi)
     d, num_classes = inputs.shape[0], targets.shape[0]
-    leading = phi.slope_at_zero * jnp.linalg.svd(_matmul(W_2.T, _matmul(targets, inputs.T)), compute_uv=False)
+    leading = phi.slope_at_zero * jnp.linalg.svd(matmul(W_2.T, matmul(targets, inputs.T)), compute_uv=False)
     centre = jnp.where(jnp.arange(d) < num_classes, leading, 0)
     lower = jnp.where(jnp.arange(d) < num_classes, leading - spread, 0)
     return GradientSpectrum(lower, centre + spread, 2 * spread < leading[num_classes - 1])
@@ -165,9 +161,9 @@ def relu_tail_bound(W_2: Float[Array, "K m"], residual: Float[Array, "K N"], fai
     if num_classes >= d:
         msg = f"the bound needs fewer outputs than samples, got K={num_classes} and N={d}"
         raise ValueError(msg)
-    E = _matmul(W_2.T, residual)
+    E = matmul(W_2.T, residual)
     V = complement(residual.T)
-    eigenvalues = jnp.linalg.eigvalsh(_matmul(V.T * jnp.sum(jnp.square(E), axis=0)[None, :], V))
+    eigenvalues = jnp.linalg.eigvalsh(matmul(V.T * jnp.sum(jnp.square(E), axis=0)[None, :], V))
     R, logarithm = jnp.max(jnp.sum(jnp.square(E), axis=1)), math.log(2 * (d - num_classes) / failure)
     deviation = R * logarithm / 6 + jnp.sqrt(2 * logarithm * R * eigenvalues[-1] / 16)
     return jnp.sqrt(jnp.maximum(eigenvalues[0] / 4 - deviation, 0))

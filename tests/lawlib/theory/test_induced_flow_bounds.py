@@ -111,7 +111,7 @@ def test_theorem_20s_exponents_as_proved_and_as_printed():
 
 
 def test_the_distance_bound_changes_its_exponent_at_tau():
-    rate = bounds.Rates(3.0, 0.5)
+    rate = bounds.Exponents(3.0, 0.5)
     log_bound = ft.partial(bounds.log_distance_bound, start=4.0, at_tau=0.3, rate=rate)
     np.testing.assert_allclose(log_bound(jnp.asarray(0.2), jnp.asarray(0.5)), np.log(4) - 0.6)
     np.testing.assert_allclose(log_bound(jnp.asarray(0.7), jnp.asarray(0.5)), np.log(0.3) - 0.1)
