@@ -45,7 +45,7 @@ def _bare():
 
     @jax.jit
     def run(W: jax.Array) -> jax.Array:
-        step = jax.vmap(lambda W, Z, N: euler_step(lambda W: flow.field(W, Z, 50.0, N), W, STEP_S))
+        step = jax.vmap(lambda W, Z, N: euler_step(lambda W: flow.field(W, Z, num_samples=50.0, depth=N), W, STEP_S))
         return lax.fori_loop(0, STEPS, lambda _, W: step(W, Z, depths), W)
 
     return lambda: run(10 * Z + scales[:, None, None] * unit[1])

@@ -71,7 +71,7 @@ def _fashion() -> dict[str, float]:
     rest["sum of the gradients"] = BATCHES * _in_place(ft.partial(jax.tree.map, jnp.add), weights, weights)
     rest["update"] = _updated(full.start, optimizer)
     for r in RANKS:
-        start = random_init(key_low, weights, r, 0.1)
+        start = random_init(key_low, weights, rank=r, scale=0.1)
         low = [(FASHION[0], r), *[(r, r)] * 3, (r, FASHION[-2]), FASHION[-2:]]
         small, small_one = (trained(low_rank.apply, start, low, batches=n) for n in (BATCHES, 1))
         measured |= _described(f"(a) r = {r}", small, small_one) | _raced("(a)", r, full, small)

@@ -48,7 +48,7 @@ class _Progress(NamedTuple):
     steps: Int[Array, ""]
 
 
-def task_of(layout: Layout, fitted: Entries, judged: Entries, sigma: Scalar, tolerance: float) -> Task:
+def task_of(layout: Layout, fitted: Entries, judged: Entries, *, sigma: Scalar, tolerance: float) -> Task:
     """The task of fitting the ``layout``, whose values are already divided by ``sigma``, as entries are not."""
 
     def number(x: float) -> Scalar:
@@ -76,7 +76,7 @@ def descend(
     while True:
         last = jnp.asarray(min(int(progress.steps) + CHECK, max_steps), jnp.int32)
         progress, judged = _stretch(progress, task, last, transform=transform)
-        history = observe(history, float(progress.error), float(judged))
+        history = observe(history, fitted=float(progress.error), judged=float(judged))
         steps, reason = int(progress.steps), reason_to_stop(history, float(task.tolerance), held_out=held_out)
         best = progress.factors if history.since == 0 or reason == "tolerance" else best
         if reason or steps == max_steps:

@@ -208,7 +208,7 @@ def _solve(key: PRNGKey, fitted: Entries, judged: Entries, goal: float, settings
     sigma = _scale_of(fitted, init)
     bases = draw_bases(key_bases, init.left, init.right)
     factors = start(bases, depth=settings.depth, scale=settings.scale)
-    task = task_of(scaled(layout, 1 / sigma), fitted, judged, sigma, goal / norm(fitted))
+    task = task_of(scaled(layout, 1 / sigma), fitted, judged, sigma=sigma, tolerance=goal / norm(fitted))
     factors, steps, reason = descend(factors, task, settings.transform, settings.max_steps)
     observed, missed = final_errors(factors, task)
     left, right = two_factors(factors)

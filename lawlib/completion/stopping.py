@@ -26,7 +26,7 @@ class History(NamedTuple):
     before: tuple[float, ...] = ()
 
 
-def observe(history: History, fitted: float, judged: float) -> History:
+def observe(history: History, *, fitted: float, judged: float) -> History:
     """The next look; it was the best so far where ``since`` is 0."""
     better = judged < history.lowest
     before = (*history.before, fitted)[-STALL - 1 :]

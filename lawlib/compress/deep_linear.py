@@ -231,9 +231,9 @@ def step(iterate: Iterate, reduction: Reduction, *, step_size: Rate, weight_deca
     rates = {"step_size": step_size, "weight_decay": weight_decay, "momentum": momentum}
     moved = _descent.step(Iterate(now.weights, before.weights), reduction.target, **rates)
     if _is_square(reduction):
-        rho = rho_square(now.rho, before.rho, depth=len(now.weights), **rates)
+        rho = rho_square(now.rho, before=before.rho, depth=len(now.weights), **rates)
     else:
-        rho = rho_wide(now.rho, before.rho, **rates)
+        rho = rho_wide(now.rho, before=before.rho, **rates)
     return Iterate(Reduced(moved.weights, jnp.asarray(rho)), now)
 
 

@@ -45,7 +45,7 @@ def low_rank_init(
     return LowRankWeights(basis, _inner(key, len(hidden), basis, scale, inner), left, last)
 
 
-def random_init(key: PRNGKey, weights: Weights, rank: int, scale: Rate, *, inner: str = "drawn") -> LowRankWeights:
+def random_init(key: PRNGKey, weights: Weights, *, rank: int, scale: Rate, inner: str = "drawn") -> LowRankWeights:
     """The control: U~ and V~ random semi-orthogonal of r = rank columns, the rest as in ``low_rank_init``."""
     *hidden, last = weights
     key_left, key_right, key_inner = jax.random.split(key, 3)

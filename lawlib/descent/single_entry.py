@@ -83,7 +83,7 @@ def form(name: str) -> Form:
     return FORMS[name]
 
 
-def converted(step_size: Number, weight_decay: Number, *, source: Form, target: Form) -> tuple[Number, Number]:
+def converted(*, step_size: Number, weight_decay: Number, source: Form, target: Form) -> tuple[Number, Number]:
     """The (eta, lambda) with which ``target`` makes the very step that ``source`` makes with the given ones.
 
     eta' = eta gradient/gradient', lambda' = lambda (decay/decay') (gradient'/gradient): from "figures" to "main_text"
@@ -93,7 +93,7 @@ def converted(step_size: Number, weight_decay: Number, *, source: Form, target: 
     return step_size * ratio, weight_decay * (source.decay / target.decay / ratio)
 
 
-def check_entry(row: int, column: int, shape: tuple[int, int]) -> None:
+def check_entry(shape: tuple[int, int], *, row: int, column: int) -> None:
     """Refuse an entry outside a matrix of this shape, which indexing by a traced number would silently clamp.
 
     Raises:
@@ -105,7 +105,7 @@ def check_entry(row: int, column: int, shape: tuple[int, int]) -> None:
         raise ValueError(msg)
 
 
-def draw_entries(key: PRNGKey, num_entries: int, num_steps: int, *, replacement: bool) -> Int[Array, " num_steps"]:
+def draw_entries(key: PRNGKey, *, num_entries: int, num_steps: int, replacement: bool) -> Int[Array, " num_steps"]:
     """Which of N = num_entries observed entries each step takes: uniform numbers in 0..N-1, for all steps at once.
 
     With replacement they are independent; without, every N steps are an epoch and hold each entry once, in an order
@@ -218,4 +218,4 @@ def _check(weights: Weights, entry: Entry) -> None:
         msg = f"a deep linear network has two layers or more, got {len(weights)}"
         raise ValueError(msg)
     if isinstance(entry.row, int) and isinstance(entry.column, int):
-        check_entry(entry.row, entry.column, (weights[-1].shape[0], weights[0].shape[1]))
+        check_entry((weights[-1].shape[0], weights[0].shape[1]), row=entry.row, column=entry.column)

@@ -87,7 +87,7 @@ def mean_cross_entropy(outputs: Matrix, targets: Matrix) -> Scalar:
 
 
 def epoch_batches(
-    key: PRNGKey, epoch: Int[Array, ""] | int, num_samples: int, batch_size: int
+    key: PRNGKey, *, epoch: Int[Array, ""] | int, num_samples: int, batch_size: int
 ) -> Int[Array, "num_batches batch_size"]:
     """The sample numbers of every minibatch of an epoch: a permutation drawn by ``fold_in(key, epoch)``, cut in rows.
 

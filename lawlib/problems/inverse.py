@@ -49,7 +49,7 @@ class UnionProblem(NamedTuple):
 
 
 def measurement_operator(
-    key: PRNGKey, num_measurements: int, dimension: int, dtype: DTypeLike = float
+    key: PRNGKey, *, num_measurements: int, dimension: int, dtype: DTypeLike = float
 ) -> Float[Array, "m d"]:
     """A = G / sqrt m with iid N(0, 1) entries in G, m = num_measurements, d = dimension: E ||A x||^2 = ||x||^2.
 
@@ -61,7 +61,7 @@ def measurement_operator(
 
 
 def signal_basis(
-    key: PRNGKey, dimension: int, subspace_dimension: int, dtype: DTypeLike = float
+    key: PRNGKey, *, dimension: int, subspace_dimension: int, dtype: DTypeLike = float
 ) -> Float[Array, "d s"]:
     """An orthonormal R (d, s) of a random subspace: the Q of a Gaussian matrix.
 
@@ -74,6 +74,7 @@ def signal_basis(
 
 def coefficients(
     key: PRNGKey,
+    *,
     subspace_dimension: int,
     num_samples: int,
     condition_number: Number = 1.0,
@@ -117,9 +118,18 @@ def draw_problem(
     """
     _check_subspace(subspace_dimension, dimension=dimension, num_measurements=num_measurements, num_samples=num_samples)
     key_R, key_Z, key_A = jax.random.split(key, 3)
-    R = signal_basis(key_R, dimension, subspace_dimension, dtype)
-    X = matmul(R, coefficients(key_Z, subspace_dimension, num_samples, condition_number, dtype))
-    A = measurement_operator(key_A, num_measurements, dimension, dtype)
+    R = signal_basis(key_R, dimension=dimension, subspace_dimension=subspace_dimension, dtype=dtype)
+    X = matmul(
+        R,
+        coefficients(
+            key_Z,
+            subspace_dimension=subspace_dimension,
+            num_samples=num_samples,
+            condition_number=condition_number,
+            dtype=dtype,
+        ),
+    )
+    A = measurement_operator(key_A, num_measurements=num_measurements, dimension=dimension, dtype=dtype)
     return InverseProblem(X, matmul(A, X), A, R)
 
 
@@ -145,10 +155,10 @@ def draw_union(
     key_R, key_Z, key_A, key_labels = jax.random.split(key, 4)
     draw = ft.partial(signal_basis, dimension=dimension, subspace_dimension=subspace_dimension, dtype=dtype)
     bases = jax.vmap(draw)(jax.random.split(key_R, num_subspaces))
-    Z = coefficients(key_Z, subspace_dimension, num_samples, dtype=dtype)
+    Z = coefficients(key_Z, subspace_dimension=subspace_dimension, num_samples=num_samples, dtype=dtype)
     labels = jax.random.randint(key_labels, (num_samples,), 0, num_subspaces)
     X = _in_their_subspaces(bases, labels, Z)
-    A = measurement_operator(key_A, num_measurements, dimension, dtype)
+    A = measurement_operator(key_A, num_measurements=num_measurements, dimension=dimension, dtype=dtype)
     return UnionProblem(X, matmul(A, X), A, bases, labels)
 
 

@@ -80,7 +80,7 @@ def low_rank_target(key: PRNGKey, shape: Sequence[int], rank: int, dtype: DTypeL
 
 
 def gaussian_data(
-    key: PRNGKey, num_inputs: int, num_outputs: int, num_samples: int, dtype: DTypeLike = float
+    key: PRNGKey, *, num_inputs: int, num_outputs: int, num_samples: int, dtype: DTypeLike = float
 ) -> tuple[Float[Array, "d N"], Float[Array, "K N"]]:
     """Draw X (d, N) and Y (K, N), d = num_inputs, K = num_outputs, N = num_samples, with iid N(0, 1) entries.
 
@@ -93,7 +93,7 @@ def gaussian_data(
 
 
 def gaussian_mixture(
-    key: PRNGKey, dimension: int, num_classes: int, num_samples: int, dtype: DTypeLike = float
+    key: PRNGKey, *, dimension: int, num_classes: int, num_samples: int, dtype: DTypeLike = float
 ) -> tuple[Float[Array, "d N"], Float[Array, "K N"]]:
     """Draw X (d, N) and one-hot Y (K, N) of K = num_classes Gaussian classes, n = N/K samples each, ordered by class.
 
@@ -128,10 +128,10 @@ def regression(X: Float[Array, "d N"], Y: Float[Array, "K N"]) -> Regression:
 
 def whitened_regression(
     key: PRNGKey,
+    *,
     num_inputs: int,
     num_outputs: int,
     num_samples: int,
-    *,
     spectrum: Vector | None = None,
     dtype: DTypeLike = float,
 ) -> WhitenedRegression:
@@ -160,7 +160,7 @@ def whitened_regression(
     return WhitenedRegression(X, Y, matmul(Y, X.T) / num_samples)
 
 
-def rotated_start(key: PRNGKey, target: Matrix, angle: Number, norm: Number) -> Matrix:
+def rotated_start(key: PRNGKey, target: Matrix, *, angle: Number, norm: Number) -> Matrix:
     """A matrix W_0 of rank one and norm ||W_0||_F = norm at an angle in radians from Z_1, Z = target (K, d).
 
     cos(angle) = <W_0, Z_1> / (||W_0||_F ||Z_1||_F) = (u^T u_Z) (v^T v_Z) with Z_1 = s_Z u_Z v_Z^T the best rank-one

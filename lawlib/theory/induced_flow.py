@@ -54,7 +54,7 @@ def matrix(part: RankOne) -> Matrix:
     return part.value * jnp.outer(part.left, part.right)
 
 
-def operator(W: Matrix, D: Matrix, depth: int, rank: int) -> Matrix:
+def operator(W: Matrix, D: Matrix, *, depth: int, rank: int) -> Matrix:
     """A_W(D) (d_y, d_x) by its definition, in powers of W W^T and W^T W (Eftekhari 2020, eq. 16), N = depth.
 
     Both are cut to the known ``rank`` of W, since a fractional power lifts rounding of 1e-17 to 1e-2; the power 0 is
@@ -68,7 +68,7 @@ def operator(W: Matrix, D: Matrix, depth: int, rank: int) -> Matrix:
     return sum((matmul(matmul(left[depth - j], D), right[j - 1]) for j in range(1, depth + 1)), jnp.zeros_like(D))
 
 
-def operator_by_svd(W: Matrix, D: Matrix, depth: int, rank: int) -> Matrix:
+def operator_by_svd(W: Matrix, D: Matrix, *, depth: int, rank: int) -> Matrix:
     """A_W(D) (d_y, d_x) in the singular bases of W, of which ``rank`` values count (Eftekhari 2020, eq. 173).
 
     W = U S V^T with square U and V: A_W(D) = U (K . U^T D V) V^T, K_ik = sum_j s_i^{2(N-j)/N} s_k^{2(j-1)/N}, 0^0 = 1.
@@ -101,7 +101,7 @@ def operator_of_rank_one(part: RankOne, D: Matrix, depth: Number) -> Matrix:
     return s ** (2 - 2 / depth) * (jnp.outer(u, across) + jnp.outer(along + twice, v))
 
 
-def field(W: Matrix, Z: Matrix, num_samples: Number, depth: Number) -> Matrix:
+def field(W: Matrix, Z: Matrix, *, num_samples: Number, depth: Number) -> Matrix:
     """The induced flow -m A_W(W - Z) at W (d_y, d_x) of rank one, m = num_samples, N = depth (Eftekhari 2020, eq. 17).
 
     Without a decomposition, for s = ||W||_F and s^2 P_u = W W^T at such W:
@@ -117,7 +117,7 @@ def field(W: Matrix, Z: Matrix, num_samples: Number, depth: Number) -> Matrix:
     return -num_samples * safe ** (-1 / jnp.asarray(depth, W.dtype)) * moved
 
 
-def rank_one_field(part: RankOne, Z: Matrix, num_samples: Number, depth: Number) -> RankOne:
+def rank_one_field(part: RankOne, Z: Matrix, *, num_samples: Number, depth: Number) -> RankOne:
     """The flow in (s, u, v), which keeps rank one exactly (Eftekhari 2020, eqs. 128 and 140), m = num_samples.
 
     ds/dt = -m N s^{2-2/N} (s - u^T Z v), du/dt = m s^{1-2/N} (I - P_u) Z v, dv/dt = m s^{1-2/N} (I - P_v) Z^T u.

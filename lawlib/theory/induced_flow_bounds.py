@@ -48,7 +48,7 @@ class Exponents(NamedTuple):
     slow: Numbers
 
 
-def value_error(s: Numbers, overlap: Numbers) -> Numbers:
+def value_error(*, s: Numbers, overlap: Numbers) -> Numbers:
     """T_1 = 1/2 (s - u^T Z_1 v)^2 (Eftekhari 2020, eq. 33)."""
     return (s - overlap) ** 2 / 2
 
@@ -58,24 +58,24 @@ def misalignment(overlap: Numbers, target: Target) -> Numbers:
     return target.value - overlap
 
 
-def loss_bound(s: Numbers, overlap: Numbers, target: Target) -> Numbers:
+def loss_bound(target: Target, *, s: Numbers, overlap: Numbers) -> Numbers:
     """T_1 + s_Z T_2 >= L (Eftekhari 2020, eq. 33); the difference is T_2^2 / 2."""
-    return value_error(s, overlap) + target.value * misalignment(overlap, target)
+    return value_error(s=s, overlap=overlap) + target.value * misalignment(overlap, target)
 
 
-def loss_rate_bound(s: Numbers, overlap: Numbers, target: Target, num_samples: Numbers, depth: Numbers) -> Numbers:
+def loss_rate_bound(target: Target, *, s: Numbers, overlap: Numbers, num_samples: Numbers, depth: Numbers) -> Numbers:
     """The bound on dL/dt along the induced flow (Eftekhari 2020, Lemma 18, eq. 35), m = num_samples, N = depth.
 
     m s^{2-2/N} [-2 N T_1 - 2 (u^T Z_1 v) T_2 + sqrt(2) N gamma_Z sqrt(T_1) T_2 + 2 s_{Z,2} T_2].
     """
-    T_1, T_2 = value_error(s, overlap), misalignment(overlap, target)
+    T_1, T_2 = value_error(s=s, overlap=overlap), misalignment(overlap, target)
     wanted = 2 * depth * T_1 + 2 * overlap * T_2
     unwanted = (2**0.5 * depth * target.ratio * T_1**0.5 + 2 * target.ratio * target.value) * T_2
     return num_samples * s ** (2 - 2 / depth) * (unwanted - wanted)
 
 
 def in_stable_set(
-    s: Numbers, overlap: Numbers, target: Target, alpha: Numbers, beta: Numbers = float("inf")
+    target: Target, *, s: Numbers, overlap: Numbers, alpha: Numbers, beta: Numbers = float("inf")
 ) -> Bool[Array, "..."]:
     """Whether W lies in N_{alpha,beta}: (alpha - gamma_Z) s_Z < s < beta s_Z and u^T Z_1 v > alpha s_Z.
 
@@ -84,13 +84,13 @@ def in_stable_set(
     Raises:
         ValueError: alpha and gamma_Z are numbers and alpha is outside (gamma_Z, 1).
     """
-    check_alignment(alpha, target.ratio)
+    check_alignment(alpha=alpha, ratio=target.ratio)
     within = ((alpha - target.ratio) * target.value < s) & (s < beta * target.value)
     return jnp.asarray(within & (overlap > alpha * target.value))
 
 
 def rates(
-    target: Target, num_samples: Numbers, depth: Numbers, *, alpha: Numbers, beta: Numbers, as_printed: bool = False
+    target: Target, *, num_samples: Numbers, depth: Numbers, alpha: Numbers, beta: Numbers, as_printed: bool = False
 ) -> Exponents:
     """The exponents of Theorem 20 (Eftekhari 2020, eqs. 38, 39, 208) with p = 2 - 2/N, m = num_samples, N = depth.
 
@@ -101,7 +101,7 @@ def rates(
     Raises:
         ValueError: alpha and gamma_Z are numbers and alpha is outside (gamma_Z, 1).
     """
-    check_alignment(alpha, target.ratio)
+    check_alignment(alpha=alpha, ratio=target.ratio)
     p = 2 - 2 / depth
     kept, lost = (alpha - target.ratio) ** p, 2 * target.ratio * beta**p
     faraway = target.value ** (p - 2 if as_printed else p)
@@ -109,7 +109,7 @@ def rates(
     return Exponents(fast, num_samples * target.value**p * (alpha * kept - depth * lost))
 
 
-def log_distance_bound(elapsed: Numbers, tau: Numbers, start: Numbers, at_tau: Numbers, rate: Exponents) -> Array:
+def log_distance_bound(rate: Exponents, *, elapsed: Numbers, tau: Numbers, start: Numbers, at_tau: Numbers) -> Array:
     """The logarithm of Theorem 20's bound on ||Z_1 - W(t)||_F^2 at t = elapsed (Eftekhari 2020, eqs. 38, 39).
 
     log start - fast t while t < tau, log at_tau - slow (t - tau) after, where start and at_tau are the squared
@@ -126,7 +126,7 @@ def fast_until(target: Target) -> Numbers:
     return 6**0.5 * target.value
 
 
-def nearby_rate(target: Target, num_samples: Numbers, depth: Numbers) -> Numbers:
+def nearby_rate(target: Target, *, num_samples: Numbers, depth: Numbers) -> Numbers:
     """The exponent m s_Z^{2-2/N} (1 - gamma_Z) of ||Z_1 - W(t)||_F, not squared, close to Z_1; in 1/time.
 
     The slowest mode of the linearized flow turns u and v; the error of s goes N / (1 - gamma_Z) times as fast. The
@@ -135,7 +135,7 @@ def nearby_rate(target: Target, num_samples: Numbers, depth: Numbers) -> Numbers
     return num_samples * target.value ** (2 - 2 / depth) * (1 - target.ratio)
 
 
-def largest_ratio(depth: Numbers, alpha: Numbers, beta: Numbers) -> Scalar:
+def largest_ratio(*, depth: Numbers, alpha: Numbers, beta: Numbers) -> Scalar:
     """The gamma_Z in (0, alpha) at which Theorem 20's slow exponent vanishes, by bisection.
 
     alpha (alpha - gamma)^p = 2 gamma N beta^p, p = 2 - 2/N, N = depth (Eftekhari 2020, eq. 39).
@@ -146,14 +146,14 @@ def largest_ratio(depth: Numbers, alpha: Numbers, beta: Numbers) -> Scalar:
     def halve(_: Int[Array, ""], ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = (low + high) / 2
-        slow = rates(Target(jnp.ones_like(middle), middle), 1.0, depth, alpha=alpha, beta=beta).slow
+        slow = rates(Target(jnp.ones_like(middle), middle), num_samples=1.0, depth=depth, alpha=alpha, beta=beta).slow
         return jnp.where(slow > 0, middle, low), jnp.where(slow > 0, high, middle)
 
     low, _ = lax.fori_loop(0, BISECTIONS, halve, (jnp.zeros_like(alpha), alpha))
     return low
 
 
-def check_alignment(alpha: Numbers, ratio: Numbers) -> None:
+def check_alignment(*, alpha: Numbers, ratio: Numbers) -> None:
     """Refuse an alpha outside (gamma_Z, 1), where both are numbers and not traced.
 
     Raises:

@@ -192,7 +192,7 @@ def informal_stopping_time(
     return 2 * depth * kappa**2 * math.log(width) / gamma * math.sqrt(dimension / num_measurements)
 
 
-def off_subspace_bound(width: int, exponent: float = OFF_SUBSPACE_EXPONENT) -> float:
+def off_subspace_bound(width: int, *, exponent: float = OFF_SUBSPACE_EXPONENT) -> float:
     """d_w^{-C_2}, the bound on the off-subspace error at T (eq. 32); C_2 is 3/2 at the end of the proof (eq. 75)."""
     return float(width) ** -exponent
 

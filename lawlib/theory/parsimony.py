@@ -63,19 +63,19 @@ class Split(NamedTuple):
     idle: Int[Array, " m"]
 
 
-def rho_square(rho: Rate, before: Rate, *, depth: int, step_size: Rate, weight_decay: Rate, momentum: Rate) -> Rate:
+def rho_square(rho: Rate, *, before: Rate, depth: int, step_size: Rate, weight_decay: Rate, momentum: Rate) -> Rate:
     """The idle singular value one step later, Case 1.
 
     rho+ = (1 - eta lambda) rho - eta rho^{2L-1} + mu (rho - rho-), rho(0) = rho(-1) = eps
     (Yaras et al. 2023, eq. 6; the momentum term follows from eq. 16). It tends to 0 even without weight decay, like
     (2(L-1) eta t)^{-1/(2(L-1))}.
     """
-    return rho_wide(rho, before, step_size=step_size, weight_decay=weight_decay, momentum=momentum) - (
+    return rho_wide(rho, before=before, step_size=step_size, weight_decay=weight_decay, momentum=momentum) - (
         step_size * rho ** (2 * depth - 1)
     )
 
 
-def rho_wide(rho: Rate, before: Rate, *, step_size: Rate, weight_decay: Rate, momentum: Rate) -> Rate:
+def rho_wide(rho: Rate, *, before: Rate, step_size: Rate, weight_decay: Rate, momentum: Rate) -> Rate:
     """The idle singular value one step later, Case 2: weight decay alone moves it.
 
     rho+ = (1 - eta lambda) rho + mu (rho - rho-), rho(0) = rho(-1) = eps; without momentum
@@ -221,7 +221,7 @@ def excess_value(W: Matrix, start: Matrix, rho: Rate, *, scale: Rate, rank: int)
     return jnp.linalg.svd(W - (rho / scale) * start, compute_uv=False)[2 * rank]
 
 
-def split_spectrum(values: Float[Array, " d"], rho: Rate, num_idle: int) -> Split:
+def split_spectrum(values: Float[Array, " d"], *, rho: Rate, num_idle: int) -> Split:
     """Which singular values idle, the ``num_idle`` closest to |rho|, and which have moved, as indices.
 
     Chosen by closeness and not by order: rho starts among the others and is overtaken by them. Momentum can carry rho
@@ -237,7 +237,7 @@ def angle_to_idle(vectors: Float[Array, "d n"], frame: Frame) -> Float[Array, " 
     return jnp.arctan2(outside, inside)
 
 
-def predicted_spectrum(reduced: Float[Array, "k k"], rho: Rate, width: int) -> Float[Array, " d"]:
+def predicted_spectrum(reduced: Float[Array, "k k"], *, rho: Rate, width: int) -> Float[Array, " d"]:
     """Singular values of W_l(t), descending: those of W~_l(t), and |rho(t)| repeated m = width - 2r times (eq. 8)."""
     active = jnp.linalg.svd(reduced, compute_uv=False)
     idle = jnp.broadcast_to(jnp.asarray(abs(rho), reduced.dtype), (width - active.shape[0],))

@@ -68,7 +68,7 @@ def representation_cost(product: Matrix, depth: int) -> Scalar:
     return depth * jnp.sum(jnp.linalg.svd(product, compute_uv=False) ** (2 / depth))
 
 
-def matrix_loss(product: Matrix, target: Matrix, mask: Matrix, ridge: Number, depth: int) -> Scalar:
+def matrix_loss(product: Matrix, target: Matrix, mask: Matrix, *, ridge: Number, depth: int) -> Scalar:
     """C_lambda(A) = C(A) + lambda R(A; L), lambda = ridge (ibid., Section 2.2); C averages, R adds up."""
     return observed_loss(product, target, mask) + ridge * representation_cost(product, depth)
 
@@ -83,7 +83,7 @@ def factored_loss(weights: Weights, target: Matrix, mask: Matrix, ridge: Number)
     return observed_loss(end_to_end(weights), target, mask) + ridge * size
 
 
-def smallest_norm_bound(weight_decay: Number, largest_entry: Number) -> Scalar:
+def smallest_norm_bound(*, weight_decay: Number, largest_entry: Number) -> Scalar:
     """C_1 / (2 lambda), the least C of Theorem B.1; C_1 = max A*_ij^2 over the observed entries, its root given.
 
     Theorem D.4 prints C <= 1/(2 lambda), under which steps leave. Raises ValueError for a weight_decay that is a number

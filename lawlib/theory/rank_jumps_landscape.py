@@ -76,7 +76,7 @@ def last_ridge(offdiagonal: Number, *, depth: int, rank: int, fill_sign: int = 1
     return Fold(jnp.maximum(point.ridge, 0), point.ratio)
 
 
-def local_minimum(offdiagonal: Number, ridge: Number, *, depth: int, rank: int, fill_sign: int = 1) -> Minimum:
+def local_minimum(offdiagonal: Number, *, ridge: Number, depth: int, rank: int, fill_sign: int = 1) -> Minimum:
     """The local minimum of C_lambda of rank 1 or 2, lambda = ridge > 0 in units of C + lambda ||theta||^2.
 
     The sign of A_01 is fill_sign: 1, or -1 for the other minimum of rank 1.

@@ -92,13 +92,13 @@ def is_inside(quantities: RegionQuantities, region: Region) -> Bool[Array, ""]:
     return bounded & jnp.all(quantities.soft_ranks <= region.rank + region.slack)
 
 
-def sgd_step(weights: Weights, residual: Matrix, step_size: Number, weight_decay: Number) -> Weights:
+def sgd_step(weights: Weights, residual: Matrix, *, step_size: Number, weight_decay: Number) -> Weights:
     """(1 - eta lambda) W_l - eta T_l, the appendix's step on the entry whose residual G = residual (d_L, d_0) holds."""
     pushes = _pushes(weights, residual)
     return jax.tree.map(lambda W, T: (1 - step_size * weight_decay) * W - step_size * T, weights, pushes)
 
 
-def leaving_steps(weights: Weights, residual: Matrix, weight_decay: Number, imbalance: Number) -> LeavingSteps:
+def leaving_steps(weights: Weights, residual: Matrix, *, weight_decay: Number, imbalance: Number) -> LeavingSteps:
     """The smallest eta at which a step leaves B_r where its bounds are attained, without a difference that rounds.
 
     At ||W_l||_F^2 = C a step grows the norm when eta > 2 (lambda C + Tr W_l^T T_l) / ||T_l + lambda W_l||_F^2 (ibid.,

@@ -125,7 +125,7 @@ def alignment(gradient: Float[Array, "m d"], start: Float[Array, "m d"], num_cla
     return jnp.maximum(angles.left, angles.right)
 
 
-def step_rate(gradient: Float[Array, "m d"], aligned: Scalar, num_classes: int) -> Scalar:
+def step_rate(gradient: Float[Array, "m d"], *, aligned: Scalar, num_classes: int) -> Scalar:
     """rho(t) = sqrt(sigma_1(G_1(t))^2 A(t)^2 / p + sigma_{K+1}(G_1(t))^2), p = d - 2K (Xu et al. 2026, Theorem 3.5).
 
     aligned is A(t) of ``alignment``; the bound on a block's change in a step is eta rho(t) sqrt p.
@@ -155,7 +155,9 @@ def step_bound(
     d, p = right.shape
     num_classes = (d - p) // 2
     distances = jnp.sqrt(block_energies(step, left, right)[1:] / p)
-    bound = step_size * step_rate(gradient, alignment(gradient, start_gradient, num_classes), num_classes)
+    bound = step_size * step_rate(
+        gradient, aligned=alignment(gradient, start_gradient, num_classes), num_classes=num_classes
+    )
     ratio = jnp.max(distances) / jnp.where(bound > 0, bound, 1)
     return StepBound(distances, bound, ratio)
 

@@ -102,7 +102,7 @@ def gradient_spectrum(
 
 
 def distance_bound(
-    start_norm: Number, step_size: Number, decay: Number, num_steps: Number, *, constant: Number = 1.0
+    *, start_norm: Number, step_size: Number, decay: Number, num_steps: Number, constant: Number = 1.0
 ) -> Number:
     """How far W_1 travels in t = num_steps steps: eta c ||G_1(0)||_F (1 - q^t) / (1 - q).
 
@@ -120,7 +120,7 @@ def distance_bound(
     return step_size * constant * start_norm * jnp.expm1(num_steps * log) / jnp.expm1(log)
 
 
-def alignment_bound(distance: Number, lipschitz: Number, leading: Number, spread: Number, tail: Number) -> Scalar:
+def alignment_bound(*, distance: Number, lipschitz: Number, leading: Number, spread: Number, tail: Number) -> Scalar:
     """delta(t) = gamma_L distance / (phi'(0) sigma_K(W_2^T Y X^T) - r(eps) - sigma_{K+1}(G_1(t))) >= A(t).
 
     distance is ||W_1(t) - W_1(0)||_F or a bound on it: the length travelled, or ``distance_bound``, with which
@@ -131,7 +131,9 @@ def alignment_bound(distance: Number, lipschitz: Number, leading: Number, spread
     return jnp.where(gap > 0, lipschitz * distance / jnp.where(gap > 0, gap, 1), jnp.inf)
 
 
-def rate_bound(aligned: Number, largest: Number, spread: Number, tail: Number, decay: Number, num_small: int) -> Scalar:
+def rate_bound(
+    *, aligned: Number, largest: Number, spread: Number, tail: Number, decay: Number, num_small: int
+) -> Scalar:
     """The second form of Theorem D.11: rho(t) <= sqrt(g^2 delta^2 (phi'(0) sigma_1 + r(eps))^2 / p + sigma_{K+1}^2).
 
     aligned is delta(t) of ``alignment_bound``, largest phi'(0) sigma_1(W_2^T Y X^T), spread r(eps), tail

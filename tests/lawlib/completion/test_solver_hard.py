@@ -269,7 +269,7 @@ def test_nothing_moves_after_the_tolerance():
 def test_factors_at_the_tolerance_come_back_untouched():
     left, right = (jnp.asarray(np.random.default_rng(15).standard_normal((size, 2))) for size in (8, 6))
     given = from_mask(1.0001 * np.asarray(left @ right.T), np.ones((8, 6)))
-    task = fitting.task_of(layouts.arrange_dense(given), given, given, jnp.ones(()), 1e-3)
+    task = fitting.task_of(layouts.arrange_dense(given), given, given, sigma=jnp.ones(()), tolerance=1e-3)
     begun = Factors(left, (jnp.eye(2),), right)
     found, steps, reason = fitting.descend(begun, task, optax.sgd(0.1), 10)
     assert (steps, reason) == (0, "tolerance")

@@ -36,7 +36,7 @@ def square(key, depth, dtype, width=WIDTH, rank=RANK, scale=0.8):
 
 def wide(key, depth, dtype, width=WIDTH, rank=RANK, scale=0.8):
     key_data, key_weights = jax.random.split(key)
-    X, Y = gaussian_data(key_data, width, rank, SAMPLES, dtype)
+    X, Y = gaussian_data(key_data, num_inputs=width, num_outputs=rank, num_samples=SAMPLES, dtype=dtype)
     X = whiten(X, width).inputs
     weights = orthogonal_weights(key_weights, (*[width] * depth, rank), scale, dtype)
     return weights, *regression(X, Y), (X, Y)

@@ -108,7 +108,7 @@ def test_a_step_of_eulers_method_that_is_too_long_ends_at_the_step_that_diverges
         return hyperparameters["duration"], jnp.asarray([[1.0, 1.0]])
 
     def step(_, W, duration, shared):
-        return euler_step(lambda W: induced_flow.field(W, Z, 50.0, 4.0), W, duration)
+        return euler_step(lambda W: induced_flow.field(W, Z, num_samples=50.0, depth=4.0), W, duration)
 
     system = until(Dynamics(init, step, lambda _, W, duration, shared: {"W": W}))
     largest = 2 / (50 * 4 * 2**1.5)

@@ -102,12 +102,12 @@ def test_the_product_is_that_of_the_present_weights(dtype, tol):
 
 @given(st.sampled_from(sorted(FORMS)), st.sampled_from(sorted(FORMS)), st.floats(1e-3, 1), st.floats(1e-4, 1))
 def test_converted_rates_make_the_same_step(source, target, eta, decay):
-    other = converted(eta, decay, source=form(source), target=form(target))
+    other = converted(step_size=eta, weight_decay=decay, source=form(source), target=form(target))
     np.testing.assert_allclose(PRINTED[target](*other), PRINTED[source](eta, decay), rtol=1e-14)
 
 
 def test_the_conversions_are_those_of_the_paper():
-    to = ft.partial(converted, 0.2, 0.1, source=form("figures"))
+    to = ft.partial(converted, step_size=0.2, weight_decay=0.1, source=form("figures"))
     np.testing.assert_allclose(to(target=form("main_text")), (0.4, 0.025), rtol=1e-15)
     np.testing.assert_allclose(to(target=form("appendix")), (0.4, 0.05), rtol=1e-15)
 
@@ -122,10 +122,12 @@ def test_the_three_forms_agree_to_rounding_along_a_run(dtype, tol):
             entry = Entry(rows[k], columns[k], values[k])
             return tracked_step(at, entry, update, step_size=eta, weight_decay=decay), None
 
-        draws = draw_entries(jax.random.key(1), 3, 60, replacement=True)
+        draws = draw_entries(jax.random.key(1), num_entries=3, num_steps=60, replacement=True)
         return jax.lax.scan(step, track(drawn(3, dtype)), draws)[0].product
 
-    rates = [converted(0.03, 0.1, source=form("figures"), target=update) for update in FORMS.values()]
+    rates = [
+        converted(step_size=0.03, weight_decay=0.1, source=form("figures"), target=update) for update in FORMS.values()
+    ]
     columns_of = [jnp.asarray(each, dtype) for each in (*zip(*FORMS.values(), strict=True), *zip(*rates, strict=True))]
     ours, *others = run(Form(*columns_of[:2]), *columns_of[2:])
     assert np.all(np.isfinite(ours))
@@ -147,7 +149,7 @@ def test_the_completion_is_of_rank_one_and_hides_the_large_entry(eps, dtype, tol
 
 
 def test_draws_with_replacement_are_independent_and_uniform():
-    draws = np.asarray(draw_entries(jax.random.key(0), 3, 30_000, replacement=True))
+    draws = np.asarray(draw_entries(jax.random.key(0), num_entries=3, num_steps=30_000, replacement=True))
     # Pairs of neighbours: nine equal frequencies, each with a standard deviation of 31 counts.
     pairs = np.bincount(3 * draws[:-1:2] + draws[1::2], minlength=9)
     np.testing.assert_allclose(pairs, 15_000 / 9, atol=6 * np.sqrt(15_000 / 9))
@@ -155,7 +157,7 @@ def test_draws_with_replacement_are_independent_and_uniform():
 
 @pytest.mark.parametrize("num_steps", [0, 1, 3, 3001])
 def test_an_epoch_without_replacement_holds_each_entry_once(num_steps):
-    draws = np.asarray(draw_entries(jax.random.key(0), 3, num_steps, replacement=False))
+    draws = np.asarray(draw_entries(jax.random.key(0), num_entries=3, num_steps=num_steps, replacement=False))
     assert draws.shape == (num_steps,)
     epochs = draws[: num_steps // 3 * 3].reshape(-1, 3)
     np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile([0, 1, 2], (len(epochs), 1)))
@@ -175,11 +177,17 @@ WEIGHTS = (np.zeros((4, 2)), np.zeros((2, 4)))
         (lambda: entry_error(tuple(map(jnp.asarray, WEIGHTS[:1])), Entry(0, 0, 1.0)), "two layers or more, got 1"),
         (lambda: entry_error(tuple(map(jnp.asarray, WEIGHTS)), Entry(2, 0, 1.0)), r"2 x 2 .* got \(2, 0\)"),
         (lambda: entry_gradients(tuple(map(jnp.asarray, WEIGHTS)), Entry(0, -1, 1.0)), r"got \(0, -1\)"),
-        (lambda: check_entry(0, 3, (2, 3)), r"a 2 x 3 matrix .* got \(0, 3\)"),
+        (lambda: check_entry((2, 3), row=0, column=3), r"a 2 x 3 matrix .* got \(0, 3\)"),
         (lambda: completion_2x2(0.0), "eps must be positive and finite, got 0.0"),
         (lambda: completion_2x2(-0.1), "got -0.1"),
-        (lambda: draw_entries(jax.random.key(0), 0, 3, replacement=True), "got 0 entries, 3 steps"),
-        (lambda: draw_entries(jax.random.key(0), 3, -1, replacement=False), "got 3 entries, -1 steps"),
+        (
+            lambda: draw_entries(jax.random.key(0), num_entries=0, num_steps=3, replacement=True),
+            "got 0 entries, 3 steps",
+        ),
+        (
+            lambda: draw_entries(jax.random.key(0), num_entries=3, num_steps=-1, replacement=False),
+            "got 3 entries, -1 steps",
+        ),
     ],
 )
 def test_bad_input_is_named(build, message):

@@ -76,8 +76,8 @@ def test_transported_layers_are_the_full_ones_on_their_bases(dtype, tol):
 @pytest.mark.parametrize("start", [low_rank_init, random_init])
 def test_starts_are_orthonormal_around_scaled_orthogonal_layers(start, dtype, tol):
     weights = square(dtype)
-    given = basis(dtype) if start is low_rank_init else R
-    low = start(jax.random.key(1), weights, given, EPS)
+    given = {"basis": basis(dtype)} if start is low_rank_init else {"rank": R}
+    low = start(jax.random.key(1), weights, **given, scale=EPS)
     for frame in (low.right, low.left):
         np.testing.assert_allclose(frame.T @ frame, np.eye(R), atol=tol(frame))
     for W in low.inner:

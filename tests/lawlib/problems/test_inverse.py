@@ -24,15 +24,21 @@ def test_signals_lie_in_their_subspace_with_the_prescribed_values(dtype, tol, ka
 
 
 def test_measurements_keep_the_mean_square():
-    A = np.asarray(inverse.measurement_operator(jax.random.key(1), 400, 300))
+    A = np.asarray(inverse.measurement_operator(jax.random.key(1), num_measurements=400, dimension=300))
     assert np.mean(A**2) * 400 == pytest.approx(1, abs=0.02)
     assert np.mean(np.sum(A**2, 0)) == pytest.approx(1, abs=0.02)
 
 
 def test_a_condition_number_may_be_traced_and_one_row_has_the_value_one():
-    Z = jax.jit(lambda kappa: inverse.coefficients(jax.random.key(0), 2, 5, kappa))(jnp.asarray(10.0))
+    Z = jax.jit(
+        lambda kappa: inverse.coefficients(
+            jax.random.key(0), subspace_dimension=2, num_samples=5, condition_number=kappa
+        )
+    )(jnp.asarray(10.0))
     np.testing.assert_allclose(scipy.linalg.svdvals(Z), [1, 0.1], rtol=1e-12)
-    assert scipy.linalg.svdvals(inverse.coefficients(jax.random.key(0), 1, 5, 10.0))[0] == pytest.approx(1)
+    assert scipy.linalg.svdvals(
+        inverse.coefficients(jax.random.key(0), subspace_dimension=1, num_samples=5, condition_number=10.0)
+    )[0] == pytest.approx(1)
 
 
 def test_a_union_has_every_sample_in_the_subspace_of_its_label():
@@ -71,7 +77,7 @@ def test_fewer_measurements_than_dimensions_leave_a_signal_unseen(num_measuremen
     """||A R z||^2 has an eigenvalue 0 for m < s, so that delta is at least 1; a small A has nothing above it."""
     A, R = (
         np.random.default_rng(3).standard_normal((num_measurements, 12)) / 10,
-        inverse.signal_basis(jax.random.key(0), 12, 3),
+        inverse.signal_basis(jax.random.key(0), dimension=12, subspace_dimension=3),
     )
     lengths = scipy.linalg.eigvalsh(np.asarray(R).T @ A.T @ A @ np.asarray(R))
     found = float(inverse.isometry_constant(jnp.asarray(A), R))

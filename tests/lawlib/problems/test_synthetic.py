@@ -51,9 +51,17 @@ def test_a_shape_that_is_no_matrix_is_refused(shape):
 
 
 def test_gaussian_data_are_independent_standard_normals(dtype):
-    X, Y = jax.eval_shape(lambda key: synthetic.gaussian_data(key, 20, 10, 5000, dtype), jax.random.key(1))
+    X, Y = jax.eval_shape(
+        lambda key: synthetic.gaussian_data(key, num_inputs=20, num_outputs=10, num_samples=5000, dtype=dtype),
+        jax.random.key(1),
+    )
     assert (X.shape, Y.shape) == ((20, 5000), (10, 5000))
-    X, Y = (np.asarray(drawn) for drawn in synthetic.gaussian_data(jax.random.key(1), 10, 10, 5000, dtype))
+    X, Y = (
+        np.asarray(drawn)
+        for drawn in synthetic.gaussian_data(
+            jax.random.key(1), num_inputs=10, num_outputs=10, num_samples=5000, dtype=dtype
+        )
+    )
     assert X.dtype == Y.dtype == dtype
     for draw in (X, Y):
         entries = np.asarray(draw, np.float64).ravel()
@@ -156,7 +164,7 @@ def test_problems_are_the_same_under_jit_and_vmap(tol):
 
 
 def test_a_whitened_regression_is_its_target_and_a_floor(dtype, tol):
-    X, Y = synthetic.gaussian_data(jax.random.key(1), 5, 3, 40, dtype)
+    X, Y = synthetic.gaussian_data(jax.random.key(1), num_inputs=5, num_outputs=3, num_samples=40, dtype=dtype)
     X = whiten(X, 5).inputs
     target, floor = synthetic.regression(X, Y)
     W = jnp.ones((3, 5), dtype)

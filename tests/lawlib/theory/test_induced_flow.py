@@ -51,16 +51,21 @@ def test_the_forms_of_the_operator_agree_at_every_rank(depth, rank, dtype, tol):
     W, D = jnp.asarray(W, dtype), jnp.asarray(D, dtype)
     # W W^T halves the digits of the small values, and their fractional powers lose more.
     loose = tol(D, 1e4)
-    np.testing.assert_allclose(flow.operator(W, D, depth, rank), expected, atol=loose)
-    np.testing.assert_allclose(flow.operator_by_svd(W, D, depth, rank), expected, atol=loose)
+    np.testing.assert_allclose(flow.operator(W, D, depth=depth, rank=rank), expected, atol=loose)
+    np.testing.assert_allclose(flow.operator_by_svd(W, D, depth=depth, rank=rank), expected, atol=loose)
 
 
 @jax.jit
 def moved(part, Z, depth):
     """Every form of the rank-one flow with m = 7: the operator, the matrix field, and that of (s, u, v)."""
     W = flow.matrix(part)
-    _, from_vectors = jax.jvp(flow.matrix, (part,), (flow.rank_one_field(part, Z, 7, depth),))
-    return W, -7 * flow.operator_of_rank_one(part, W - Z, depth), flow.field(W, Z, 7, depth), from_vectors
+    _, from_vectors = jax.jvp(flow.matrix, (part,), (flow.rank_one_field(part, Z, num_samples=7, depth=depth),))
+    return (
+        W,
+        -7 * flow.operator_of_rank_one(part, W - Z, depth),
+        flow.field(W, Z, num_samples=7, depth=depth),
+        from_vectors,
+    )
 
 
 @given(seed=seeds, depth=st.sampled_from([2, 3, 8]))
@@ -78,8 +83,8 @@ def test_powers_beyond_the_rank_would_spoil_the_definition():
     rng = np.random.default_rng(0)
     part, D = state(rng), jnp.asarray(rng.standard_normal(SHAPE))
     exact = flow.operator_of_rank_one(part, D, 8)
-    assert np.abs(flow.operator(flow.matrix(part), D, 8, 1) - exact).max() < 1e-12
-    assert np.abs(flow.operator(flow.matrix(part), D, 8, 3) - exact).max() > 1e-6
+    assert np.abs(flow.operator(flow.matrix(part), D, depth=8, rank=1) - exact).max() < 1e-12
+    assert np.abs(flow.operator(flow.matrix(part), D, depth=8, rank=3) - exact).max() > 1e-6
 
 
 def test_the_field_and_its_derivative_at_zero_are_finite(dtype):
@@ -111,15 +116,15 @@ def test_the_rank_one_part_and_its_sign(dtype, tol):
 def test_a_depth_or_rank_that_cannot_be_is_refused(depth, rank):
     for operator in (flow.operator, flow.operator_by_svd):
         with pytest.raises(ValueError, match=f"depth={depth}" if depth < 2 else f"rank must be in 1..3.*{rank}"):
-            operator(jnp.ones(SHAPE), jnp.ones(SHAPE), depth, rank)
+            operator(jnp.ones(SHAPE), jnp.ones(SHAPE), depth=depth, rank=rank)
 
 
 def test_a_depth_below_two_is_refused_by_the_rank_one_forms_too():
     part, D = state(np.random.default_rng(0)), jnp.ones(SHAPE)
     calls = (
         lambda: flow.operator_of_rank_one(part, D, 1),
-        lambda: flow.rank_one_field(part, D, 5, 1.5),
-        lambda: flow.field(D, D, 5, 1),
+        lambda: flow.rank_one_field(part, D, num_samples=5, depth=1.5),
+        lambda: flow.field(D, D, num_samples=5, depth=1),
     )
     for call in calls:
         with pytest.raises(ValueError, match="needs a network of depth 2 or more, got depth=1"):
@@ -135,7 +140,7 @@ def _along(factors, W, Z):
     tolerances = {"rtol": 1e-11, "atol": 1e-11}
     depth = len(factors)
     moved = adaptive_step(lambda y: flow.factor_field(y, Z, 2.0), factors, 0.3, **tolerances)
-    induced = adaptive_step(lambda W: -2 * flow.operator_by_svd(W, W - Z, depth, 2), W, 0.3, **tolerances)
+    induced = adaptive_step(lambda W: -2 * flow.operator_by_svd(W, W - Z, depth=depth, rank=2), W, 0.3, **tolerances)
     return moved, induced
 
 
@@ -158,7 +163,9 @@ def test_balanced_factors_induce_the_flow_and_keep_imbalance_and_rank():
 
 
 def test_the_factors_descend_on_the_error_of_the_data(tol, dtype):
-    data = jax.jit(lambda key: whitened_regression(key, 5, 3, 8, dtype=dtype))(jax.random.key(1))
+    data = jax.jit(lambda key: whitened_regression(key, num_inputs=5, num_outputs=3, num_samples=8, dtype=dtype))(
+        jax.random.key(1)
+    )
     rng = np.random.default_rng(5)
     weights = tuple(jnp.asarray(rng.standard_normal(shape), dtype) for shape in ((1, 5), (3, 1)))
     residual = data.outputs - end_to_end(weights) @ data.inputs
@@ -177,8 +184,8 @@ def test_a_whitened_regression_has_its_spectrum_and_starts_have_their_angle(dtyp
 
     @jax.jit
     def draw(key, angle):
-        data = whitened_regression(key, 5, 3, 8, spectrum=spectrum, dtype=dtype)
-        return data, rotated_start(key, data.target, angle, 7.0)
+        data = whitened_regression(key, num_inputs=5, num_outputs=3, num_samples=8, spectrum=spectrum, dtype=dtype)
+        return data, rotated_start(key, data.target, angle=angle, norm=7.0)
 
     for angle in (0.5, 2.5):
         data, W = draw(jax.random.key(0), jnp.asarray(angle, dtype))
@@ -193,16 +200,16 @@ def test_a_whitened_regression_has_its_spectrum_and_starts_have_their_angle(dtyp
 def test_a_single_row_turns_by_the_whole_angle():
     target = jnp.asarray([[3.0, 0.0, 4.0]])
     start = jax.jit(ft.partial(rotated_start, jax.random.key(2), target))
-    W = start(np.pi / 6, 2.0)
+    W = start(angle=np.pi / 6, norm=2.0)
     assert float(jnp.sum(W * target)) / 10 == pytest.approx(np.cos(np.pi / 6), rel=1e-12)
-    np.testing.assert_allclose(start(np.pi, 5.0), -target, atol=1e-12)
+    np.testing.assert_allclose(start(angle=np.pi, norm=5.0), -target, atol=1e-12)
 
 
 def test_what_cannot_be_drawn_is_refused():
     key = jax.random.key(0)
     with pytest.raises(ValueError, match="full row rank: num_samples >= num_inputs = 5, got 4"):
-        whitened_regression(key, 5, 1, 4)
+        whitened_regression(key, num_inputs=5, num_outputs=1, num_samples=4)
     with pytest.raises(ValueError, match="a 1 x 5 matrix has 1 singular values, got 2"):
-        whitened_regression(key, 5, 1, 8, spectrum=jnp.ones(2))
+        whitened_regression(key, num_inputs=5, num_outputs=1, num_samples=8, spectrum=jnp.ones(2))
     with pytest.raises(ValueError, match=r"norm must be positive, for a flow stays at W_0 = 0; got 0.0"):
-        rotated_start(key, jnp.ones((1, 3)), 0.5, 0.0)
+        rotated_start(key, jnp.ones((1, 3)), angle=0.5, norm=0.0)

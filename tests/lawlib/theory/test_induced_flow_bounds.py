@@ -25,8 +25,8 @@ def judged(part, Z, leading, target, m, depth):
     W, Z_1 = flow.matrix(part), flow.matrix(leading)
     overlap = target.value * flow.alignment(part, leading)
     rate = -m * jnp.sum((W - Z_1) * flow.operator_of_rank_one(part, W - Z, depth))
-    loss_bound = bounds.loss_bound(part.value, overlap, target)
-    rate_bound = bounds.loss_rate_bound(part.value, overlap, target, m, depth)
+    loss_bound = bounds.loss_bound(target, s=part.value, overlap=overlap)
+    rate_bound = bounds.loss_rate_bound(target, s=part.value, overlap=overlap, num_samples=m, depth=depth)
     return flow.loss(part, leading), loss_bound, rate, rate_bound, overlap
 
 
@@ -79,15 +79,16 @@ def test_the_stable_set_is_bounded_by_three_numbers(seed):
     low, high, least = (alpha - ratio) * s_Z, beta * s_Z, alpha * s_Z
     s = np.asarray([low * 0.999, low * 1.001, high * 0.999, high * 1.001, high * 0.9, high * 0.9])
     overlap = np.asarray([*[least * 1.001] * 4, least * 0.999, least * 1.001])
-    inside = ft.partial(bounds.in_stable_set, jnp.asarray(s), jnp.asarray(overlap), bounds.Target(s_Z, ratio), alpha)
-    np.testing.assert_array_equal(inside(beta), [False, True, True, False, False, True])
+    numbers = {"s": jnp.asarray(s), "overlap": jnp.asarray(overlap), "alpha": alpha}
+    inside = ft.partial(bounds.in_stable_set, bounds.Target(s_Z, ratio), **numbers)
+    np.testing.assert_array_equal(inside(beta=beta), [False, True, True, False, False, True])
     np.testing.assert_array_equal(inside(), [False, True, True, True, False, True])
 
 
 def test_the_borders_are_outside_of_the_stable_set():
     target = bounds.Target(2.0, 0.25)
     for s, overlap in ((0.5, 1.5), (3.0, 1.5), (1.0, 1.0)):
-        assert not bounds.in_stable_set(s, overlap, target, 0.5, 1.5)
+        assert not bounds.in_stable_set(target, s=s, overlap=overlap, alpha=0.5, beta=1.5)
 
 
 def test_the_fast_regime_is_certain_from_where_the_proof_says():
@@ -101,23 +102,23 @@ def test_the_fast_regime_is_certain_from_where_the_proof_says():
 
 def test_theorem_20s_exponents_as_proved_and_as_printed():
     target = bounds.Target(0.1, 0.01)
-    proved = bounds.rates(target, 50, 4, alpha=0.8, beta=2.0)
+    proved = bounds.rates(target, num_samples=50, depth=4, alpha=0.8, beta=2.0)
     kept, lost = 0.79**1.5, 2 * 0.01 * 2**1.5
     assert proved.fast == pytest.approx(50 * 4 * 0.1**1.5 * (kept - lost), rel=1e-12)
     assert proved.slow == pytest.approx(50 * 0.1**1.5 * (0.8 * kept - 4 * lost), rel=1e-12)
-    printed = bounds.rates(target, 50, 4, alpha=0.8, beta=2.0, as_printed=True)
+    printed = bounds.rates(target, num_samples=50, depth=4, alpha=0.8, beta=2.0, as_printed=True)
     assert printed.fast / proved.fast == pytest.approx(0.1**-2, rel=1e-12)
     assert printed.slow == proved.slow
 
 
 def test_the_distance_bound_changes_its_exponent_at_tau():
     rate = bounds.Exponents(3.0, 0.5)
-    log_bound = ft.partial(bounds.log_distance_bound, start=4.0, at_tau=0.3, rate=rate)
-    np.testing.assert_allclose(log_bound(jnp.asarray(0.2), jnp.asarray(0.5)), np.log(4) - 0.6)
-    np.testing.assert_allclose(log_bound(jnp.asarray(0.7), jnp.asarray(0.5)), np.log(0.3) - 0.1)
+    log_bound = ft.partial(bounds.log_distance_bound, rate, start=4.0, at_tau=0.3)
+    np.testing.assert_allclose(log_bound(elapsed=jnp.asarray(0.2), tau=jnp.asarray(0.5)), np.log(4) - 0.6)
+    np.testing.assert_allclose(log_bound(elapsed=jnp.asarray(0.7), tau=jnp.asarray(0.5)), np.log(0.3) - 0.1)
     # At tau itself the distance is known: (39) is an equality.
-    np.testing.assert_allclose(log_bound(jnp.asarray(0.5), jnp.asarray(0.5)), np.log(0.3))
-    np.testing.assert_allclose(log_bound(jnp.asarray(0.7), jnp.asarray(np.inf)), np.log(4) - 2.1)
+    np.testing.assert_allclose(log_bound(elapsed=jnp.asarray(0.5), tau=jnp.asarray(0.5)), np.log(0.3))
+    np.testing.assert_allclose(log_bound(elapsed=jnp.asarray(0.7), tau=jnp.asarray(np.inf)), np.log(4) - 2.1)
 
 
 @pytest.mark.parametrize(("depth", "alpha", "beta"), [(2, 0.8, 1.5), (10, 0.85, 10.5)])
@@ -128,7 +129,7 @@ def test_the_largest_gap_is_where_the_slow_exponent_vanishes(depth, alpha, beta)
         return alpha * (alpha - g) ** p - 2 * g * depth * beta**p
 
     expected = scipy.optimize.brentq(balance, 0, alpha, xtol=1e-16)
-    assert float(bounds.largest_ratio(depth, alpha, beta)) == pytest.approx(expected, rel=1e-9)
+    assert float(bounds.largest_ratio(depth=depth, alpha=alpha, beta=beta)) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.4])
@@ -136,14 +137,16 @@ def test_the_nearby_rate_is_the_slowest_of_the_linearized_flow(ratio):
     rng = np.random.default_rng(7)
     Z, leading = spectral(rng, (0.7, 0.7 * ratio, 0.0))
     flat, back = ravel_pytree(leading)
-    jacobian = jax.jit(jax.jacfwd(lambda x: ravel_pytree(flow.rank_one_field(back(x), Z, 3.0, 4.0))[0]))(flat)
+    jacobian = jax.jit(
+        jax.jacfwd(lambda x: ravel_pytree(flow.rank_one_field(back(x), Z, num_samples=3.0, depth=4.0))[0])
+    )(flat)
     # Only what changes s and turns u and v: the lengths of u and v are 1.
     tangents = np.zeros((9, 7))
     tangents[0, 0] = 1
     tangents[1:4, 1:3] = scipy.linalg.null_space(np.asarray(leading.left)[None])
     tangents[4:, 3:] = scipy.linalg.null_space(np.asarray(leading.right)[None])
     values = np.linalg.eigvals(tangents.T @ np.asarray(jacobian) @ tangents)
-    expected = bounds.nearby_rate(bounds.Target(0.7, ratio), 3.0, 4.0)
+    expected = bounds.nearby_rate(bounds.Target(0.7, ratio), num_samples=3.0, depth=4.0)
     assert np.min(-values.real) == pytest.approx(expected, rel=1e-9)
     assert np.min(np.abs(-values.real - 4 * expected / (1 - ratio))) < 1e-9
 
@@ -151,7 +154,7 @@ def test_the_nearby_rate_is_the_slowest_of_the_linearized_flow(ratio):
 @pytest.mark.parametrize(("alpha", "ratio"), [(1.0, 0.1), (1, 0.1), (0.1, 0.1), (0.05, 0.1)])
 def test_an_alpha_outside_its_interval_is_refused(alpha, ratio):
     with pytest.raises(ValueError, match=rf"alpha must lie in \(gamma_Z, 1\) = \(0.1, 1\), got {alpha}"):
-        bounds.in_stable_set(1.0, 1.0, bounds.Target(1.0, ratio), alpha)
+        bounds.in_stable_set(bounds.Target(1.0, ratio), s=1.0, overlap=1.0, alpha=alpha)
 
 
 @given(seed=seeds, depth=st.sampled_from([2.0, 5.0]), ratio=st.floats(0.05, 0.6))
@@ -168,7 +171,7 @@ def test_the_flow_points_into_the_stable_set_on_its_border(seed, depth, ratio):
 @jax.jit
 def borders(part, Z, leading, depth, least, most):
     """The rate of the alignment, and those of s on both borders."""
-    moving = flow.rank_one_field(part, Z, 1.0, depth)
+    moving = flow.rank_one_field(part, Z, num_samples=1.0, depth=depth)
     _, turning = jax.jvp(lambda p: flow.alignment(p, leading), (part,), (moving,))
-    ends = [flow.rank_one_field(part._replace(value=s), Z, 1.0, depth).value for s in (least, most)]
+    ends = [flow.rank_one_field(part._replace(value=s), Z, num_samples=1.0, depth=depth).value for s in (least, most)]
     return turning, *ends

@@ -93,8 +93,8 @@ def descend(problem):
 def recursion(problem):
     """The library's rho(t) -> rho(t+1) for this problem."""
     if problem.wide:
-        return lambda rho, before: rho_wide(rho, before, **problem.rates)
-    return lambda rho, before: rho_square(rho, before, depth=problem.depth, **problem.rates)
+        return lambda rho, before: rho_wide(rho, before=before, **problem.rates)
+    return lambda rho, before: rho_square(rho, before=before, depth=problem.depth, **problem.rates)
 
 
 def iterate(follow, start, num_steps=NUM_STEPS):
@@ -114,7 +114,7 @@ def frames_of(problem):
 def layer_law(W, start, rho, left, right, scale, rank):
     blocks = parsimony.block_decomposition(W, left, right)
     excess = parsimony.excess_value(W, start, rho, scale=scale, rank=rank)
-    spectrum = parsimony.predicted_spectrum(blocks.active, rho, len(W))
+    spectrum = parsimony.predicted_spectrum(blocks.active, rho=rho, width=len(W))
     return jnp.maximum(parsimony.block_deviation(blocks, rho), excess), spectrum
 
 
@@ -165,7 +165,9 @@ def with_power(power):
     """Case 1 with eta rho^power(L) in place of eta rho^{2L-1}."""
 
     def mutant(p):
-        return {"follow": lambda rho, before: rho_wide(rho, before, **p.rates) - p.step_size * rho ** power(p.depth)}
+        return {
+            "follow": lambda rho, before: rho_wide(rho, before=before, **p.rates) - p.step_size * rho ** power(p.depth)
+        }
 
     return mutant
 
@@ -217,7 +219,7 @@ def test_exactly_2r_singular_values_leave_rho_and_the_idle_vectors_stay(wide, de
     rho = iterate(recursion(problem), problem.scale)[-1].item()
     for layer, (right, left) in zip(descend(problem), itertools.pairwise(frames), strict=False):
         U, s, Vt = np.linalg.svd(layer[-1])
-        moved, idle = parsimony.split_spectrum(jnp.asarray(s), rho, num_idle)
+        moved, idle = parsimony.split_spectrum(jnp.asarray(s), rho=rho, num_idle=num_idle)
         assert sorted([*moved.tolist(), *idle.tolist()]) == list(range(9))
         assert np.abs(s[idle] - rho).max() < tolerance(problem)
         gap = np.abs(s[moved] - rho).min()
@@ -291,7 +293,9 @@ def test_frames_and_deviations_run_under_jit_and_vmap(tol):
 @pytest.mark.parametrize(("rho", "idle"), [(0.5, {2, 3, 4}), (0.9, {0, 1, 2}), (0.01, {3, 4, 5}), (-0.5, {2, 3, 4})])
 def test_idle_values_are_those_next_to_rho_wherever_it_stands(rho, idle, dtype):
     values = {0.5: [2, 0.8, 0.51, 0.5, 0.49, 0.1], 0.9: [0.9, 0.9, 0.89, 0.5, 0.2, 0], 0.01: [1, 0.5, 0.2, 0.01, 0, 0]}
-    split = jax.jit(parsimony.split_spectrum, static_argnums=2)(jnp.asarray(values[abs(rho)], dtype), rho, 3)
+    split = jax.jit(parsimony.split_spectrum, static_argnames="num_idle")(
+        jnp.asarray(values[abs(rho)], dtype), rho=rho, num_idle=3
+    )
     assert set(split.idle.tolist()) == idle
     assert set(split.moved.tolist()) == set(range(6)) - idle
 
@@ -314,7 +318,7 @@ def test_the_predicted_spectrum_is_that_of_the_whole_matrix(rho, dtype, tol):
     rng = np.random.default_rng(9)
     reduced = rng.standard_normal((4, 4))
     W = haar(rng, 9) @ scipy.linalg.block_diag(reduced, rho * np.eye(5)) @ haar(rng, 9)
-    spectrum = parsimony.predicted_spectrum(jnp.asarray(reduced, dtype), rho, 9)
+    spectrum = parsimony.predicted_spectrum(jnp.asarray(reduced, dtype), rho=rho, width=9)
     assert spectrum.dtype == dtype
     np.testing.assert_allclose(spectrum, np.linalg.svd(W, compute_uv=False), atol=tol(spectrum))
 
@@ -342,7 +346,7 @@ def long_run(depth, step_size, weight_decay, num_steps, dtype=jnp.float64):
     """rho(0), ..., rho(T) of Case 1 from 1 without momentum."""
 
     def step(rho, _):
-        after = rho_square(rho, rho, depth=depth, step_size=step_size, weight_decay=weight_decay, momentum=0.0)
+        after = rho_square(rho, before=rho, depth=depth, step_size=step_size, weight_decay=weight_decay, momentum=0.0)
         return after, rho
 
     return np.asarray(jax.jit(lambda: jax.lax.scan(step, jnp.ones((), dtype), length=num_steps + 1)[1])())

@@ -29,7 +29,10 @@ def test_the_representation_cost_is_that_of_balanced_factors_and_of_no_others(de
     assert sum(jnp.sum(W**2) for W in weights) > cost
     target = jnp.asarray(np.arange(6).reshape(2, 3), dtype)
     mask = jnp.asarray([[1, 0, 1], [1, 1, 0]], dtype)
-    losses = theory.factored_loss(factors, target, mask, 0.3), theory.matrix_loss(product, target, mask, 0.3, depth)
+    losses = (
+        theory.factored_loss(factors, target, mask, 0.3),
+        theory.matrix_loss(product, target, mask, ridge=0.3, depth=depth),
+    )
     assert losses[0] == pytest.approx(float(losses[1]), rel=tol(product, 10))
     expected = np.mean((np.asarray(product) - np.arange(6).reshape(2, 3))[np.asarray(mask) == 1] ** 2) / 2
     assert theory.observed_loss(product, target, mask) == pytest.approx(expected, rel=tol(product))
@@ -61,7 +64,9 @@ def test_the_appendix_step_is_that_on_one_entry():
 
     product = weights[2] @ weights[1] @ weights[0]
     residual = jnp.zeros((2, 2)).at[1, 0].set(product[1, 0] - target[1, 0])
-    got, gradient = jax.jit(lambda W: (region.sgd_step(W, residual, 0.3, 0.05), jax.grad(loss)(W)))(weights)
+    got, gradient = jax.jit(
+        lambda W: (region.sgd_step(W, residual, step_size=0.3, weight_decay=0.05), jax.grad(loss)(W))
+    )(weights)
     for new, W, G in zip(got, weights, gradient, strict=True):
         np.testing.assert_allclose(new, (1 - 0.3 * 0.05) * W - 0.15 * G, rtol=1e-13, atol=1e-15)
 
@@ -84,7 +89,9 @@ def test_constants_are_those_of_theorem_b1(case, dtype, tol):
     assert got.log_cutoff == close(float(mp.log(alpha)))
     assert got.log_imbalance == close(float(mp.log(eps1)))
     np.testing.assert_allclose(got.log_step_sizes, [float(mp.log(x)) for x in terms], rtol=tol(jnp.zeros(1, dtype)))
-    assert theory.smallest_norm_bound(decay, 3.0) == pytest.approx(9 / (2 * decay), rel=1e-12)
+    assert theory.smallest_norm_bound(weight_decay=decay, largest_entry=3.0) == pytest.approx(
+        9 / (2 * decay), rel=1e-12
+    )
 
 
 def test_the_jump_bound_is_that_of_theorem_b2():
@@ -137,7 +144,7 @@ def test_other_functions_refuse_bad_input():
     with pytest.raises(ValueError, match="weight_decay must be positive, got 0"):
         theory.jump_bound(rank=1, **numbers | {"weight_decay": 0})
     with pytest.raises(ValueError, match="weight_decay must be positive, got 0"):
-        theory.smallest_norm_bound(0.0, 1.0)
+        theory.smallest_norm_bound(weight_decay=0.0, largest_entry=1.0)
     assert theory.representation_cost(jnp.diag(jnp.asarray([3.0, 4.0])), 1) == pytest.approx(25)
     with pytest.raises(ValueError, match="depth must be at least 1, got 0"):
         theory.representation_cost(jnp.eye(2), 0)
@@ -157,7 +164,7 @@ def test_other_functions_refuse_bad_input():
         with pytest.raises(ValueError, match=f"1, or -1 for rank 1, got {fill_sign} for rank {rank}"):
             landscape.last_ridge(0.1, depth=3, rank=rank, fill_sign=fill_sign)
     with pytest.raises(ValueError, match="ridge must be positive and finite, got 0"):
-        landscape.local_minimum(0.1, 0.0, depth=3, rank=1)
+        landscape.local_minimum(0.1, ridge=0.0, depth=3, rank=1)
     with pytest.raises(ValueError, match="ridge must be positive and finite, got -1"):
         landscape.last_offdiagonal(-1.0, depth=3)
     with pytest.raises(ValueError, match="depth must be at least 3"):

@@ -34,7 +34,7 @@ def dense_loss(A, offdiagonal, ridge, depth):
 @pytest.mark.parametrize(("depth", "ridge"), [(3, RIDGES[0]), (4, RIDGES[1])])
 def test_rank_two_minima_are_those_that_a_search_finds(depth, ridge):
     offdiagonal = 0.8 * float(last_offdiagonal(ridge, depth=depth))
-    found = local_minimum(offdiagonal, ridge, depth=depth, rank=2)
+    found = local_minimum(offdiagonal, ridge=ridge, depth=depth, rank=2)
     A = np.asarray(found.matrix)
     assert found.exists
     np.testing.assert_allclose(np.linalg.svd(A, compute_uv=False), found.singular_values, rtol=1e-11)
@@ -66,7 +66,7 @@ def halves(A):
 @pytest.mark.parametrize("fill_sign", [1, -1])
 @pytest.mark.parametrize(("depth", "ridge"), [(3, RIDGES[0]), (4, RIDGES[1])])
 def test_rank_one_minima_are_those_that_a_search_finds(depth, ridge, fill_sign):
-    found = local_minimum(0.2, ridge, depth=depth, rank=1, fill_sign=fill_sign)
+    found = local_minimum(0.2, ridge=ridge, depth=depth, rank=1, fill_sign=fill_sign)
     assert found.exists
     assert np.sign(found.matrix[0, 1]) == fill_sign
     loss = ft.partial(rank_one_loss, offdiagonal=0.2, ridge=ridge, depth=depth)
@@ -119,8 +119,8 @@ def test_the_ends_of_rank_two_over_eps_and_over_the_ridge_agree(depth, beyond, d
 def test_beyond_the_last_offdiagonal_a_search_falls_to_rank_one():
     depth = 4
     last = float(last_offdiagonal(0.025, depth=depth))
-    assert not local_minimum(1.001 * last, 0.025, depth=depth, rank=2).exists
-    start = local_minimum(0.99 * last, 0.025, depth=depth, rank=2).matrix
+    assert not local_minimum(1.001 * last, ridge=0.025, depth=depth, rank=2).exists
+    start = local_minimum(0.99 * last, ridge=0.025, depth=depth, rank=2).matrix
 
     def end(offdiagonal):
         A = searched(start, target_of(offdiagonal), 0.025, 8000, depth)
@@ -167,7 +167,7 @@ FOLDS = [
 def test_a_minimum_exists_up_to_where_its_hessian_is_singular(rank, fill_sign, offdiagonal, depth):
     of = {"depth": depth, "rank": rank, "fill_sign": fill_sign}
     last = float(last_ridge(offdiagonal, **of).ridge)
-    near = np.asarray(local_minimum(offdiagonal, last * (1 - 1e-4), **of).matrix)
+    near = np.asarray(local_minimum(offdiagonal, ridge=last * (1 - 1e-4), **of).matrix)
     start = np.append([near[0, 0], near[1, 0], near[0, 1]][: rank + 1], last)
     solved, _, status, message = scipy.optimize.fsolve(
         lambda y: np.asarray(folded(y, offdiagonal, depth)),
@@ -178,7 +178,7 @@ def test_a_minimum_exists_up_to_where_its_hessian_is_singular(rank, fill_sign, o
     )
     assert np.abs(folded(solved, offdiagonal, depth)).max() < 1e-10, (status, message)
     assert last == pytest.approx(solved[-1], rel=1e-9)
-    exists = [bool(local_minimum(offdiagonal, times * solved[-1], **of).exists) for times in (1 - 1e-8, 1 + 1e-8)]
+    exists = [bool(local_minimum(offdiagonal, ridge=times * solved[-1], **of).exists) for times in (1 - 1e-8, 1 + 1e-8)]
     assert exists == [True, False]
 
 

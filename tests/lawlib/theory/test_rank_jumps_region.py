@@ -184,7 +184,7 @@ def test_no_admissible_step_leaves_the_region_and_one_beyond_leaving_steps_does(
     assert max(exact.excesses(exact.step(weights, G, largest))) <= 0
     floats = tuple(jnp.asarray(np.array(W.tolist(), float)) for W in weights)
     residual = jnp.asarray(np.array(G.tolist(), float))
-    steps = region.leaving_steps(floats, residual, case[0], float(exact.eps1))
+    steps = region.leaving_steps(floats, residual, weight_decay=case[0], imbalance=float(exact.eps1))
     by_norm = mp.mpf(float(steps.by_norm.min()))
     assert exact.excesses(exact.step(weights, G, by_norm * (1 - mp.mpf("1e-9"))))[0] < 0
     assert exact.excesses(exact.step(weights, G, by_norm * (1 + mp.mpf("1e-9"))))[0] > 0
@@ -201,7 +201,9 @@ def test_no_admissible_step_leaves_the_region_and_one_beyond_leaving_steps_does(
     assert max(exact.excesses(exact.step(tilted, G, largest))) <= 0
     floats = tuple(jnp.asarray(np.array(W.tolist(), float)) for W in tilted)
     residual = jnp.asarray(np.array(G.tolist(), float))
-    by_imbalance = region.leaving_steps(floats, residual, case[0], float(exact.eps1)).by_imbalance[0]
+    by_imbalance = region.leaving_steps(
+        floats, residual, weight_decay=case[0], imbalance=float(exact.eps1)
+    ).by_imbalance[0]
     threshold = mp.mpf(float(by_imbalance))
     assert threshold >= largest
     assert exact.excesses(exact.step(tilted, G, threshold * (1 - mp.mpf("1e-6"))))[1] < 0
@@ -212,7 +214,7 @@ def test_no_admissible_step_leaves_the_region_and_one_beyond_leaving_steps_does(
 def test_the_leaving_step_of_a_large_imbalance_is_that_of_the_worst_matrix_of_its_norm(decay):
     weights, bound = drawn(2, (2, 4, 3, 2)), 0.3
     residual = jnp.asarray([[0.0, 0.0], [0.7, 0.0]])
-    leaving = region.leaving_steps(weights, residual, decay, bound).by_imbalance
+    leaving = region.leaving_steps(weights, residual, weight_decay=decay, imbalance=bound).by_imbalance
     W, G = [np.asarray(w) for w in weights], np.asarray(residual)
     pushes = [(W[2] @ W[1]).T @ G, W[2].T @ G @ W[0].T, G @ (W[1] @ W[0]).T]
     for (T, up), eta in zip(itertools.pairwise(pushes), leaving, strict=True):
@@ -236,6 +238,6 @@ def test_every_step_leaves_a_region_as_small_as_theorem_d4_prints():
     product = weights[2] @ weights[1] @ weights[0]
     assert product[0, 0] == pytest.approx(0.5, rel=1e-12)
     residual = jnp.zeros((2, 2)).at[0, 0].set(product[0, 0] - 1)
-    assert jnp.all(region.leaving_steps(weights, residual, decay, 1e-3).by_norm == 0)
-    after = region.sgd_step(weights, residual, 1e-6, decay)
+    assert jnp.all(region.leaving_steps(weights, residual, weight_decay=decay, imbalance=1e-3).by_norm == 0)
+    after = region.sgd_step(weights, residual, step_size=1e-6, weight_decay=decay)
     assert all(jnp.sum(W**2) > C * (1 + 1e-9) for W in after)

@@ -19,7 +19,7 @@ from lawlib.theory import smooth_mlp_bounds as bounds
 def relu_tail(key, num_hidden, d=32, num_classes=4):
     """The bound, the Gram matrix of what it bounds, and what it is made of, in the proposition's own setting."""
     phi, keys = ACTIVATIONS["relu"], jax.random.split(key, 3)
-    X, Y = synthetic.gaussian_mixture(keys[0], d, num_classes, d)
+    X, Y = synthetic.gaussian_mixture(keys[0], dimension=d, num_classes=num_classes, num_samples=d)
     X = synthetic.whiten_symmetric(X).inputs
     W_1 = 1e-2 / np.sqrt(num_hidden) * jax.random.normal(keys[1], (num_hidden, d))
     W_2 = jax.random.uniform(keys[2], (num_classes, num_hidden), minval=-1, maxval=1)

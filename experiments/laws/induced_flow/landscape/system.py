@@ -172,8 +172,8 @@ def _convergence(config: ConfigDict) -> Dynamics:
 
         def induced(W: Matrix) -> Matrix:
             if rank == 1:
-                return flow.field(W, target.Z, m, N)
-            return -m * flow.operator_by_svd(W, W - target.Z, N, rank)
+                return flow.field(W, target.Z, num_samples=m, depth=N)
+            return -m * flow.operator_by_svd(W, W - target.Z, depth=N, rank=rank)
 
         def both(state: tuple[Weights, Matrix]) -> tuple[Weights, Matrix]:
             return flow.factor_field(state[0], target.Z, m), induced(state[1])
@@ -192,7 +192,9 @@ def _convergence(config: ConfigDict) -> Dynamics:
             "distance": jnp.linalg.norm(W - flow.matrix(target.leading)) / numbers.value,
             "value": part.value / numbers.value,
             "alignment": alignment,
-            "in_set": bounds.in_stable_set(part.value, overlap, numbers, config.bound.alpha).astype(W.dtype),
+            "in_set": bounds.in_stable_set(numbers, s=part.value, overlap=overlap, alpha=config.bound.alpha).astype(
+                W.dtype
+            ),
             "beyond": jnp.max(values[rank:], initial=0.0) / numbers.value,
             "drift": jnp.max(jnp.stack([jnp.max(jnp.abs(after - before)) for after, before in now])),
             "induced": jnp.linalg.norm(W - state.induced) / numbers.value,
@@ -250,7 +252,7 @@ def _states(config: ConfigDict) -> Dynamics:
         anywhere = flow.RankOne(numbers.value * 10 ** (2 * far - 1), unit_u, unit_v)
         inside = _aligned(config, key_inside, target, alpha, 1 - alpha)._replace(value=numbers.value)
         aligning = ft.partial(flow.alignment, leading=leading)
-        _, turning = jax.jvp(aligning, (inside,), (flow.rank_one_field(inside, Z, 1.0, N),))
+        _, turning = jax.jvp(aligning, (inside,), (flow.rank_one_field(inside, Z, num_samples=1.0, depth=N),))
         low, high = ((alpha - numbers.ratio) * numbers.value, beta * numbers.value)
         return {
             "operator": _disagreement(anywhere, D, N),
@@ -266,7 +268,7 @@ def _states(config: ConfigDict) -> Dynamics:
 def _disagreement(part: flow.RankOne, D: Matrix, N: int) -> Scalar:
     W = flow.matrix(part)
     closed = flow.operator_of_rank_one(part, D, N)
-    others = flow.operator(W, D, N, 1), flow.operator_by_svd(W, D, N, 1)
+    others = flow.operator(W, D, depth=N, rank=1), flow.operator_by_svd(W, D, depth=N, rank=1)
     return jnp.max(jnp.stack([jnp.max(jnp.abs(form - closed)) for form in others])) / jnp.linalg.norm(closed)
 
 
@@ -275,10 +277,10 @@ def _slacks(
 ) -> dict[str, Scalar]:
     """What (33) and Lemma 18 leave: dL/dt by its definition (34)."""
     overlap, W = numbers.value * flow.alignment(part, leading), flow.matrix(part)
-    loss_bound = bounds.loss_bound(part.value, overlap, numbers)
+    loss_bound = bounds.loss_bound(numbers, s=part.value, overlap=overlap)
     rate = -m * jnp.sum((W - flow.matrix(leading)) * flow.operator_of_rank_one(part, W - Z, N))
-    rate_bound = bounds.loss_rate_bound(part.value, overlap, numbers, m, N)
-    T_1, T_2 = bounds.value_error(part.value, overlap), bounds.misalignment(overlap, numbers)
+    rate_bound = bounds.loss_rate_bound(numbers, s=part.value, overlap=overlap, num_samples=m, depth=N)
+    T_1, T_2 = bounds.value_error(s=part.value, overlap=overlap), bounds.misalignment(overlap, numbers)
     largest = 2 * m * part.value ** (2 - 2 / N) * jnp.maximum(N * T_1, jnp.abs(overlap) * T_2)
     loss = flow.loss(part, leading)
     return {"loss_slack": (loss_bound - loss) / loss_bound, "rate_slack": (rate_bound - rate) / largest}
@@ -286,7 +288,7 @@ def _slacks(
 
 def _pull(part: flow.RankOne, s: Scalar, Z: Matrix, N: int) -> Scalar:
     """ds/dt / (m s^{2-2/N}) where the value is s."""
-    return flow.rank_one_field(part._replace(value=s), Z, 1.0, N).value / s ** (2 - 2 / N)
+    return flow.rank_one_field(part._replace(value=s), Z, num_samples=1.0, depth=N).value / s ** (2 - 2 / N)
 
 
 # Theorem 8 ------------------------------------------------------------------------------------------------------------

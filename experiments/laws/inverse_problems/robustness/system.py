@@ -185,8 +185,8 @@ def _oracle(config: ConfigDict, problem: Problem) -> Matrix:
 
 
 def _measured(config: ConfigDict, key: PRNGKey, pictures: Pictures) -> InverseProblem:
-    sizes = config.data.num_measurements, config.data.dimension
-    A = inverse.measurement_operator(key, *sizes, jnp.dtype(config.precision))
+    sizes = {name: config.data[name] for name in ("num_measurements", "dimension")}
+    A = inverse.measurement_operator(key, **sizes, dtype=jnp.dtype(config.precision))
     return InverseProblem(pictures.signals, A @ pictures.signals, A, pictures.basis)
 
 

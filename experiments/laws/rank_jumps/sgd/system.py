@@ -124,7 +124,9 @@ def dynamics(config: ConfigDict) -> Dynamics:
         key_weights, key_draws = jax.random.split(key)
         observed = completion_2x2(value_of(config, hyperparameters, "data.epsilon"), config.precision)
         replacement = config.opt.draws == DRAWS[0]
-        draws = draw_entries(key_draws, len(observed.rows), config.opt.num_steps, replacement=replacement)
+        draws = draw_entries(
+            key_draws, num_entries=len(observed.rows), num_steps=config.opt.num_steps, replacement=replacement
+        )
         schedule, end = _schedule(config, hyperparameters)
         network = track(_start(config, key_weights))
         return Problem(observed, schedule, draws, end), State(network, _begun(config, network))

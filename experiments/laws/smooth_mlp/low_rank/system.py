@@ -177,7 +177,7 @@ def _start(config: ConfigDict, key: Array, scale: Array, angle: Array, train: Ba
     if net.form == "full":
         return weights
     if net.form == "random":
-        return random_init(key_inner, weights, net.rank, scale, inner=net.inner)
+        return random_init(key_inner, weights, rank=net.rank, scale=scale, inner=net.inner)
     chosen = train if net.gradient == "all" else _drawn(key_images, train, config.data.gradient_batch)
     big = big_and_small(weights[0], _first_gradient(config, weights, chosen), K).big
     basis = padded_basis(key_pad, big, net.rank)

@@ -152,7 +152,13 @@ def dynamics(config: ConfigDict) -> Dynamics:
 def _draw(config: ConfigDict, key: Array) -> tuple[Array, Array]:
     """The mixture, whitened symmetrically (X X^T = I), and its labels."""
     data = config.data
-    X, Y = gaussian_mixture(key, data.dimension, data.num_classes, data.num_samples, jnp.dtype(config.precision))
+    X, Y = gaussian_mixture(
+        key,
+        dimension=data.dimension,
+        num_classes=data.num_classes,
+        num_samples=data.num_samples,
+        dtype=jnp.dtype(config.precision),
+    )
     return whiten_symmetric(X).inputs, Y
 
 
