@@ -1,12 +1,12 @@
 """The flow that gradient flow on a linear network induces on its product W = W_N ... W_1 (Eftekhari 2020).
 
 "Training Linear Neural Networks: Non-Local Convergence and Complexity Results". X (d_x, m) is whitened, X X^T = m I,
-which asks for full row rank; Z = Y X^T / m (d_y, d_x). Gradient flow on 1/2 ||Y - W_N ... W_1 X||_F^2 (a sum over
-entries) from balanced factors, W_{j+1}^T W_{j+1} = W_j W_j^T, moves the product by
+and thus of full row rank; Z = Y X^T / m (d_y, d_x). Gradient flow on 1/2 ||Y - W_N ... W_1 X||_F^2 (a sum over
+entries) from balanced factors, W_{j+1}^T W_{j+1} = W_j W_j^T, induces on the product the flow
 
     dW/dt = -m A_W(W - Z),   A_W(D) = sum_{j=1}^N (W W^T)^{(N-j)/N} D (W^T W)^{(j-1)/N}.
 
-For W = s u v^T of rank one A_W has no power but that of s, and the depth N is a number like any other.
+For W = s u v^T of rank one, A_W contains no matrix power, and the depth N may be any real number >= 2.
 """
 
 from typing import NamedTuple
@@ -42,7 +42,7 @@ class RankOne(NamedTuple):
 
 
 def rank_one(W: Matrix, reference: Vector | None = None) -> RankOne:
-    """The best rank-one part s u v^T of W (d_y, d_x), with u^T reference >= 0 where a reference (d_y,) is given."""
+    """The best rank-one part s u v^T of W (d_y, d_x), with u^T reference >= 0 if a reference (d_y,) is given."""
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
     u, v = U[:, 0], Vt[0]
     turn = jnp.ones((), W.dtype) if reference is None else jnp.where(matmul(u, reference) < 0, -1, 1).astype(W.dtype)
@@ -57,8 +57,8 @@ def matrix(part: RankOne) -> Matrix:
 def operator(W: Matrix, D: Matrix, *, depth: int, rank: int) -> Matrix:
     """A_W(D) (d_y, d_x) by its definition, in powers of W W^T and W^T W (Eftekhari 2020, eq. 16), N = depth.
 
-    Both are cut to the known ``rank`` of W, since a fractional power lifts rounding of 1e-17 to 1e-2; the power 0 is
-    the identity, not the projector onto the range.
+    Both are truncated to the known ``rank`` of W, since a fractional power turns rounding errors of 1e-17 into 1e-2;
+    the power 0 is the identity, not the projector onto the range.
 
     Raises:
         ValueError: depth is below 2, or rank outside 1..min(W.shape).
@@ -69,7 +69,7 @@ def operator(W: Matrix, D: Matrix, *, depth: int, rank: int) -> Matrix:
 
 
 def operator_by_svd(W: Matrix, D: Matrix, *, depth: int, rank: int) -> Matrix:
-    """A_W(D) (d_y, d_x) in the singular bases of W, of which ``rank`` values count (Eftekhari 2020, eq. 173).
+    """A_W(D) (d_y, d_x) in the singular bases of W, a matrix of this ``rank`` (Eftekhari 2020, eq. 173).
 
     W = U S V^T with square U and V: A_W(D) = U (K . U^T D V) V^T, K_ik = sum_j s_i^{2(N-j)/N} s_k^{2(j-1)/N}, 0^0 = 1.
 
@@ -88,8 +88,8 @@ def operator_by_svd(W: Matrix, D: Matrix, *, depth: int, rank: int) -> Matrix:
 def operator_of_rank_one(part: RankOne, D: Matrix, depth: Number) -> Matrix:
     """A_W(D) = s^{2-2/N} [P_u D + D P_v + (N-2) P_u D P_v] of W = s u v^T, P_u = u u^T, P_v = v v^T, N = depth.
 
-    (173) for a single value, with the power 0 the identity (Eftekhari 2020, eq. 139): j = 1 gives P_u D, j = N gives
-    D P_v, and each j between them P_u D P_v.
+    Eq. (173) for a single singular value, where the power 0 is the identity (Eftekhari 2020, eq. 139): j = 1 gives
+    P_u D, j = N gives D P_v, and every other j gives P_u D P_v.
 
     Raises:
         ValueError: depth is a number below 2.
@@ -104,8 +104,8 @@ def operator_of_rank_one(part: RankOne, D: Matrix, depth: Number) -> Matrix:
 def field(W: Matrix, Z: Matrix, *, num_samples: Number, depth: Number) -> Matrix:
     """The induced flow -m A_W(W - Z) at W (d_y, d_x) of rank one, m = num_samples, N = depth (Eftekhari 2020, eq. 17).
 
-    Without a decomposition, for s = ||W||_F and s^2 P_u = W W^T at such W:
-    A_W(D) = s^{-2/N} [W W^T D + D W^T W + (N-2) <W, D> W]. At W = 0 it is 0, and no derivative of it is NaN.
+    No decomposition is needed, since s = ||W||_F and s^2 P_u = W W^T at such W:
+    A_W(D) = s^{-2/N} [W W^T D + D W^T W + (N-2) <W, D> W]. At W = 0 the flow is 0 and its derivatives are finite.
 
     Raises:
         ValueError: depth is a number below 2.
@@ -133,7 +133,7 @@ def rank_one_field(part: RankOne, Z: Matrix, *, num_samples: Number, depth: Numb
 
 
 def factor_loss(weights: Weights, Z: Matrix, num_samples: Number) -> Scalar:
-    """m/2 ||W_N ... W_1 - Z||_F^2, a sum over entries: 1/2 ||Y - W_N ... W_1 X||_F^2 less what no weights remove."""
+    """m/2 ||W_N ... W_1 - Z||_F^2, a sum over entries: 1/2 ||Y - W_N ... W_1 X||_F^2 minus a constant."""
     return num_samples / 2 * jnp.sum(jnp.square(end_to_end(weights) - Z))
 
 

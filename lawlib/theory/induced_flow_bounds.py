@@ -1,9 +1,9 @@
-"""How fast the induced flow of rank one nears its target: the sets and bounds of Eftekhari 2020, in numbers.
+"""How fast the induced flow of rank one approaches its target: the sets and bounds of Eftekhari 2020.
 
-"Training Linear Neural Networks: Non-Local Convergence and Complexity Results". W = s u v^T has the value s; Z has the
-largest value s_Z, the ratio gamma_Z = s_{Z,2} / s_Z to its second, and the best rank-one part Z_1. ``overlap`` is
-u^T Z_1 v, in [-s_Z, s_Z]. m is the number of samples, N the depth, and L = 1/2 ||Z_1 - W||_F^2 a sum over entries.
-Numbers may be arrays of one shape, one for each state.
+"Training Linear Neural Networks: Non-Local Convergence and Complexity Results". W = s u v^T has the singular
+value s. Z has the largest singular value s_Z, the ratio gamma_Z = s_{Z,2} / s_Z of its second to its largest value, and
+the best rank-one approximation Z_1. ``overlap`` is u^T Z_1 v, in [-s_Z, s_Z]. m is the number of samples, N the depth,
+and L = 1/2 ||Z_1 - W||_F^2 a sum over entries. Numbers may be arrays of one shape, one element for each state.
 """
 
 from typing import NamedTuple
@@ -30,19 +30,19 @@ __all__ = [
 ]
 
 Numbers = Float[Array, "..."] | float | int
-# Bisections of [0, 1]: the last bit of float64.
+# Bisections of [0, 1] down to the last bit of float64.
 BISECTIONS = 60
 
 
 class Target(NamedTuple):
-    """What the bounds ask of Z: the largest value s_Z and the ratio gamma_Z of the second to it."""
+    """What the bounds use of Z: its largest singular value s_Z and the ratio gamma_Z of the second to the largest."""
 
     value: Numbers
     ratio: Numbers
 
 
 class Exponents(NamedTuple):
-    """Exponents of Theorem 20, in 1/time, for the *squared* distance: before and after tau; 0 or less says nothing."""
+    """Exponents of Theorem 20 for the *squared* distance, in 1/time, before and after tau; <= 0 means no bound."""
 
     fast: Numbers
     slow: Numbers
@@ -94,9 +94,10 @@ def rates(
 ) -> Exponents:
     """The exponents of Theorem 20 (Eftekhari 2020, eqs. 38, 39, 208) with p = 2 - 2/N, m = num_samples, N = depth.
 
-    fast: m N s_Z^p ((alpha - gamma_Z)^p - 2 gamma_Z beta^p) as long as s > sqrt(6) s_Z;
-    slow: m s_Z^p (alpha (alpha - gamma_Z)^p - 2 gamma_Z N beta^p) after. Eq. (38) prints s_Z^{-2/N} for s_Z^p, against
-    its proof (eq. 202): ``as_printed`` gives that, which is no bound where s_Z < 1.
+    fast: m N s_Z^p ((alpha - gamma_Z)^p - 2 gamma_Z beta^p) while s > sqrt(6) s_Z;
+    slow: m s_Z^p (alpha (alpha - gamma_Z)^p - 2 gamma_Z N beta^p) afterwards. Eq. (38) prints s_Z^{-2/N} in place of
+    s_Z^p, in contradiction to its proof (eq. 202): ``as_printed`` selects the printed form, which is no bound where
+    s_Z < 1.
 
     Raises:
         ValueError: alpha and gamma_Z are numbers and alpha is outside (gamma_Z, 1).
@@ -113,24 +114,24 @@ def log_distance_bound(rate: Exponents, *, elapsed: Numbers, tau: Numbers, start
     """The logarithm of Theorem 20's bound on ||Z_1 - W(t)||_F^2 at t = elapsed (Eftekhari 2020, eqs. 38, 39).
 
     log start - fast t while t < tau, log at_tau - slow (t - tau) after, where start and at_tau are the squared
-    distances at 0 and tau; tau = inf where it is not reached.
+    distances at 0 and tau; tau = inf if it is not reached.
     """
     before = jnp.log(start) - rate.fast * elapsed
-    # 0 times infinity is no number, even where the other branch counts.
+    # 0 times infinity is NaN, and would spread from the branch that is not selected.
     since = jnp.where(jnp.isfinite(tau), elapsed - tau, 0)
     return jnp.where(elapsed < tau, before, jnp.log(at_tau) - rate.slow * since)
 
 
 def fast_until(target: Target) -> Numbers:
-    """sqrt(6) s_Z: above this value of s the fast regime is certain; tau is the first time at or below (eq. 207)."""
+    """sqrt(6) s_Z: the fast exponent holds while s is above it; tau is the first time at or below it (eq. 207)."""
     return 6**0.5 * target.value
 
 
 def nearby_rate(target: Target, *, num_samples: Numbers, depth: Numbers) -> Numbers:
-    """The exponent m s_Z^{2-2/N} (1 - gamma_Z) of ||Z_1 - W(t)||_F, not squared, close to Z_1; in 1/time.
+    """The exponent m s_Z^{2-2/N} (1 - gamma_Z) of ||Z_1 - W(t)||_F (not squared) close to Z_1, in 1/time.
 
-    The slowest mode of the linearized flow turns u and v; the error of s goes N / (1 - gamma_Z) times as fast. The
-    paper asks for it as an open question (Eftekhari 2020, caption of Figure 1).
+    The slowest mode of the linearized flow rotates u and v; the error of s decays N / (1 - gamma_Z) times as fast. The
+    paper poses this rate as an open question (Eftekhari 2020, caption of Figure 1).
     """
     return num_samples * target.value ** (2 - 2 / depth) * (1 - target.ratio)
 
@@ -154,10 +155,10 @@ def largest_ratio(*, depth: Numbers, alpha: Numbers, beta: Numbers) -> Scalar:
 
 
 def check_alignment(*, alpha: Numbers, ratio: Numbers) -> None:
-    """Refuse an alpha outside (gamma_Z, 1), where both are numbers and not traced.
+    """Check that alpha lies in (gamma_Z, 1), if both are numbers and not traced.
 
     Raises:
-        ValueError: it is outside.
+        ValueError: it does not.
     """
     if isinstance(alpha, (int, float)) and isinstance(ratio, (int, float)) and not ratio < alpha < 1:
         msg = f"alpha must lie in (gamma_Z, 1) = ({ratio}, 1), got {alpha}"

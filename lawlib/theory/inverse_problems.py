@@ -4,8 +4,9 @@ W_{L:1} is fitted to X = W Y with Y = A X and X of rank s < m, by gradient desce
 
     1/2 ||W_{L:1} Y - X||_F^2 + lambda/2 sum_l ||W_l||_F^2       (sums over entries, eq. 4).
 
-Two errors tell it: the regression error on range(Y), which falls to a level of order lambda in a first phase, and the
-off-subspace error across it, which no data meets and only the weight decay removes, like exp(-eta lambda t).
+Two errors describe the network. The regression error, on range(Y), falls to a level of order lambda in a first phase.
+The off-subspace error, on the complement of range(Y), is seen by no data: weight decay alone removes it, like
+exp(-eta lambda t).
 
 The theory is in the ``ntk`` parametrization (eq. 28): layer l steps by eta / d_{l-1}. d = dimension of the signals,
 m = num_measurements, L = depth, d_w = width, sigma = singular values of X; sr(X) = ||X||_F^2 / ||X||_op^2.
@@ -44,19 +45,20 @@ __all__ = [
     "unregularized_norm",
 ]
 
-# What Theorem A.2 asks of the restricted isometry constant, and of lambda: L sigma_min^2 / (400 * 35).
+# Theorem A.2 assumes an isometry constant of at most 1/10 and lambda <= L sigma_min^2 / (400 * 35).
 LARGEST_ISOMETRY, DECAY_DIVISOR = 0.1, 400 * 35
 # Bound (32) is d_w^{-C_2}; the proof ends at 3/2 (eq. 75).
 OFF_SUBSPACE_EXPONENT = 1.5
-# More Newton steps than the doubling of digits ever takes from a start at which the error is of order one.
+# Newton's method doubles the digits in each step: from an error of order one, 60 steps are more than enough.
 NEWTON_STEPS = 60
 
 
 class Hypotheses(NamedTuple):
-    """What Theorem A.2 assumes, as quantities; a hypothesis holds where its own is at most 1.
+    """The hypotheses of Theorem A.2, each as a quantity that must be at most 1.
 
     isometry is delta / (1/10), decay is lambda / (L sigma_min^2 / 14000), step is eta / (m / (L sigma_max^2)), and
-    accuracy is gamma. That d_w exceeds d sr(X) poly(L, kappa) up to a constant, and the constant, are left unsaid.
+    accuracy is gamma. The condition on the width, d_w >= C d sr(X) poly(L, kappa), is not among them: the paper gives
+    no constant C.
     """
 
     isometry: Number
@@ -76,7 +78,8 @@ def regression_error(weights: Weights, inputs: Float[Array, "m n"], targets: Flo
 def off_subspace_error(weights: Weights, complement: Float[Array, "m k"]) -> Scalar:
     """||W_{L:1} P_perp||_op on an orthonormal basis (m, m - s) of the complement of range(Y), P_perp = I - Y Y^+.
 
-    From right to left: W_1 acts on the basis first, so that the tiny product is never a difference of large ones.
+    The product is formed from right to left: W_1 acts on the basis first, so that no small number is the difference of
+    large ones.
     """
     return jnp.linalg.norm(_through(weights, complement), ord=2)
 
@@ -84,8 +87,8 @@ def off_subspace_error(weights: Weights, complement: Float[Array, "m k"]) -> Sca
 def first_layer_law(start: Matrix, *, step_size: Number, weight_decay: Number, num_steps: Array | int) -> Matrix:
     """W_1(t) P_perp = (1 - eta_1 lambda)^t W_1(0) P_perp, exactly, at every t; ``start`` is W_1(0) P_perp.
 
-    ``step_size`` is layer 1's own: eta, or eta/m in ``ntk``. No gradient reaches what Y does not span. ``start`` may be
-    W_1(0) times any basis of the complement.
+    ``step_size`` is that of layer 1: eta, or eta/m in ``ntk``. The gradient is zero on the complement of range(Y).
+    ``start`` may be W_1(0) times any basis of the complement.
     """
     shrink = 1 - jnp.asarray(step_size, start.dtype) * jnp.asarray(weight_decay, start.dtype)
     return shrink ** jnp.asarray(num_steps, start.dtype) * start
@@ -101,12 +104,12 @@ def residual_operator(
     """The map M -> eta P M on residuals: Phi(t+1) = Phi(t) - eta P Phi(t) + terms of order lambda and eta^2 (eq. 38).
 
     eta P M = sum_l eta_l C_l W_{L:l+1} W_{L:l+1}^T M (W_{l-1:1} Y)^T (W_{l-1:1} Y), C_l = prod_{j != l} (1 - eta_j
-    lambda_j), by products with the layers: the (nd)^2 matrix is never formed. Symmetric, positive semidefinite. Step
-    sizes 1 (``fan_in``) or 1/d_{l-1} (``ntk``) and no decay give P itself, and 2 / lambda_max(P) is where descent turns
-    unstable. The paper's P is of n = s compressed samples.
+    lambda_j), by products with the layers: the matrix of size nd x nd is never formed. The map is symmetric and
+    positive semidefinite. Step sizes of 1 (``fan_in``) or 1/d_{l-1} (``ntk``) without weight decay give P itself;
+    descent is unstable for eta > 2 / lambda_max(P). The paper's P is for n = s compressed samples.
 
     Raises:
-        ValueError: there is not one step size and one weight decay a layer.
+        ValueError: the number of step sizes or of weight decays is not the number of layers.
     """
     if not len(weights) == len(step_size) == len(weight_decay):
         given = f"{len(step_size)} step sizes and {len(weight_decay)} weight decays"
@@ -138,7 +141,7 @@ def residual_operator(
 
 
 def accuracy(*, weight_decay: Number, dimension: int, num_measurements: int, smallest: Number) -> Number:
-    """Gamma = lambda sqrt(d/m) / sigma_min^2 (eq. 29); the theorem asks for gamma <= 1.
+    """gamma = lambda sqrt(d/m) / sigma_min^2 (eq. 29); the theorem assumes gamma <= 1.
 
     Raises:
         ValueError: weight_decay is a negative number.
@@ -148,12 +151,12 @@ def accuracy(*, weight_decay: Number, dimension: int, num_measurements: int, sma
 
 
 def largest_step_size(*, num_measurements: int, depth: int, largest: Number) -> Number:
-    """M / (L sigma_max^2), the largest eta of Theorem A.2 (eq. 29), in ``ntk``; eta lambda_max(P) is then 2 to 4.5."""
+    """m / (L sigma_max^2), the largest eta of Theorem A.2 (eq. 29), in ``ntk``; eta lambda_max(P) is then 2 to 4.5."""
     return num_measurements / (depth * largest**2)
 
 
 def first_phase_level(*, gamma: Number, depth: int) -> Number:
-    """80 gamma / L: tau is the first t with ||Phi(t)||_F / ||X||_F at or below (eq. 30a)."""
+    """80 gamma / L: tau is the first t with ||Phi(t)||_F / ||X||_F at or below this level (eq. 30a)."""
     return 80 * gamma / depth
 
 
@@ -168,7 +171,7 @@ def stopping_time(
     """T = 2 log(d_w) sqrt(d m) / (eta gamma sigma_min^2) steps (eq. 30b), at which eta lambda T / m = 2 log d_w.
 
     Raises:
-        ValueError: weight_decay is a number that is not positive: without decay no T is large enough.
+        ValueError: weight_decay is a number that is not positive: without weight decay the error never falls.
     """
     _check_decay(weight_decay, positive=True)
     about = {"weight_decay": weight_decay, "dimension": dimension, "num_measurements": num_measurements}
@@ -179,7 +182,7 @@ def stopping_time(
 def informal_stopping_time(
     *, width: int, dimension: int, num_measurements: int, depth: int, weight_decay: Number, singular_values: Array
 ) -> Number:
-    """T = (2 L kappa^2 log(d_w) / gamma) sqrt(d/m) steps (eq. 9b): (30b) at eta = m / (L sigma_max^2), and only there.
+    """T = (2 L kappa^2 log(d_w) / gamma) sqrt(d/m) steps (eq. 9b): this is (30b) at eta = m / (L sigma_max^2) only.
 
     Raises:
         ValueError: weight_decay is a number that is not positive.
@@ -208,7 +211,7 @@ def hypotheses(
     smallest: Number,
     largest: Number,
 ) -> Hypotheses:
-    """What Theorem A.2 assumes (eqs. 6 with delta = 1/10, and 29), each as a quantity that must not exceed 1.
+    """The hypotheses of Theorem A.2 (eqs. 6 with delta = 1/10, and 29), each as a quantity that must not exceed 1.
 
     ``isometry`` is delta, ``step_size`` the eta of ``ntk``; smallest and largest are the singular values of X.
     """
@@ -224,39 +227,41 @@ def hypotheses(
 
 
 def plateau(values: Float[Array, " s"], *, weight_decay: Number, depth: int) -> Scalar:
-    """||Phi|| / ||X|| where descent comes to rest: sqrt(mean (1 - p_i rho_i)^2), singular values of X all 1.
+    """The limit of ||Phi|| / ||X|| in descent: sqrt(mean (1 - p_i rho_i)^2), where all singular values of X are 1.
 
     p_i is the largest root of (1 - p rho_i) rho_i = lambda p^{2/L-1}, a minimizer of 1/2 (p rho_i - 1)^2 + lambda L/2
     p^{2/L}, and 0 where there is none; rho_i = ``values`` are the singular values of A R.
     """
     c, power = _strength(values, weight_decay, depth), 2 / depth - 1
 
-    # The excess 1 - q - c q^power of q = p rho is concave: from q = 1, right of its largest root, Newton falls onto it.
+    # The excess 1 - q - c q^power, with q = p rho, is concave: from q = 1, beyond the largest root, Newton's iterates
+    # fall to that root.
     def newton(_: Array, q: Float[Array, " s"]) -> Float[Array, " s"]:
         excess, slope = 1 - q - c * q**power, -1 - power * c * q ** (power - 1)
         return jnp.where((excess < 0) & (slope < 0), jnp.maximum(q - excess / slope, 0), q)
 
     q = lax.fori_loop(0, NEWTON_STEPS, newton, jnp.ones_like(c))
-    # A root is where the slope is still negative; past the top of the concave excess there is none.
+    # At a root the slope is negative; where the iterates pass the maximum of the excess there is no root.
     missed = jnp.where(q > 0, -1 - power * c * q ** (power - 1), 0) >= 0
     return jnp.sqrt(jnp.mean(jnp.square(jnp.where(missed, 1, 1 - q))))
 
 
 def plateau_estimate(values: Float[Array, " s"], *, weight_decay: Number, depth: int) -> Scalar:
-    """The plateau to first order in lambda: lambda sqrt(mean rho_i^{-4/L}); rho_i = ``values`` as in ``plateau``."""
+    """The plateau to first order in lambda, lambda sqrt(mean rho_i^{-4/L}); ``values`` are the rho_i of ``plateau``."""
     return jnp.sqrt(jnp.mean(jnp.square(_strength(values, weight_decay, depth))))
 
 
 def unregularized_norm(*, dimension: int, num_measurements: int, subspace_dimension: int) -> float:
-    """sqrt(d (m - s) / m), what ||W_{L:1} P_perp||_F is at fan-in initialization in the root mean square.
+    """sqrt(d (m - s) / m), the root mean square of ||W_{L:1} P_perp||_F at fan-in initialization.
 
-    Without decay it stays nearly there, and is then the test error over sigma (eq. 20).
+    Without weight decay the norm hardly changes, and the test error is about this norm times sigma (eq. 20).
     """
     d, m, s = dimension, num_measurements, subspace_dimension
     return math.sqrt(d * (m - s) / m)
 
 
-# Corollary 2.6, all hidden constants 1. -------------------------------------------------------------------------------
+# Corollary 2.6 with all hidden constants 1.
+# -------------------------------------------------------------------------------
 
 
 def stable_rank(singular_values: Float[Array, " s"]) -> Scalar:
@@ -265,15 +270,15 @@ def stable_rank(singular_values: Float[Array, " s"]) -> Scalar:
 
 
 def regularized_error(*, gamma: Number, singular_values: Float[Array, " s"], width: int, noise: Array) -> Array:
-    """Gamma kappa sqrt(sr(X)) + d_w^{-C_2} + sigma sqrt s, the bound (19) on ||W_{L:1}(T) y - x||, sigma = noise.
+    """gamma kappa sqrt(sr(X)) + d_w^{-C_2} + sigma sqrt s, the bound (19) on ||W_{L:1}(T) y - x||, sigma = noise.
 
     s is the number of ``singular_values`` of X; noise is the standard deviation of each entry of y - A x.
 
     Raises:
-        ValueError: gamma is a number that is not positive: (19) is of lambda > 0.
+        ValueError: gamma is a number that is not positive: (19) assumes lambda > 0.
     """
     if isinstance(gamma, (int, float)) and gamma <= 0:
-        msg = f"(19) bounds the error after decay, which needs gamma > 0, got {gamma}; without decay see (20)"
+        msg = f"the bound (19) needs gamma > 0, got {gamma}; without weight decay, unregularized_error gives (20)"
         raise ValueError(msg)
     fit = gamma * _conditioned(singular_values)
     return fit + off_subspace_bound(width) + noise * math.sqrt(singular_values.size)
@@ -288,10 +293,10 @@ def unregularized_error(
     singular_values: Float[Array, " s"],
     norm: Number,
 ) -> Scalar:
-    """Sigma (sqrt(d (m - s) / m) - sqrt s) - beta kappa sqrt(sr(X)) ||y||, the lower bound (20) for lambda = 0.
+    """sigma (sqrt(d (m - s) / m) - sqrt s) - beta kappa sqrt(sr(X)) ||y||, the lower bound (20) for lambda = 0.
 
-    beta is the ``regression_error``, sigma the ``noise``, ||y|| the ``norm`` of one noisy measurement; at other noise
-    y has another norm.
+    beta is the ``regression_error``, sigma the ``noise`` and ||y|| the ``norm`` of one noisy measurement, which depends
+    on the noise.
     """
     s = singular_values.size
     outside = unregularized_norm(dimension=dimension, num_measurements=num_measurements, subspace_dimension=s)
@@ -303,12 +308,12 @@ def _through(weights: Weights, columns: Matrix) -> Matrix:
 
 
 def _conditioned(singular_values: Float[Array, " s"]) -> Scalar:
-    """Kappa sqrt(sr(X)) = ||X||_F / sigma_min."""
+    """kappa sqrt(sr(X)) = ||X||_F / sigma_min."""
     return jnp.linalg.norm(singular_values) / jnp.min(singular_values)
 
 
 def _strength(values: Float[Array, " s"], weight_decay: Number, depth: int) -> Float[Array, " s"]:
-    """Lambda rho_i^{-2/L}: the stationarity of p_i rho_i = q is 1 - q = this q^{2/L-1}."""
+    """c_i = lambda rho_i^{-2/L}: the condition for q = p_i rho_i to be stationary is 1 - q = c_i q^{2/L-1}."""
     return jnp.asarray(weight_decay, values.dtype) * values ** (-2 / depth)
 
 

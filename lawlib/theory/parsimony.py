@@ -1,11 +1,11 @@
 """The law of parsimony for deep linear networks (Yaras et al. 2023, Theorem 1).
 
 Gradient descent from an eps-orthogonal start moves each weight matrix only inside a subspace of 2r dimensions that is
-known at initialization. On its complement every singular value equals rho(t), a number with a recursion of its own:
+known at initialization. On its complement every singular value equals a scalar rho(t) with its own recursion:
 
     W_l(t) = U_l [[W~_l(t), 0], [0, rho(t) I_m]] V_l^T,   V_{l+1} = U_l,   m = d - 2r,   W~_l(0) = eps I.
 
-Case 1: square layers, Phi = Y X^T of rank r. Case 2: d_y = r outputs, the last layer r x d outside the decomposition.
+Case 1: square layers, Phi = Y X^T of rank r. Case 2: d_y = r outputs; the last layer, r x d, is not decomposed.
 Throughout the inputs are whitened (X X^T = I) and the loss is 1/2 ||W_{L:1} X - Y||_F^2, a sum over entries, with
 weight decay lambda/2 sum_l ||W_l||_F^2.
 """
@@ -37,14 +37,14 @@ __all__ = [
 
 
 class Frame(NamedTuple):
-    """An orthogonal matrix in two blocks: the directions in which a layer learns, and those in which it idles."""
+    """An orthogonal matrix in two blocks: the directions in which a layer learns, and the idle directions."""
 
     active: Float[Array, "d k"]
     idle: Float[Array, "d m"]
 
 
 class Blocks(NamedTuple):
-    """U^T W V cut at the active dimension; the law says that ``upper`` and ``lower`` vanish and ``idle`` is rho I."""
+    """U^T W V in blocks: by the law, ``upper`` and ``lower`` vanish and ``idle`` is rho I."""
 
     active: Float[Array, "k k"]
     upper: Float[Array, "k m"]
@@ -53,10 +53,10 @@ class Blocks(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Indices of the singular values that have moved, and of those that idle.
+    """Indices of the singular values that have moved, and of the idle ones.
 
-    The subspaces of either kind are complements of each other, so their angles to the frame's blocks agree: two idle
-    subspaces of dimension m = d - 2r always share m - 2r directions, and the other angles are those of the active ones.
+    The two subspaces are complements of each other, so their angles to the frame's blocks agree: two idle subspaces of
+    dimension m = d - 2r always share m - 2r directions, and the other angles are those between the active subspaces.
     """
 
     moved: Int[Array, " k"]
@@ -64,7 +64,7 @@ class Split(NamedTuple):
 
 
 def rho_square(rho: Rate, *, before: Rate, depth: int, step_size: Rate, weight_decay: Rate, momentum: Rate) -> Rate:
-    """The idle singular value one step later, Case 1.
+    """The idle singular value after one step, Case 1; ``before`` is rho-, its value one step earlier.
 
     rho+ = (1 - eta lambda) rho - eta rho^{2L-1} + mu (rho - rho-), rho(0) = rho(-1) = eps
     (Yaras et al. 2023, eq. 6; the momentum term follows from eq. 16). It tends to 0 even without weight decay, like
@@ -76,7 +76,7 @@ def rho_square(rho: Rate, *, before: Rate, depth: int, step_size: Rate, weight_d
 
 
 def rho_wide(rho: Rate, *, before: Rate, step_size: Rate, weight_decay: Rate, momentum: Rate) -> Rate:
-    """The idle singular value one step later, Case 2: weight decay alone moves it.
+    """The idle singular value after one step, Case 2, where only weight decay changes it; ``before`` is rho-.
 
     rho+ = (1 - eta lambda) rho + mu (rho - rho-), rho(0) = rho(-1) = eps; without momentum
     rho(t) = eps (1 - eta lambda)^t (Yaras et al. 2023, eq. 7).
@@ -85,18 +85,19 @@ def rho_wide(rho: Rate, *, before: Rate, step_size: Rate, weight_decay: Rate, mo
 
 
 def invariant_bases(weights: Weights, target: Float[Array, "d_y d"], rank: int) -> tuple[Float[Array, "_ _"], ...]:
-    """The active bases [V_{1,1}, U_{1,1} = V_{2,1}, ...] of Theorem 1, each (d, 2r), from W(0) and Phi = Y X^T alone.
+    """The active bases [V_{1,1}, U_{1,1} = V_{2,1}, ...] of Theorem 1, each (d, 2r), from W(0) and Phi = Y X^T.
 
-    V_{1,1} = orth[row space of Phi, W_{L:1}(0)^T (column space of Phi)], U_{l,1} = W_l(0) V_{l,1} / eps; no null spaces
-    are intersected. Layer l maps basis l-1 to basis l. There are L+1 of them in Case 1 (square layers) and L
-    in Case 2, whose last layer has no left basis. ``rank`` is that of the target (Case 2: its number of outputs).
+    V_{1,1} = orth[row space of Phi, W_{L:1}(0)^T (column space of Phi)], U_{l,1} = W_l(0) V_{l,1} / eps; no
+    intersection of null spaces is computed. Layer l maps basis l-1 to basis l. There are L+1 of them in Case 1 (square
+    layers) and L in Case 2, whose last layer has no left basis. ``rank`` is that of the target (Case 2: its number of
+    outputs).
 
-    Beyond the theorem, Case 2 has hidden layers of widths that fall and then rise. The sum is then taken at the
-    narrowest layer, and each change of width by c away from it adds min(r, c) directions to a basis: those of the row
-    space of Phi (before) or of W_L(0) (after) that the layer of that change maps to 0.
+    Beyond the theorem, in Case 2 the widths of the hidden layers may fall and then rise. The sum is then taken at the
+    narrowest layer. Each change of width by c away from it adds min(r, c) directions to a basis: the directions of the
+    row space of Phi (before) or of W_L(0) (after) that the layer of that change maps to 0.
 
     Raises:
-        ValueError: 2 rank is not between 0 and d, d_y is neither d nor ``rank``, or the widths are others than these.
+        ValueError: 2 rank is not between 0 and d, d_y is neither d nor ``rank``, or the widths are not of these kinds.
     """
     width, num_outputs = weights[0].shape[1], target.shape[0]
     if num_outputs not in (width, rank):
@@ -115,8 +116,11 @@ def bases_through(
 ) -> tuple[Float[Array, "_ _"], ...]:
     """The same bases from orthonormal bases of the column space (left) and row space (right) of Phi.
 
-    Layers are divided by their scale as they are applied, so that eps^L does not underflow. Raises ValueError unless
-    all layers are square or, with r outputs, the widths before the outputs fall and then rise.
+    Layers are divided by their scale as they are applied, so that eps^L does not underflow.
+
+    Raises:
+        ValueError: not all layers are square, or, with r outputs, the widths before the outputs do not fall and then
+            rise.
     """
     is_square = left.shape[0] == right.shape[0]
     widths = _checked_widths(weights, is_square)
@@ -136,15 +140,17 @@ def bases_through(
 
 
 def layer_scale(W: Matrix) -> Scalar:
-    """The eps of an eps-orthogonal layer: ||W||_F over the root of its smaller side."""
+    """The eps of an eps-orthogonal layer: ||W||_F divided by the square root of its smaller side."""
     return jnp.linalg.norm(W) / jnp.sqrt(jnp.asarray(min(W.shape), W.dtype))
 
 
 def invariant_frames(weights: Weights, target: Float[Array, "d_y d"], rank: int) -> tuple[Frame, ...]:
     """The frames [V_1, U_1 = V_2, ...] of Theorem 1: the bases of ``invariant_bases`` with their idle complements.
 
-    Layer l maps frame l-1 to frame l, its idle block like its active one, since the layers (Case 2: but the last) are
-    square. Raises ValueError as ``invariant_bases``, and for layers that are not.
+    Layer l maps both blocks of frame l-1 to those of frame l, since the layers (in Case 2 all but the last) are square.
+
+    Raises:
+        ValueError: as ``invariant_bases``, or a hidden layer is not square.
     """
     bases = invariant_bases(weights, target, rank)
     layers = weights[: len(bases) - 1]
@@ -160,7 +166,7 @@ def invariant_frames(weights: Weights, target: Float[Array, "d_y d"], rank: int)
 
 
 def _pushed(W: Matrix, block: Float[Array, "d c"]) -> Float[Array, "m c"]:
-    """Where a layer carries a block: W_l(0)/eps keeps lengths."""
+    """The image of a block under W_l(0)/eps, which preserves lengths."""
     return matmul(W, block) / layer_scale(W)
 
 
@@ -169,9 +175,9 @@ def _pulled(W: Matrix, block: Float[Array, "m c"]) -> Float[Array, "d c"]:
 
 
 def _completed(carried: Float[Array, "m k"], W: Matrix, wanted: Float[Array, "m r"]) -> Float[Array, "m _"]:
-    """The carried basis, and beside it what ``wanted`` has outside the range of W (m, d), m >= d.
+    """The carried basis and, next to it, the part of ``wanted`` outside the range of W (m, d), m >= d.
 
-    Directions outside the range stay there by construction, whatever they are: W^T maps them to 0.
+    Any direction outside the range stays outside: W^T maps it to 0.
     """
     if W.shape[0] == W.shape[1]:
         return carried
@@ -183,12 +189,12 @@ def _completed(carried: Float[Array, "m k"], W: Matrix, wanted: Float[Array, "m 
 def _check_chain(weights: Weights, shape: tuple[int, ...]) -> None:
     outs, ins = [W.shape[0] for W in weights], [W.shape[1] for W in weights]
     if outs[:-1] != ins[1:] or (outs[-1], ins[0]) != shape:
-        msg = f"weights of shapes {[W.shape for W in weights]} are no network with a target of shape {shape}"
+        msg = f"weights of shapes {[W.shape for W in weights]} do not form a network with a target of shape {shape}"
         raise ValueError(msg)
 
 
 def _checked_widths(weights: Weights, is_square: bool) -> list[int]:
-    """The widths of the bases' layers, of which it is known that there are bases."""
+    """The widths of the layers that have bases, after a check that an invariant subspace is known for them."""
     widths = [weights[0].shape[1], *(W.shape[0] for W in weights[: None if is_square else -1])]
     narrowest = widths.index(min(widths))
     if is_square and len(set(widths)) > 1:
@@ -217,15 +223,15 @@ def block_deviation(blocks: Blocks, rho: Rate) -> Scalar:
 
 
 def excess_value(W: Matrix, start: Matrix, rho: Rate, *, scale: Rate, rank: int) -> Scalar:
-    """sigma_{2r+1}(W_l(t) - (rho(t)/eps) W_l(0)); 0 by Theorem 1, whatever the bases and the order of the values."""
+    """sigma_{2r+1}(W_l(t) - (rho(t)/eps) W_l(0)); 0 by Theorem 1, whatever the order of the values."""
     return jnp.linalg.svd(W - (rho / scale) * start, compute_uv=False)[2 * rank]
 
 
 def split_spectrum(values: Float[Array, " d"], *, rho: Rate, num_idle: int) -> Split:
-    """Which singular values idle, the ``num_idle`` closest to |rho|, and which have moved, as indices.
+    """Indices of the idle singular values, the ``num_idle`` closest to |rho|, and of the ones that have moved.
 
-    Chosen by closeness and not by order: rho starts among the others and is overtaken by them. Momentum can carry rho
-    below 0, and the singular value is then -rho.
+    The choice is by distance and not by order, since the order of rho among the other values changes in training.
+    Momentum can make rho negative; the singular value is then -rho.
     """
     closest_first = jnp.argsort(jnp.abs(values - abs(rho)))
     return Split(moved=closest_first[num_idle:], idle=closest_first[:num_idle])

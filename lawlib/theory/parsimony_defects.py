@@ -1,9 +1,9 @@
-"""What must be true for the small network to be the whole one, measured: the parts of ``Reduction.defect``.
+"""The conditions under which the small network equals the full one, measured: the parts of ``Reduction.defect``.
 
 With bases B_l, W_l(t) = (rho/eps) W_l(0) + B_l (W~_l - rho I) B_{l-1}^T holds at every step, for every step size,
-weight decay and momentum, if the bases are orthonormal and contain the target, if the layers map each into the next
-and back, and if what they do on the complements makes no other motion than that of rho: by orthogonality in Case 1, and
-in Case 2 because the last layer vanishes there, which leaves the complements without a gradient.
+weight decay and momentum under three conditions. The bases are orthonormal and contain the target. The layers map each
+basis into the next, and back. On the complements rho alone changes: by orthogonality in Case 1; in Case 2 because the
+last layer vanishes there, so that the complements have no gradient.
 """
 
 import math
@@ -31,7 +31,7 @@ Parts = dict[str, Scalar]
 
 
 def target_parts(outside: Array, target: Array, rank: int) -> Parts:
-    """What of the target is outside the bases, relative to it (given as any array of its norm)."""
+    """The norm of the target outside the bases, relative to the target (given as any array of its norm)."""
     return {f"the target has a part outside the bases, as of a rank above {rank}": _relative(outside, target)}
 
 
@@ -53,7 +53,7 @@ def square_layer_parts(weights: Weights, scale: Scalar) -> Parts:
 
 
 def wide_layer_parts(weights: Weights, bases: tuple[Array, ...], scale: Scalar) -> Parts:
-    """How far the layers of Case 2 are from eps times a map of one basis to the next, and W_L from their span."""
+    """How far the layers of Case 2 are from eps times a map of each basis to the next, and W_L from their span."""
     parts = {}
     for layer, (W, before, after) in enumerate(zip(weights, bases, bases[1:], strict=False), start=1):
         forth = matmul(W, before) / scale - matmul(after, core_identity(after, before))
@@ -72,34 +72,35 @@ def core_identity(after: Matrix, before: Matrix) -> Matrix:
 
 
 def allowed_defect(tolerance: float | None, blocks: tuple[Array, ...]) -> float:
-    """The tolerance, by default what rounding may come to in matrices of this size."""
+    """The tolerance, by default a bound on rounding errors in matrices of this size."""
     if tolerance is not None:
         return tolerance
-    # Ten times the rounding of Haar layers (Case 1: 7 eps sqrt d from d = 7 to 1000, in float32 and in float64).
+    # More than ten times the rounding error of Haar layers, which is 7 eps sqrt(d) in Case 1 for d = 7 to 1000, in
+    # float32 and in float64.
     return 100 * float(jnp.finfo(blocks[0].dtype).eps) * math.sqrt(max(max(block.shape) for block in blocks))
 
 
 def checked_defect(parts: Parts, tolerance: float) -> Scalar:
-    """The largest part, NaN where one is; ValueError if it is known and not within the tolerance."""
+    """The largest part, NaN if one is NaN; ValueError if it is not traced and not within the tolerance."""
     defect = jnp.max(jnp.stack(list(parts.values())))
     if isinstance(defect, Tracer) or tolerance == math.inf or defect <= tolerance:
         return defect
     found = "; ".join(f"{what}: {size:.2g}" for what, size in parts.items() if not size <= tolerance)
     msg = (
-        f"the small network would not be the whole one: defect {defect:.2g}, tolerance {tolerance:.2g} ({found}). "
-        "Start from initializers.orthogonal_weights and give a rank no less than the target's; tolerance=math.inf "
-        "allows what there is"
+        f"the small network would not equal the full one: defect {defect:.2g}, tolerance {tolerance:.2g} ({found}). "
+        "Start from initializers.orthogonal_weights and give a rank of at least the target's; tolerance=math.inf "
+        "accepts any defect"
     )
     raise ValueError(msg)
 
 
 def probe(W: Matrix) -> Array:
-    """W z for a fixed z that has nothing to do with any basis: another W has another product."""
+    """W z for a fixed z unrelated to any basis: other weights have another product."""
     return matmul(W, jnp.sin(1 + jnp.arange(W.shape[1], dtype=W.dtype)))
 
 
 def check_start(weights: Weights, probes: tuple[Array, ...], tolerance: float) -> None:
-    """Refuse weights that are known and whose products are not the probes."""
+    """Raise ValueError for weights that are not traced and whose products are not the probes."""
     for layer, (W, known) in enumerate(zip(weights, probes, strict=True), start=1):
         found = probe(W)
         apart = _relative(found - known, known) if found.shape == known.shape else jnp.asarray(jnp.inf)

@@ -1,11 +1,13 @@
 """Rank jumps of SGD in deep linear networks with weight decay: losses, constants and a bound (Wang and Jacot 2024).
 
-A network A = W_L ... W_1 completes a matrix A* of which N entries are observed. Its ridge lambda stands for the main
-text's units, L_lambda = C + lambda ||theta||^2; the weight decay lambda of Theorems B.1 and B.2 for the appendix's,
+A network A = W_L ... W_1 completes a matrix A* of which N entries are observed. A ``ridge`` lambda is in the units of
+the main text, L_lambda = C + lambda ||theta||^2. A ``weight_decay`` lambda is in those of the appendix (Theorems B.1
+and B.2),
 
     theta <- (1 - eta lambda) theta - eta/2 grad (A*_ij - A_ij)^2,
 
-(i, j) uniform over the observed entries. The constants of the theorems reach 1e-27 and below: they come as logarithms.
+(i, j) uniform over the observed entries. The constants of the theorems can be below 1e-27 and are returned as
+logarithms.
 """
 
 import math
@@ -35,7 +37,7 @@ SLOPE = 2
 
 
 class Constants(NamedTuple):
-    """Natural logarithms of the largest alpha, eps_1 and the four bounds on eta, (4,), that Theorem B.1 admits."""
+    """Natural logarithms of the largest alpha, eps_1 and the four bounds on eta, (4,), in Theorem B.1."""
 
     log_cutoff: Scalar
     log_imbalance: Scalar
@@ -76,18 +78,20 @@ def matrix_loss(product: Matrix, target: Matrix, mask: Matrix, *, ridge: Number,
 def factored_loss(weights: Weights, target: Matrix, mask: Matrix, ridge: Number) -> Scalar:
     """L_lambda(theta) = C(A_theta) + lambda ||theta||^2, lambda = ridge (ibid., Section 2.1).
 
-    A step eta of SGD with weight decay lambda on (A*_ij - A_ij)^2, no 1/2, is in expectation a step of 2 eta on
-    L_{lambda/4}.
+    A step eta of SGD with weight decay lambda on (A*_ij - A_ij)^2, without a factor 1/2, is in expectation a step of
+    2 eta on L_{lambda/4}.
     """
     size = sum(jnp.sum(jnp.square(W)) for W in jax.tree.leaves(weights))
     return observed_loss(end_to_end(weights), target, mask) + ridge * size
 
 
 def smallest_norm_bound(*, weight_decay: Number, largest_entry: Number) -> Scalar:
-    """C_1 / (2 lambda), the least C of Theorem B.1; C_1 = max A*_ij^2 over the observed entries, its root given.
+    """C_1 / (2 lambda), the least C of Theorem B.1, with C_1 = max A*_ij^2 = largest_entry^2 over the observed entries.
 
-    Theorem D.4 prints C <= 1/(2 lambda), under which steps leave. Raises ValueError for a weight_decay that is a number
-    and not positive: there is no such C.
+    Theorem D.4 prints C <= 1/(2 lambda), at which steps leave B_r.
+
+    Raises:
+        ValueError: weight_decay is a number that is not positive: there is no such C.
     """
     _require("weight_decay", weight_decay, _is_positive(weight_decay), "positive")
     return jnp.square(jnp.asarray(largest_entry, float)) / (2 * weight_decay)
@@ -110,7 +114,7 @@ def absorbing_constants(
         sqrt(eps_1) <= lambda alpha eps_2 / (64 n K L (r+1)^2 C^{(L-1)/2} sqrt(B)),
         eta <= C_1 / (4 M), 2 lambda eps_1 / (2 B C^{L-1} + lambda^2 eps_1), lambda alpha eps_2 / (64 n K (r+1)^2 M)
         and 2 (r+1) / lambda, M = B C^{L-1} + lambda^2 C.
-    Each is taken at the largest value of those before it.
+    Each bound is evaluated at the largest values that the bounds before it allow.
 
     Raises:
         ValueError: depth < 3, rank outside 0..width, or a number that is not traced: weight_decay or largest_entry not
@@ -156,9 +160,10 @@ def jump_bound(
 ) -> JumpBound:
     """T_0 = log(2 C_0/eps_1) / (eta lambda), T_1 = log(4 (n-r) C / (alpha eps_2)) / (2 eta lambda), P >= (r/d)^{T_1}.
 
-    Wang and Jacot 2024, Theorem B.2: P is that of being in B_r after T_0 + T_1 steps; C_0 = start_norm is the largest
-    ||W_l(0)||_F^2, d = smallest_side = min(d_in, d_out), n = width; alpha and eps_1 by their logarithms. r = 0 has
-    P >= 0. eta and lambda enter by their product alone, which is one in all three units of the update.
+    Wang and Jacot 2024, Theorem B.2: P is the probability to be in B_r after T_0 + T_1 steps; C_0 = start_norm is the
+    largest ||W_l(0)||_F^2, d = smallest_side = min(d_in, d_out), n = width; alpha and eps_1 are given by their
+    logarithms. For r = 0 the bound is P >= 0. Only the product of eta and lambda matters, which is the same in all
+    three units of the update.
 
     Raises:
         ValueError: rank outside 0..smallest_side or not below width, or a step_size or weight_decay that is a number

@@ -4,19 +4,20 @@ A* = [[1, *], [eps, 1]] has N = 3 observed entries. Critical points of L_lambda 
 
     C_lambda(A) = 1/(2N) sum over observed (A*_ij - A_ij)^2 + lambda L sum_i s_i(A)^{2/L},   L >= 3,
 
-over the matrices of one rank (Wang and Jacot 2024, Propositions A.1 and A.2). Beside A = 0 they form two curves. Let
-s_1 >= s_2 = rho s_1 be the singular values and u the slope of the leading singular vector, which exchanges with its
-partner as the two diagonal entries do (A_00 = A_11). Stationarity then reads
+over the matrices of one rank (Wang and Jacot 2024, Propositions A.1 and A.2). Apart from A = 0 they form two curves.
+Let s_1 >= s_2 = rho s_1 be the singular values and u the slope of the leading right singular vector. The diagonal
+entries are equal, A_00 = A_11, and the left singular vector is the right one with its entries exchanged. Stationarity
+then reads
 
     s_1 = (eps + 1/u - u) (1 + u^2) / (1 - rho u^2),
     2 N lambda s_1^{2/L - 1} = u (u^2 - rho - eps (1 + rho) u) / (1 - rho u^2),
     rho = 0 for rank 1,   rho = u^{2L/(L-2)} for rank 2,
 
-which gives lambda, and A_01 = eps + 1/u - u, as functions of u. As lambda grows the minimum of that rank meets a saddle
-at the largest lambda of the curve, and ceases to exist.
+which gives lambda, and A_01 = eps + 1/u - u, as functions of u. As lambda grows, the minimum of that rank meets a
+saddle at the largest lambda of the curve and ceases to exist.
 
-A fourth minimum is not in the paper, which knows of 0, one of rank 1 and one of rank 2: a rank 1 that fills A_01 with
-the wrong sign, at the price of A_10 = eps. It is the rank-1 minimum for -eps with both off-diagonal signs changed.
+The paper lists three minima: 0, one of rank 1 and one of rank 2. There is a fourth, of rank 1, whose A_01 has the wrong
+sign, at the cost of the error in A_10 = eps. It is the rank-1 minimum for -eps with both off-diagonal signs changed.
 """
 
 import math
@@ -33,7 +34,7 @@ __all__ = ["Fold", "Minimum", "last_offdiagonal", "last_ridge", "local_minimum",
 
 NUM_OBSERVED = 3
 BISECTIONS = 60
-# Where a curve of rank 2 begins, for at u = 0 itself s_1 is infinite.
+# The smallest u on a curve of rank 2: at u = 0 itself s_1 is infinite.
 NEAR_ZERO = 1e-3
 
 
@@ -59,12 +60,11 @@ class _Point(NamedTuple):
 
 
 def last_ridge(offdiagonal: Number, *, depth: int, rank: int, fill_sign: int = 1) -> Fold:
-    """The largest lambda at which C_lambda has a local minimum of rank 1 or 2, eps = offdiagonal; see the module.
+    """The largest lambda at which C_lambda has a local minimum of rank 1 or 2, for eps = offdiagonal.
 
-    A_01 > 0 there; fill_sign = -1 is for the other minimum of rank 1, with A_01 < 0.
-
-    Units of L_lambda = C + lambda ||theta||^2. 0 for rank 2 where there is no such minimum at any lambda > 0: for eps
-    above 1/2 at L = 3 and 1/sqrt(8) at L = 4.
+    The minimum has A_01 > 0, or A_01 < 0 for fill_sign = -1 (rank 1 only). lambda is in the units of
+    L_lambda = C + lambda ||theta||^2. For rank 2 the result is 0 where there is no such minimum at any lambda > 0: for
+    eps above 1/2 at L = 3, and above 1/sqrt(8) at L = 4.
 
     Raises:
         ValueError: depth < 3, rank not 1 or 2, fill_sign not 1 (or -1 for rank 1), or an offdiagonal that is a number
@@ -89,7 +89,7 @@ def local_minimum(offdiagonal: Number, *, ridge: Number, depth: int, rank: int, 
     _require_positive("ridge", ridge)
     eps, top = _fold(fill_sign * offdiagonal, depth, rank)
     ridge = jnp.asarray(ridge, eps.dtype)
-    # From the fold to where the minimum of that rank fits the data, lambda falls to 0.
+    # lambda falls from its value at the fold to 0 where the minimum of that rank fits the data.
     fitted = jnp.maximum(eps, 0) if rank == 1 else jnp.ones_like(eps)
     u = _bisected(lambda u: _point(u, eps, depth, rank).ridge - ridge, top, fitted)
     point, exists = _point(u, eps, depth, rank), _point(top, eps, depth, rank).ridge >= ridge
@@ -102,7 +102,7 @@ def local_minimum(offdiagonal: Number, *, ridge: Number, depth: int, rank: int, 
 
 
 def last_offdiagonal(ridge: Number, *, depth: int) -> Scalar:
-    """The largest eps at which C_lambda has a local minimum of rank 2, lambda = ridge; 0 where none has.
+    """The largest eps at which C_lambda with lambda = ridge has a local minimum of rank 2; 0 if there is none.
 
     Raises:
         ValueError: depth < 3, or a ridge that is a number and not positive.
@@ -118,8 +118,8 @@ def last_offdiagonal(ridge: Number, *, depth: int) -> Scalar:
 def prox(matrix: Matrix, ridge: Number, *, depth: int) -> Matrix:
     """argmin_B 1/2 ||A - B||_F^2 + mu L sum_i s_i(B)^{2/L}, A = matrix, mu = ridge: a proximal step on R(.; L).
 
-    Each singular value y becomes 0 or the larger root x of x + 2 mu x^{2/L - 1} = y, whichever is better. A descent
-    on C with these steps minimizes C_lambda itself, and reaches lower ranks exactly.
+    Each singular value y becomes 0 or the larger root x of x + 2 mu x^{2/L - 1} = y, whichever has the smaller
+    objective. Descent on C followed by this step minimizes C_lambda itself, and reaches lower ranks exactly.
 
     Raises:
         ValueError: depth < 3.
@@ -129,7 +129,8 @@ def prox(matrix: Matrix, ridge: Number, *, depth: int) -> Matrix:
     x, q = y, 2 / depth - 1
 
     def newton(_: Array, x: Array) -> Array:
-        # Convex in x: from y the iterates fall to the larger root, and below the turning point if there is none.
+        # The function is convex in x: from y the iterates fall to the larger root, or past its minimum if there is
+        # none.
         x = jnp.maximum(x, jnp.finfo(x.dtype).tiny)
         residual, slope = x + 2 * ridge * x**q - y, 1 + 2 * ridge * q * x ** (q - 1)
         return jnp.where(slope > 0, x - residual / slope, 0)
@@ -140,7 +141,7 @@ def prox(matrix: Matrix, ridge: Number, *, depth: int) -> Matrix:
 
 
 def _point(u: Scalar, eps: Scalar, depth: int, rank: int) -> _Point:
-    """The critical point of slope u: lambda (negative where there is none), s_1 and rho."""
+    """The critical point of slope u: lambda (negative if there is none), s_1 and rho."""
     rho = jnp.zeros_like(u) if rank == 1 else u ** (2 * depth / (depth - 2))
     divisor = 1 - rho * u**2
     s = (eps + 1 / u - u) * (1 + u**2) / divisor
@@ -149,17 +150,18 @@ def _point(u: Scalar, eps: Scalar, depth: int, rank: int) -> _Point:
 
 
 def _fold(offdiagonal: Number, depth: int, rank: int) -> tuple[Scalar, Scalar]:
-    """Eps as an array, and the slope u at which lambda is largest."""
+    """eps as an array, and the slope u at which lambda is largest."""
     eps = jnp.asarray(offdiagonal, offdiagonal.dtype if isinstance(offdiagonal, jax.Array) else float)
-    # Rank 1: lambda rises from 0 at the fit u = eps and falls to 0 at s_1 = 0. Rank 2, rho < 1: from 0 at u = 0 lambda
-    # first dips below 0; where it gets above 0 at all, it has turned before half of the u of its top.
+    # Rank 1: lambda rises from 0 at u = eps, where the data are fitted, and falls to 0 at s_1 = 0. Rank 2, rho < 1:
+    # from 0 at u = 0 lambda is negative first; if it becomes positive at all, its minimum lies before half of the u of
+    # its maximum.
     zero = jnp.zeros_like(eps)
     low, high = (jnp.maximum(eps, 0), (eps + jnp.sqrt(eps**2 + 4)) / 2) if rank == 1 else (zero + NEAR_ZERO, zero + 1)
     return eps, _bisected(jax.grad(lambda u: _point(u, eps, depth, rank).ridge), low, high)
 
 
 def _bisected(function: Callable[[Scalar], Scalar], positive: Scalar, negative: Scalar) -> Scalar:
-    """Where a function changes its sign, between a point where it is positive and one where it is not."""
+    """Where a function changes its sign, between a point at which it is positive and one at which it is not."""
 
     def halve(_: Array, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
         positive, negative = ends
@@ -176,7 +178,7 @@ def _check(offdiagonal: Number, depth: int, rank: int, fill_sign: int = 1) -> No
         msg = f"depth must be at least 3, since C_lambda is convex at 2 layers, got {depth}"
         raise ValueError(msg)
     if rank not in (1, 2):
-        msg = f"rank must be 1 or 2 for a matrix of 2x2 (at rank 0 the minimum is A = 0), got {rank}"
+        msg = f"rank must be 1 or 2 for a 2 x 2 matrix (the minimum of rank 0 is A = 0), got {rank}"
         raise ValueError(msg)
     if fill_sign != 1 and (rank, fill_sign) != (1, -1):
         msg = f"fill_sign must be 1, or -1 for rank 1, got {fill_sign} for rank {rank}"

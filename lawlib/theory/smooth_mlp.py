@@ -36,10 +36,10 @@ __all__ = [
 class UpdateSubspaces(NamedTuple):
     """Orthonormal bases of S_big (d, 2K) and of its complement S_small (d, p): V_{1,1} and V_{1,2}.
 
-    kept is the smallest singular value of the two halves of S_big side by side, each of norm 1: where it falls to
-    rounding, S_big has fewer than 2K dimensions and some of its columns are arbitrary. gap is
-    (sigma_K - sigma_{K+1}) / sigma_1 of the gradient, 0 for a gradient of 0: where it falls to rounding, as with a
-    gradient of rank K - 1 or a very small eps, the K leading subspaces are arbitrary themselves.
+    kept is the smallest singular value of the two halves of S_big side by side, each of norm 1: where it is at the
+    level of rounding, S_big has fewer than 2K dimensions and some of its columns are arbitrary. gap is the relative gap
+    (sigma_K - sigma_{K+1}) / sigma_1 of the gradient, and 0 for a zero gradient: where it is at the level of rounding,
+    as for a gradient of rank K - 1 or a very small eps, the K leading subspaces are themselves arbitrary.
     """
 
     big: Float[Array, "d k"]
@@ -70,7 +70,7 @@ def first_layer_gradient(
         ValueError: the network does not have two layers.
     """
     if len(weights) != 2:
-        msg = f"the formula is that of two layers, got {len(weights)}"
+        msg = f"the formula is for networks of two layers, got {len(weights)} layers"
         raise ValueError(msg)
     W_1, W_2 = weights
     phi = activation(phi)
@@ -83,9 +83,9 @@ def first_layer_gradient(
 def big_and_small(start: Float[Array, "m d"], gradient: Float[Array, "m d"], num_classes: int) -> UpdateSubspaces:
     """S_big = span[R_{1,1}(0), W_1(0)^T L_{1,1}(0)] and S_small, its complement (Xu et al. 2026, eq. 5).
 
-    start is W_1(0), gradient is the first layer's at initialization, of any loss and depth; K = num_classes.
-    S_small = R(R_{1,2}(0)) intersected with R^perp(W_1(0)^T L_{1,1}(0)/eps): the complement of a sum, so that no
-    intersection is computed, and eps drops out.
+    start is W_1(0), gradient that of the first layer at initialization, for any loss and depth; K = num_classes.
+    S_small is the intersection of R(R_{1,2}(0)) and R^perp(W_1(0)^T L_{1,1}(0)/eps). It is computed as the complement
+    of a sum, in which eps cancels.
 
     Raises:
         ValueError: 2K >= d, which leaves no S_small.
@@ -98,7 +98,7 @@ def big_and_small(start: Float[Array, "m d"], gradient: Float[Array, "m d"], num
 
 
 def big_subspace(start: Float[Array, "m d"], left: Float[Array, "m K"], right: Float[Array, "d K"]) -> SubspaceSum:
-    """S_big (d, 2K) alone, from the K leading left and right singular vectors of the first layer's gradient (eq. 5).
+    """S_big (d, 2K), from the K leading left and right singular vectors of the first layer's gradient (eq. 5).
 
     start is W_1(0). The vectors may come from products (``spectra.block_krylov_svd``), without the gradient.
     """
@@ -106,11 +106,11 @@ def big_subspace(start: Float[Array, "m d"], left: Float[Array, "m K"], right: F
 
 
 def transported(weights: Weights, basis: Float[Array, "d k"], scale: Rate) -> tuple[Matrix, ...]:
-    """Where eps-orthogonal layers carry a basis: (B_0 = basis, B_1, ..., B_n), B_l = W_l(0) B_{l-1} / eps.
+    """The images of a basis under eps-orthogonal layers: (B_0 = basis, B_1, ..., B_n), B_l = W_l(0) B_{l-1} / eps.
 
     weights are the n hidden layers W_1(0), ..., W_n(0) and eps = scale. With basis = V_{1,2}, V_{l,2} = B_{l-1} and
     U_{l,2} = B_l (Xu et al. 2026, eqs. 6-8); with basis = V_{1,1} the last is the U~ of the S_big initialization.
-    Orthonormal where no layer narrows.
+    The images are orthonormal unless a layer is narrower than the one before.
     """
     return tuple(itertools.accumulate(weights, lambda B, W: matmul(W, B) / scale, initial=basis))
 
@@ -118,8 +118,8 @@ def transported(weights: Weights, basis: Float[Array, "d k"], scale: Rate) -> tu
 def alignment(gradient: Float[Array, "m d"], start: Float[Array, "m d"], num_classes: int) -> Scalar:
     """A(t) = max(||sin Theta(L_{1,1}(t), L_{1,1}(0))||_F, ||sin Theta(R_{1,1}(t), R_{1,1}(0))||_F) in [0, sqrt K].
 
-    gradient is G_1(t) and start G_1(0) (Xu et al. 2026, Theorem 3.5). Both angles, with Wedin's bound on them in its
-    measured terms (eq. 17), are in ``lawlib.linalg.subspaces.wedin(gradient, start, num_classes)``.
+    gradient is G_1(t) and start G_1(0) (Xu et al. 2026, Theorem 3.5). Both angles and Wedin's bound on them
+    (eq. 17) come from ``lawlib.linalg.subspaces.wedin(gradient, start, num_classes)``.
     """
     angles = wedin(gradient, start, num_classes)
     return jnp.maximum(angles.left, angles.right)
@@ -149,8 +149,8 @@ def step_bound(
     """||W~_i(t+1) - W~_i(t)||_F / sqrt p <= eta rho(t), i = 2, 3, 4 (Xu et al. 2026, Theorem D.11, first form).
 
     step = W_1(t+1) - W_1(t), gradient = G_1(t), start_gradient = G_1(0), eta = step_size, right = V_2 of S_small at
-    initialization, left = U_2 = W_1(0) V_2 / eps. It holds for every step of gradient descent, of any eta and any
-    activation, smooth or not: only the bounds on rho(t) need Assumptions 3.2 to 3.4.
+    initialization, left = U_2 = W_1(0) V_2 / eps. The bound holds for every step of gradient descent with any eta and
+    any activation, smooth or not: only the bounds on rho(t) need Assumptions 3.2 to 3.4.
     """
     d, p = right.shape
     num_classes = (d - p) // 2

@@ -1,8 +1,8 @@
-"""What bounds the low-rank dynamics of smooth two-layer MLPs (Xu et al. 2026, Appendices D and E).
+"""Bounds on the low-rank dynamics of smooth two-layer MLPs (Xu et al. 2026, Appendices D and E).
 
 The setting is that of ``smooth_mlp``: f(X) = W_2 phi(W_1 X) trained in W_1 (m, d) alone on the squared error summed
-over entries, X X^T = I, W_1(0)^T W_1(0) = eps^2 I. phi'(0), beta = sup |phi'| and mu = Lip(phi') are the activation's;
-sigma_i(A) is the i-th singular value, ||A||_1 the largest column sum of |A|, Delta_2 = W_2 phi(W_1 X) - Y.
+over entries, X X^T = I, W_1(0)^T W_1(0) = eps^2 I. phi'(0), beta = sup |phi'| and mu = Lip(phi') belong to the
+activation; sigma_i(A) is the i-th singular value, ||A||_1 the largest column sum of |A|, Delta_2 = W_2 phi(W_1 X) - Y.
 """
 
 import math
@@ -30,7 +30,7 @@ __all__ = [
 class GradientSpectrum(NamedTuple):
     """Lemma D.8: lower <= sigma_i(G_1(0)) <= upper, both (d,), and whether spread < phi'(0) sigma_K(W_2^T Y X^T) / 2.
 
-    Without ``separated`` the intervals hold all the same, but no gap divides the K leading values from the others.
+    Where ``separated`` is False the intervals still hold, but no gap separates the K leading values from the others.
     """
 
     lower: Float[Array, " d"]
@@ -46,8 +46,8 @@ def gradient_norm_bound(W_2: Float[Array, "K m"], loss: Number, phi: Activation)
 def gradient_lipschitz(W_2: Float[Array, "K m"], largest_residual: Number, phi: Activation) -> Scalar:
     """gamma_L = mu M ||W_2||_1 + beta^2 sigma_1(W_2)^2, with M = largest_residual >= ||Delta_2||_max.
 
-    ||G_1(W_1) - G_1(W_1')||_F <= gamma_L ||W_1 - W_1'||_F for any two W_1 whose residuals M bounds (Xu et al. 2026,
-    Lemma D.7); steps of eta <= 1/gamma_L do not raise the loss.
+    ||G_1(W_1) - G_1(W_1')||_F <= gamma_L ||W_1 - W_1'||_F for any two W_1 with residuals bounded by M (Xu et al. 2026,
+    Lemma D.7); steps with eta <= 1/gamma_L do not increase the loss.
 
     Raises:
         ValueError: phi is not smooth.
@@ -86,9 +86,9 @@ def gradient_spectrum(
     spread: Scalar,
     phi: Activation,
 ) -> GradientSpectrum:
-    """The intervals phi'(0) sigma_i(W_2^T Y X^T) -+ r(eps) for i <= K and [0, r(eps)] beyond, spread = r(eps).
+    """The intervals phi'(0) sigma_i(W_2^T Y X^T) -+ r(eps) for i <= K and [0, r(eps)] for i > K, spread = r(eps).
 
-    They hold sigma_i(G_1(0)), i = 1, ..., d (Xu et al. 2026, Lemma D.8).
+    They contain sigma_i(G_1(0)), i = 1, ..., d (Xu et al. 2026, Lemma D.8).
 
     Raises:
         ValueError: phi is not smooth.
@@ -104,7 +104,7 @@ def gradient_spectrum(
 def distance_bound(
     *, start_norm: Number, step_size: Number, decay: Number, num_steps: Number, constant: Number = 1.0
 ) -> Number:
-    """How far W_1 travels in t = num_steps steps: eta c ||G_1(0)||_F (1 - q^t) / (1 - q).
+    """The bound eta c ||G_1(0)||_F (1 - q^t) / (1 - q) on the length of the path of W_1 in t = num_steps steps.
 
     This is sum_{tau < t} eta ||G_1(tau)||_F under Assumption 3.4, ||G_1(t)||_F <= c q^t ||G_1(0)||_F, with c = constant
     (the paper's G_1) and q = decay in (0, 1) (its (1 - Theta(eta))^Theta(1)); start_norm is ||G_1(0)||_F or a bound on
@@ -114,7 +114,7 @@ def distance_bound(
         ValueError: decay is a number outside (0, 1).
     """
     if isinstance(decay, float | int) and not 0 < decay < 1:
-        msg = f"the gradient decays by a factor in (0, 1) a step, got decay={decay}"
+        msg = f"decay, the factor of the gradient in each step, must be in (0, 1), got decay={decay}"
         raise ValueError(msg)
     log = jnp.log(decay)
     return step_size * constant * start_norm * jnp.expm1(num_steps * log) / jnp.expm1(log)
@@ -123,9 +123,9 @@ def distance_bound(
 def alignment_bound(*, distance: Number, lipschitz: Number, leading: Number, spread: Number, tail: Number) -> Scalar:
     """delta(t) = gamma_L distance / (phi'(0) sigma_K(W_2^T Y X^T) - r(eps) - sigma_{K+1}(G_1(t))) >= A(t).
 
-    distance is ||W_1(t) - W_1(0)||_F or a bound on it: the length travelled, or ``distance_bound``, with which
-    delta(t) is the paper's (Xu et al. 2026, Lemma D.9). lipschitz is gamma_L, leading phi'(0) sigma_K(W_2^T Y X^T),
-    spread r(eps), tail sigma_{K+1}(G_1(t)). +inf where the denominator is not positive.
+    distance is ||W_1(t) - W_1(0)||_F or a bound on it: the length of the path, or ``distance_bound``, which gives the
+    paper's delta(t) (Xu et al. 2026, Lemma D.9). lipschitz is gamma_L, leading phi'(0) sigma_K(W_2^T Y X^T),
+    spread r(eps), tail sigma_{K+1}(G_1(t)). The result is +inf where the denominator is not positive.
     """
     gap = leading - spread - tail
     return jnp.where(gap > 0, lipschitz * distance / jnp.where(gap > 0, gap, 1), jnp.inf)
@@ -149,16 +149,16 @@ def relu_tail_bound(W_2: Float[Array, "K m"], residual: Float[Array, "K N"], fai
 
     sqrt(lambda_min / 4 - (R l / 6 + sqrt(2 l R lambda_max / 16))), l = log(2 (d - K) / failure), with probability
     1 - failure: lambda are eigenvalues of V^T D V, V an orthonormal basis of the null space of E = W_2^T Delta_2(0),
-    residual = Delta_2(0) of rank K, D = diag of the squared column norms of E, R its largest squared row norm. 0, which
-    says nothing, where the radicand is negative: R grows with d and lambda with m. The proof treats E as independent of
-    the signs of W_1(0) X, which Delta_2(0) is as eps tends to 0 only.
+    residual = Delta_2(0) of rank K, D the diagonal matrix of the squared column norms of E, R its largest squared row
+    norm. The bound is 0, and thus empty, where the radicand is negative: R grows with d and lambda with m. The proof
+    treats E as independent of the signs of W_1(0) X, which is true only in the limit eps -> 0.
 
     Raises:
         ValueError: failure is outside (0, 1), or K >= N.
     """
     num_classes, d = residual.shape
     if not 0 < failure < 1:
-        msg = f"failure is a probability in (0, 1), got {failure}"
+        msg = f"failure must be a probability in (0, 1), got {failure}"
         raise ValueError(msg)
     if num_classes >= d:
         msg = f"the bound needs fewer outputs than samples, got K={num_classes} and N={d}"

@@ -142,7 +142,7 @@ def test_a_network_without_an_equivalent_is_refused_in_words(given, rank, messag
     off, *_ = apart(weights, target, rank)
     assert 1e-8 < off < 20 * float(allowed.defect)  # rightly, and the defect says how far
     assert compress.reduce(weights, target, rank, tolerance=1.01 * float(allowed.defect)).defect == allowed.defect
-    with pytest.raises(ValueError, match="would not be the whole one"):
+    with pytest.raises(ValueError, match="would not equal the full one"):
         compress.reduce(weights, target, rank, tolerance=0.99 * float(allowed.defect))
 
 
@@ -189,7 +189,7 @@ def test_widths_without_an_invariant_subspace_are_refused(widths, message, wrap)
 
 def test_shapes_that_do_not_meet_are_refused():
     weights, target = problem(SQUARE)
-    with pytest.raises(ValueError, match="are no network with a target of shape"):
+    with pytest.raises(ValueError, match="do not form a network with a target of shape"):
         compress.reduce((weights[0], weights[1][:7], weights[2]), target, RANK)
 
 

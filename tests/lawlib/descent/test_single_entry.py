@@ -61,7 +61,7 @@ def test_gradients_are_those_of_the_dense_product(depth, dtype, tol):
 
 
 def by_hand(weights, entry, decay, gradient):
-    """Theta - decay theta - gradient grad, from the dense product."""
+    """theta - decay theta - gradient grad, from the dense product."""
     grads = jax.grad(dense_loss)(weights, entry)
     return [W - decay * W - gradient * G for W, G in zip(weights, grads, strict=True)]
 
