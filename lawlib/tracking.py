@@ -1,6 +1,7 @@
-"""Where a matrix of a training loop moves: spectra, angles and block energies against a reference, as it trains.
+"""Track a matrix in a training loop: its spectrum, and its angles and block energies relative to a reference.
 
-The loop is the user's own. A tracker's state goes through it as one more value; every ``every`` steps it looks.
+The loop is the user's own. It carries the tracker's state as one more value; every ``every`` steps the tracker observes
+the matrix.
 """
 
 import functools as ft
@@ -41,12 +42,12 @@ class Fractions(NamedTuple):
 
 
 class Records(NamedTuple):
-    """What was seen, one row for each look; ``step`` is -1 in rows that have not been reached.
+    """The observations, a row for each; ``step`` is -1 in rows that have not been reached.
 
     ``values`` (T, k), ``bound``, ``certified`` and ``passes`` (T,) are those of ``block_krylov_svd``; the angles in
-    radians, ascending, are those of the leading subspaces with the reference, left (T, min(k, r)) and right
-    (T, min(k, s)); they mean something where ``certified``. ``fractions`` are exact always. Without a reference the
-    angles and the fractions are None.
+    radians, ascending, are those between the leading subspaces and the reference, left (T, min(k, r)) and
+    right (T, min(k, s)); they are meaningful where ``certified``. ``fractions`` are always exact. Without a reference
+    the angles and the fractions are None.
     """
 
     step: Int[Array, " T"]
@@ -60,7 +61,7 @@ class Records(NamedTuple):
 
 
 class Track(NamedTuple):
-    """The state of a tracker: its key, the last triplets, from which the next look starts, and the records."""
+    """The state of a tracker: its key, the last triplets, from which the next observation starts, and the records."""
 
     key: PRNGKey
     svd: SVD
@@ -70,7 +71,7 @@ class Track(NamedTuple):
 class Tracker(NamedTuple):
     """``init(key, value) -> Track`` and ``update(track, step, value) -> Track``, both pure.
 
-    ``value`` is what the loop has at hand; ``init`` looks at its shapes alone.
+    ``value`` is any pytree of the loop, such as its weights; ``init`` uses its shapes only.
     """
 
     init: Callable[[PRNGKey, PyTree], Track]
@@ -90,15 +91,15 @@ def tracker(
 ) -> Tracker:
     """Monitor the k leading singular subspaces of ``matrix(value)`` (m, n) in steps 0, every, 2 every, ... < num_steps.
 
-    ``matrix`` picks the monitored matrix from what the loop hands to ``update``: a kernel, its change since
-    the start, a gradient; it is called in those steps only, under lax.cond. Each look goes on from the last triplets
-    with fresh random columns beside them, for at most ``max_passes`` products, and says whether it got there
-    (``block_krylov_svd``); it never decomposes the matrix. A flat spectrum is recorded as not certified; a look at
-    values that are not finite is recorded and forgotten. ``reference`` None compares with nothing.
+    ``matrix(value)`` is the monitored matrix: a kernel, its change since the start, a gradient. It is called in these
+    steps only, under lax.cond. Each observation starts from the last triplets and new random columns, takes at most
+    ``max_passes`` products, and is certified or not (``block_krylov_svd``); the matrix is never decomposed. A flat
+    spectrum is recorded as not certified. After an observation of values that are not finite, the next one starts from
+    the triplets before it. With ``reference`` None no angles and fractions are computed.
 
     Raises:
         ValueError: every or num_steps is below 1, or a basis of the reference is not orthonormal; from init, the
-            reference has another shape than the matrix, the matrix is none, and as ``block_krylov_svd``.
+            shapes of the reference and the matrix differ, matrix(value) is not a matrix, and as ``block_krylov_svd``.
     """
     for name, given in (("every", every), ("num_steps", num_steps)):
         if given < 1:
@@ -115,7 +116,7 @@ def tracker(
         keys = jax.random.split(key, 3)
         left, right = (jax.random.normal(keys[i], (d, k), dtype) / d**0.5 for i, d in enumerate((m, n)))
         track = Track(keys[2], SVD(left, jnp.zeros(k, dtype), right), _empty_records(reference, k, rows, dtype))
-        # What a look refuses is refused here, before a loop is compiled around it.
+        # Errors of an observation are raised here, before a loop is compiled around it.
         jax.eval_shape(observe, track, jnp.zeros((), jnp.int32), value)
         return track
 

@@ -1,7 +1,7 @@
-"""A network in, its low-rank equivalent out, and back: exactly for deep linear networks, to be trained for MLP heads.
+"""Low-rank equivalents of networks: exact for deep linear networks, approximate for MLP heads.
 
-``deep_linear`` (``reduce``, ``step``, ``expand`` and what belongs to them) is Section 4.1 of Yaras et al. 2023; ``mlp``
-(``low_rank_mlp``) is Section 5 of Xu et al. 2026, for any Flax network and loss.
+``deep_linear`` (``reduce``, ``step``, ``expand``) is Section 4.1 of Yaras et al. 2023; ``head`` (``low_rank_mlp``) is
+Section 5 of Xu et al. 2026, for any Flax network and loss.
 """
 
 from lawlib.compress.deep_linear import (

@@ -1,15 +1,15 @@
-"""The product: a deep linear network in, its small equivalent out, and back (Yaras et al. 2023, Section 4.1).
+"""The small equivalent of a deep linear network, and the way back (Yaras et al. 2023, Section 4.1).
 
 By Theorem 1 gradient descent from an eps-orthogonal start moves every layer inside 2r directions known at
-initialization. On them the layers are 2r x 2r matrices W~_l, which follow gradient descent of their own from eps I
-against Phi~ = U_{L,1}^T Phi V_{1,1}; everywhere else they are one number rho. Both together are the whole network, to
-rounding, under weight decay and momentum too:
+initialization. There the layers are 2r x 2r matrices W~_l, which follow their own gradient descent from eps I towards
+Phi~ = U_{L,1}^T Phi V_{1,1}; on the complement every singular value equals one scalar rho. The two determine the full
+network up to floating-point error, with weight decay and momentum included:
 
     W_{L:1} = U_{L,1} W~_{L:1} V_{1,1}^T + rho^L (Q - U_{L,1} V_{1,1}^T),   Q = W_{L:1}(0) / eps^L    (Case 1),
     W_{L:1} = W~_{L:1} V_{1,1}^T, with W~_L of shape r x 2r                                           (Case 2).
 
-The paper calls this "almost equivalent", since it drops the term of rho. A step costs O(L r^3), whatever the width d,
-and the bases of Case 1 can be drawn without any d x d matrix.
+The paper calls this "almost equivalent", since it omits the term of rho. A step costs O(L r^3), independently of the
+width d, and the bases of Case 1 can be drawn without any d x d matrix.
 """
 
 import functools as ft
@@ -52,15 +52,15 @@ __all__ = [
     "step",
 ]
 
-# Up to this size a product written as broadcast, multiply and sum is compiled into the step around it, and costs half
-# of a dot's call on a CPU (k = 10: 2.4 us a step of three layers against 9.6); beyond 12 it is many times slower.
+# Up to this size a product written as broadcast, multiply and sum is fused into the step. On a CPU a step of three
+# layers with k = 10 takes 2.4 us, compared with 9.6 us for calls of dot; beyond 12 the fused product is much slower.
 FUSED_SIZE = 12
 
 
 class Bases(NamedTuple):
     """Bases of the active subspaces of the end-to-end matrix: ``left`` is U_{L,1}, ``right`` V_{1,1}.
 
-    Orthonormal for a square matrix; of a rectangle's two, the one of the longer side is.
+    Both are orthonormal for a square matrix; for a rectangular one, only that of the longer side.
     """
 
     left: Float[Array, "m k"]
@@ -68,7 +68,7 @@ class Bases(NamedTuple):
 
 
 class LowRank(NamedTuple):
-    """A target as Phi = left diag(values) right^T, never formed: orthonormal (d, r), singular values, (d, r)."""
+    """A target Phi = left diag(values) right^T, never formed: orthonormal left and right (d, r), singular values."""
 
     left: Float[Array, "d r"]
     values: Float[Array, " r"]
@@ -76,9 +76,9 @@ class LowRank(NamedTuple):
 
 
 class Reduced(NamedTuple):
-    """The small network: ``weights`` (W~_1, ..., W~_L) and rho beside them.
+    """The small network: ``weights`` (W~_1, ..., W~_L) and rho.
 
-    Each is 2r x 2r; in Case 2 the last is r x 2r, and layers that change the width are rectangles, k_l x k_{l-1}.
+    Each weight is 2r x 2r; in Case 2 the last is r x 2r, and layers that change the width are k_l x k_{l-1}.
     """
 
     weights: Weights
@@ -86,21 +86,21 @@ class Reduced(NamedTuple):
 
 
 class Reduction(NamedTuple):
-    """What the target and W(0) fix once: the bases, the small network's own target, and where it starts.
+    """What the target and W(0) determine: the bases, the target of the small network, and its start.
 
     ``bases`` are V_{1,1}, U_{1,1}, ..., U_{L,1} (Case 2: without the last, which is I); a reduction drawn without
-    matrices has the outer two alone. ``target`` is Phi~, 2r x 2r or r x k_0 (Case 2). ``floor`` is the part of the loss
-    that no weights remove: 1/2 (||Y||^2 - ||Phi||^2) with whitened data, 0 without. ``probes`` are W_l(0) z_l for fixed
-    vectors z_l, by which ``expand`` knows W(0) again.
+    matrices has only the first and the last. ``target`` is Phi~, 2r x 2r or r x k_0 (Case 2). ``floor`` is the minimum
+    of the loss over all matrices: 1/2 (||Y||^2 - ||Phi||^2) with whitened data, otherwise 0. ``probes`` are W_l(0) z_l
+    for fixed vectors z_l, by which ``expand`` recognizes W(0).
 
-    ``defect`` is 0 to rounding where the small network is the whole one at every step, whatever the rates, and NaN
-    where something is not finite. It is the largest of
+    ``defect`` is 0 up to rounding if the small network equals the full one at every step, for any rates, and NaN if a
+    value is not finite. It is the largest of
 
     - ||Phi - B_L B_L^T Phi B_0 B_0^T||_F / ||Phi||_F, the part of the target outside the bases B_l (Case 2: B_L = I);
     - ||B_l^T B_l - I||_F of each basis;
     - Case 1: ||W_l(0)^T W_l(0) / eps^2 - I||_F of each layer, with the first layer's eps;
-    - Case 2: ||W_l(0) B_{l-1} / eps - B_l||_F and ||W_l(0)^T B_l / eps - B_{l-1}||_F of each layer but the last (with 0
-      for the directions that a change of width adds), and ||W_L(0) (I - B_{L-1} B_{L-1}^T)||_F / ||W_L(0)||_F.
+    - Case 2: ||W_l(0) B_{l-1} / eps - B_l||_F and ||W_l(0)^T B_l / eps - B_{l-1}||_F of all layers but the last (0 for
+      the directions that a change of width adds), and ||W_L(0) (I - B_{L-1} B_{L-1}^T)||_F / ||W_L(0)||_F.
     """
 
     bases: tuple[Float[Array, "_ _"], ...]
@@ -121,18 +121,18 @@ def reduce(
 ) -> Reduction:
     """The small equivalent of a network with the eps-orthogonal weights W(0) that is trained on ``target``.
 
-    Minimizing 1/2 ||W_{L:1} X - Y||_F^2 (a sum over entries) over whitened X is minimizing 1/2 ||W_{L:1} - Phi||_F^2
-    with Phi = Y X^T, up to ``floor`` (``problems.regression`` gives both). Case 1: square layers and a target (d, d) of
+    For whitened X, 1/2 ||W_{L:1} X - Y||_F^2 (a sum over entries) equals 1/2 ||W_{L:1} - Phi||_F^2 + ``floor`` with
+    Phi = Y X^T (``problems.synthetic.regression`` gives both). Case 1: square layers and a target (d, d) of
     rank r = rank; Case 2: d_y = r outputs, before which the widths may fall and then rise. All layers have one eps
     (Case 2: the last layer may have any values).
 
-    The small network is the whole one only where ``defect`` is at rounding. Above ``tolerance``, by default
-    100 eps(dtype) sqrt(d), d the largest width, it is refused; math.inf allows anything. Traced values (under jit or
-    vmap) cannot be refused: look at ``defect`` of the result.
+    The small network equals the full one only if ``defect`` is at the level of rounding. A defect above ``tolerance``
+    is an error; the default is 100 eps(dtype) sqrt(d), d the largest width, and math.inf accepts any defect. Traced
+    values (under jit or vmap) are not checked: read ``defect`` of the result.
 
     Raises:
-        ValueError: 2 rank is not between 0 and d, d_y is neither d nor ``rank``, the widths are others than these, or
-            the defect is above the tolerance.
+        ValueError: 2 rank is not between 0 and d, d_y is neither d nor ``rank``, the widths are not of these kinds,
+            or the defect is above the tolerance.
     """
     bases = invariant_bases(weights, target, rank)
     is_square = target.shape[0] == target.shape[1]
@@ -148,13 +148,13 @@ def reduce(
 
 
 def draw_bases(key: PRNGKey, left: Float[Array, "m r"], right: Float[Array, "n r"]) -> Bases:
-    """Draw U_{L,1} and V_{1,1} as a Haar orthogonal W_{L:1}(0)/eps^L = Q would give them, without any d x d matrix.
+    """Draw U_{L,1} and V_{1,1} with the distribution for a Haar orthogonal Q = W_{L:1}(0)/eps^L, without Q.
 
-    Only P = Q^T U_Phi, a Haar frame, and Q V_Phi enter. With V_Phi = P C_0 + F_0 C, F_0 orthonormal and orthogonal to
-    P, orthogonality of Q fixes Q P = U_Phi and leaves Q F_0 = F free: a Haar frame orthogonal to U_Phi. So
-    V_{1,1} = [P, F_0] and U_{L,1} = [U_Phi, F], orthonormal to rounding, at O(d r^2). ``left`` and ``right`` are
-    orthonormal bases U_Phi, V_Phi. A rectangle m x n is part of a square network of width d = max(m, n): its bases
-    are the first m and n rows of the square's.
+    They depend on Q only through P = Q^T U_Phi, a Haar frame, and Q V_Phi. With V_Phi = P C_0 + F_0 C, F_0 orthonormal
+    and orthogonal to P, orthogonality of Q fixes Q P = U_Phi and leaves Q F_0 = F free: a Haar frame orthogonal to
+    U_Phi. So V_{1,1} = [P, F_0] and U_{L,1} = [U_Phi, F], orthonormal up to rounding, at a cost of O(d r^2). ``left``
+    and ``right`` are orthonormal bases U_Phi, V_Phi. An m x n matrix is part of a square network of width d = max(m,
+    n): its bases are the first m and n rows of those of the square network.
 
     Raises:
         ValueError: r is 0, or 2 r exceeds max(m, n).
@@ -168,7 +168,7 @@ def draw_bases(key: PRNGKey, left: Float[Array, "m r"], right: Float[Array, "n r
     key_pulled, key_free = jax.random.split(key)
     pulled_back = orthogonal(1.0)(key_pulled, (width, rank), left.dtype)
     completed = jnp.linalg.qr(_outside(pulled_back, right))[0]
-    # Gaussian columns, projected, are isotropic in the complement, and so is the Q of their QR up to the signs of R.
+    # Projected Gaussian columns are isotropic in the complement, and so is the Q of their QR up to the signs of R.
     Q, R = jnp.linalg.qr(_outside(left, jax.random.normal(key_free, (width, rank), left.dtype)))
     free = Q * jnp.sign(jnp.diagonal(R))[None]
     return Bases(
@@ -178,10 +178,13 @@ def draw_bases(key: PRNGKey, left: Float[Array, "m r"], right: Float[Array, "n r
 
 
 def bases_of(weights: Weights, left: Float[Array, "d r"], right: Float[Array, "d r"]) -> Bases:
-    """The same bases for square weights W(0) at hand: V_{1,1} = orth[V_Phi, W_{L:1}(0)^T U_Phi], U_{L,1} = Q V_{1,1}.
+    """The same bases from given square weights W(0): V_{1,1} = orth[V_Phi, W_{L:1}(0)^T U_Phi], U_{L,1} = Q V_{1,1}.
 
-    ``left`` and ``right`` are orthonormal bases of the target's singular subspaces, or of a guess at them
-    (Yaras et al. 2023, eqs. 9 to 11). Raises ValueError unless 0 < 2 r < d.
+    ``left`` and ``right`` are orthonormal bases of the target's singular subspaces, or estimates of them
+    (Yaras et al. 2023, eqs. 9 to 11).
+
+    Raises:
+        ValueError: 2 r is not between 0 and d.
     """
     (rank, width) = left.shape[1], right.shape[0]
     if not 0 < 2 * rank < width:
@@ -196,16 +199,16 @@ def draw_reduction(
 ) -> Reduction:
     """The reduction of a square network of this depth and scale eps whose W(0) is drawn but never formed (Case 1).
 
-    It has exactly the distribution of ``reduce`` with independent Haar layers, at O(d r^2). Its ``bases`` are the outer
-    two, so that it has products on the active subspace (``factors``) and no way back to d x d weights. ``defect`` is
-    that of the bases and the target, as in ``reduce``, and so is ``tolerance``.
+    It has exactly the distribution of ``reduce`` with independent Haar layers, at a cost of O(d r^2). Its ``bases`` are
+    the first and the last only: it has products on the active subspace (``factors``), but cannot be expanded to d x d
+    weights. ``defect``, of the bases and the target, and ``tolerance`` are as in ``reduce``.
 
     Raises:
         ValueError: 2 r is not in 2..d, depth is below 2, or the defect is above the tolerance: the target's left
             factor is not orthonormal, or a value not finite.
     """
     if depth < 2:
-        msg = f"a deep network has 2 layers or more, got depth={depth}"
+        msg = f"depth must be at least 2 for a deep network, got depth={depth}"
         raise ValueError(msg)
     left, right = draw_bases(key, target.left, target.right)
     core = matmul(left.T, target.left) * target.values[None]
@@ -217,15 +220,16 @@ def draw_reduction(
 
 
 def init(reduction: Reduction) -> Iterate:
-    """The small network at the start, W(-1) = W(0) for the momentum: what ``step`` carries on from."""
+    """The small network at the start, with W(-1) = W(0) for the momentum; the first argument of ``step``."""
     return Iterate(reduction.start, reduction.start)
 
 
 def step(iterate: Iterate, reduction: Reduction, *, step_size: Rate, weight_decay: Rate, momentum: Rate) -> Iterate:
-    """One step of gradient descent with weight decay and momentum of the whole network, in its small equivalent.
+    """One step of gradient descent with weight decay and momentum of the full network, in its small equivalent.
 
     W~_l follow eqs. (4) and (16) of Yaras et al. 2023 on 1/2 ||W~_{L:1} - Phi~||_F^2, a sum over entries; rho follows
-    its recursion (``rho_square`` in Case 1, ``rho_wide`` in Case 2). ``iterate`` holds the network now and a step ago.
+    its recursion (``rho_square`` in Case 1, ``rho_wide`` in Case 2). ``iterate`` holds the network now and one step
+    before.
     """
     now, before = iterate
     rates = {"step_size": step_size, "weight_decay": weight_decay, "momentum": momentum}
@@ -238,9 +242,9 @@ def step(iterate: Iterate, reduction: Reduction, *, step_size: Rate, weight_deca
 
 
 def reduced_loss(reduction: Reduction, reduced: Reduced) -> Scalar:
-    """The whole network's loss, half a sum of squares: 1/2 ||W~_{L:1} - Phi~||_F^2 + 1/2 m rho^{2L} + floor.
+    """The loss of the full network, half a sum of squares: 1/2 ||W~_{L:1} - Phi~||_F^2 + 1/2 m rho^{2L} + floor.
 
-    m = d - 2r; the term of rho stands in Case 1 alone; the weight decay's penalty is not part of it.
+    m = d - 2r. The term of rho exists in Case 1 only. The penalty of weight decay is not included.
     """
     width, active = reduction.bases[0].shape
     idle = (width - active) * reduced.rho ** (2 * len(reduced.weights)) / 2 if _is_square(reduction) else 0.0
@@ -250,8 +254,8 @@ def reduced_loss(reduction: Reduction, reduced: Reduced) -> Scalar:
 def factors(reduction: Reduction, reduced: Reduced) -> Bases:
     """The end-to-end matrix on the active subspace as left right^T: left = U_{L,1} W~_{L:1} (d_y, 2r), right = V_{1,1}.
 
-    That is W_{L:1} without its idle part rho^L (Q - U_{L,1} V_{1,1}^T), of norm rho^L sqrt(d - 2r); in Case 2 it is all
-    of W_{L:1}. Products with vectors and entries cost O(d r); nothing d x d is formed.
+    This is W_{L:1} without its idle part rho^L (Q - U_{L,1} V_{1,1}^T), of norm rho^L sqrt(d - 2r); in Case 2 it is
+    W_{L:1} itself. Products with vectors cost O(d r); no d x d array is formed.
     """
     core = _product(reduced.weights)
     left = matmul(reduction.bases[-1], core) if _is_square(reduction) else core
@@ -259,15 +263,15 @@ def factors(reduction: Reduction, reduced: Reduced) -> Bases:
 
 
 def expand(reduction: Reduction, reduced: Reduced, weights: Weights, *, tolerance: float | None = None) -> Weights:
-    """The d x d weights that the small network stands for, exact to rounding; ``weights`` are W(0), of this reduction.
+    """The d x d weights that the small network represents, exact up to rounding; ``weights`` are W(0).
 
-    W_l = (rho/eps) W_l(0) + U_{l,1} (W~_l - rho I) V_{l,1}^T; in Case 2 W_L = W~_L U_{L-1,1}^T. That these are the
-    weights of the reduction is seen by one product with each, unless they are traced; ``tolerance`` is the relative
-    difference that passes, by default that of ``reduce``.
+    W_l = (rho/eps) W_l(0) + U_{l,1} (W~_l - rho I) V_{l,1}^T; in Case 2 W_L = W~_L U_{L-1,1}^T. One product
+    with each layer checks, unless it is traced, that the weights are those of the reduction; ``tolerance`` is the
+    allowed relative difference, by default as in ``reduce``.
 
     Raises:
         ValueError: the reduction was drawn without matrices and has no bases of the hidden layers, or W(0) is not
-            what was reduced.
+            the start that was reduced.
     """
     depth, square = len(reduced.weights), len(reduced.weights) - (not _is_square(reduction))
     if len(weights) != depth:
@@ -278,10 +282,10 @@ def expand(reduction: Reduction, reduced: Reduced, weights: Weights, *, toleranc
         raise ValueError(msg)
     check_start(weights, reduction.probes, allowed_defect(tolerance, weights))
     rho, bases = reduced.rho, reduction.bases
-    shrunk = rho / reduction.start.rho
+    shrink = rho / reduction.start.rho
     layers = zip(weights[:square], reduced.weights, bases[1:], bases, strict=False)
     moved = [(W, core - rho * core_identity(U, V), U, V) for W, core, U, V in layers]
-    expanded = [shrunk * W + matmul(U, matmul(core, V.T)) for W, core, U, V in moved]
+    expanded = [shrink * W + matmul(U, matmul(core, V.T)) for W, core, U, V in moved]
     readout = () if square == depth else (matmul(reduced.weights[-1], bases[-1].T),)
     return (*expanded, *readout)
 
@@ -303,7 +307,7 @@ def _reduction(
 
 
 def _outside(basis: Array, block: Array) -> Array:
-    """The part of a block outside the span of a basis, orthogonal to it to rounding: projected twice."""
+    """The part of a block outside the span of a basis, projected twice to be orthogonal up to rounding."""
     for _ in range(2):
         block = block - matmul(basis, matmul(basis.T, block))
     return block

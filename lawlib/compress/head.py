@@ -1,12 +1,12 @@
-"""A low-rank MLP head for any Flax network: built in S_big, trained as it is, and dense weights back.
+"""A low-rank MLP head for any Flax network: built in S_big, trained in its factors, and converted to dense weights.
 
-The head is L ``nn.Dense`` layers W_1, ..., W_L (their kernels are the transposes) with anything between them that acts
-unit by unit, phi for short. Its low-rank form (Xu et al. 2026, eq. 10), for training from initialization, is
+The head consists of L ``nn.Dense`` layers W_1, ..., W_L (their kernels are the transposes) with functions phi between
+them that act unit by unit. Its low-rank form (Xu et al. 2026, eq. 10), for training from initialization, is
 
     x -> W_L phi(U~ W~_{L-1} phi(W~_{L-2} ... phi(W~_1 V~^T x + b~_1) ... + b~_{L-2}) + b_{L-1}) + b_L
 
-with r units in every hidden layer but the last, W~_l of r x r, and V~, U~, W~_l, W_L and the biases all trained. A
-trained network needs its units. The form that keeps it has all of them, and three factors in every hidden layer:
+with r units in every hidden layer but the last, W~_l of size r x r, and V~, U~, W~_l, W_L and the biases all trained.
+A trained network needs all its units. The form that preserves it has three factors in every hidden layer:
 
     x -> W_L phi(U~_{L-1} W~_{L-1} V~_{L-1}^T ... phi(U~_1 W~_1 V~_1^T x + b_1) ... + b_{L-1}) + b_L.
 """
@@ -41,12 +41,12 @@ from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar, matmul
 
 __all__ = ["Losses", "LowRankNetwork", "Savings", "Size", "low_rank_mlp"]
 
-# The start that keeps a trained network, beside those of ``low_rank_init`` for an untrained one.
+# The start that preserves a trained network; those of ``low_rank_init`` are for an untrained one.
 TRUNCATED = "truncated"
 
 
 class Size(NamedTuple):
-    """What a network holds and what its head computes, counted from shapes.
+    """The size of a network and the arithmetic of its head, counted from shapes.
 
     ``parameters`` are those of the whole network and ``parameter_bytes`` their memory, ``head_parameters`` those of the
     head with its biases; ``head_multiply_adds`` is for one row of inputs, in a forward pass.
@@ -58,7 +58,7 @@ class Size(NamedTuple):
     head_multiply_adds: int
 
     def optimizer_bytes(self, per_parameter: int) -> int:
-        """Memory of an optimizer that keeps so many numbers a parameter: 0 for SGD, 1 with momentum, 2 for Adam."""
+        """Memory of an optimizer with this many numbers per parameter: 0 for SGD, 1 with momentum, 2 for Adam."""
         return per_parameter * self.parameter_bytes
 
 
@@ -70,18 +70,18 @@ class Savings(NamedTuple):
 
 
 class LowRankNetwork(NamedTuple):
-    """A network whose head has low rank: how to run it, where it starts, what it saves, and the way back.
+    """A network whose head has low rank, with its start, its savings and the conversion to dense weights.
 
     ``variables`` are the network's with, for each hidden layer of the head, in Flax's convention (rows of inputs):
     ``inner`` = W~_l^T (r, r), in the first ``right`` = V~ (d, r), in the last ``left`` = U~^T (r, m), and the bias, if
     there is one, of r or m entries; after ``inner="truncated"`` all three in every layer, and the bias of m entries.
-    ``apply(variables, ...)`` is ``network.apply`` and ``loss(variables, batch)`` the loss that was given, both of such
-    variables. ``to_dense(variables)`` are variables of the original network that compute the same, for any activation:
-    the units beyond the first r say phi(0) to rows of zeros.
+    ``apply(variables, ...)`` is ``network.apply`` and ``loss(variables, batch)`` the given loss, both for such
+    variables. ``to_dense(variables)`` are variables of the original network that compute the same function, for any
+    activation: the units beyond the first r have the value phi(0) and outgoing weights of zero.
 
-    ``gradient`` (its ``certified`` and ``gap``) and ``big`` (its ``kept``) say how well S_big of the first layer is
-    determined (``spectra.Certified``, ``subspaces.SubspaceSum``); both are None where no S_big is computed. ``losses``
-    are those of the given network and of the low-rank one on the first batch, dropout off.
+    ``gradient`` (its ``certified`` and ``gap``) and ``big`` (its ``kept``) state how well S_big of the first layer is
+    determined (``spectra.Certified``, ``subspaces.SubspaceSum``); both are None if no S_big is computed. ``losses``
+    are those of the given and of the low-rank network on the first batch, without dropout.
     """
 
     variables: PyTree
@@ -109,48 +109,49 @@ def low_rank_mlp(
 ) -> LowRankNetwork:
     """The low-rank form of a network's MLP head, starting in S_big (Xu et al. 2026, Section 5, Appendix F).
 
-    The start is for training from initialization: all hidden layers but the last have r units, with which what a
-    trained network computes is lost. For a trained network take ``inner="truncated"``.
+    The start is for training from initialization: all hidden layers but the last have r units, so that a trained
+    network would lose its function. For a trained network use ``inner="truncated"``.
 
-    ``loss(variables, batch)`` calls ``network.apply``; a ``jax.jit`` around it is taken off. One inside it, or a
+    ``loss(variables, batch)`` calls ``network.apply``; a ``jax.jit`` around it is removed. A jit inside it, or a
     ``jax.checkpoint`` around it, hides the layers. ``batches`` is a tree of arrays whose leading axis runs over the
-    batches; the gradient is that in the kernel itself of the losses *summed* over them, an array of the kernel's size
-    (the route "parameter" of ``gradient_spectra.kernel_gradient_products``). An L2 penalty on the kernels in the loss
-    is a part of it; in training it acts on the factors of the low-rank network. A penalty c/2 ||W_1||_F^2 adds c W_1:
-    if that outweighs the gradient of the data, S_big tends to the leading singular vectors of W_1 and knows no data.
-    ``layers`` are the paths of the head's ``nn.Dense`` layers in order, "Dense_0" or "head/Dense_0"; by default all
-    that run and have their weights in ``variables``.
+    batches. The gradient is that of the losses *summed* over them, in the kernel itself, an array of the kernel's size
+    (the route "parameter" of ``linalg.gradients.kernel_gradient_products``). It includes an L2 penalty on the kernels
+    in the loss, which in training acts on the factors of the low-rank network. A penalty c/2 ||W_1||_F^2 adds c W_1: if
+    this is larger than the gradient of the data, S_big tends to the leading singular vectors of W_1, independently of
+    the data. ``layers`` are the paths of the head's ``nn.Dense`` layers in order, "Dense_0" or "head/Dense_0"; by
+    default all layers that run and have their weights in ``variables``.
 
     V~ spans S_big = span[R, W_1^T L], from the K = ``num_classes`` leading singular vectors L, R of the gradient in
-    W_1, by default as many as there are outputs, and random directions beside it up to r = ``rank`` >= 2K (default
-    2K). With cross-entropy a gradient has K - 1 directions that carry signal, so that the K-th need not be certified.
-    ``basis`` takes V~ from elsewhere, orthonormal. The bases are carried on by W_l B_{l-1} = B_l R_l, B_0 = V~, R_l
-    upper triangular and its diagonal not negative: defined for any weights, and B_l = W_l B_{l-1} / eps for square
-    eps-orthogonal ones (eq. 8). U~ = B_{L-1}, and W~_l = R_l ("transported": the whole network for linear units
-    without biases and x in the span of V~) or eps-orthogonal with eps = ||W_l||_F / sqrt(its smaller side) ("drawn",
-    as the paper's text has it). Biases are kept where they have as many entries as before, and B_l^T b_l elsewhere.
-    What is kept is not copied: to donate the low-rank variables to a step is to give up the original ones.
+    W_1 (by default K is the number of outputs), and random directions up to r = ``rank`` >= 2K columns (default 2K).
+    With cross-entropy a gradient has K - 1 directions with signal, so that the K-th need not be certified. ``basis`` is
+    an orthonormal V~ that replaces S_big. The bases of the next layers are given by W_l B_{l-1} = B_l R_l, B_0 = V~,
+    with R_l upper triangular and its diagonal nonnegative: this is defined for any weights, and is
+    B_l = W_l B_{l-1} / eps for square eps-orthogonal layers (eq. 8). U~ = B_{L-1}, and W~_l = R_l ("transported": the
+    whole network for linear units without biases and x in the span of V~) or eps-orthogonal with eps = ||W_l||_F /
+    sqrt(its smaller side) ("drawn", as in the paper's text). Biases are kept if they have as many entries as before;
+    otherwise they are B_l^T b_l. Kept arrays are not copied: donating the low-rank variables to a step invalidates the
+    original ones.
 
     "truncated" keeps all units and the biases: each hidden layer W_l becomes W_l V~_l V~_l^T = U~_l W~_l V~_l^T, where
     V~_l spans S_big of that layer, span[R_l, W_l^T L_l] from the gradient in W_l, and the r - 2K leading right singular
     vectors of the rest of W_l. If the truncated SVDs, with the r leading right singular vectors of each W_l, have a
-    lower loss on the first batch, all layers take those instead; ``num_classes=0`` asks for them, at any rank.
+    lower loss on the first batch, all layers use these instead; ``num_classes=0`` always uses them, at any rank.
 
-    A warning says that a trained network has lost more than half of what it has learned (``head_checks.warn_if_lost``).
-    Except with "truncated", what stands between the layers must act unit by unit, as activations and dropout do.
-    Normalizations and layers with weights are refused by name. A softmax, a normalization by hand, a skip connection
-    and the like are found on the first batch: the low-rank network and its dense form differ, or a unit changes with
-    others (``head_checks.check_dense_form``, ``check_units``). Warning and comparisons need values and are left out
-    under ``jax.jit`` and ``jax.vmap``; ``losses`` are traced there like the variables. Where the loss itself runs the
-    network inside ``jax.vmap`` or ``lax.map``, the losses of the two are all that is compared. A layer inside
+    A warning is issued if a trained network loses more than half of what it has learned (``head_checks.warn_if_lost``).
+    Except with "truncated", everything between the layers must act unit by unit, as activations and dropout do.
+    Normalizations and layers with weights are refused by name. A softmax, a user-defined normalization, a skip
+    connection and the like are found on the first batch: the low-rank network and its dense form differ, or a unit
+    changes with others (``head_checks.check_dense_form``, ``check_units``). The warning and the comparisons need values
+    and are skipped under ``jax.jit`` and ``jax.vmap``, where ``losses`` are traced like the variables. If the loss
+    itself runs the network inside ``jax.vmap`` or ``lax.map``, only the two losses are compared. A layer inside
     ``nn.scan``, ``nn.vmap`` or ``nn.remat`` is not supported.
 
     Raises:
-        ValueError: layers that the network does not run, or not once and in this order; something between them that
-            does not act unit by unit; a rank outside 2K..the narrowest side; an unknown ``inner``; a basis that does
-            not fit; variables in boxes (``nn.Partitioned``).
+        ValueError: layers that the network does not run exactly once and in this order; an operation between them that
+            does not act unit by unit; a rank outside 2K..the narrowest side; an unknown ``inner``; a basis of another
+            shape; boxed variables (``nn.Partitioned``).
     """
-    # Traced under jit once, a loss is not seen to run again. Of a method nothing is taken off: it would lose its self.
+    # A jitted loss is not traced again, which would hide its layers. Unwrapping a method would lose its self.
     if not inspect.ismethod(loss):
         loss = inspect.unwrap(loss, stop=lambda outer: not isinstance(outer, jax.stages.Wrapped))
     is_truncated = inner == TRUNCATED
@@ -192,13 +193,13 @@ def low_rank_mlp(
     )
 
 
-# Where it starts ------------------------------------------------------------------------------------------------------
+# The start. -----------------------------------------------------------------------------------------------------------
 
 
 def _s_big(
     key: PRNGKey, loss: Callable, variables: PyTree, path: str, batches: PyTree, num_classes: int
 ) -> tuple[Certified, SubspaceSum]:
-    """S_big of the first layer, from the gradient in its kernel W_1^T, whose left vectors are W_1's right ones."""
+    """S_big of a layer, from the gradient in its kernel W^T, whose left singular vectors are the right ones of W."""
     kernel = _wide(flat_params(variables)[f"{path}/kernel"])
     products = kernel_gradient_products(loss, variables, path, batches, kernel.dtype)
     found = block_krylov_svd(key, products, num_classes)
@@ -208,7 +209,7 @@ def _s_big(
 def _low_rank(
     key: PRNGKey, flat: dict[str, Any], head: tuple[str, ...], basis: Matrix, rank: int, inner: str
 ) -> dict[str, Array | None]:
-    """The parameters of the low-rank hidden layers; None where one of the network has no place any more."""
+    """The parameters of the low-rank hidden layers; None for parameters that are removed."""
     hidden = head[:-1]
     small: dict[str, Array | None] = {}
     key_basis, key_inner = jax.random.split(key)
@@ -230,7 +231,7 @@ def _low_rank(
 def _truncated(
     loss: Callable, variables: PyTree, hidden: tuple[str, ...], batch: Any, bases: list[Matrix], rank: int
 ) -> dict[str, Array | None]:
-    """The factors from the bases and the leading singular vectors, or from these alone, by the lower loss."""
+    """The factors from the bases and singular vectors, or from singular vectors only, whichever has the lower loss."""
     flat = flat_params(variables)
     kernels = {path: flat[f"{path}/kernel"] for path in hidden}
     plain = _projected(kernels, [jnp.zeros((len(kernel), 0)) for kernel in kernels.values()], rank)
@@ -250,7 +251,7 @@ def _projected(kernels: dict[str, Matrix], bases: list[Matrix], rank: int) -> di
         if missing := rank - V.shape[1]:
             rest = K - matmul(V, matmul(V.T, K))
             leading = jnp.linalg.svd(rest, full_matrices=False)[0][:, :missing]
-            # Where the rest has a lower rank, its last vectors are arbitrary.
+            # If the rank of the rest is lower, its last vectors are arbitrary.
             V = positive_qr(jnp.concatenate([V, leading], axis=1))[0]
         B, R = positive_qr(matmul(K.T, V))
         held = {"right": V, "inner": R.T, "left": B.T}
@@ -265,11 +266,12 @@ def _drawn(key: PRNGKey, kernel: Matrix, rank: int) -> Matrix:
 
 
 def _wide(x: Array) -> Array:
-    """In at least 32 bits, which decompositions need."""
+    """In at least 32 bits, as decompositions require."""
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
-# And back -------------------------------------------------------------------------------------------------------------
+# The dense form.
+# -------------------------------------------------------------------------------------------------------------
 
 
 def _to_dense(hidden: tuple[str, ...], widths: tuple[int, ...], variables: PyTree) -> PyTree:
@@ -300,7 +302,7 @@ def _size(variables: PyTree, head: tuple[str, ...]) -> Size:
     )
 
 
-# What is allowed ------------------------------------------------------------------------------------------------------
+# What is allowed. -----------------------------------------------------------------------------------------------------
 
 
 def _check_inner(inner: str, basis: Matrix | None) -> None:
@@ -321,7 +323,7 @@ def _advice(inner: str) -> str:
 def _check_rank(
     widths: tuple[int, ...], num_classes: int | None, rank: int | None, is_truncated: bool
 ) -> tuple[int, int]:
-    """K and r; by default as many classes as outputs, and r = 2K."""
+    """K and r; by default K is the number of outputs, and r = 2K."""
     classes = widths[-1] if num_classes is None else num_classes
     r, most = 2 * classes if rank is None else rank, min(widths[:-1])
     if classes < (0 if is_truncated else 1) or not max(2 * classes, 1) <= r <= most:

@@ -1,4 +1,4 @@
-"""What a low-rank head is measured by when it is built: its loss, and its units against those of the dense network."""
+"""Checks of a low-rank head when it is built: its loss, and its units against those of the dense network."""
 
 import math
 import warnings
@@ -26,9 +26,9 @@ __all__ = [
     "without_dropout",
 ]
 
-# Of a normal variable, this many standard deviations below its mean has a probability of 3e-5.
+# A normal variable is this many standard deviations below its mean with a probability of 3e-5.
 TRAINED = 4.0
-# Rounding errors are sums of random signs: the square root of the number of terms, with room to spare.
+# Rounding errors grow like the square root of the number of terms; this is the safety factor.
 ROUNDING = 10.0
 UNIT_BY_UNIT = (
     "what stands between the layers of the head must act unit by unit, whatever their number (a softmax, a "
@@ -38,17 +38,17 @@ UNIT_BY_UNIT = (
 
 
 class Losses(NamedTuple):
-    """The loss of the first batch, with dropout off, of the network that was given and of the low-rank one."""
+    """The loss of the given and of the low-rank network on the first batch, without dropout."""
 
     before: Scalar
     after: Scalar
 
 
 class _Seen(NamedTuple):
-    """What the head's layers took in and put out, what networks put out, and how many random draws were between.
+    """Inputs and outputs of the head's layers, outputs of the network, and the number of random draws in between.
 
-    The values are not known where the loss runs the network inside ``jax.vmap`` or ``lax.map``; ``losses``, of one
-    entry, holds what the run returns.
+    The values are traced if the loss runs the network inside ``jax.vmap`` or ``lax.map``; ``losses`` has one entry, the
+    result of the run.
     """
 
     inputs: dict[str, Array]
@@ -74,7 +74,7 @@ def without_dropout(function: Callable) -> Callable:
 
 
 def is_concrete(tree: PyTree) -> bool:
-    """Whether no leaf is traced, so that its values are there to be compared."""
+    """Whether no leaf is traced, so that values can be compared."""
     return not any(isinstance(x, Tracer) for x in jax.tree.leaves(tree))
 
 
@@ -85,10 +85,10 @@ def measured_losses(
     small: PyTree,
     batch: Any,
 ) -> Losses:
-    """The losses of the two networks on one batch, dropout off.
+    """The losses of the two networks on one batch, without dropout.
 
     Raises:
-        ValueError: the low-rank network does not run, since shapes disagree or the loss looks up a kernel itself.
+        ValueError: the low-rank network does not run, since shapes disagree or the loss uses a kernel directly.
     """
     before = without_dropout(loss)(variables, batch)
     try:
@@ -108,16 +108,15 @@ def measured_losses(
 def warn_if_lost(
     loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batch: Any, last: str, losses: Losses, advice: str
 ) -> None:
-    """Warn where a trained network is given and the low-rank one has lost more than half of what it has learned.
+    """Warn if the given network is trained and the low-rank one has lost more than half of what it has learned.
 
     The reference is the loss f_0 with the kernel W (m, K) of the head's last layer at 0: the network has learned
-    f_0 - before, and the low-rank one keeps f_0 - after. Their ratio is free of the loss's sign, offset and scale. An
-    untrained network has f_0 - before near 0 by chance, of either sign, and is told from a trained one by <G, W>, G the
-    gradient in that kernel at 0. Before training the rows of W (units) are as good as in random order, which gives
-    <G, W> the mean m <g, w>, g and w the means of the rows, and the variance tr(S_G S_W) / (m - 1), S the K x K sums of
-    the products of the centred rows. So a network counts as trained where before < f_0 and <G, W> is 4 standard
-    deviations below the mean. A low-rank loss that is not finite where the given one is finite is warned of in any
-    case.
+    f_0 - before, and the low-rank one keeps f_0 - after. Their ratio does not depend on sign, offset and scale of the loss.
+    An untrained network has f_0 - before near 0, of either sign. It is distinguished from a trained one by <G, W>, G
+    the gradient in that kernel at 0. Before training the rows of W (units) are in random order, so that <G, W> has the
+    mean m <g, w>, g and w the means of the rows, and the variance tr(S_G S_W) / (m - 1), S the K x K sums of the
+    products of the centred rows. A network counts as trained if before < f_0 and <G, W> is 4 standard deviations below
+    the mean. A low-rank loss that is not finite, while that of the given network is, is always reported.
     """
     flat, at = flat_params(variables), f"{last}/kernel"
     before, after = (float(x) for x in losses)
@@ -146,11 +145,10 @@ def check_dense_form(
 ) -> None:
     """Compare the low-rank network with its dense form, as ``runs`` = (low-rank loss, loss) apply them to one batch.
 
-    What the last layer of the head takes in, and what the network puts out, must agree to
-    10 sqrt(m) (eps max|x| + change), m the widest layer and change that of relative errors of eps in the low-rank
-    variables. Of a loss that runs the network inside ``jax.vmap`` or ``lax.map`` the two values are compared instead.
-    Dropout is off. Where something else draws random numbers between the layers, the draws have other shapes
-    and a difference means nothing.
+    The inputs of the head's last layer and the outputs of the network must agree up to 10 sqrt(m) (eps max|x| +
+    change), m the width of the widest layer and change the effect of relative errors of eps in the low-rank variables.
+    If the loss runs the network inside ``jax.vmap`` or ``lax.map``, its two values are compared instead. Dropout is
+    off. If anything else draws random numbers between the layers, their shapes differ and nothing is compared.
 
     Raises:
         ValueError: they differ.
@@ -159,7 +157,7 @@ def check_dense_form(
         low, full = _seen(runs[0], small, batch, head), _seen(runs[1], dense, batch, head)
         if any(low.draws):
             return
-        # The inputs of the first layer may be whole numbers, which have no rounding.
+        # The inputs of the first layer may be integers, which have no rounding errors.
         arrays = (*low.inputs.values(), *low.outputs.values())
         eps = max(float(jnp.finfo(x.dtype).eps) for x in arrays if jnp.issubdtype(x.dtype, jnp.floating))
         moved = _seen(runs[0], _rounded(key, small, eps), batch, head)
@@ -183,14 +181,14 @@ def check_dense_form(
 
 
 def check_units(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batch: Any, head: tuple[str, ...]) -> None:
-    """Check that each unit acts for itself between the layers of the head of the given network.
+    """Check that units do not interact between the layers of the head of the given network.
 
-    For each hidden layer, the outputs of every second unit and of all layers before it are replaced by others. What the
-    other units hand to the next layer must stay the same: it changes with a normalization, whatever its form, and with
-    a skip connection. Random draws stay the same too. Nothing is known of a network inside ``jax.vmap`` or ``lax.map``.
+    For each hidden layer, the outputs of every second unit and of all layers before it are replaced by other values.
+    The inputs of the next layer from the other units must not change; they do with any normalization and with a skip
+    connection. Random draws are the same. A network inside ``jax.vmap`` or ``lax.map`` is not checked.
 
     Raises:
-        ValueError: it changes.
+        ValueError: the inputs change.
     """
     given = _seen(loss, variables, batch, head)
     if not is_concrete((given.inputs, given.outputs)):
@@ -210,7 +208,7 @@ def check_units(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batch:
 
 
 def row_order_deviations(G: Float[Array, "m K"], W: Float[Array, "m K"]) -> Scalar:
-    """(<G, W> - mean) / standard deviation, both over all orders of the rows of W (m, K); 0 for a deviation of 0.
+    """(<G, W> - mean) / standard deviation, over all orders of the rows of W (m, K); 0 for a deviation of 0.
 
     With the rows centred, <G, W> / sqrt(tr(G^T G W^T W) / (m - 1)).
     """
@@ -228,7 +226,7 @@ def _seen(
     head: tuple[str, ...],
     instead: Mapping[str, Array] | None = None,
 ) -> _Seen:
-    """One run with dropout off, and these outputs of the layers ``instead`` of their own."""
+    """One run without dropout, in which ``instead`` replaces the outputs of layers."""
     seen, instead = _Seen({}, {}, [], [], []), instead or {}
     at_start = []
 
@@ -255,12 +253,12 @@ def _seen(
 
 
 def _num_draws(counters: Mapping[Any, Any]) -> int:
-    """How often the modules have drawn random numbers; Flax keeps the counters of a child within its parent's."""
+    """How often the modules have drawn random numbers; Flax nests the counters of a child in those of its parent."""
     return sum(count if isinstance(count, int) else _num_draws(count) for count in counters.values())
 
 
 def _replaced(z: Float[Array, "*N m"], step: int) -> Float[Array, "*N m"]:
-    """Other values in every ``step``-th unit, larger and smaller ones in turn."""
+    """Other values in every ``step``-th unit, alternately larger and smaller."""
     scale = jnp.max(jnp.abs(z), initial=0)
     units = jnp.arange(z.shape[-1])
     shift = jnp.where(units % step > 0, 0, 1 - 2 * (units // step % 2)).astype(z.dtype)

@@ -1,7 +1,7 @@
-"""The MLP head of a Flax network: found as the network runs, and run with factors in place of its kernels.
+"""The MLP head of a Flax network: found by running the network, and run with factors in place of its kernels.
 
-The head is L ``nn.Dense`` layers, one after the other. The network itself is not rewritten: it runs as it stands, and
-its ``nn.Dense`` calls at the head's paths are intercepted.
+The head consists of L ``nn.Dense`` layers in sequence. The network itself is not rewritten: its ``nn.Dense`` calls at
+the head's paths are intercepted.
 """
 
 import functools as ft
@@ -20,14 +20,14 @@ from lawlib.types import Array, PyTree, Scalar
 
 __all__ = ["FACTORS", "factors_of", "find_head", "flat_params", "widths_of", "with_factors", "with_params"]
 
-# The factors of a low-rank layer, in the order in which a row of inputs meets them.
+# The factors of a low-rank layer, in the order in which they multiply a row of inputs.
 FACTORS = ("right", "inner", "left")
-# They combine all units, and need not hold parameters.
+# These combine all units, and may have no parameters.
 NORMALIZATIONS = (nn.BatchNorm, nn.GroupNorm, nn.InstanceNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 class _Call(NamedTuple):
-    """A module as it was called: its path, its class, and whether it combines more than one unit."""
+    """A call of a module: its path, its class, and whether it combines units."""
 
     path: str
     kind: str
@@ -43,15 +43,15 @@ def find_head(
     *,
     keeps_units: bool = False,
 ) -> tuple[str, ...]:
-    """The paths of the head's layers, checked against what runs in ``loss(variables, batch)``, on shapes alone.
+    """The paths of the head's layers, checked against the calls in ``loss(variables, batch)``, by shapes only.
 
     ``layers`` are the paths in order; by default all ``nn.Dense`` that run and have their weights in ``variables``.
-    Where the low-rank network ``keeps_units``, anything may stand between them; elsewhere no normalization and no
-    module with weights.
+    If the low-rank network ``keeps_units``, any module may lie between them; otherwise no normalization and no module
+    with weights.
 
     Raises:
-        ValueError: layers that do not run, or not once and in this order; a module between them that combines units;
-            variables in boxes; batches that are not (``batches.check_batches``).
+        ValueError: layers that do not run exactly once and in this order; a module between them that combines units;
+            boxed variables; invalid batches (``batches.check_batches``).
     """
     held = _held(variables)
     check_batches(loss, variables, batches)
@@ -103,7 +103,7 @@ def factors_of(held: Mapping[str, Array], path: str) -> list[Array]:
     """The factors of one layer, in the order of ``FACTORS``, from what the layer at ``path`` holds.
 
     Raises:
-        ValueError: it holds none.
+        ValueError: it holds no factor.
     """
     factors = [held[name] for name in FACTORS if name in held]
     if not factors:
@@ -118,17 +118,17 @@ def flat_params(variables: PyTree) -> dict[str, Any]:
 
 
 def with_params(variables: PyTree, flat: dict[str, Any]) -> PyTree:
-    """The variables with these parameters, by path; None stands for one that is gone."""
+    """The variables with these parameters, by path; None for a parameter that is removed."""
     held = {path: value for path, value in flat.items() if value is not None}
     changed = {**variables, "params": unflatten_dict(held, sep="/")}
     return FrozenDict(changed) if isinstance(variables, FrozenDict) else changed
 
 
 def widths_of(flat: dict[str, Any], head: tuple[str, ...]) -> tuple[int, ...]:
-    """(d, m_1, ..., m_{L-1}, K), where each layer takes as many units as the one before it has.
+    """The widths (d, m_1, ..., m_{L-1}, K) of the head.
 
     Raises:
-        ValueError: it takes another number.
+        ValueError: a layer has another number of inputs than the layer before it has units.
     """
     shapes = [flat[f"{path}/kernel"].shape for path in head]
     if any(len(shape) != 2 for shape in shapes) or any(a[-1] != b[0] for a, b in itertools.pairwise(shapes)):
@@ -151,7 +151,7 @@ def _held(variables: PyTree) -> set[str]:
 
 
 def _calls(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batches: PyTree) -> list[_Call]:
-    """The modules in the order of their calls, from a run on shapes alone."""
+    """The modules in the order of their calls, from a run on shapes only."""
     calls = []
 
     def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
@@ -169,7 +169,7 @@ def _calls(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batches: Py
 
 
 def _is_dense(module: nn.Module) -> bool:
-    """Whether it multiplies by its kernel and adds its bias and nothing else, as a class derived from Dense may."""
+    """Whether it only multiplies by its kernel and adds its bias; a subclass of Dense may."""
     is_plain = isinstance(module, nn.Dense) and type(module).__call__ is nn.Dense.__call__
     return is_plain and module.dot_general is None and module.dot_general_cls is None
 

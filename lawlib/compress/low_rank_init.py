@@ -1,4 +1,4 @@
-"""Where a low-rank MLP begins: in S_big, at an angle from it, or anywhere (Xu et al. 2026, Section 5, Appendix F)."""
+"""Initializations of a low-rank MLP: in S_big, rotated out of it, or random (Xu et al. 2026, Section 5, Appendix F)."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from lawlib.types import Array, Float, Matrix, Number, PRNGKey, Rate, Weights, m
 
 __all__ = ["INNER", "low_rank_init", "padded_basis", "positive_qr", "random_init", "rotate_by"]
 
-# How the small layers begin: as the full ones act on the transported bases, or drawn anew, as the paper's text has it.
+# The start of the small layers: the full layers in the transported bases, or drawn, as in the paper's text.
 INNER = ("transported", "drawn")
 
 
@@ -25,19 +25,16 @@ def low_rank_init(
 ) -> LowRankWeights:
     """The S_big initialization of width r from a full network (W_1(0), ..., W_L(0)) with eps-orthogonal hidden layers.
 
-    V~ = basis, U~ = W_{L-1}(0) ... W_1(0) V~ / eps^{L-1} (eq. 8), W_L the full network's, eps = scale. The bases that
-    eq. 8 puts between the layers turn W_l(0) into eps I: that is ``inner`` "transported"; "drawn" are eps-orthogonal
-    W~_l of their own, as the paper's text says. Where a layer has fewer units than inputs, U~ so made has singular
-    values below 1; ``orthonormal`` takes an orthonormal basis of its span, the factor Q of U~ = Q R with R's diagonal
-    not negative.
+    V~ = basis, U~ = W_{L-1}(0) ... W_1(0) V~ / eps^{L-1} (eq. 8), W_L as in the full network, eps = scale. In the
+    bases of eq. 8 the layers W_l(0) are eps I: this is ``inner`` "transported"; "drawn" draws eps-orthogonal W~_l, as
+    in the paper's text. If a layer has fewer units than inputs, this U~ has singular values below 1; ``orthonormal``
+    takes an orthonormal basis of its span, the factor Q of U~ = Q R with a nonnegative diagonal of R.
 
     Raises:
-        ValueError: inner is neither, or there is no hidden layer.
+        ValueError: inner is neither of the two, or there is no hidden layer.
     """
     if inner not in INNER or len(weights) < 2:
-        msg = (
-            f"inner must be one of {INNER} and the network have a hidden layer, got {inner!r} and {len(weights)} layers"
-        )
+        msg = f"inner must be one of {INNER}, with at least one hidden layer, got {inner!r} and {len(weights)} layers"
         raise ValueError(msg)
     *hidden, last = weights
     left = transported(tuple(hidden), basis, scale)[-1]
@@ -56,7 +53,7 @@ def random_init(key: PRNGKey, weights: Weights, *, rank: int, scale: Rate, inner
 
 
 def padded_basis(key: PRNGKey, basis: Float[Array, "d k"], rank: int) -> Float[Array, "d r"]:
-    """The basis and random orthonormal columns of its complement, r = rank >= k in all (Appendix F.2).
+    """The basis and random orthonormal columns of its complement, r = rank >= k columns in all (Appendix F.2).
 
     Raises:
         ValueError: rank is outside k..d.
@@ -78,7 +75,7 @@ def rotate_by(key: PRNGKey, basis: Float[Array, "d r"], angle: Number) -> Float[
     """
     d, r = basis.shape
     if d < 2 * r:
-        msg = f"a basis of {r} columns can be turned out of itself in {2 * r} dimensions or more, got {d}"
+        msg = f"a basis of {r} columns can be rotated out of its span in {2 * r} dimensions or more, got {d}"
         raise ValueError(msg)
     angle = jnp.asarray(angle, basis.dtype)
     return jnp.cos(angle) * basis + jnp.sin(angle) * _beside(key, basis, r)
@@ -87,13 +84,13 @@ def rotate_by(key: PRNGKey, basis: Float[Array, "d r"], angle: Number) -> Float[
 def _beside(key: PRNGKey, basis: Float[Array, "d k"], count: int) -> Float[Array, "d c"]:
     """Random orthonormal columns of the basis' complement, uniform in it, without a basis of the complement."""
     block = jax.random.normal(key, (basis.shape[0], count), basis.dtype)
-    for _ in range(2):  # the first time leaves of the basis what rounding makes of a block that is nearly singular
+    for _ in range(2):  # one projection leaves rounding errors in the span of the basis if the block is nearly singular
         block, _ = positive_qr(block - matmul(basis, matmul(basis.T, block)))
     return block
 
 
 def positive_qr(block: Float[Array, "d k"]) -> tuple[Float[Array, "d k"], Float[Array, "k k"]]:
-    """The factors of block = Q R, d >= k, R with a diagonal that is not negative; Q is uniform for a Gaussian block."""
+    """The factors of block = Q R, d >= k, with a nonnegative diagonal of R; Q is uniform for a Gaussian block."""
     Q, R = jnp.linalg.qr(block)
     signs = jnp.where(jnp.diagonal(R) < 0, -1, 1).astype(R.dtype)
     return Q * signs[None], signs[:, None] * R

@@ -1,7 +1,7 @@
-"""Fewer samples for the same descent: what a linear map with a squared loss sees of its data.
+"""Fewer samples for the same descent of a linear network with a squared loss.
 
-W Y lies in the row space of Y. Of n samples only rank(Y) mutually orthogonal combinations meet the weights, however
-many layers W is the product of; the rest is a constant.
+W Y lies in the row space of Y. The loss depends on the weights only through rank(Y) orthogonal combinations of the n
+samples, for any number of layers of W; the rest is a constant.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ __all__ = ["CompressedSamples", "compress_samples"]
 
 
 class CompressedSamples(NamedTuple):
-    """Inputs Y V (m, r) and targets X V (d, r) that stand for all samples, and the loss that no weights remove."""
+    """Inputs Y V (m, r) and targets X V (d, r) that replace all samples, and the constant part of the loss."""
 
     inputs: Float[Array, "m r"]
     targets: Float[Array, "d r"]
@@ -31,12 +31,12 @@ def compress_samples(
     sums over entries, not means. The gradients agree for every W, so that each iterate of each gradient method on any
     linear network is unchanged, up to rounding (Laus et al. 2025, Claim 1, where X has rank s and Y = A X).
 
-    ``rank`` is static and may exceed the numerical rank (the further columns of Y V are then rounding); by default it
-    is that rank, the number of singular values above eps max(m, n) sigma_1.
+    ``rank`` is static and may exceed the numerical rank (further columns of Y V are then rounding errors); by default
+    it is the numerical rank, the number of singular values above eps max(m, n) sigma_1.
 
     Raises:
         ValueError: the numbers of samples differ; rank is outside 1..min(m, n), or below the numerical rank of inputs
-            whose values are known; inputs are zero or traced, and rank is not given.
+            that are not traced; inputs are zero; inputs are traced and rank is not given.
     """
     if inputs.shape[1] != targets.shape[1]:
         msg = f"inputs and targets are columns of the same samples, got shapes {inputs.shape} and {targets.shape}"

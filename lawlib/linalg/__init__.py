@@ -1,1 +1,1 @@
-"""Linear algebra of gradients: subspaces and their angles, spectra without matrices, curvature."""
+"""Linear algebra of gradients: subspaces and their angles, matrix-free spectra, curvature."""

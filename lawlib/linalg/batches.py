@@ -1,4 +1,4 @@
-"""Batches of data for a loss, as one tree of arrays whose leading axis runs over them: told from what looks like it."""
+"""Batches of data for a loss: checks that they are one tree of arrays whose leading axis runs over the batches."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,16 +17,16 @@ RESHAPE = "reshape X to (batches, samples, ...) and y likewise, or give (X[None]
 
 
 def check_batches(loss: Callable[[PyTree, Any], Scalar], parameters: PyTree, batches: PyTree) -> None:
-    """Refuse batches that are no tree of arrays with one leading axis, and a loss that is no number; by shapes alone.
+    """Check that batches are a tree of arrays with one leading axis, and that the loss is a number, by shapes only.
 
-    ``loss(parameters, batch)`` is traced once, for the first batch. Data without an axis of batches, (X, y) with
-    samples along the leading axis, has the same shapes as batches of it; it is known by its single samples: every
-    product with a matrix of the parameters is then one with a vector. (A loss that maps over the samples of a batch by
-    ``jax.vmap``, ``lax.map`` or a scan that sums is none of this.)
+    ``loss(parameters, batch)`` is traced once, for the first batch. Data without an axis of batches, such as (X, y)
+    with samples along the leading axis, may have the same shapes as batches. They are recognized by their single
+    samples: every product of the loss with a matrix of the parameters is then a product with a vector. A loss that maps
+    over the samples of a batch, by ``jax.vmap``, ``lax.map`` or a scan that sums, is accepted.
 
     Raises:
-        ValueError: leading axes that differ, or none; data without an axis of batches; a list of batches; a loss that
-            returns anything but one real number, such as auxiliary outputs.
+        ValueError: leading axes differ or are missing; data without an axis of batches; a list of batches; a loss that
+            returns anything other than one real number, such as auxiliary outputs.
     """
     trace_of_a_batch(loss, parameters, batches)
 
@@ -34,7 +34,10 @@ def check_batches(loss: Callable[[PyTree, Any], Scalar], parameters: PyTree, bat
 def trace_of_a_batch(
     loss: Callable[[PyTree, Any], Scalar], parameters: PyTree, batches: PyTree
 ) -> jax.extend.core.Jaxpr:
-    """The program of the loss for one batch, after the checks of ``check_batches``; its first inputs are the leaves."""
+    """The jaxpr of the loss for one batch, after the checks of ``check_batches``.
+
+    Its first inputs are the leaves of the parameters. Raises as ``check_batches``.
+    """
     _check_axes(loss, parameters, batches)
     first = jax.eval_shape(lambda held: jax.tree.map(lambda x: x[0], held), batches)
     try:
@@ -74,7 +77,7 @@ def _check_axes(loss: Callable, parameters: PyTree, batches: Any) -> None:
 
 
 def _explain(error: Exception, loss: Callable, parameters: PyTree, batches: PyTree, first: PyTree) -> None:
-    """A better error than that of the loss, where it runs on what is given as it stands."""
+    """Raise an error that says how to reshape the data, if the loss runs on the data as given."""
     if _is_a_list(loss, parameters, batches):
         stack = "jax.tree.map(lambda *x: jnp.stack(x), *batches)"
         msg = f"{ONE_AXIS}, got a list of {len(batches)} batches: stack them, {stack}"

@@ -1,4 +1,4 @@
-"""Curvature of a loss without its Hessian: extreme eigenvalues of a symmetric map known by its products alone."""
+"""Curvature of a loss without its Hessian: extreme eigenvalues of a symmetric linear map given by its products."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -32,9 +32,9 @@ def hessian_product(loss: Callable[..., Scalar], weights: PyTree, *data: PyTree)
 def extreme_eigenvalues(product: Callable[[PyTree], PyTree], start: PyTree, num_products: int) -> Extremes:
     """The extreme eigenvalues of the symmetric map v -> product(v), by Lanczos iteration from ``start``.
 
-    Ritz values of the Krylov space of ``start``, a pytree of any shapes (not 0: that gives NaN), with full
-    reorthogonalization; ``num_products`` is cut to the dimension, where the values are exact for a generic start.
-    A Krylov space that is exhausted earlier ends the iteration: what lies in no such space is not seen. Two more
+    Ritz values of the Krylov space of ``start``, a pytree of any shapes, with full reorthogonalization; a zero start
+    gives NaN. ``num_products`` is limited to the dimension, at which the values are exact for a generic start. The
+    iteration ends earlier if the Krylov space is exhausted: eigenvectors orthogonal to it are not found. Two more
     products measure the residuals (Lanczos 1950; Golub and Van Loan, Matrix Computations, ch. 10).
 
     Raises:
@@ -55,13 +55,13 @@ def extreme_eigenvalues(product: Callable[[PyTree], PyTree], start: PyTree, num_
 
 
 def _ritz(diagonal: Float[Array, " k"], beside: Float[Array, " k-1"], dimension: int) -> tuple[Array, Array, Array]:
-    """Eigenvalues and vectors of the tridiagonal matrix up to where the Krylov space is exhausted, and that far."""
+    """Eigenvalues and vectors of the tridiagonal matrix, and which of them the Krylov space has reached."""
     sizes = jnp.abs(jnp.concatenate([diagonal, beside]))
     largest = jnp.max(jnp.where(jnp.isfinite(sizes), sizes, 0))
     negligible = dimension * jnp.finfo(diagonal.dtype).eps * largest
-    # Beyond a vanished coefficient vectors are 0/0 or rounding; a NaN there compares as vanished.
+    # Beyond a vanishing coefficient the vectors are 0/0 or rounding errors; a NaN there compares as vanishing.
     reached = jnp.concatenate([jnp.ones(1, bool), jnp.cumprod(beside > negligible).astype(bool)])
-    # Above all others (a row sum is at most 3 largest), so that these come last.
+    # Above all other eigenvalues, which are at most 3 largest by the row sums, so that these come last.
     diagonal = jnp.where(reached, diagonal, jnp.where(largest > 0, 4 * largest, 1))
     beside = jnp.where(reached[1:], beside, 0)
     values, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + jnp.diag(beside, 1) + jnp.diag(beside, -1))

@@ -1,8 +1,9 @@
-"""Products with the gradient of a loss in one layer's weight, for any Flax network and loss; without it for plain ones.
+"""Products with the gradient of a loss in one layer's weight, for any Flax network; matrix-free for plain layers.
 
-The gradient in the parameter itself is right whatever the network makes of it, and takes an array of its shape. Its
-products with b columns take (m + n) b: they are derivatives too, of the loss in the factors of a low-rank shift of the
-weight, which the layer applies as two thin products. That is the same only where the layer is a plain product.
+The gradient in the parameter itself is correct for any use of the parameter, and needs an array of its shape. Products
+with b columns of the gradient need only (m + n) b numbers: they are derivatives of the loss in the factors of a
+low-rank shift of the weight, which the layer applies as two thin products. The two agree only if the layer is a plain
+product.
 """
 
 import warnings
@@ -25,7 +26,7 @@ from lawlib.types import Array, Float, Matrix, PyTree, Scalar, matmul
 __all__ = ["Shift", "check_variables", "gradient_products", "kernel_gradient_products"]
 
 ROUTES = ("parameter", "matrix_free")
-# Two routes differ by the rounding of products, in half precision at worst; what they could mistake is no rounding.
+# The two routes may differ by the rounding errors of products in half precision. A wrong gradient differs by more.
 AGREEMENT = 2.0**-6
 ROUNDING = 10.0
 
@@ -37,17 +38,17 @@ class Shift(NamedTuple):
     right: Float[Array, "n b"]
 
     def columns(self, x: Array) -> Float[Array, "m ..."]:
-        """The product M x for samples in columns, x (n, N), what the shift adds to W x; at least in its own dtype."""
+        """The product M x for samples in columns, x (n, N), to be added to W x; at least in the dtype of the shift."""
         x, left, right = self._promoted(x)
         return matmul(left, matmul(right.T, x))
 
     def rows(self, x: Array) -> Float[Array, "*N n"]:
-        """The product x M for samples in rows, x (*N, m), what it adds to x K for a Flax kernel K; in dtypes alike."""
+        """The product x M for samples in rows, x (*N, m), to be added to x K, K a kernel; dtype as in ``columns``."""
         x, left, right = self._promoted(x)
         return matmul(matmul(x, left), right.T)
 
     def _promoted(self, x: Array) -> tuple[Array, Array, Array]:
-        """All in the dtype of the shift or, where that is more precise, of the inputs: whole numbers are no dtype."""
+        """All in the dtype of the shift, or of the inputs where that is more precise; integers are converted."""
         with jax.numpy_dtype_promotion("standard"):
             dtype = jnp.promote_types(x.dtype, self.left.dtype)
         return x.astype(dtype), self.left.astype(dtype), self.right.astype(dtype)
@@ -64,12 +65,12 @@ def gradient_products(
     ``loss(shift, batch)`` is the loss of one batch with the layer's output shifted, ``W @ x + shift.columns(x)`` or
     ``x @ K + shift.rows(x)``; then
         G V = d/dA sum_i loss(A V^T, batch_i) at A = 0,   G^T U = d/dB sum_i loss(U B^T, batch_i) at B = 0.
-    G is the gradient through what the loss adds the shift to, whatever else it makes of W, such as an L2 penalty.
+    G is the gradient through the shifted output only: other uses of W, such as an L2 penalty, do not contribute.
     ``batches`` is a tree of arrays whose leading axis runs over the batches, taken one at a time. Losses are *summed*
-    over the batches: for a mean over all samples, the loss of a batch is its sum divided by the number of all. The
-    weights may have any dtype; the blocks have ``dtype``, a float of at least 32 bits, and so has the shift, unless the
-    inputs are more precise: of half-precision weights cast what it adds to the dtype of W x. Pass the weights of a
-    large layer to jit as an argument, since what a compiled function closes over is copied into it.
+    over the batches: for a mean over all samples, divide the sum over a batch by the number of all samples. The weights
+    may have any dtype. The blocks have ``dtype``, a float of at least 32 bits, and so has the shift, unless the inputs
+    are more precise; with half-precision weights, cast the shift's product to the dtype of W x. Pass the weights of a
+    large layer to jit as an argument, since a compiled function contains a copy of the arrays that it closes over.
 
     Raises:
         ValueError: batches or a loss that ``batches.check_batches`` refuses.
@@ -101,29 +102,30 @@ def kernel_gradient_products(
 ) -> Products:
     """Products with G (in, out) = d/dK sum_i loss(variables with the kernel K, batch_i) at ``path`` of a Flax network.
 
-    ``loss(variables, batch)`` calls the network's ``apply`` as it stands; ``path`` is "layer_1" or "block/Dense_0", and
-    ``batches`` and sums are as in ``gradient_products``. The products have ``dtype``, by default that of the kernel and
-    float32 for less than that.
+    ``loss(variables, batch)`` calls the network's ``apply``; ``path`` is "layer_1" or "block/Dense_0", and
+    ``batches`` and sums are as in ``gradient_products``. The products have ``dtype``, by default that of the kernel,
+    and at least float32.
 
-    With the route "parameter" G is the derivative in the kernel itself, right for every layer that holds one and for
-    every use of it: wrappers and classes of your own, shared layers, ``nn.scan``, ``nn.remat``, jit inside the loss. An
-    L2 penalty on the kernel in the loss is part of it. G is computed here, once, in one pass over the data, and held;
-    while it is summed over several batches a second array of its size is needed. It has the rounding of the network's
-    own dtypes, of which no certificate knows.
+    With the route "parameter" G is the derivative in the kernel itself. It is correct for every layer with a kernel and
+    for every use of it: wrappers, user-defined classes, shared layers, ``nn.scan``, ``nn.remat``, jit inside the loss.
+    It includes an L2 penalty on the kernel in the loss. G is computed here, once, in one pass over the data, and kept;
+    the sum over several batches needs a second array of its size. Its rounding errors are those of the network's own
+    dtypes, which certificates do not include.
 
-    "matrix_free" forms nothing of the layer's size and passes over the data for each block. It is for an ``nn.Dense``
-    that is known to be plain, x K + b in the kernel's dtype: no class of one's own, no ``dot_general``, K multiplied
-    in the layer's calls and used nowhere else. The trace of the loss for a batch proves it, under jit too. Where the
-    values are known, outside jit, one product is compared with the other route on the first batch, in the direction
-    sin(1^2), sin(2^2), ..., sin(n^2); this forms an array of the layer's size and lets it go.
+    "matrix_free" forms no array of the layer's size and passes over the data once for each block. It requires a plain
+    ``nn.Dense``, x K + b in the kernel's dtype: no subclass, no ``dot_general``, and K multiplied in the layer's calls
+    and used nowhere else. The jaxpr of the loss for a batch is checked for this, under jit too. Outside jit one product
+    is also compared with the other route on the first batch, in the direction sin(1^2), sin(2^2), ..., sin(n^2); this
+    check forms one array of the layer's size and releases it.
 
     Raises:
-        ValueError: no linen variables, or in boxes; no kernel with two axes at this path, or one that is not real;
-            batches or a loss that ``batches.check_batches`` refuses; another route; a layer that is not plain, or whose
-            two routes disagree.
+        ValueError: variables that are not those of a linen network, or boxed; no real kernel with two axes at this
+        path;
+            batches or a loss that ``batches.check_batches`` refuses; an unknown route; for "matrix_free", a layer that
+            is not plain, or routes that disagree.
 
     Warns:
-        UserWarning: outside jit, G of the route "parameter" is 0 or too small for its dtype, or not finite.
+        UserWarning: outside jit, G of the route "parameter" is 0, too small for its dtype, or not finite.
     """
     kernel, dtype = _checked(variables, path, dtype, route)
     jaxpr = trace_of_a_batch(loss, variables, batches)
@@ -139,7 +141,7 @@ def kernel_gradient_products(
 
 
 def check_variables(variables: PyTree) -> None:
-    """Refuse what is not the variables of a Flax linen network, as plain arrays, with a line that says what to do.
+    """Check that these are the variables of a Flax linen network, as plain arrays.
 
     Raises:
         ValueError: an NNX model or state, a tree without the collection 'params', or variables in boxes.
@@ -194,7 +196,7 @@ def _checked(variables: PyTree, path: str, dtype: DTypeLike | None, route: str) 
     return kernel, wide if dtype is None else dtype
 
 
-# In the parameter itself ----------------------------------------------------------------------------------------------
+# In the parameter itself. ---------------------------------------------------------------------------------------------
 
 
 def _gradient(loss: Callable, variables: PyTree, path: str, batches: PyTree, dtype: DTypeLike) -> Matrix:
@@ -218,7 +220,7 @@ def _parted(variables: PyTree, path: str) -> tuple[Matrix, Callable[[Matrix], Py
 
 
 def _warn_of(G: Matrix, dtypes: set[Any], path: str) -> None:
-    """Warn of a gradient that is lost in its dtypes; under jit nothing is known of it, and no certificate is given."""
+    """Warn of a gradient that under- or overflows; under jit its values are unknown, and it is not certified."""
     if isinstance(G, Tracer):
         return
     largest, coarsest = float(jnp.max(jnp.abs(G))), max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).tiny))
@@ -231,11 +233,12 @@ def _warn_of(G: Matrix, dtypes: set[Any], path: str) -> None:
         warnings.warn(msg, stacklevel=3)
 
 
-# Without it, for a plain product --------------------------------------------------------------------------------------
+# Matrix-free, for a plain product.
+# -------------------------------------------------------------------------------------
 
 
 def _check_a_product(loss: Callable, variables: PyTree, path: str, batches: PyTree, dtype: DTypeLike) -> None:
-    """Refuse the layer where the two routes differ on the first batch, as far as the values are known."""
+    """Raise ValueError if the two routes differ on the first batch; traced values are not checked."""
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((variables, batches))):
         return
     first = jax.tree.map(lambda x: x[:1], batches)
@@ -247,7 +250,7 @@ def _check_a_product(loss: Callable, variables: PyTree, path: str, batches: PyTr
     off, size = (jnp.linalg.norm(x) for x in (ours - wanted, wanted))
     if isinstance(off, Tracer) or off <= AGREEMENT * size:
         return
-    # At a minimum G is what rounding leaves of it, and as far off as a rounding of the kernel takes it.
+    # At a minimum G consists of rounding errors, and may be off by the effect of rounding the kernel.
     kernel, with_kernel = _parted(variables, path)
     eps = jnp.finfo(dtype).eps * jnp.sign(jnp.sin(jnp.arange(1, kernel.size + 1, dtype=dtype))).reshape(m, n)
     rounded = kernel + (kernel * eps).astype(kernel.dtype)

@@ -1,4 +1,4 @@
-"""Where a loss uses an array, read off its trace: what is multiplied with it, and what else becomes of it."""
+"""How a loss uses an array, found in its jaxpr: which products it enters, and which other operations."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from lawlib.types import PyTree
 
 __all__ = ["axes_of_factors", "float_dtypes", "leaf_index", "ndim", "uses"]
 
-# What leaves a matrix the same one but for its dtype, its orientation and the size of its entries.
+# Operations that change only the dtype, the orientation and the scale of a matrix.
 SAME = ("convert_element_type", "div", "mul", "transpose")
 
 Use = tuple[jax.extend.core.JaxprEqn | None, int]
@@ -23,10 +23,10 @@ def uses(
     through: tuple[str, ...] = (),
     closed: Callable[[jax.extend.core.JaxprEqn], bool] = lambda equation: False,
 ) -> list[Use]:
-    """The equations that take the ``index``-th input of a program and the place it has there, in inner programs too.
+    """The equations that take the ``index``-th input of a jaxpr, and its position there, inner jaxprs included.
 
-    The equations named ``through`` are passed: what takes their result takes the input. Into those that are
-    ``closed`` nothing is followed. An equation of None says that the input is a result of the program as it stands.
+    Equations named in ``through`` are passed: an equation that takes their result takes the input. Equations that are
+    ``closed`` are not entered. An equation of None means that the input itself is a result of the program.
     """
     return list(_uses(jaxpr, jaxpr.invars[index], through, closed))
 
@@ -42,8 +42,8 @@ def _uses(
             if taken is not variable:
                 continue
             inner = list(jax.extend.core.jaxprs_in_params(equation.params))
-            # Of a cond the first input chooses the branch, of a while two programs share the inputs, and a rule of its
-            # own may differentiate what is custom.
+            # The first input of a cond chooses the branch, the inputs of a while belong to two programs, and a custom
+            # function may have its own derivative.
             skipped = [len(equation.invars) - len(body.invars) for body in inner]
             opaque = equation.primitive.name == "while" or equation.primitive.name.startswith("custom")
             opaque = opaque or closed(equation)
@@ -58,9 +58,9 @@ def _uses(
 
 
 def axes_of_factors(jaxpr: jax.extend.core.Jaxpr, indices: list[int]) -> list[int]:
-    """How many axes each array has that a product multiplies with one of these inputs: 1 where it is a vector.
+    """The number of axes of each array that is multiplied with one of these inputs: 1 for a vector.
 
-    What ``lax.map`` or a scan that carries sums does is not among them: it may run over the samples of a batch.
+    Products inside ``lax.map``, or a scan that carries sums, are left out: these may run over the samples of a batch.
     """
     found = [use for index in indices for use in uses(jaxpr, index, SAME, _carries_numbers)]
     products = [(each, place) for each, place in found if each is not None and each.primitive.name == "dot_general"]
@@ -68,7 +68,7 @@ def axes_of_factors(jaxpr: jax.extend.core.Jaxpr, indices: list[int]) -> list[in
 
 
 def _carries_numbers(equation: jax.extend.core.JaxprEqn) -> bool:
-    """Whether it is a scan whose steps hand on single numbers at most; a recurrent network's hand on its state."""
+    """Whether it is a scan that carries only single numbers; that of a recurrent network carries its state."""
     if equation.primitive.name != "scan":
         return False
     first = equation.params["num_consts"]
@@ -85,11 +85,11 @@ def float_dtypes(jaxpr: jax.extend.core.Jaxpr) -> set[Any]:
 
 
 def ndim(variable: Any) -> int:
-    """The number of axes of what stands for an array in a program."""
+    """The number of axes of a variable of a jaxpr."""
     return len(variable.aval.shape)
 
 
 def leaf_index(tree: PyTree, path: str) -> int:
-    """The place of the leaf at the path "params/block/kernel" among the leaves of nested dictionaries."""
+    """The index of the leaf at the path "params/block/kernel" among the leaves of nested dictionaries."""
     paths = [jax.tree_util.keystr(at, simple=True, separator="/") for at, _ in jax.tree.leaves_with_path(tree)]
     return paths.index(path)

@@ -1,4 +1,4 @@
-"""Layers that are a plain product x K + b: known by the trace of the loss, and shifted without touching K."""
+"""Layers that are a plain product x K + b: recognized in the jaxpr of the loss, and shifted without changing K."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -37,7 +37,7 @@ def _is_call_of(context: nn.module.InterceptorContext, path: str) -> bool:
 
 
 def check_plain(loss: Callable, variables: PyTree, path: str, batches: PyTree, jaxpr: jax.extend.core.Jaxpr) -> None:
-    """Refuse a layer that is no ``nn.Dense`` as it stands, or whose kernel is used otherwise than by its calls."""
+    """Raise ValueError unless the layer is exactly ``nn.Dense`` and its kernel is used by its calls only."""
     at = leaf_index(variables, f"params/{path}/kernel")
     kernel, met, reasons = jax.tree.leaves(variables)[at], 0, []
 

@@ -1,8 +1,8 @@
-"""Leading singular triplets with a certificate, from products alone or of a matrix that is at hand.
+"""Leading singular triplets with a certificate, of a linear operator given by its products or of a matrix.
 
-The subspace of the k leading triplets is only as well determined as sigma_k stands off sigma_{k+1}; every iterative
-method returns a wrong one where they coincide, as they do for orthogonal weights. So each result says how far it can
-be from the truth, whether that meets the tolerance, and what it took.
+The subspace of the k leading triplets is well determined only if sigma_k is well above sigma_{k+1}. Where the two
+coincide, as for orthogonal weights, every iterative method returns an arbitrary subspace. So each result states a bound
+on its error, whether that bound meets the tolerance, and the number of passes.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, Scalar, matmu
 
 __all__ = ["SVD", "Certified", "Products", "block_krylov_svd", "matrix_products", "matrix_svd"]
 
-# Rounding leaves a residual of a few eps sqrt(k) sigma_1 in the products and bases; up to eight have been seen.
+# Rounding errors of the products and bases give a residual of a few eps sqrt(k) sigma_1; up to eight were measured.
 ROUNDING = 32
 
 
@@ -31,20 +31,20 @@ class SVD(NamedTuple):
 
 
 class Certified(NamedTuple):
-    """The k leading triplets of G (m, n) and what is known of their error.
+    """The k leading triplets of G (m, n) and a bound on their error.
 
     ``residual`` bounds ||[G V - U S; G^T U - V S]||_F; ``next_value`` is an upper estimate of sigma_{k+1}(G) and
     ``gap`` = sigma_k - next_value; ``bound`` = residual / gap (+inf where the gap is not positive) bounds the larger of
     ||sin Theta||_F of U and of V against the leading singular subspaces of G (Wedin, BIT 12, 1972), and ``certified``
     says that it is within the tolerance. ``passes`` counts the products G V and G^T U of whole blocks; ``dense`` says
-    that the triplets come from a full decomposition. Of a matrix with eps sigma_1 below the dtype's smallest number
-    nothing is certified, since what is lost there is in no residual.
+    that the triplets come from a full decomposition. A matrix with eps sigma_1 below the dtype's smallest number is
+    never certified, since the residual does not see underflow.
 
-    The residual of the Ritz triplets, and so that U and V are near *some* pair of singular subspaces, is measured. That
-    these are the *leading* ones, and the gain of the last half step, rest on next_value: the largest Ritz value beyond
-    the k-th and its own residual are measured, but a direction that the block has never touched is not seen. The block
-    holds random columns, also beside a given start, so that this has probability zero, and small probability for a
-    direction hardly touched (Kuczynski and Wozniakowski 1992); with ``dense`` nothing is left to chance.
+    The residual of the Ritz triplets is measured, so that U and V are certainly near *some* pair of singular subspaces.
+    That these are the *leading* ones, and the gain of the last half step, depend on next_value, which is an estimate:
+    the largest Ritz value beyond the k-th and its residual are measured, but a direction orthogonal to the block is not
+    seen. Since the block contains random columns, also with a given start, this has probability zero, and a nearly
+    orthogonal direction has small probability (Kuczynski and Wozniakowski 1992). With ``dense`` the result is certain.
     """
 
     svd: SVD
@@ -58,7 +58,7 @@ class Certified(NamedTuple):
 
 
 class Products(NamedTuple):
-    """A matrix G known by its products: ``forward(V)`` = G V (m, b), ``adjoint(U)`` = G^T U (n, b), shape and dtype.
+    """A matrix G given by its products: ``forward(V)`` = G V (m, b), ``adjoint(U)`` = G^T U (n, b), shape and dtype.
 
     Both are called with float blocks of this dtype, and must be linear.
     """
@@ -90,31 +90,30 @@ def block_krylov_svd(
     max_passes: int = 8,
     start: SVD | None = None,
 ) -> Certified:
-    """The k leading triplets of a matrix known by its products, by block Krylov iteration.
+    """The k leading triplets of a matrix given by its products, by block Krylov iteration.
 
-    With b = k + oversample columns P_1 (the right vectors of ``start`` and Gaussian ones, or Gaussian ones alone), Q
-    spans G P and the next block of P spans G^T Q; each pair of passes ends with the singular triplets of Q^T G P and
-    their residual R = G^T U - V S, known without a further pass (G V = U S holds by construction). The result is one
-    half step better than these: the span of G^T U, whose residual is ||G R|| / sigma_k at most, with
-    ||G R|| <= next_value ||R|| and next_value^2 = ||R||_F^2 + (sigma_{k+1} + ||r_{k+1}||)^2 over the Ritz triplets
-    beyond the k-th. It stops at the first pair where the bound meets the tolerance (default sqrt(eps) of the dtype;
-    nothing below 32 eps sqrt(k) sigma_1 / gap can be met), or after ``max_passes``, used in pairs, or where the blocks
-    fill the smaller side. After q pairs the
-    error falls like T_{2q-1}(sigma_k / sigma_{k+1})^-1, T a Chebyshev polynomial; where the block would be more than
-    half of the smaller side it becomes the whole side, and two passes suffice.
+    With b = k + oversample columns P_1 (the right vectors of ``start`` and Gaussian columns, or Gaussian columns only),
+    Q spans G P and the next block of P spans G^T Q; each pair of passes ends with the singular triplets of Q^T G P and
+    their residual R = G^T U - V S, which needs no further pass (G V = U S holds by construction). The result is half a
+    step more accurate: the span of G^T U, whose residual is at most ||G R|| / sigma_k, with ||G R|| <= next_value ||R||
+    and next_value^2 = ||R||_F^2 + (sigma_{k+1} + ||r_{k+1}||)^2 over the Ritz triplets beyond the k-th. The iteration
+    stops at the first pair where the bound meets the tolerance (default sqrt(eps) of the dtype; the bound is never
+    below 32 eps sqrt(k) sigma_1 / gap), after ``max_passes``, used in pairs, or when the blocks fill the smaller side.
+    After q pairs the error falls like T_{2q-1}(sigma_k / sigma_{k+1})^-1, T a Chebyshev polynomial; a block of more
+    than half of the smaller side is extended to the whole side, and two passes suffice.
 
-    Halko, Martinsson and Tropp, SIAM Review 53, 2011; Musco and Musco, NeurIPS 2015. Every stage has shapes of its
-    own: under vmap all of them run for all members. Nothing here is meant to be differentiated.
+    Halko, Martinsson and Tropp, SIAM Review 53, 2011; Musco and Musco, NeurIPS 2015. Every stage has its
+    own shapes: under vmap all stages run for all members. The result is not meant to be differentiated.
 
     Raises:
         TypeError: the dtype is neither float32 nor float64.
-        ValueError: k is outside 1..min(m, n), oversample < 1, max_passes < 2, tolerance <= 0, or a start of other
+        ValueError: k is outside 1..min(m, n), oversample < 1, max_passes < 2, tolerance <= 0, or start has other
             shapes.
     """
     _check_dtype(products.dtype)
     _check(products.shape, k, oversample, max_passes, tolerance, start)
     m, n = products.shape
-    if m < n:  # The smaller side is the right one: there the block can be the whole space.
+    if m < n:  # The block is on the right: make that the smaller side, so that it can be the whole space.
         flipped = Products(products.adjoint, products.forward, (n, m), products.dtype)
         transposed = None if start is None else SVD(start.right, start.values, start.left)
         found = block_krylov_svd(
@@ -132,7 +131,7 @@ def block_krylov_svd(
 
 
 def matrix_products(G: Float[Array | np.ndarray, "m n"]) -> Products:
-    """The products with a matrix at hand, at the highest precision."""
+    """The products with a given matrix, at the highest precision."""
     G = jnp.asarray(G)
     return Products(lambda V: matmul(G, V), lambda U: matmul(U.T, G).T, (G.shape[0], G.shape[1]), G.dtype)
 
@@ -149,9 +148,9 @@ def matrix_svd(
 ) -> Certified:
     """The k leading triplets of a given matrix: ``block_krylov_svd``, and a full decomposition where it fails.
 
-    Where the iteration ends without a certificate, as it must on a flat spectrum, lax.cond runs the dense SVD; the
-    result then has ``dense`` set, and ``certified`` says whether the subspace is determined at all: False where
-    sigma_k = sigma_{k+1}. Under vmap both run, for every member.
+    Where the iteration ends without a certificate, as on a flat spectrum, lax.cond runs the dense SVD. The result then
+    has ``dense`` set, and ``certified`` says whether the subspace is determined: it is False where
+    sigma_k = sigma_{k+1}. Under vmap both run for every member.
 
     Raises:
         TypeError, ValueError: as ``block_krylov_svd``.
@@ -166,9 +165,9 @@ def matrix_svd(
 def _expand(
     products: Products, k: int, tolerance: float, stages: int, new: Array, Q: Array, P: Array, Z: Array
 ) -> _Ritz:
-    """One pair of passes from the new right block, and further ones where its bound is above the tolerance.
+    """One pair of passes from the new right block, and further pairs if its bound is above the tolerance.
 
-    P, Q and Z = G^T Q are the blocks so far; each stage compiles with its own shapes, so that the first is cheap.
+    P, Q and Z = G^T Q are the blocks so far. Each stage compiles with its own shapes, so that the first is cheap.
     """
     added = _orthonormal(products.forward(new), Q)
     image = products.adjoint(added)
@@ -205,7 +204,7 @@ def _bound(ritz: _Ritz) -> tuple[Array, Array, Array]:
 
 def _refine(ritz: _Ritz, tolerance: float) -> Certified:
     """The triplets of the span of U_k, whose right vectors span G^T U_k: half a step beyond the Ritz triplets."""
-    # By way of QR: of a tall matrix the SVD itself has been seen to take two hundred times as long.
+    # QR first: the SVD of a tall matrix was measured to take two hundred times as long.
     basis, triangle = jnp.linalg.qr(ritz.image)
     inner, values, turn = jnp.linalg.svd(triangle)
     right = matmul(basis, inner)
@@ -228,7 +227,7 @@ def _dense(G: Matrix, k: int, tolerance: float, passes: Array) -> Certified:
 
 
 def _first_block(key: PRNGKey, n: int, columns: int, dtype: DTypeLike, start: SVD | None) -> Array:
-    """Orthonormal columns: those of the start and Gaussian ones, which see what the start has missed."""
+    """Orthonormal columns: those of the start and Gaussian columns, for directions that the start misses."""
     if start is None:
         return _orthonormal(jax.random.normal(key, (n, columns), dtype), jnp.zeros((n, 0), dtype))
     drawn = jax.random.normal(key, (n, columns - start.right.shape[1]), dtype) / jnp.sqrt(jnp.asarray(n, dtype))
@@ -236,20 +235,20 @@ def _first_block(key: PRNGKey, n: int, columns: int, dtype: DTypeLike, start: SV
 
 
 def _orthonormal(block: Array, Q: Array) -> Array:
-    """An orthonormal basis that spans the block beyond Q; twice, since a block may lie in the span of Q to rounding."""
+    """An orthonormal basis of the part of a block outside the span of Q, which may be tiny: projected twice."""
     for _ in range(2 if Q.shape[1] else 1):
         block = jnp.linalg.qr(block - matmul(Q, matmul(Q.T, block)))[0]
     return block
 
 
 def _norm(x: Array, scale: Scalar) -> Scalar:
-    """||x||_F, without the underflow of the squares of what is tiny."""
+    """||x||_F, without underflow of the squares of tiny numbers."""
     scale = jnp.where(scale > 0, scale, 1)
     return scale * jnp.linalg.norm(x / scale)
 
 
 def _rounding(values: Array) -> Scalar:
-    """A few eps sqrt(k) sigma_1; without limit where eps sigma_1 is below the smallest number, and rounding is lost."""
+    """A few eps sqrt(k) sigma_1; +inf where eps sigma_1 underflows."""
     info = jnp.finfo(values.dtype)
     rounding = info.eps * values[0]
     return jnp.where(rounding > info.tiny, ROUNDING * values.size**0.5 * rounding, jnp.inf)

@@ -1,8 +1,8 @@
 """Subspaces given by orthonormal bases in columns: angles, distances, complements, sums, perturbation.
 
 Nothing here depends on the choice of a basis. Every distance is computed from the residual V - U U^T V, since
-1 - cos^2 loses half of the digits of a small angle. The products ask for the highest precision, since an
-accelerator's default keeps three digits.
+1 - cos^2 loses half of the digits of a small angle. The products have the highest precision, since the
+default of an accelerator keeps three digits.
 """
 
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class SubspaceSum(NamedTuple):
     """A basis of a sum of subspaces, and how well the blocks determine it.
 
     basis is (d, k); kept is sigma_k and dropped is sigma_{k+1} of the scaled blocks side by side, 0 where
-    there is no further value. The span is well determined where kept exceeds dropped by far more than the
+    there is no further value. The span is well determined if kept exceeds dropped by much more than the
     error of the scaled blocks.
     """
 
@@ -90,8 +90,8 @@ def block_energies(M: Float[Array, "m n"], left: Float[Array, "m p"], right: Flo
     """The squared Frobenius norms (b_1, b_2, b_3, b_4) of the blocks of M in the bases [U_1, U_2] and [V_1, V_2].
 
     b_1 = ||U_1^T M V_1||^2, b_2 = ||U_1^T M V_2||^2, b_3 = ||U_2^T M V_1||^2, b_4 = ||U_2^T M V_2||^2 from orthonormal
-    U_2 = left and V_2 = right alone: U_1 and V_1 enter by the projectors I - U_2 U_2^T and I - V_2 V_2^T, and nothing
-    is a difference of squares. The four sum to ||M||_F^2 (Xu et al. 2026, eq. 9, for the change of a layer).
+    U_2 = left and V_2 = right only: U_1 and V_1 enter through the projectors I - U_2 U_2^T and I - V_2 V_2^T, and no
+    difference of squares is taken. The four sum to ||M||_F^2 (Xu et al. 2026, eq. 9, for the change of a layer).
     """
     from_right, from_left = matmul(M, right), matmul(left.T, M)
     small = matmul(left.T, from_right)
@@ -102,7 +102,7 @@ def block_energies(M: Float[Array, "m n"], left: Float[Array, "m p"], right: Flo
 
 
 def block_fractions(M: Float[Array, "m n"], left: Float[Array, "m p"], right: Float[Array, "n q"]) -> Float[Array, "4"]:
-    """``block_energies`` over their sum ||M||_F^2, of any scale of M; NaN for M = 0 (Xu et al. 2026, Figs. 3 to 5)."""
+    """``block_energies`` over their sum ||M||_F^2, for any scale of M; NaN for M = 0 (Xu et al. 2026, Figs. 3 to 5)."""
     largest = jnp.max(jnp.abs(M))
     energies = block_energies(M / largest, left, right)
     return energies / jnp.sum(energies)
@@ -127,8 +127,8 @@ def orthonormal_sum(*blocks: Float[Array, "d _"], dimension: int) -> SubspaceSum
     """Orthonormal basis (d, k), k = dimension, of span(B_1) + span(B_2) + ... for blocks B_i (d, c_i).
 
     The k leading left singular vectors of [B_1 / ||B_1||_2, B_2 / ||B_2||_2, ...]: each block is scaled to
-    spectral norm 1, so that no block is lost for its units and orthonormal blocks count as they are. A zero
-    block adds nothing. Where kept falls to rounding, the sum has fewer than k dimensions and the last columns
+    spectral norm 1, so that the units of a block do not matter; orthonormal blocks are unchanged. A zero block
+    adds nothing. Where kept is at the level of rounding, the sum has fewer than k dimensions and the last columns
     are arbitrary.
 
     Raises:
@@ -194,5 +194,5 @@ def _leading(A: Array, rank: int) -> tuple[Array, Array, Array]:
 
 
 def value_after(s: Float[Array, " n"], rank: int) -> Scalar:
-    """sigma_{rank+1} of singular values s in falling order, which is 0 beyond the last."""
+    """sigma_{rank+1} of singular values s in descending order; 0 beyond the last value."""
     return s[rank] if rank < s.size else jnp.zeros((), s.dtype)

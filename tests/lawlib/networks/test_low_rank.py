@@ -155,7 +155,7 @@ def test_what_cannot_be_is_named(dtype):
     weights, B = square(dtype), basis(dtype)
     with pytest.raises(ValueError, match=r"rank must be in 4\.\.11"):
         padded_basis(jax.random.key(0), B, M + 1)
-    with pytest.raises(ValueError, match="6 columns can be turned out of itself in 12 dimensions or more, got 11"):
+    with pytest.raises(ValueError, match="6 columns can be rotated out of its span in 12 dimensions or more, got 11"):
         rotate_by(jax.random.key(0), basis(dtype, 6), 0.1)
     with pytest.raises(ValueError, match="inner must be one of"):
         low_rank_init(jax.random.key(0), weights, B, EPS, inner="zero")

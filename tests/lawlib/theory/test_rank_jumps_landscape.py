@@ -91,7 +91,7 @@ def searched(A, target, ridge, num_steps, depth):
 def test_every_search_in_matrices_ends_at_a_known_minimum():
     # The paper speaks of three; the fourth fills the missing entry with the wrong sign.
     depth, ridge, offdiagonal = 3, 0.025, 0.2
-    at = ft.partial(local_minimum, offdiagonal, ridge, depth=depth)
+    at = ft.partial(local_minimum, offdiagonal, ridge=ridge, depth=depth)
     known = [jnp.zeros((2, 2)), at(rank=1).matrix, at(rank=1, fill_sign=-1).matrix, at(rank=2).matrix]
     rng, target = np.random.default_rng(depth), target_of(offdiagonal)
 
@@ -194,14 +194,14 @@ def test_there_is_no_minimum_of_rank_two_beyond_one_half():
 def test_rank_one_ends_where_a_search_falls_to_zero(fill_sign):
     at = ft.partial(local_minimum, 0.25, depth=3, rank=1, fill_sign=fill_sign)
     last = float(last_ridge(0.25, depth=3, rank=1, fill_sign=fill_sign).ridge)
-    assert not at(1.001 * last).exists
-    start = halves(at(0.999 * last).matrix)
+    assert not at(ridge=1.001 * last).exists
+    start = halves(at(ridge=0.999 * last).matrix)
     ends = []
     for times in (0.99, 1.02):
         args = 0.25, times * last, 3
         ended = scipy.optimize.minimize(rank_one_loss, start, args, method="BFGS", options={"gtol": 1e-9}).x
         ends.append(outer(ended))
-    np.testing.assert_allclose(ends[0], at(0.99 * last).matrix, atol=1e-4)
+    np.testing.assert_allclose(ends[0], at(ridge=0.99 * last).matrix, atol=1e-4)
     assert np.abs(ends[1]).max() < 1e-3
 
 
