@@ -1,4 +1,4 @@
-"""Completion of a partly observed matrix by descent of a compressed deep linear network."""
+"""Completion of a partly observed matrix by descent on a compressed deep linear network."""
 
 from lawlib.completion.solver import Completion, Factors, complete, entries_of, product, start, two_factors
 

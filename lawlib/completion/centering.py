@@ -1,7 +1,7 @@
-"""Levels of rows and columns: taken off the entries before a matrix is completed, and given back as columns of factors.
+"""Levels of rows and columns: subtracted from the entries before completion, and added as columns of the factors.
 
-Data with a mean, as ratings have, is a large matrix of rank one or two and a small one on top of it, which is what asks
-for a solver.
+Data with a mean, such as ratings, are the sum of a large matrix of rank one or two and a small matrix, which is the one
+to complete.
 """
 
 from typing import Any
@@ -12,24 +12,25 @@ import numpy as np
 from lawlib.completion.entries import Entries, without_entries
 from lawlib.types import Array, Float
 
-__all__ = ["CENTERS", "Levels", "less", "levels", "with_levels"]
+__all__ = ["CENTERS", "Levels", "levels", "with_levels", "without_levels"]
 
 CENTERS = (None, "rows", "columns", "both")
-SWEEPS, SETTLED = 200, 1e-9  # Of row means and column means in turn, until they move by so much of the largest.
+# Row and column means alternate until they change by less than this, relative to the largest value.
+SWEEPS, SETTLED = 200, 1e-9
 
 Levels = tuple[Float[np.ndarray, " m"], Float[np.ndarray, " n"]]
 
 
 def levels(entries: Entries, center: str) -> Levels:
-    """Levels a of the rows and b of the columns, in float64, to take off as a_i + b_j.
+    """Levels a of the rows and b of the columns, in float64, to be subtracted as a_i + b_j.
 
-    ``center`` "rows": a_i the mean of row i's entries and b = 0; "columns": the reverse; "both": the least squares of
-    a_i + b_j over the entries, by means of rows and columns in turn. A line without entries has the level NaN where its
-    own mean is asked for alone; with "both" it has that of the mean line.
+    ``center`` "rows": a_i is the mean of the entries of row i, and b = 0; "columns": the reverse; "both": the
+    least-squares fit of a_i + b_j to the entries, by alternating means of rows and columns. A row or column without
+    entries has the level NaN if only its own mean is used; with "both" it has the mean level.
     """
     sides = (entries.rows, entries.columns)
     unseen = without_entries(entries)
-    counts = [np.bincount(lines, minlength=size) for lines, size in zip(sides, entries.shape, strict=True)]
+    counts = [np.bincount(side, minlength=size) for side, size in zip(sides, entries.shape, strict=True)]
     values = entries.values.astype(np.float64)
 
     def means(side: int, of: np.ndarray) -> np.ndarray:
@@ -40,7 +41,7 @@ def levels(entries: Entries, center: str) -> Levels:
         own = np.where(unseen[side], np.nan, means(side, values))
         other = np.zeros(entries.shape[1 - side])
         return (own, other) if side == 0 else (other, own)
-    # Of a line's level only its distance from the mean level is told by the other lines.
+    # The fit determines a and b up to a constant: the mean of b over the columns with entries is set to 0.
     a, b = np.full(entries.shape[0], values.mean()), np.zeros(entries.shape[1])
     for _ in range(SWEEPS):
         before = a
@@ -53,8 +54,8 @@ def levels(entries: Entries, center: str) -> Levels:
     return a, b
 
 
-def less(entries: Entries, level: Levels | None, dtype: Any) -> Entries:
-    """What is left of the entries without the levels, in the dtype of the computation."""
+def without_levels(entries: Entries, level: Levels | None, dtype: Any) -> Entries:
+    """The entries minus their levels, in the dtype of the computation."""
     values = entries.values
     if level is not None:
         values = values - level[0][entries.rows] - level[1][entries.columns]
@@ -64,9 +65,9 @@ def less(entries: Entries, level: Levels | None, dtype: Any) -> Entries:
 def with_levels(
     left: Array, right: Array, level: Levels | None, unseen: tuple[np.ndarray, np.ndarray], unit: Any
 ) -> tuple[Float[Array, "m q"], Float[Array, "n q"]]:
-    """The factors in the data's units, left times ``unit``, with a column more for each level.
+    """The factors in the data's units, left times ``unit``, with one more column for each level.
 
-    Lines without entries (``unseen``, rows and columns) are NaN, or, with levels, at their level alone.
+    Rows and columns without entries (``unseen``) are NaN, or, with levels, equal to their level.
     """
     left = left * jnp.asarray(unit, left.dtype)
     fill = jnp.nan if level is None else 0.0
@@ -75,7 +76,7 @@ def with_levels(
     )
     if level is None:
         return left, right
-    # Levels are as large as the entries, and the other factor's columns of length about one.
+    # Levels are as large as the entries, so that the other column of each pair has entries of one or ``unit``.
     a, b = (jnp.asarray(np.stack(pair, 1), left.dtype) for pair in _level_columns(level, float(unit)))
     return jnp.concatenate([left, a], 1), jnp.concatenate([right, b], 1)
 

@@ -21,7 +21,7 @@ class Factors(NamedTuple):
 
 
 def start(bases: Bases, *, depth: int, scale: Rate) -> Factors:
-    """The compressed network at the start: U and V from the bases, W~_l = eps I with eps = scale for l in 1..L."""
+    """The compressed network at initialization: U and V are the bases, W~_l = eps I with eps = scale, l = 1, ..., L."""
     layer = jnp.asarray(scale, bases.left.dtype) * jnp.eye(bases.left.shape[1], dtype=bases.left.dtype)
     return Factors(bases.left, (layer,) * depth, bases.right)
 
@@ -40,7 +40,7 @@ def product(factors: Factors) -> Matrix:
 def entries_of(
     left: Float[Array, "m k"], right: Float[Array, "n k"], rows: Int[Array, " N"], columns: Int[Array, " N"]
 ) -> Float[Array, " N"]:
-    """The entries (rows[i], columns[i]) of left right^T, NaN beyond it, in blocks: memory does not grow with N k."""
+    """The entries (rows[i], columns[i]) of left right^T, NaN outside it, in blocks: memory does not grow with N k."""
     rows, columns = jnp.asarray(rows), jnp.asarray(columns)
     return lax.map(
         lambda at: jnp.sum(left.at[at[0]].get(mode="fill") * right.at[at[1]].get(mode="fill")),

@@ -1,6 +1,6 @@
-"""Observed entries of a matrix: taken in from the forms that practitioners hold them in, checked, held out.
+"""Observed entries of a matrix: converted from common formats, checked, and split into fitted and held-out entries.
 
-Everything here is numpy on the host and happens once, before any compute on a device.
+Everything here is numpy on the host and runs once, before any computation on a device.
 """
 
 import inspect
@@ -18,6 +18,7 @@ from lawlib.types import PRNGKey
 __all__ = [
     "Entries",
     "UnrecoverableWarning",
+    "as_entries",
     "check_range",
     "from_coo",
     "from_mask",
@@ -25,11 +26,10 @@ __all__ = [
     "hold_out",
     "norm",
     "relative_error",
-    "taken_in",
     "without_entries",
 ]
 
-MAX_NAMED = 5  # A message names this many culprits and counts the others.
+MAX_NAMED = 5  # A message names this many entries and counts the others.
 
 
 class UnrecoverableWarning(UserWarning):
@@ -37,9 +37,9 @@ class UnrecoverableWarning(UserWarning):
 
 
 class Entries(NamedTuple):
-    """The observed entries Omega . Phi of an m x n matrix Phi: values[i] stands at (rows[i], columns[i]), 0-based.
+    """The observed entries Omega . Phi of an m x n matrix Phi: values[i] is at (rows[i], columns[i]), from 0.
 
-    Arrays of numpy, in any order and without repetition. ``shape`` is (m, n).
+    NumPy arrays, in any order and without repetition. ``shape`` is (m, n).
     """
 
     rows: Int[np.ndarray, " N"]
@@ -56,12 +56,12 @@ class Entries(NamedTuple):
 def from_coo(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> Entries:
     """Entries from three sequences of equal length N and the shape (m, n) of the matrix.
 
-    float32 and float64 values keep their dtype, half precision becomes float32 and all else float64.
+    float32 and float64 values keep their dtype, half precision becomes float32, and other dtypes float64.
 
     Raises:
         TypeError: an index is not an integer, a value is neither a real number nor a bool, or the values are masked.
         ValueError: the shape is not two positive sizes, the lengths differ, there is no entry, a value is not finite,
-            or a place is given twice.
+            or an entry is given twice.
         IndexError: a row is outside 0..m-1 or a column outside 0..n-1.
 
     Warns:
@@ -71,9 +71,9 @@ def from_coo(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> En
 
 
 def from_scipy(matrix: Any) -> Entries:
-    """Entries from a scipy sparse matrix or array of any format: what it stores is observed, explicit zeros included.
+    """Entries from a scipy sparse matrix or array of any format: stored values are observed, explicit zeros included.
 
-    Raises and warns as ``from_coo``, and TypeError for what has no ``tocoo``.
+    Raises and warns as ``from_coo``, and TypeError if there is no method ``tocoo``.
     """
     if not hasattr(matrix, "tocoo"):
         msg = f"a scipy sparse matrix is needed, got {type(matrix).__name__}; from_mask takes a matrix and its mask"
@@ -85,8 +85,8 @@ def from_scipy(matrix: Any) -> Entries:
 def from_mask(matrix: Any, mask: Any) -> Entries:
     """Entries from an m x n matrix and a mask of the same shape, True or 1 where the matrix is observed.
 
-    What the mask hides may be anything, NaN included. Raises and warns as ``from_coo``, and ValueError when the shapes
-    differ or the mask holds other values than 0 and 1.
+    Values that are not observed may be anything, NaN included. Raises and warns as ``from_coo``, and ValueError if the
+    shapes differ or the mask has values other than 0 and 1.
     """
     matrix, mask = np.asarray(matrix), np.asarray(mask)
     if matrix.ndim != 2 or matrix.shape != mask.shape:
@@ -99,11 +99,12 @@ def from_mask(matrix: Any, mask: Any) -> Entries:
     return _checked(rows, columns, matrix[rows, columns], matrix.shape)
 
 
-def taken_in(data: Any) -> Entries:
-    """Entries from whatever holds them, each by its own function and checked as there.
+def as_entries(data: Any) -> Entries:
+    """Entries from data in any of these formats, with the checks of the function for each.
 
     ``Entries``; a scipy sparse matrix (``from_scipy``); a pair of a matrix and its mask (``from_mask``); an m x n array
-    with NaN where nothing was observed, or a masked array. Raises and warns as these, and TypeError for all else.
+    with NaN for entries that are not observed, or a masked array. Raises and warns as these functions, and TypeError
+    for other types.
     """
     if isinstance(data, Entries):
         return _checked(*data)
@@ -117,8 +118,8 @@ def taken_in(data: Any) -> Entries:
         matrix = np.asarray(data)
         return from_mask(matrix, np.ones(matrix.shape) if matrix.dtype.kind in "iub" else ~np.isnan(matrix))
     msg = (
-        "entries are an Entries (from_coo of lawlib.completion.entries makes one), a scipy sparse matrix, a pair "
-        f"(matrix, mask) or an m x n array with NaN where nothing was observed, got {type(data).__name__}"
+        "entries must be an Entries (as from_coo of lawlib.completion.entries returns), a scipy sparse matrix, a pair "
+        f"(matrix, mask) or an m x n array with NaN for entries that are not observed, got {type(data).__name__}"
     )
     raise TypeError(msg)
 
@@ -126,42 +127,44 @@ def taken_in(data: Any) -> Entries:
 def without_entries(entries: Entries) -> tuple[Bool[np.ndarray, " m"], Bool[np.ndarray, " n"]]:
     """Which rows and which columns have no entry."""
     rows, columns = (
-        np.bincount(lines, minlength=size) == 0
-        for lines, size in zip((entries.rows, entries.columns), entries.shape, strict=True)
+        np.bincount(indices, minlength=size) == 0
+        for indices, size in zip((entries.rows, entries.columns), entries.shape, strict=True)
     )
     return rows, columns
 
 
 def hold_out(key: PRNGKey, entries: Entries, share: float, *, at_most: int) -> tuple[Entries, Entries]:
-    """Split the entries at random into those to fit and about ``share`` of them to judge by, about ``at_most`` in all.
+    """Split the entries at random: the ones to fit, and about ``share`` of all, about ``at_most``, that are held out.
 
-    The last of a random order stays in every row and every column, so that none is emptied. Raises ValueError unless
-    0 <= share < 1.
+    The last entry of every row and column, in a random order, is fitted, so that none is emptied.
+
+    Raises:
+        ValueError: share is outside [0, 1).
     """
     if not 0 <= share < 1:
         msg = f"the share to hold out must be in [0, 1), got {share}"
         raise ValueError(msg)
     lots = np.asarray(jax.random.uniform(key, entries.values.shape, "float32"))
     held = lots < min(share, at_most / len(lots))
-    for lines, size in zip((entries.rows, entries.columns), entries.shape, strict=True):
+    for indices, size in zip((entries.rows, entries.columns), entries.shape, strict=True):
         highest = np.full(size, -1, lots.dtype)
-        np.maximum.at(highest, lines, lots)
-        held &= lots < highest[lines]
+        np.maximum.at(highest, indices, lots)
+        held &= lots < highest[indices]
     return _select(entries, ~held), _select(entries, held)
 
 
 def norm(entries: Entries) -> float:
     """||Omega . Phi||_F in float64."""
-    # BLAS would start threads for its dot product, and they cost more than the sum.
+    # The dot product of BLAS would start threads, which cost more than the sum.
     return math.sqrt(np.sum(np.square(entries.values, dtype=np.float64)))
 
 
 def relative_error(missed: np.ndarray, values: np.ndarray, typical: float) -> tuple[float, float]:
-    """H = ||e|| / ||Phi|| over held-out entries, e what was missed of the ``values`` Phi, and h's standard error.
+    """h = ||e|| / ||Phi|| over held-out entries with errors e and ``values`` Phi, and the standard error of h.
 
-    sqrt(N / (N - 1) sum_i (e_i^2 - h^2 Phi_i^2)^2) / (2 h sum_i Phi_i^2), that of a ratio of two sums over N
-    independent draws: infinite for one entry, NaN for none.
-    Where zeros alone were held out, the typical size of what was fitted tells what is small.
+    The standard error is sqrt(N / (N - 1) sum_i (e_i^2 - h^2 Phi_i^2)^2) / (2 h sum_i Phi_i^2), as of a ratio of two
+    sums over N independent draws: infinite for one entry, NaN for none. If all held-out values are zero, the
+    ``typical`` size of the fitted values replaces them.
     """
     count = len(values)
     if not count:
@@ -176,9 +179,12 @@ def relative_error(missed: np.ndarray, values: np.ndarray, typical: float) -> tu
 
 
 def check_range(unit: Any, shape: tuple[int, int], dtype: Any) -> None:
-    """Refuse entries, the largest of them ``unit``, that a dtype cannot hold.
+    """Check that a dtype can represent entries of which ``unit`` is the largest.
 
-    The largest singular value must fit into it, and what underflows must be below rounding. Raises ValueError.
+    The largest singular value must not overflow, and only numbers below rounding may underflow.
+
+    Raises:
+        ValueError: it cannot.
     """
     limits = np.finfo(dtype)
     largest = float(limits.max) / (8 * math.sqrt(math.prod(shape)))
@@ -219,7 +225,7 @@ def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
     except (TypeError, ValueError):
         m = n = 0
     if not (0 < m < 2**31 and 0 < n < 2**31):
-        msg = f"a matrix has two positive whole sizes below 2^31, got shape {shape}"
+        msg = f"shape must be two positive whole sizes below 2^31, got shape {shape}"
         raise ValueError(msg)
     return m, n
 
@@ -227,7 +233,7 @@ def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
 def _check_lengths(given: dict[str, np.ndarray]) -> None:
     shapes = {name: array.shape for name, array in given.items()}
     if len(set(shapes.values())) > 1 or given["values"].ndim != 1:
-        msg = f"rows, columns and values are three sequences of one length, got shapes {shapes}"
+        msg = f"rows, columns and values must be three sequences of one length, got shapes {shapes}"
         raise ValueError(msg)
     if not given["values"].size:
         msg = "there is no observed entry"
@@ -248,7 +254,7 @@ def _checked_indices(name: str, indices: np.ndarray, size: int) -> Int[np.ndarra
 
 def _checked_values(values: np.ndarray) -> Float[np.ndarray, " N"]:
     if isinstance(values, np.ma.MaskedArray):
-        msg = "masked values are taken by from_mask(matrix, ~mask), with a mask of what is observed"
+        msg = "values must not be masked: use from_mask(matrix, ~mask), with a mask that is True where observed"
         raise TypeError(msg)
     if values.dtype.kind not in "fiub":
         msg = f"values must be real numbers, got {values.dtype}"
@@ -271,7 +277,7 @@ def _check_distinct(entries: Entries) -> None:
     repeated = places[1:][places[1:] == places[:-1]]
     if repeated.size:
         found = [divmod(int(place), entries.shape[1]) for place in np.unique(repeated)]
-        msg = f"an entry is given once, got (row, column) {_some(found)} more than once"
+        msg = f"each entry must be given once, got (row, column) {_some(found)} more than once"
         raise ValueError(msg)
 
 
@@ -283,7 +289,7 @@ def _warn_of_empty(entries: Entries) -> None:
 
 
 def _depth_of_caller() -> int:
-    """The stack level, as seen by ``_warn_of_empty``, of what called into this library, type checkers in between."""
+    """The stack level, as seen by ``_warn_of_empty``, of the caller of this library."""
     frame, level, outermost = inspect.currentframe(), 0, 0
     while frame is not None:
         if frame.f_globals.get("__name__", "").partition(".")[0] == "lawlib":

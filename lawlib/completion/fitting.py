@@ -1,4 +1,4 @@
-"""Descent of a compressed network on observed entries, with looks at its errors on the way (``stopping``)."""
+"""Descent of a compressed network on observed entries, with regular checks of its errors (``stopping``)."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ __all__ = ["Task", "descend", "final_errors", "task_of"]
 
 
 class _Judged(NamedTuple):
-    """Entries that were held out, in the solver's units, and the norm that their errors refer to."""
+    """Held-out entries in the solver's units, and the norm that their errors are relative to."""
 
     rows: Int[Array, " N"]
     columns: Int[Array, " N"]
@@ -27,7 +27,7 @@ class _Judged(NamedTuple):
 
 
 class Task(NamedTuple):
-    """The entries in the solver's units, fitted and held out, and what their loss and errors refer to.
+    """The entries in the solver's units, fitted and held out, with the scales of loss and errors.
 
     ``share`` divides the loss, ``square`` is the sum of the squared entries, ``tolerance`` the relative error to reach.
     """
@@ -40,7 +40,7 @@ class Task(NamedTuple):
 
 
 class _Progress(NamedTuple):
-    """The factors, the transform's memory, the relative observed error before the last step, and the steps so far."""
+    """The factors, the transform's state, the relative observed error before the last step, and the steps so far."""
 
     factors: Factors
     memory: PyTree
@@ -49,13 +49,13 @@ class _Progress(NamedTuple):
 
 
 def task_of(layout: Layout, fitted: Entries, judged: Entries, *, sigma: Scalar, tolerance: float) -> Task:
-    """The task of fitting the ``layout``, whose values are already divided by ``sigma``, as entries are not."""
+    """The task of fitting a ``layout`` whose values are already divided by ``sigma``; those of the entries are not."""
 
     def number(x: float) -> Scalar:
         return jnp.asarray(x, sigma.dtype)
 
     square = jnp.square(number(norm(fitted)) / sigma)
-    # Where zeros alone were held out, what was fitted tells what is small.
+    # If all held-out values are zero, errors are relative to the typical size of the fitted values.
     missing = number(norm(judged)) / sigma
     typical = jnp.sqrt(square * (len(judged.values) / len(fitted.values)))
     rows, columns, values = map(jnp.asarray, judged[:3])
@@ -66,9 +66,10 @@ def task_of(layout: Layout, fitted: Entries, judged: Entries, *, sigma: Scalar, 
 def descend(
     factors: Factors, task: Task, transform: optax.GradientTransformation, max_steps: int
 ) -> tuple[Factors, int, str]:
-    """Stretches of steps with a look at the errors after each, until there is a reason to stop.
+    """Descent with a check of the errors after every few steps, until there is a reason to stop.
 
-    Returns the last factors at the tolerance, else those of the best look, the start included; steps and reason.
+    Returns the last factors if the tolerance is reached, otherwise those of the best check, the start included; the
+    number of steps; and the reason.
     """
     memory, held_out = transform.init(factors), task.judged.values.size > 0
     progress = _Progress(factors, memory, jnp.asarray(jnp.inf, task.square.dtype), jnp.asarray(0, jnp.int32))
@@ -84,7 +85,7 @@ def descend(
 
 
 def _run(progress: _Progress, task: Task, last: Int[Array, ""], *, transform) -> tuple[_Progress, Scalar]:
-    """Steps up to the number ``last`` or the tolerance, and the error that judges them after the last."""
+    """Steps up to the number ``last`` or the tolerance, and the error afterwards, of the held-out entries if any."""
     transform = optax.with_extra_args_support(transform)
 
     def objective(factors: Factors) -> Scalar:
@@ -93,26 +94,26 @@ def _run(progress: _Progress, task: Task, last: Int[Array, ""], *, transform) ->
     def step(now: _Progress) -> _Progress:
         value, gradients = jax.value_and_grad(objective)(now.factors)
         error = jnp.sqrt(2 * task.share * value / task.square)
-        # optax raises its rates to an integer count, a mixture of dtypes that strict promotion refuses.
+        # optax raises its rates to an integer power, a mixture of dtypes that strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
             updates, memory = transform.update(
                 gradients, now.memory, now.factors, value=value, grad=gradients, value_fn=objective
             )
-        # What has reached the tolerance stays as it was judged.
-        going = error > task.tolerance
-        factors = jax.tree.map(lambda x, move: jnp.where(going, x + move, x), now.factors, updates)
-        return _Progress(factors, memory, error, now.steps + going.astype(jnp.int32))
+        # Factors that have reached the tolerance are not changed any more.
+        running = error > task.tolerance
+        factors = jax.tree.map(lambda x, move: jnp.where(running, x + move, x), now.factors, updates)
+        return _Progress(factors, memory, error, now.steps + running.astype(jnp.int32))
 
-    def goes_on(now: _Progress) -> Bool[Array, ""]:
+    def is_running(now: _Progress) -> Bool[Array, ""]:
         return (now.steps < last) & (now.error > task.tolerance)
 
-    progress = lax.while_loop(goes_on, step, progress)
+    progress = lax.while_loop(is_running, step, progress)
     observed, missed = _errors(progress.factors, task)
     return progress, jnp.linalg.norm(missed) / task.judged.norm if missed.size else observed
 
 
 def _errors(factors: Factors, task: Task) -> tuple[Scalar, Float[Array, " N"]]:
-    """The relative error of what was fitted, and what was missed of each entry held out."""
+    """The relative error of the fitted entries, and the error of each held-out entry."""
     rows, columns, values, _ = task.judged
     left, right = two_factors(factors)
     observed = jnp.sqrt(2 * sum_squared_error(left, right, task.layout) / task.square)
@@ -120,7 +121,7 @@ def _errors(factors: Factors, task: Task) -> tuple[Scalar, Float[Array, " N"]]:
 
 
 def _fullest_share(entries: Entries) -> float:
-    """The observed share of the row or column that has most of its entries observed."""
+    """The observed share of the fullest row or column."""
     m, n = entries.shape
     return max(np.bincount(entries.rows).max() / n, np.bincount(entries.columns).max() / m)
 

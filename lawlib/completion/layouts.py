@@ -1,8 +1,8 @@
-"""How observed entries lie in memory for a gradient step: dense with a mask, or padded CSR and CSC for sparse entries.
+"""Layouts of observed entries in memory for a gradient step: dense with a mask, or padded CSR and CSC if sparse.
 
-Rows are put in blocks of about equal degree, padded to the largest of the block, and worked off in chunks that stay in
-cache: the rows of the other factor are gathered, the residuals and the gradient are two small products, and nothing is
-scattered. CSC is the CSR of the transpose. No m x n array is made.
+Rows are grouped in blocks of about equal degree, padded to the largest of the block, and processed in chunks that fit
+in cache: the rows of the other factor are gathered, the residuals and the gradient are two small products, and nothing
+is scattered. CSC is the CSR of the transpose. No m x n array is made.
 """
 
 import functools as ft
@@ -32,19 +32,19 @@ __all__ = [
 ]
 
 _einsum = ft.partial(jnp.einsum, precision="highest")
-# Indices are in range; the check of the default mode takes half of a step.
+# Indices are in range; the check of the default mode would take half of a step.
 _rows_at = ft.partial(jnp.take, axis=0, mode="clip")
 
-PADDING, MOST_BLOCKS = 0.1, 12  # Blocks are added until padding takes a tenth of the room.
-MAX_DENSE = 2**27  # Cells of an array that the choice of a layout allows: 1 GB for the two of them in float32.
-CHUNK = 2**17  # Entries of a chunk, padding included: what they gather stays in cache, and chunks are few.
+PADDING, MOST_BLOCKS = 0.1, 12  # Blocks are added until padding is at most a tenth of the entries.
+MAX_DENSE = 2**27  # The largest array of a dense layout that is chosen by default: 1 GB for its two arrays in float32.
+CHUNK = 2**17  # Entries of a chunk, padding included: gathered rows stay in cache, and there are few chunks.
 
 
 class Block(NamedTuple):
     """Rows of about equal degree, in chunks of c rows with room for w entries each.
 
     ``rows`` are their indices; ``columns`` the column indices of their entries and ``values`` the entries. Padding has
-    the value 0 and a column index of one beyond the last, where the other factor is given a row of zeros.
+    the value 0 and a column index of one beyond the last, at which the other factor has a row of zeros.
     """
 
     rows: Int[Array, "chunks c"]
@@ -80,7 +80,7 @@ Layout = Sparse | Dense
 
 
 def arrange(entries: Entries, num_columns: int, *, dense: bool | None = None) -> Layout:
-    """The entries in the layout in which a step on factors of ``num_columns`` columns is faster; ``dense`` overrules.
+    """The entries in the layout in which a step on factors of ``num_columns`` columns is faster, or as ``dense`` says.
 
     Dense where density > 1 / (3 + num_columns / 4), unless the arrays would be too large. On a CPU both took the same
     time at densities of 0.15 to 0.2 with 10 columns and of 0.08 with 40, for sides of 300 to 4000.
@@ -92,7 +92,7 @@ def arrange(entries: Entries, num_columns: int, *, dense: bool | None = None) ->
 
 
 def arrange_sparse(entries: Entries) -> Sparse:
-    """The entries by rows and by columns: about 18 bytes an entry in float32, built on the host."""
+    """The entries by rows and by columns: about 18 bytes per entry in float32, built on the host."""
     sides = (entries.rows, entries.columns), (entries.columns, entries.rows)
     shapes = entries.shape, entries.shape[::-1]
     return Sparse(*(_padded_csr(*side, entries.values, *shape) for side, shape in zip(sides, shapes, strict=True)))
@@ -118,7 +118,7 @@ def sum_squared_error(left: Float[Array, "m q"], right: Float[Array, "n q"], lay
     """Half the squared error of A B^T summed over the observed entries: 1/2 ||Omega . (A B^T - Phi)||_F^2.
 
     A = left (m, q) and B = right (n, q); the objective of Yaras et al. 2023, eq. 9, for an end-to-end matrix in two
-    factors. Its derivative in the factors is defined, once, and the layout is held constant; sparse layouts cost
+    factors. Only the first derivative in the factors is defined, and the layout is constant; sparse layouts cost
     O(|Omega| q) for the value and the gradients.
     """
     if isinstance(layout, Dense):

@@ -1,4 +1,4 @@
-"""Gradient transformations in optax's own form, for networks in factors of very different sizes."""
+"""Momentum and preconditioning of the descent, as optax transformations, for factors of very different sizes."""
 
 import itertools
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from lawlib.types import Array, Float, Matrix, PyTree, Scalar, matmul
 
 __all__ = ["entrywise", "preconditioned", "restarted_momentum"]
 
-SERIAL = 16  # LAPACK on a CPU solves larger triangles in threads, which takes a hundred times as long.
+SERIAL = 16  # On a CPU LAPACK solves larger triangles in threads, which takes a hundred times as long.
 
 
 class _Restarted(NamedTuple):
@@ -27,8 +27,8 @@ def restarted_momentum(step_size: float) -> optax.GradientTransformation:
 
     x(t+1) = y(t) - eta g(y(t)), y(t+1) = x(t+1) + n/(n+3) (x(t+1) - x(t)) with eta = step_size, where n counts the
     steps since <g, x(t+1) - x(t)> was last positive; the parameters are y. Momentum grows on the plateaus between one
-    singular value and the next and is dropped where it leads uphill (O'Donoghue and Candes, Found. Comput. Math. 15,
-    2015, the gradient scheme). Stable below 4/3 of the inverse curvature.
+    singular value and the next, and is reset to 0 when it points uphill (O'Donoghue and Candes, Found. Comput. Math.
+    15, 2015, the gradient scheme). Stable for eta below 4/3 of the inverse curvature.
     """
 
     def init(params: Any) -> _Restarted:
@@ -36,7 +36,7 @@ def restarted_momentum(step_size: float) -> optax.GradientTransformation:
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, _Restarted]:
         if params is None:
-            msg = "momentum moves on from the present parameters: update(updates, state, params) needs them"
+            msg = "momentum needs the present parameters: call update(updates, state, params)"
             raise ValueError(msg)
         after = jax.tree.map(lambda y, g: y - step_size * g, params, updates)
         moved = jax.tree.map(jnp.subtract, after, state.before)
@@ -50,15 +50,16 @@ def restarted_momentum(step_size: float) -> optax.GradientTransformation:
 
 
 def preconditioned(damping: float) -> optax.GradientTransformationExtraArgs:
-    """Gradients of ``completion.Factors`` scaled by what surrounds each factor, for spread singular values.
+    """Gradients of ``completion.Factors`` preconditioned by the other factors, for spread singular values.
 
-    With W = P F Q^T for a factor F, dF becomes (P^T P + lambda I)^{-1} dF (Q^T Q + lambda I)^{-1}, without the side
-    that U and V do not have: scaled gradient descent (Tong, Ma and Chi, J. Mach. Learn. Res. 22, 2021). lambda is
-    ``damping`` sqrt(2 loss), a multiple of the distance that is left, so that an over-estimated rank does no harm
-    (Zhang, Fattahi and Zhang, NeurIPS 2021): a direction grows at the rate of its share in what is left, large ones
-    first, and what is not needed stays small. The core's rates do not depend on the condition number c. U and V, whose
-    Gram matrices are of order 1/c^2 against a lambda of order 1/c, turn more slowly towards small directions: steps
-    grow about as sqrt(c) where the guess misses them.
+    With W = P F Q^T for a factor F, dF becomes (P^T P + lambda I)^{-1} dF (Q^T Q + lambda I)^{-1}; for U and V, one of
+    the two sides does not exist. This is scaled gradient descent (Tong, Ma and Chi, J. Mach. Learn. Res. 22, 2021).
+    lambda is ``damping`` sqrt(2 loss), a multiple of the remaining distance, so that an over-estimated rank does no
+    harm (Zhang, Fattahi and Zhang, NeurIPS 2021): a direction grows at a rate given by its share of the remaining
+    error, large ones first, and directions that are not needed stay small. The rates of the core do not depend on the
+    condition number c. The Gram matrices of U and V are of order 1/c^2 and lambda is of order 1/c, so that U and V
+    rotate more slowly towards small directions: the number of steps grows about as sqrt(c) if the spectral
+    initialization misses them.
 
     ``update`` needs the loss, ``value=``, of order one at the start.
     """
@@ -81,9 +82,9 @@ def _grams(outer: Matrix, layers: Any) -> list[Matrix]:
 
 
 def _damped_inverses(grams: Float[Array, "l k k"], damping: Scalar) -> Float[Array, "l k k"]:
-    """(gram + damping I)^{-1} of each; rounding of its trace is added, so that a loss of 0 leaves it regular.
+    """(gram + damping I)^{-1} of each; a rounding error of its trace is added, so that it is regular at a loss of 0.
 
-    Inverses of k x k and products with them, since solving for all rows of a factor takes a hundred times as long.
+    Inverses are formed, since solving for all rows of a factor takes a hundred times as long as a product.
     """
     size, limits = grams.shape[-1], jnp.finfo(grams.dtype)
     eye = jnp.eye(size, dtype=grams.dtype)
@@ -94,7 +95,7 @@ def _damped_inverses(grams: Float[Array, "l k k"], damping: Scalar) -> Float[Arr
 
 
 def _inverse_triangles(lower: Float[Array, "l k k"]) -> Float[Array, "l k k"]:
-    """[[A, 0], [B, C]]^{-1} = [[A^{-1}, 0], [-C^{-1} B A^{-1}, C^{-1}]]: products and small solves."""
+    """[[A, 0], [B, C]]^{-1} = [[A^{-1}, 0], [-C^{-1} B A^{-1}, C^{-1}]]: by products and small solves."""
     size = lower.shape[-1]
     if size <= SERIAL:
         return solve_triangular(
@@ -108,12 +109,12 @@ def _inverse_triangles(lower: Float[Array, "l k k"]) -> Float[Array, "l k k"]:
 
 
 def entrywise(transform: optax.GradientTransformation) -> optax.GradientTransformation:
-    """A transform that scales every entry by itself (Adam, RMSProp, sign descent), made to fit factors of any size.
+    """A transform that scales every entry separately (Adam, RMSProp, sign descent), adapted to factors of any size.
 
-    The entries of an orthonormal factor (m, k) are of order m^{-1/2}. The transform sees every matrix, and its
-    gradient, times the square root of its number of rows, so that optax.adam(0.01) goes about a hundredth of such a
-    factor in a step at any m. Gradient descent stays what it was; line searches do not fit, since slopes change.
-    What else ``update`` is given is handed on.
+    The entries of an orthonormal factor (m, k) are of order m^{-1/2}. The transform is applied to every matrix, and its
+    gradient, times the square root of its number of rows, so that a step of optax.adam(0.01) changes such a factor by
+    about one percent for any m. Gradient descent is unchanged; line searches cannot be used, since slopes change. Other
+    arguments of ``update`` are passed on.
     """
     transform = optax.with_extra_args_support(transform)
 

@@ -1,13 +1,14 @@
 """Completion of a low-rank matrix from observed entries by the compressed network (Yaras et al. 2023, Section 4.1).
 
-The network is W_comp = U W~_L ... W~_1 V^T with k = 2 r^ columns in U and V, r^ an over-estimate of the rank, and
-k x k layers in between (eqs. 9 and 11). The layers start at eps I and the bases where a wide network's active
-subspaces would lie for singular vectors guessed from the entries; all of it is trained. A step costs O(|Omega| k) on
-sparse entries, and nothing m x n is made for them.
+The network is W_comp = U W~_L ... W~_1 V^T with k = 2 r^ columns in U and V, r^ an upper bound on the rank, and
+k x k layers in between (eqs. 9 and 11). The layers start at eps I, and U and V at the active subspaces of a wide
+network for singular vectors estimated from the entries; all factors are trained. A step costs O(|Omega| k) on sparse
+entries, without any m x n array.
 
 The solver works in units of the data: entries are divided by an estimate of sigma_1 and the loss by the observed share
-of the fullest line. Gradients are preconditioned: curvatures are of order one along every direction, one step size
-serves all, and a floor that outlasts fifty looks is noise and no plateau (``stopping``).
+of the fullest row or column. Gradients are preconditioned: curvatures are of order one in every direction, one step
+size is used for all, and an error that does not fall in fifty checks is at the level of noise, not on a plateau
+(``stopping``).
 """
 
 import functools as ft
@@ -21,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lawlib.completion.centering import CENTERS, less, levels, with_levels
+from lawlib.completion.centering import CENTERS, levels, with_levels, without_levels
 from lawlib.completion.compressed_network import Factors, entries_of, product, start, two_factors
-from lawlib.completion.entries import Entries, check_range, hold_out, norm, relative_error, taken_in, without_entries
+from lawlib.completion.entries import Entries, as_entries, check_range, hold_out, norm, relative_error, without_entries
 from lawlib.completion.fitting import descend, final_errors, task_of
 from lawlib.completion.layouts import arrange, scaled
 from lawlib.completion.momentum import preconditioned, restarted_momentum
@@ -42,29 +43,31 @@ __all__ = [
     "two_factors",
 ]
 
-# The scale at which layers start: for two layers the fewest steps; for more, eps^L of it is what a plateau allows.
+# The initial scale of the layers: for two layers, the one with the fewest steps; for more, the root of this product,
+# below which the first plateau would be too long.
 SCALE, DEEPER_PRODUCT = 3e-4, 3.4e-6
-DAMPING = 0.5  # Of the distance that is left: half as much fits noise sooner, twice as much takes longer.
-MAX_HELD_OUT = 100_000  # Enough for an estimate to half a per cent.
-ENOUGH_TO_JUDGE, NO_BETTER = 30, 0.9  # Of fewer entries a ratio of errors is a matter of chance.
+DAMPING = 0.5  # Relative to the remaining distance: half as much fits noise sooner, twice as much takes longer.
+MAX_HELD_OUT = 100_000  # Enough for an estimate with an error of 0.5%.
+ENOUGH_TO_JUDGE, NO_BETTER = 30, 0.9  # With fewer entries the ratio of errors is random.
 
 
 class Completion(NamedTuple):
     """The recovered matrix left right^T in the data's own units, and how far to trust it.
 
-    Errors are relative, ||Omega . (left right^T - Phi)||_F / ||Omega . Phi||_F: over the entries that were fitted, and
-    over those held out, an estimate of the recovery error and of the noise together (NaN where none were).
-    ``held_out_spread`` is the standard error of that estimate, from ``held_out_count`` entries
-    (``entries.relative_error``): few make it wide.
+    Errors are relative, ||Omega . (left right^T - Phi)||_F / ||Omega . Phi||_F: over the fitted entries, and over
+    the held-out entries as an estimate of recovery error and noise together (NaN if none are held out).
+    ``held_out_spread`` is the standard error of this estimate, from ``held_out_count`` entries
+    (``entries.relative_error``).
 
-    ``reason`` is "tolerance" (the observed error reached it), "error rises" (of what was held out, for good: what is
-    left is noise, or there are too few entries), "stalled" (the observed error stands on a floor of noise), "steps" or
-    "diverged" (not finite, or, where nothing was held out, risen for good: too large a step). ``converged`` says that
-    the descent ended by itself, by one of the first three. "tolerance" returns the last factors, all else those of the
-    lowest such error on the way, the start included.
+    ``reason`` is "tolerance" (the observed error reached it), "error rises" (that of the held-out
+    entries, permanently: the rest is noise, or there are too few entries), "stalled" (the observed error is at a floor
+    of noise), "steps" or "diverged" (not finite, or, without held-out entries, a permanent rise from too large a step).
+    ``converged`` is True for the first three. "tolerance" returns the last factors, every other reason those with the
+    lowest error of the held-out entries, or of the fitted ones if none are held out; the start is included.
 
-    The ``empty_rows`` and ``empty_columns`` without entries come back as NaN, unless centring gives them their level:
-    "both" that of the other side's mean, "columns" a row the columns' means, "rows" a column the rows' means.
+    Rows and columns without entries, ``empty_rows`` and ``empty_columns`` in number, are NaN, unless centring
+    determines them: with "both" they are at the mean level, with "columns" an empty row consists of the columns' means,
+    with "rows" an empty column of the rows' means.
     """
 
     left: Float[Array, "m k"]
@@ -90,7 +93,7 @@ class _Settings(NamedTuple):
 
 
 class _Solved(NamedTuple):
-    """The two factors, the norm of the error of what was fitted, the errors of what was not, steps and reason."""
+    """The two factors, the norm of the error of the fitted entries, the errors of the others, steps and reason."""
 
     left: Float[Array, "m k"]
     right: Float[Array, "n k"]
@@ -114,37 +117,40 @@ def complete(
     held_out: float = 0.05,
     dense: bool | None = None,
 ) -> Completion:
-    """Recover a matrix from its observed entries; ``rank`` is an over-estimate r^ of its rank.
+    """Recover a matrix from its observed entries; ``rank`` is an upper bound r^ on its rank.
 
     Descends on 1/(2 p) ||Omega . (U W~_{L:1} V^T - Phi / sigma)||_F^2, a sum over the observed entries, with p the
     observed share of the fullest row or column and sigma an estimate of sigma_1(Phi), from layers eps I. L is ``depth``
-    and eps ``scale``: a depth of 2 takes the fewest steps, from 3e-4; more layers start where eps^L = 3.4e-6 and
-    forgive a larger over-estimate. Directions that are not needed stay at about eps^L, so that a tolerance near that
-    needs a smaller scale. The descent ends when the relative observed error is at most ``tolerance``, when the error on
-    the share ``held_out`` of the entries, which are not fitted, has risen for good, or when the observed error falls no
-    more.
+    and eps ``scale``. A depth of 2 takes the fewest steps, with a default scale of 3e-4. More layers start with
+    eps^L = 3.4e-6 by default and tolerate a larger over-estimate of the rank. Directions that are not needed stay at
+    about eps^L, so that a tolerance near that value needs a smaller scale. The descent ends when the relative observed
+    error is at most ``tolerance``, when the error on the share ``held_out`` of the entries, which are not fitted, has
+    risen permanently, or when the observed error no longer falls.
 
-    ``entries`` are ``Entries``, a scipy sparse matrix, a pair (matrix, mask) or an array with NaN where nothing was
-    observed. ``center`` takes a level off every row ("rows"), column ("columns") or a_i + b_j off both ("both") and
-    gives it back in two columns more of the factors: for ratings and the like, whose mean would be the largest singular
-    value by far.
+    ``entries`` are ``Entries``, a scipy sparse matrix, a pair (matrix, mask) or an array with NaN for entries that are
+    not observed. ``center`` subtracts a level from every row ("rows"), every column ("columns") or a_i + b_j from both
+    ("both"), and adds it to the result by two more columns of the factors: for data such as ratings, whose mean would
+    be by far the largest singular value.
 
-    ``transform`` is any optax transform on ``Factors``, by default ``transforms.preconditioned(0.5)`` and then
-    ``restarted_momentum(1 / (L + 2))``. Gradient descent and line searches fit as they are; what scales every entry by
-    itself, like Adam, goes into ``transforms.entrywise``. ``dense`` chooses the layout of the entries, by default the
-    faster one. The computation has the dtype of the values (float32 where JAX has no float64 enabled).
+    ``transform`` is any optax transform on ``Factors``, by default ``momentum.preconditioned(0.5)`` followed by
+    ``restarted_momentum(1 / (L + 2))``. Gradient descent and line searches can be used directly; wrap transforms that
+    scale every entry separately, such as Adam, in ``momentum.entrywise``. ``dense`` chooses the layout of the entries,
+    by default the faster one. The computation has the dtype of the values (float32 if float64 is not enabled in JAX).
 
     Raises:
-        TypeError: rank, depth or max_steps is not a whole number, or the entries are of no kind that is known.
+        TypeError: rank, depth or max_steps is not a whole number, or the entries are of an unknown type.
         ValueError: rank, center, depth, scale, tolerance, max_steps or held_out is out of its range, the entries are
             not finite, beyond the range of the dtype, or given twice, or every value is 0.
-    Warns of rows and columns without entries, and of held-out entries that their mean predicts nearly as well.
+
+    Warns:
+        UnrecoverableWarning: rows or columns have no entries.
+        UserWarning: the mean of the entries predicts the held-out entries nearly as well.
     """
     rank, depth, max_steps = map(operator.index, (rank, depth, max_steps))
     scale = _default_scale(depth) if scale is None else scale
-    entries = taken_in(entries)
+    entries = as_entries(entries)
     _check(entries, rank, center, depth=depth, scale=scale, tolerance=tolerance, max_steps=max_steps)
-    # Squares of what is given may overflow; of this they do not.
+    # Squares of the given values may overflow; those of the scaled values do not.
     unit = np.abs(entries.values).max()
     dtype = jax.dtypes.canonicalize_dtype(entries.values.dtype)
     check_range(unit, entries.shape, dtype)
@@ -154,7 +160,7 @@ def complete(
     if not np.any(fitted.values):
         fitted, judged = hold_out(key_held, entries, 0.0, at_most=MAX_HELD_OUT)
     level = None if center is None else levels(fitted, center)
-    rest, rest_judged = (less(part, level, dtype) for part in (fitted, judged))
+    rest, rest_judged = (without_levels(part, level, dtype) for part in (fitted, judged))
     goal = tolerance * norm(fitted)
     transform = _default_transform(depth) if transform is None else transform
     settings = _Settings(rank, depth, scale, transform, max_steps, dense)
@@ -181,22 +187,22 @@ def complete(
 
 
 def _warn_of_a_mean(missed: np.ndarray, judged: Entries, fitted: Entries, center: str | None) -> None:
-    """Warn where the mean predicts what was held out nearly as well: beside a large mean any error looks small."""
+    """Warn if the mean predicts the held-out entries nearly as well: relative to a large mean any error is small."""
     if len(judged.values) < ENOUGH_TO_JUDGE:
         return
     left = np.asarray(judged.values, np.float64) - np.mean(fitted.values, dtype=np.float64)
     ours, its = (float(np.sqrt(np.mean(x**2))) for x in (missed, left))
     if ours > NO_BETTER * its:
-        mend = "" if center == "both" else "; center='both' takes off the levels of rows and columns first"
+        mend = "" if center == "both" else "; center='both' subtracts the levels of rows and columns first"
         msg = (
             f"the entries held out are predicted hardly better than by the mean of the others (error {ours:.3g}, of "
-            f"the mean {its:.3g}, over the largest entry): of the matrix beside its mean nothing was recovered{mend}"
+            f"the mean {its:.3g}, over the largest entry): only the mean of the matrix was recovered{mend}"
         )
         warnings.warn(msg, stacklevel=3)
 
 
 def _nothing(key: PRNGKey, fitted: Entries, judged: Entries, goal: float, settings: _Settings) -> _Solved:
-    """Of entries within the tolerance of their levels: factors of 0."""
+    """Factors of 0, for entries within the tolerance of their levels."""
     left, right = (jnp.zeros((size, 2 * settings.rank), fitted.values.dtype) for size in fitted.shape)
     return _Solved(left, right, norm(fitted), -judged.values.astype(np.float64), 0, "tolerance")
 
@@ -217,7 +223,7 @@ def _solve(key: PRNGKey, fitted: Entries, judged: Entries, goal: float, settings
 
 
 def _scale_of(fitted: Entries, init: SpectralInit) -> Scalar:
-    """An estimate of sigma_1(Phi); the norm of all of Phi bounds what noise can make of the guess."""
+    """An estimate of sigma_1(Phi); bounded by an estimate of ||Phi||_F, in case of noise."""
     bound = norm(fitted) / math.sqrt(fitted.density)
     return jnp.minimum(init.norm / fitted.density, jnp.asarray(bound, init.norm.dtype))
 
@@ -228,16 +234,16 @@ def _default_scale(depth: int) -> float:
 
 @ft.cache
 def _default_transform(depth: int) -> optax.GradientTransformation:
-    """One object for each depth: what is compiled for it is found again.
+    """One object for each depth, so that its compiled programs are reused.
 
-    A fitted network has curvature about L + 2, the sum of one projection for each factor, and Nesterov's method is
-    stable below 4/3 of the inverse.
+    A fitted network has a curvature of about L + 2, the sum of one projection for each factor, and Nesterov's method is
+    stable for step sizes below 4/3 of the inverse.
     """
     return optax.chain(preconditioned(DAMPING), restarted_momentum(1 / (depth + 2)))
 
 
 def _check(entries: Entries, rank: int, center: str | None, **positive: float | int) -> None:
-    """Refuse what no compute could mend."""
+    """Check rank, center and positive numbers, and that the entries are not all zero."""
     m, n = entries.shape
     largest = min(m, n, max(m, n) // 2)
     if largest < 1:
@@ -254,7 +260,7 @@ def _check(entries: Entries, rank: int, center: str | None, **positive: float | 
         msg = f"center must be one of {', '.join(map(repr, CENTERS))}, got {center!r}"
         raise ValueError(msg)
     if not np.any(entries.values):
-        msg = "every observed value is 0, and so is the matrix that fits them best"
+        msg = "every observed value is 0: the matrix that fits them best is 0"
         raise ValueError(msg)
 
 

@@ -1,4 +1,4 @@
-"""A first guess of singular vectors from observed entries alone, without any m x n array for sparse entries."""
+"""Spectral initialization: singular vectors estimated from observed entries, without an m x n array if sparse."""
 
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ from lawlib.types import Array, Float, Matrix, PRNGKey, Scalar, matmul
 
 __all__ = ["SpectralInit", "spectral_init", "trimming_weights"]
 
-TRIM = 0.5  # Lines with a norm above this part of the root mean square are scaled down to it.
-SWEEPS = 10  # Of subspace iteration: the guess is then as good as the sampling lets it be.
+TRIM = 0.5  # Rows and columns with a norm above this multiple of the root mean square are scaled down to it.
+SWEEPS = 10  # Of subspace iteration: the error of the estimate is then that of the sampling.
 
 
 class SpectralInit(NamedTuple):
-    """Leading singular vectors guessed from the entries, orthonormal, and sigma_1 of Omega . Phi between them."""
+    """Orthonormal estimates of the leading singular vectors, and sigma_1 of Omega . Phi between their spans."""
 
     left: Float[Array, "m r"]
     right: Float[Array, "n r"]
@@ -26,14 +26,14 @@ class SpectralInit(NamedTuple):
 
 
 def trimming_weights(entries: Entries) -> tuple[Float[Array, " m"], Float[Array, " n"]]:
-    """Weights of rows and columns in (0, 1] that bring norms above half of their root mean square down to it.
+    """Weights in (0, 1] that scale rows and columns down to half of the root mean square of their norms.
 
-    w_i = min(1, 1/2 sqrt(mean_j ||row j||^2) / ||row i||), likewise for columns. Rows that happen to be large would
-    otherwise pull the leading singular vectors to themselves where few entries are observed.
+    w_i = min(1, 1/2 sqrt(mean_j ||row j||^2) / ||row i||), likewise for columns. With few observed
+    entries the leading singular vectors would otherwise concentrate on rows that happen to be large.
     """
     weights = []
-    for lines, size in zip((entries.rows, entries.columns), entries.shape, strict=True):
-        squares = np.bincount(lines, np.square(entries.values, dtype=np.float64), size)
+    for indices, size in zip((entries.rows, entries.columns), entries.shape, strict=True):
+        squares = np.bincount(indices, np.square(entries.values, dtype=np.float64), size)
         limit = TRIM**2 * squares.mean()
         weights.append(jnp.asarray(np.sqrt(limit / np.maximum(squares, limit)), entries.values.dtype))
     return weights[0], weights[1]
@@ -42,11 +42,12 @@ def trimming_weights(entries: Entries) -> tuple[Float[Array, " m"], Float[Array,
 def spectral_init(
     key: PRNGKey, layout: Layout, weights: tuple[Float[Array, " m"], Float[Array, " n"]], *, rank: int
 ) -> SpectralInit:
-    """Guess U_Phi and V_Phi, ``rank`` columns each, from the entries alone.
+    """Estimate U_Phi and V_Phi, ``rank`` columns each, from the observed entries.
 
     The leading singular vectors of D_1 (Omega . Phi) D_2 by subspace iteration, with D_1, D_2 the ``trimming_weights``
-    of rows and columns; undone in the vectors found, D_1^{-1} U and D_2^{-1} V, made orthonormal again. ``norm`` is
-    ||U^T (Omega . Phi) V||_2, which is p sigma_1(Phi) in the mean for true vectors at density p.
+    of rows and columns. The weights are then removed from the vectors, D_1^{-1} U and D_2^{-1} V, which are
+    orthonormalized again. ``norm`` is ||U^T (Omega . Phi) V||_2, which is p sigma_1(Phi) in the mean for exact singular
+    vectors at density p.
     """
     by_row, by_column = (w[:, None] for w in weights)
 

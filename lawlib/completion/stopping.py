@@ -1,7 +1,8 @@
-"""When a descent on observed entries ends: at a tolerance, at noise or on a floor, told from looks at two errors.
+"""Stopping rules of a descent on observed entries: at a tolerance, at noise or at a floor, from two errors.
 
-One error is of the entries that are fitted, and falls as long as the descent goes well. The other judges, on entries
-held out where there are any. Both are relative, so that weights near 0 have an error of 1.
+One error is that of the fitted entries, which decreases while the descent is stable. The other, the judging error, is
+that of held-out entries, or of the fitted ones if none are held out. Both are relative: weights near 0 have an error of
+1.
 """
 
 import math
@@ -9,15 +10,18 @@ from typing import NamedTuple
 
 __all__ = ["CHECK", "CONVERGED", "History", "observe", "reason_to_stop"]
 
-CHECK = 5  # Steps between two looks.
-PATIENCE, RISE = 20, 1.02  # So many looks without a lowest error, and then one that stands so far above it, are enough.
-STALL, LEAST_FALL = 50, 1e-4  # So many looks over which the fitted error falls by less than this are enough, too,
-LEFT_START = 0.9  # once it has fallen below this: the start is a plateau of its own.
-CONVERGED = ("tolerance", "error rises", "stalled")  # Noise is no failure.
+CHECK = 5  # Steps between two checks of the errors.
+# The error rises: this many checks without a lower error, and now one that is above the lowest by this factor.
+PATIENCE, RISE = 20, 1.02
+# The error stalls: in this many checks the fitted error falls by less than this, relatively, and is below LEFT_START,
+# since the start is a plateau too.
+STALL, LEAST_FALL = 50, 1e-4
+LEFT_START = 0.9
+CONVERGED = ("tolerance", "error rises", "stalled")  # Noise is not a failure.
 
 
 class History(NamedTuple):
-    """What was seen so far: the errors of the last look, the lowest that judges, the looks since, fitted errors."""
+    """The errors of the last check, the lowest judging error, the number of checks since, and former fitted errors."""
 
     fitted: float = math.inf
     judged: float = math.inf
@@ -27,17 +31,17 @@ class History(NamedTuple):
 
 
 def observe(history: History, *, fitted: float, judged: float) -> History:
-    """The next look; it was the best so far where ``since`` is 0."""
+    """The history after the next check, which is the best so far if ``since`` is 0."""
     better = judged < history.lowest
     before = (*history.before, fitted)[-STALL - 1 :]
     return History(fitted, judged, judged if better else history.lowest, 0 if better else history.since + 1, before)
 
 
 def reason_to_stop(history: History, tolerance: float, *, held_out: bool) -> str | None:
-    """Why the descent ends after these looks, or None: "tolerance", "diverged", "error rises" or "stalled".
+    """Why the descent ends after these checks, or None: "tolerance", "diverged", "error rises" or "stalled".
 
-    Held-out entries are lost to noise, for which a rise of their error is the sign; where none are ``held_out``, the
-    fitted error itself judges, and that rises for too large a step alone.
+    The error of held-out entries rises when noise is fitted. If no entries are ``held_out``, the fitted error is the
+    judging error, which rises only for too large a step.
     """
     if history.fitted <= tolerance:
         return "tolerance"

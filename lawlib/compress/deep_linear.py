@@ -318,10 +318,10 @@ def _is_square(reduction: Reduction) -> bool:
 
 
 def _product(weights: Weights) -> Array:
-    return ft.reduce(lambda product, W: _small_matmul(W, product), weights)
+    return ft.reduce(lambda product, W: _fused_product(W, product), weights)
 
 
-def _small_matmul(A: Array, B: Array) -> Array:
+def _fused_product(A: Array, B: Array) -> Array:
     if max(*A.shape, *B.shape) <= FUSED_SIZE:
         return jnp.sum(A[:, :, None] * B[None], axis=1)
     return matmul(A, B)

@@ -111,12 +111,12 @@ def warn_if_lost(
     """Warn if the given network is trained and the low-rank one has lost more than half of what it has learned.
 
     The reference is the loss f_0 with the kernel W (m, K) of the head's last layer at 0: the network has learned
-    f_0 - before, and the low-rank one keeps f_0 - after. Their ratio does not depend on sign, offset and scale of the loss.
-    An untrained network has f_0 - before near 0, of either sign. It is distinguished from a trained one by <G, W>, G
-    the gradient in that kernel at 0. Before training the rows of W (units) are in random order, so that <G, W> has the
-    mean m <g, w>, g and w the means of the rows, and the variance tr(S_G S_W) / (m - 1), S the K x K sums of the
-    products of the centred rows. A network counts as trained if before < f_0 and <G, W> is 4 standard deviations below
-    the mean. A low-rank loss that is not finite, while that of the given network is, is always reported.
+    f_0 - before, and the low-rank one keeps f_0 - after. Their ratio is independent of sign, offset and scale of the
+    loss. An untrained network has f_0 - before near 0, of either sign. It is distinguished from a trained one by <G,
+    W>, G the gradient in that kernel at 0. Before training the rows of W (units) are in random order, so that <G, W>
+    has the mean m <g, w>, g and w the means of the rows, and the variance tr(S_G S_W) / (m - 1), S the K x K sums of
+    the products of the centred rows. A network counts as trained if before < f_0 and <G, W> is 4 standard deviations
+    below the mean. A low-rank loss that is not finite, while that of the given network is, is always reported.
     """
     flat, at = flat_params(variables), f"{last}/kernel"
     before, after = (float(x) for x in losses)

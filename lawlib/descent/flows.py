@@ -1,6 +1,6 @@
-"""Steps along a flow dy/dt = field(y): explicit Euler, and an adaptive method between two times of observation.
+"""Steps along a flow dy/dt = field(y): explicit Euler, and an adaptive method between two observation times.
 
-Each maps a state, a pytree of arrays of one dtype, to the state one step later, and serves as a ``Dynamics.step``.
+Each maps a state, a pytree of arrays of one dtype, to the state one step later, and can be used as ``Dynamics.step``.
 """
 
 from collections.abc import Callable
@@ -27,8 +27,8 @@ def adaptive_step(
     """Follow the flow for ``duration`` >= 0 by the 8th-order method of Dormand and Prince with controlled steps.
 
     The local error of each step is kept below atol + rtol |y| in the root mean square over the state's entries
-    (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, II.4 and II.5). A state that cannot be
-    followed, through a value that is not finite or within ``max_steps`` steps, comes back as NaN.
+    (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, II.4 and II.5). The result
+    is NaN if a value is not finite or more than ``max_steps`` steps are needed.
 
     Raises:
         ValueError: a tolerance is not positive, or max_steps is not.
@@ -37,7 +37,7 @@ def adaptive_step(
         msg = f"rtol, atol and max_steps must be positive, got {rtol}, {atol} and {max_steps}"
         raise ValueError(msg)
     dtype = jnp.result_type(*jax.tree.leaves(state))
-    # diffrax mixes dtypes and ranks, which strict promotion refuses; the field was written under the strict rules.
+    # diffrax mixes dtypes and ranks, which strict promotion refuses.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         followed = diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, y, args: field(y)),

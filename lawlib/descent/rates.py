@@ -1,6 +1,6 @@
-"""Two parametrizations of one deep linear network: the same weights, loss and minimizers, other trajectories.
+"""Two parametrizations of a deep linear network: the same weights, loss and minimizers, but other trajectories.
 
-A parametrization is data: where the weights start, and a step size and a weight decay for each layer.
+A parametrization is a start of the weights, and a step size and a weight decay for each layer.
 """
 
 import itertools
@@ -30,7 +30,7 @@ class Rates(NamedTuple):
 def fan_in_weights(key: PRNGKey, widths: Sequence[int], dtype: DTypeLike = float) -> Weights:
     """Draw (W_1, ..., W_L), iid N(0, 1/d_{l-1}) entries in W_l (d_l, d_{l-1}), for widths (d_0, ..., d_L).
 
-    The variance is 1/fan_in, half that of Kaiming's default gain (Laus et al. 2025, Assumption 2.2, eq. 7).
+    The variance is 1/fan_in, half of that with Kaiming's default gain (Laus et al. 2025, Assumption 2.2, eq. 7).
 
     Raises:
         ValueError: widths are not two or more positive sizes.
@@ -57,9 +57,9 @@ def fan_in(widths: Sequence[int], *, step_size: Rate, weight_decay: Rate) -> Rat
 def ntk(widths: Sequence[int], *, step_size: Rate, weight_decay: Rate) -> Rates:
     """Step size eta/d_{l-1} for layer l and one lambda: descent on W~_l = sqrt(d_{l-1}) W_l with N(0, 1) entries.
 
-    W~_l(t+1) = (1 - eta lambda/d_{l-1}) W~_l - eta dL/dW~_l, written for the fan-in weights W_l: layer 1 steps by
-    eta/m and the others by eta/d_w, on the loss + lambda/2 sum_l ||W_l||_F^2. The parametrization of all the theory
-    (Laus et al. 2025, Assumption A.1 and eq. 28).
+    W~_l(t+1) = (1 - eta lambda/d_{l-1}) W~_l - eta dL/dW~_l, written for the fan-in weights W_l: layer 1 has the
+    step size eta/m and the others eta/d_w, on the loss + lambda/2 sum_l ||W_l||_F^2. The parametrization of all the
+    theory (Laus et al. 2025, Assumption A.1 and eq. 28).
 
     Raises:
         ValueError: widths are not two or more positive sizes.

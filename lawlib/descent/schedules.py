@@ -1,4 +1,4 @@
-"""Schedules as data: step size and weight decay by the step number, in phases whose lengths and rates may be traced."""
+"""Schedules of step size and weight decay in phases, whose lengths and rates may be traced."""
 
 import math
 import numbers
@@ -16,7 +16,7 @@ __all__ = ["Phase", "Schedule", "branched", "expand", "piecewise", "rates_at"]
 
 
 class Phase(NamedTuple):
-    """So many steps at one step size and one weight decay."""
+    """A number of steps with one step size and one weight decay."""
 
     num_steps: Number
     step_size: Number
@@ -26,7 +26,7 @@ class Phase(NamedTuple):
 class Schedule(NamedTuple):
     """Rates of p phases and of the tail after them: phase k holds for the steps ends[k - 1] <= t < ends[k].
 
-    ``ends`` (p,) are step numbers that do not decrease; ``rates`` have p + 1 values, the last one for ever.
+    ``ends`` (p,) are nondecreasing step numbers; ``rates`` have p + 1 values, and the last holds for all later steps.
     """
 
     ends: Int[Array, " p"]
@@ -34,10 +34,11 @@ class Schedule(NamedTuple):
 
 
 def piecewise(phases: Sequence[tuple], tail: tuple, dtype: DTypeLike = float) -> Schedule:
-    """The schedule of these phases (num_steps, step_size, weight_decay), one after the other, then the tail for ever.
+    """The schedule of these phases (num_steps, step_size, weight_decay), one after the other, then the tail for all
+    later steps.
 
-    Python's own ``period * 3`` repeats phases. Every number may be traced, lengths too (they are rounded); a phase of
-    no steps is skipped.
+    ``period * 3`` of a list of phases repeats it. Every number may be traced; lengths are rounded. A phase of no steps
+    is skipped.
 
     Raises:
         ValueError: a length is a number that is negative or not finite, or a phase or the tail lacks a number.
@@ -54,7 +55,7 @@ def piecewise(phases: Sequence[tuple], tail: tuple, dtype: DTypeLike = float) ->
 
 
 def branched(schedule: Schedule, time: Number, rates: tuple) -> Schedule:
-    """The same schedule up to step ``time``, and these rates from there on: a branch of a run.
+    """The same schedule up to step ``time``, and these rates afterwards: a branch of a run.
 
     Raises:
         ValueError: time is a number that is negative or not finite.
@@ -67,13 +68,13 @@ def branched(schedule: Schedule, time: Number, rates: tuple) -> Schedule:
 
 
 def rates_at(schedule: Schedule, step: Int[Array, ""] | int) -> Rates:
-    """The rates of step number ``step`` = 0, 1, ...; a few operations, so that no array over the steps is needed."""
+    """The rates of step number ``step`` = 0, 1, ...; no array over the steps is needed."""
     phase = jnp.sum(schedule.ends <= step, dtype=jnp.int32)
     return Rates(*(all_of[phase] for all_of in schedule.rates))
 
 
 def expand(schedule: Schedule, num_steps: int) -> Rates:
-    """The rates of the steps 0, ..., num_steps - 1 as arrays, prepared before a scan.
+    """The rates of the steps 0, ..., num_steps - 1 as arrays, for a scan.
 
     Raises:
         ValueError: num_steps is negative.

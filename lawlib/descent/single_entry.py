@@ -1,11 +1,11 @@
-"""SGD on single observed entries of a deep linear network, by chains of matrix-vector products.
+"""SGD on single observed entries of a deep linear network, by matrix-vector products.
 
 An entry A_ij of A = W_L ... W_1 needs the column h_l = W_l ... W_1 e_j and the row g_l = e_i^T W_L ... W_{l+1}; the
 gradient of (A*_ij - A_ij)^2 with respect to W_l is -2 (A*_ij - A_ij) g_l h_{l-1}^T, of rank one. A step costs
 O(L w^2) for width w, and no product of two w x w matrices is formed.
 
 Wang and Jacot 2024, "Implicit bias of SGD in L2-regularized linear DNNs: One-way jumps from high to low rank", prints
-two forms of its update and draws its figures with a third; they are data here (``Form``).
+two forms of the update, and a third one reproduces its figures; a ``Form`` is the coefficients of one of them.
 """
 
 from typing import NamedTuple
@@ -56,18 +56,19 @@ class Tracked(NamedTuple):
 
     @property
     def product(self) -> Matrix:
-        """A = W_L ... W_1, shape (d_L, d_0), at no cost."""
+        """A = W_L ... W_1, shape (d_L, d_0), without a product."""
         return jnp.stack([column[-1] for column in self.columns], axis=1)
 
 
 class Form(NamedTuple):
-    """How an update is written: theta <- (1 - decay eta lambda) theta - gradient eta grad (A*_ij - A_ij)^2."""
+    """The coefficients of an update: theta <- (1 - decay eta lambda) theta - gradient eta grad (A*_ij - A_ij)^2."""
 
     decay: float
     gradient: float
 
 
-# The reading that gives the figures, the main text's update (Section 3) and the appendix's (Theorem B.1, Section D).
+# The update that reproduces the figures, that of the main text (Section 3) and that of the appendix (Theorem B.1,
+# Section D).
 FORMS = {"figures": Form(1.0, 1.0), "main_text": Form(2.0, 0.5), "appendix": Form(1.0, 0.5)}
 
 
@@ -78,13 +79,13 @@ def form(name: str) -> Form:
         ValueError: there is no such form.
     """
     if name not in FORMS:
-        msg = f"an update form is one of {', '.join(map(repr, FORMS))}, got {name!r}"
+        msg = f"the form of an update must be one of {', '.join(map(repr, FORMS))}, got {name!r}"
         raise ValueError(msg)
     return FORMS[name]
 
 
 def converted(*, step_size: Number, weight_decay: Number, source: Form, target: Form) -> tuple[Number, Number]:
-    """The (eta, lambda) with which ``target`` makes the very step that ``source`` makes with the given ones.
+    """The (eta, lambda) with which ``target`` makes the same step as ``source`` with the given ones.
 
     eta' = eta gradient/gradient', lambda' = lambda (decay/decay') (gradient'/gradient): from "figures" to "main_text"
     (2 eta, lambda/4), to "appendix" (2 eta, lambda/2).
@@ -94,7 +95,7 @@ def converted(*, step_size: Number, weight_decay: Number, source: Form, target: 
 
 
 def check_entry(shape: tuple[int, int], *, row: int, column: int) -> None:
-    """Refuse an entry outside a matrix of this shape, which indexing by a traced number would silently clamp.
+    """Check that an entry is inside a matrix of this shape; indexing by a traced number would clamp it silently.
 
     Raises:
         ValueError: row is outside 0..shape[0] - 1 or column outside 0..shape[1] - 1.
@@ -106,16 +107,16 @@ def check_entry(shape: tuple[int, int], *, row: int, column: int) -> None:
 
 
 def draw_entries(key: PRNGKey, *, num_entries: int, num_steps: int, replacement: bool) -> Int[Array, " num_steps"]:
-    """Which of N = num_entries observed entries each step takes: uniform numbers in 0..N-1, for all steps at once.
+    """The number, in 0..N-1 with N = num_entries, of the observed entry of every step, drawn uniformly.
 
-    With replacement they are independent; without, every N steps are an epoch and hold each entry once, in an order
-    drawn anew.
+    With replacement the numbers are independent. Without replacement, every N steps are an epoch that contains each
+    entry once, in a new random order.
 
     Raises:
         ValueError: num_entries is not positive, or num_steps is negative.
     """
     if num_entries < 1 or num_steps < 0:
-        msg = f"draws need one entry or more and no fewer than 0 steps, got {num_entries} entries, {num_steps} steps"
+        msg = f"draws need at least one entry and at least 0 steps, got {num_entries} entries, {num_steps} steps"
         raise ValueError(msg)
     if replacement:
         return jax.random.randint(key, (num_steps,), 0, num_entries, jnp.int32)
@@ -128,7 +129,7 @@ def entry_error(weights: Weights, entry: Entry) -> Scalar:
     """A*_ij - A_ij with A = W_L ... W_1; the loss of one step is its square (no factor 1/2).
 
     Raises:
-        ValueError: there are fewer than two layers, or a number of the entry lies outside A.
+        ValueError: there are fewer than two layers, or the entry is outside A.
     """
     _check(weights, entry)
     return entry.value - matmul(_ahead(weights, entry.column)[-1], _unit(entry.row, weights[-1].shape[0], weights[-1]))
@@ -162,14 +163,15 @@ def entry_step(
 
 
 def track(weights: Weights) -> Tracked:
-    """Weights together with their columns, where ``tracked_step`` begins."""
+    """Weights together with their columns, as ``tracked_step`` takes them."""
     return Tracked(weights, tuple(_ahead(weights, j)[1:] for j in range(weights[0].shape[1])))
 
 
 def tracked_step(tracked: Tracked, entry: Entry, update: Form, *, step_size: Number, weight_decay: Number) -> Tracked:
-    """The step of ``entry_step``, which keeps what A is made of: the product of the present weights is at hand.
+    """The step of ``entry_step``, with the columns of A for the new weights, so that A is available after every step.
 
-    It costs one matrix-vector product a layer more for each input coordinate after the first: meant for few of them.
+    For each input coordinate after the first it costs one more matrix-vector product per layer, and is meant for few
+    coordinates.
 
     Raises:
         ValueError: as ``entry_error`` does.
@@ -184,7 +186,7 @@ def tracked_step(tracked: Tracked, entry: Entry, update: Form, *, step_size: Num
 def _step_from(
     weights: Weights, ahead: tuple, entry: Entry, update: Form, step_size: Number, weight_decay: Number
 ) -> tuple[Matrix, ...]:
-    """Every layer's rank-one update and decay in one pass over it."""
+    """The rank-one update and the decay of every layer, in one pass over each."""
     back = _back(weights, entry.row)
     error = entry.value - matmul(back[-1], ahead[-1])
     keep = 1 - update.decay * step_size * weight_decay
@@ -209,13 +211,13 @@ def _back(weights: Weights, row: Int[Array, ""] | int) -> tuple[Vector, ...]:
 
 
 def _unit(index: Int[Array, ""] | int, size: int, like: Matrix) -> Float[Array, " _"]:
-    # A product with a unit vector picks a row or a column with no gather, which costs more than it under vmap.
+    # A product with a unit vector selects a row or a column; under vmap it costs less than a gather.
     return (jnp.arange(size) == index).astype(like.dtype)
 
 
 def _check(weights: Weights, entry: Entry) -> None:
     if len(weights) < 2:
-        msg = f"a deep linear network has two layers or more, got {len(weights)}"
+        msg = f"a deep linear network needs at least two layers, got {len(weights)}"
         raise ValueError(msg)
     if isinstance(entry.row, int) and isinstance(entry.column, int):
         check_entry((weights[-1].shape[0], weights[0].shape[1]), row=entry.row, column=entry.column)

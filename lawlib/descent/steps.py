@@ -1,6 +1,6 @@
-"""Losses whose names say how they are reduced, and descent steps as pairs of pure functions.
+"""Losses with their reduction in their name, and descent steps as pairs of pure functions.
 
-Two reductions stand in the papers and change what a step size means. Over d_y outputs and N samples
+The papers use two reductions, which change the meaning of a step size. Over d_y outputs and N samples
 ``sum = d_y N mean``, so a step of size eta on the mean loss is a step of size ``eta / (d_y N)`` on the sum.
 """
 
@@ -34,24 +34,24 @@ __all__ = [
 
 
 class Iterate(NamedTuple):
-    """What a descent step changes: the weights, and what the method remembers beside them."""
+    """The state of a descent: the weights, and the memory of the method."""
 
     weights: PyTree
     memory: PyTree
 
 
 class Evaluated(NamedTuple):
-    """The loss and its gradient where the weights stand."""
+    """The loss and its gradient at the present weights."""
 
     loss: Scalar
     gradients: PyTree
 
 
 class Descent(NamedTuple):
-    """A method of descent: ``init(weights)`` starts it, ``step(iterate, *data, **rates)`` goes one step.
+    """A method of descent: ``init(weights)`` starts it, ``step(iterate, *data, **rates)`` makes one step.
 
-    ``evaluated`` starts with ``init(weights, *data)``. ``data`` is handed to the loss after the weights; ``rates``
-    (step size, weight decay, momentum) stay traced numbers, so that a sweep over them compiles once.
+    ``evaluated`` starts with ``init(weights, *data)``. ``data`` are the arguments of the loss after the weights;
+    ``rates`` (step size, weight decay, momentum) may be traced numbers, so that a sweep over them compiles once.
     """
 
     init: Callable[..., Iterate]
@@ -77,7 +77,7 @@ def masked_sum_squared_error(outputs: Matrix, targets: Matrix, mask: Matrix) -> 
 
 
 def masked_mean_squared_error(outputs: Matrix, targets: Matrix, mask: Matrix) -> Scalar:
-    """Half the squared error on the observed entries, averaged over *all* entries: masked ones count as zeros."""
+    """Half the squared error on the observed entries, averaged over *all* entries: masked entries count as zeros."""
     return mean_squared_error(mask * outputs, mask * targets)
 
 
@@ -91,8 +91,8 @@ def epoch_batches(
 ) -> Int[Array, "num_batches batch_size"]:
     """The sample numbers of every minibatch of an epoch: a permutation drawn by ``fold_in(key, epoch)``, cut in rows.
 
-    floor(num_samples / batch_size) batches without replacement; what a last batch lacks to be full sits this epoch out,
-    and the next epoch's permutation leaves out others. Take X[:, row] for samples in columns.
+    There are floor(num_samples / batch_size) batches without replacement. The samples of an incomplete last batch are
+    left out of this epoch; the next epoch's permutation leaves out others. Use X[:, row] for samples in columns.
 
     Raises:
         ValueError: batch_size is outside 1..num_samples.
@@ -109,7 +109,7 @@ def summed_over_batches(loss: Callable[..., Scalar]) -> Callable[[PyTree, tuple]
     """The sum of ``loss(weights, *batch)`` over batches, as a function of the weights and a tuple of arrays.
 
     The leading axis of every array runs over the batches, which are taken one at a time. The derivative in the weights
-    is gathered in the same pass as the value, so that the activations of one batch are all that is held; there is no
+    is computed in the same pass as the value, so that only the activations of one batch are in memory; there is no
     derivative in the batches.
     """
 
@@ -137,7 +137,7 @@ def gradient_descent(loss: Callable[..., Scalar]) -> Descent:
     """Gradient descent with weight decay on ``loss(weights, *data)``.
 
     W <- (1 - eta lambda) W - eta grad loss(W), all layers from the old weights (Yaras et al. 2023, eq. 4).
-    eta and lambda are numbers, or trees of them that stand for whole branches of the weights.
+    eta and lambda are numbers, or trees of numbers, each for a whole branch of the weights.
     ``step(iterate, *data, step_size, weight_decay)``; equal to a step on loss + lambda/2 sum_l ||W_l||_F^2.
     """
 
@@ -149,9 +149,9 @@ def gradient_descent(loss: Callable[..., Scalar]) -> Descent:
 
 
 def evaluated(loss: Callable[..., Scalar]) -> Descent:
-    """The same gradient descent, with the loss and the gradient of the present weights in its memory (``Evaluated``).
+    """Gradient descent as above, with the loss and the gradient of the present weights in its memory (``Evaluated``).
 
-    A stopping rule then reads the loss at no cost, where computing it again is a third of a step of a deep network.
+    A stopping rule then reads the loss at no cost; computing it again takes a third of a step of a deep network.
     ``init(weights, *data)``, ``step(iterate, *data, step_size, weight_decay)``.
     """
 
@@ -169,7 +169,7 @@ def heavy_ball(loss: Callable[..., Scalar]) -> Descent:
 
     W(t+1) = (1 - eta lambda) W(t) - eta grad loss(W(t)) + mu (W(t) - W(t-1)) with W(-1) = W(0)
     (Yaras et al. 2023, eq. 16, with the weight decay of eq. 4). The memory is W(t-1).
-    ``step(iterate, *data, step_size, weight_decay, momentum)``; momentum 0 is gradient descent to the last bit.
+    ``step(iterate, *data, step_size, weight_decay, momentum)``; with momentum 0 it is gradient descent, bit for bit.
     """
 
     def step(
@@ -186,8 +186,8 @@ def heavy_ball(loss: Callable[..., Scalar]) -> Descent:
 def transformed(loss: Callable[..., Scalar], transform: optax.GradientTransformation) -> Descent:
     """Any optax gradient transformation as a descent step on ``loss(weights, *data)``.
 
-    The transformation holds its own rates; ``step(iterate, *data)`` takes none. The memory is optax's state. Line
-    searches and other transformations that ask for more than the gradient get it by optax's names: ``value``, ``grad``
+    The transformation has its own rates; ``step(iterate, *data)`` takes none. The memory is optax's state. Line
+    searches and other transformations that need more than the gradient get it by optax's names: ``value``, ``grad``
     and ``value_fn`` (L-BFGS, Polyak's step, MoMo, plateaus), ``obj_fn`` (Sophia) and ``grad_fn`` (SAM's opaque mode,
     every gradient on the same ``data``).
     """
@@ -195,7 +195,7 @@ def transformed(loss: Callable[..., Scalar], transform: optax.GradientTransforma
     def step(iterate: Iterate, *data: PyTree) -> Iterate:
         value, gradients = jax.value_and_grad(loss)(iterate.weights, *data)
         more = _asked_for(transform, loss, data, value, gradients)
-        # optax raises its rates to an integer count, a mixture of dtypes that strict promotion refuses.
+        # optax raises its rates to an integer power, a mixture of dtypes that strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
             updates, memory = transform.update(gradients, iterate.memory, iterate.weights, **more)
         return Iterate(optax.apply_updates(iterate.weights, updates), memory)
@@ -206,9 +206,9 @@ def transformed(loss: Callable[..., Scalar], transform: optax.GradientTransforma
 def _asked_for(
     transform: optax.GradientTransformation, loss: Callable[..., Scalar], data: tuple, value: Scalar, gradients: PyTree
 ) -> dict[str, Any]:
-    """Of the keywords that optax's transformations know, those that this one's update takes."""
+    """The keywords of optax's transformations that the update of this one takes."""
 
-    # A line search refuses keywords that neither it nor the function of the value takes: this one takes them.
+    # A line search passes these keywords on, and refuses them if value_fn does not take them.
     def value_fn(weights: PyTree, obj_fn: Any = None, grad_fn: Any = None) -> Scalar:
         del obj_fn, grad_fn
         return loss(weights, *data)

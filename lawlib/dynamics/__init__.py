@@ -1,1 +1,1 @@
-"""Dynamical systems under observation: one trajectory (``system``) and many as one program (``sweep``)."""
+"""Dynamical systems with observations: one trajectory (``system``), and many in one program (``sweep``)."""

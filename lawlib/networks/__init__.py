@@ -1,1 +1,1 @@
-"""Networks, as pure functions of their weights and as Flax modules, and how they are initialized."""
+"""Networks, as pure functions of their weights and as Flax modules, and their initialization."""

@@ -13,7 +13,7 @@ from lawlib.types import Array, PRNGKey
 __all__ = ["ACTIVATIONS", "LINEAR", "Activation", "activation"]
 
 LEAKY_SLOPE = 0.01
-# Slopes of the randomized ReLU; without a key it takes their mean.
+# Bounds on the slope of the randomized ReLU; without a key the slope is their mean.
 RRELU_SLOPES = (1 / 8, 1 / 3)
 
 
@@ -24,7 +24,7 @@ class Activation:
     ``function`` acts entry by entry; ``slope_at_zero`` = phi'(0), NaN where phi has a kink at 0; ``beta`` =
     sup |phi'|; ``mu`` is the Lipschitz constant of phi', +inf where phi has a kink (Xu et al. 2026, Assumption 3.3,
     with |phi''| <= mu read as a Lipschitz constant: the second derivative of ELU jumps at 0). ``randomized(key, Z)``,
-    where there is one, is what ``function`` becomes when it is given a key.
+    if there is one, replaces ``function`` when a key is given.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Activation:
     randomized: Callable[[PRNGKey, Array], Array] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse constants that no activation has."""
+        """Check that the constants are possible."""
         slope_fits = math.isnan(self.slope_at_zero) or abs(self.slope_at_zero) <= self.beta
         if not (0 < self.beta < math.inf and self.mu >= 0 and slope_fits):
             msg = (
@@ -55,12 +55,12 @@ def _leaky(Z: Array, slope: Array | float) -> Array:
 
 
 def _randomized_relu(key: PRNGKey, Z: Array) -> Array:
-    """Every entry has a slope of its own; autodiff holds it fixed, so that the backward pass uses the same."""
+    """Every entry has its own slope, which is constant under differentiation: the backward pass uses the same."""
     low, high = RRELU_SLOPES
     return _leaky(Z, jax.random.uniform(key, Z.shape, Z.dtype, low, high))
 
 
-# sup |phi'| of SiLU is where x tanh(x / 2) = 2; that of GELU, at sqrt 2, has a closed form.
+# |phi'| of SiLU is largest where x tanh(x / 2) = 2; that of GELU is largest at sqrt 2, with a closed form.
 _SILU_BETA = 1.0998393201288668
 _GELU_BETA = (1 + math.erf(1)) / 2 + math.exp(-1) / math.sqrt(math.pi)
 
@@ -90,22 +90,22 @@ ACTIVATIONS = {
     )
 }
 
-# The deep linear network as an MLP; not in the table, whose activations are compared with it.
+# The deep linear network as an MLP; not in the table, since the activations of the table are compared with it.
 LINEAR = Activation("linear", lambda Z: Z, slope_at_zero=1.0, beta=1.0, mu=0.0)
 
 
 def activation(choice: str | Activation | Callable) -> Activation:
-    """The activation of this name in ``ACTIVATIONS``, or an ``Activation`` of one's own as it is.
+    """The activation with this name in ``ACTIVATIONS``; an ``Activation`` is returned unchanged.
 
     Raises:
-        ValueError: the name is not in the table, or choice is a bare function, whose constants nobody has stated.
+        ValueError: the name is not in the table, or choice is a function without constants.
     """
     if isinstance(choice, Activation):
         return choice
     known = ", ".join(ACTIVATIONS)
     if not isinstance(choice, str):
         msg = (
-            f"an activation outside the table ({known}) comes with its constants, as "
+            f"an activation outside the table ({known}) needs its constants: "
             f"Activation(name, function, slope_at_zero, beta, mu), got {choice!r}"
         )
         raise ValueError(msg)  # noqa: TRY004 (a choice that is not allowed, like an unknown name)

@@ -16,7 +16,7 @@ __all__ = ["DeepLinear", "end_to_end", "imbalances", "to_params", "to_weights"]
 
 
 class DeepLinear(nn.Module):
-    """The network x -> W_L ... W_1 x (Yaras et al. 2023, eq. 1), in Flax's own convention: the batch comes first.
+    """The network x -> W_L ... W_1 x (Yaras et al. 2023, eq. 1), in Flax's convention: the batch comes first.
 
     ``widths`` = (d_1, ..., d_L) are the outputs of the layers; kernels are (in, out), the transposes of the papers'
     matrices; ``kernel_init`` draws them (eps-orthogonal with eps = 1 by default); there are no biases.
@@ -57,5 +57,5 @@ def end_to_end(weights: Weights) -> Matrix:
 
 
 def imbalances(weights: Weights) -> tuple[Matrix, ...]:
-    """W_{l+1}^T W_{l+1} - W_l W_l^T for l = 1, ..., L-1, each (d_l, d_l): what gradient flow keeps as it is."""
+    """W_{l+1}^T W_{l+1} - W_l W_l^T for l = 1, ..., L-1, each (d_l, d_l): preserved by gradient flow."""
     return tuple(matmul(after.T, after) - matmul(W, W.T) for W, after in itertools.pairwise(weights))

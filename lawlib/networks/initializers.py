@@ -1,8 +1,8 @@
 """Initial weights: eps-orthogonal, fan-in normal, fan-in uniform, and jointly balanced layers.
 
-The first three build functions (key, shape, dtype) -> matrix, as jax.nn.initializers does, and serve as a
-Flax kernel_init. A shape reads (out, in) as in the papers; Flax kernels are (in, out), which the fan-in laws
-are told by in_axis=-2. A scale may be traced, so that one compiled program sweeps it.
+The first three build functions (key, shape, dtype) -> matrix, as jax.nn.initializers does, and can be
+used as a Flax kernel_init. A shape is (out, in), as in the papers; for Flax kernels, which are (in, out), the fan-in
+initializers take in_axis=-2. A scale may be traced, so that one compiled program sweeps it.
 """
 
 import functools as ft
@@ -31,9 +31,9 @@ Initializer = Callable[..., Matrix]
 
 
 def orthogonal(scale: Rate) -> Initializer:
-    """Build W = eps Q with eps = scale: W^T W = eps^2 I or W W^T = eps^2 I, the one of the smaller side.
+    """Build W = eps Q with eps = scale: W^T W = eps^2 I or W W^T = eps^2 I, whichever is of the smaller size.
 
-    Q is Haar orthogonal; for a rectangle, whole rows or columns of one. Eq. (3) of Yaras et al. 2023,
+    Q is Haar orthogonal, or consists of rows or columns of a Haar orthogonal matrix. Eq. (3) of Yaras et al. 2023,
     "The Law of Parsimony in Gradient Descent for Learning Deep Linear Networks".
 
     Raises:
@@ -61,7 +61,7 @@ def orthogonal_weights(key: PRNGKey, widths: Sequence[int], scale: Rate, dtype: 
     drawn = {}
     for shape in dict.fromkeys(shapes):
         alike = np.asarray([layer for layer, other in enumerate(shapes) if other == shape])
-        # Drawn as one batch: the generator's code is long, and compiled once it serves every layer of this shape.
+        # Drawn as one batch, so that the generator's long code is compiled once for all layers of this shape.
         batch = jax.vmap(lambda k, shape=shape: init(k, shape, dtype))(keys[alike])
         drawn |= dict(zip(alike.tolist(), batch, strict=True))
     return tuple(drawn[layer] for layer in range(len(shapes)))
@@ -116,13 +116,13 @@ def balanced_factorization(product: Matrix, widths: Sequence[int], *, rank: int 
 
     With product = U S V^T of shape (d_L, d_0) and widths (d_0, ..., d_L): W_1 = S^{1/L} V^T, W_L = U S^{1/L}
     and the layers between are S^{1/L}, each padded by zeros to (d_l, d_{l-1}). rank, by default
-    min(d_0, d_L), is the known rank of product: what lies beyond is dropped, since rounding of 1e-17 would
-    become 8e-3 in each of eight layers, and hidden layers may be as narrow as rank. Arora et al. 2019,
+    min(d_0, d_L), is the known rank of product: further singular values are dropped, since rounding errors of 1e-17
+    would become 8e-3 in each of eight layers; hidden layers may be as narrow as rank. Arora et al. 2019,
     Procedure 1.
 
     Raises:
-        ValueError: widths are not two or more positive sizes, or do not end as product does; rank is not
-            positive, or above a width.
+        ValueError: widths are not two or more positive sizes, or do not match the shape of product; rank is
+            not positive, or above a width.
     """
     _check_widths(widths)
     if product.shape != (widths[-1], widths[0]):
@@ -152,7 +152,7 @@ def _fan_in(of_unit_variance: Callable, scale: Rate, in_axis: int) -> Initialize
 
 
 def _scaled(scale: Rate, W: Matrix) -> Matrix:
-    # A traced scale may have another dtype than the weights: theirs wins.
+    # A traced scale may have another dtype than the weights, which keep theirs.
     return jnp.asarray(scale, W.dtype) * W
 
 
@@ -170,7 +170,7 @@ def _check_in_axis(in_axis: int) -> None:
 
 def _check_shape(shape: Sequence[int]) -> None:
     if len(shape) != 2 or min(shape) < 1:
-        msg = f"a weight matrix has two positive sizes, got shape {tuple(shape)}"
+        msg = f"shape must be two positive sizes, got shape {tuple(shape)}"
         raise ValueError(msg)
 
 

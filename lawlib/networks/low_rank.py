@@ -1,4 +1,4 @@
-"""Low-rank MLPs: the full network's first and last hidden bases around small square layers (Xu et al. 2026, eq. 10)."""
+"""Low-rank MLPs: small square layers between two bases of the full network (Xu et al. 2026, eq. 10)."""
 
 import functools as ft
 from collections.abc import Sequence
@@ -29,7 +29,10 @@ class LowRankWeights(NamedTuple):
 
 
 def apply(weights: LowRankWeights, inputs: Float[Array, "d N"], phi: str | Activation) -> Float[Array, "K N"]:
-    """The outputs (K, N), columns are samples; a random slope is its mean (Xu et al. 2026, eq. 10)."""
+    """The outputs (K, N), columns are samples; a randomized slope takes its mean (Xu et al. 2026, eq. 10).
+
+    The products have JAX's default precision, as in any network that is trained.
+    """
     phi = activation(phi)
     *before, at_end = weights.inner
     H = ft.reduce(lambda H, W: phi.function(W @ H), before, weights.right.T @ inputs)
@@ -39,11 +42,11 @@ def apply(weights: LowRankWeights, inputs: Float[Array, "d N"], phi: str | Activ
 def to_dense(weights: LowRankWeights, widths: Sequence[int]) -> Weights:
     """The same function as weights (W_1, ..., W_L) of a full MLP with outputs ``widths`` = (d_1, ..., d_{L-1}, K).
 
-    W_1 = [W~_1 V~^T; 0], W_l = [W~_l 0; 0 0], W_{L-1} = [U~ W~_{L-1} 0]: the units beyond the first r say phi(0) to
-    columns of zeros. Exact for any activation.
+    W_1 = [W~_1 V~^T; 0], W_l = [W~_l 0; 0 0], W_{L-1} = [U~ W~_{L-1} 0]: the units beyond the first r have the
+    value phi(0) and outgoing weights of zero. Exact for any activation.
 
     Raises:
-        ValueError: another number of layers, a hidden width below r, or a last one other than U~'s.
+        ValueError: the number of layers differs, a hidden width is below r, or the last hidden width is not that of U~.
     """
     r, hidden = weights.right.shape[1], tuple(widths[:-1])
     m = weights.left.shape[0]
@@ -59,7 +62,7 @@ def to_dense(weights: LowRankWeights, widths: Sequence[int]) -> Weights:
 
 
 class LowRankMLP(nn.Module):
-    """The same network in Flax's own convention: the batch comes first, kernels are (in, out), there are no biases.
+    """The same network in Flax's convention: the batch comes first, kernels are (in, out), there are no biases.
 
     ``rank`` is r, ``width`` the m of U~, ``depth`` the L of the full network, whose last layer has ``num_outputs``.
     Layers are named right, inner_1, ..., inner_{L-1}, left, last; ``kernel_init`` draws them all.

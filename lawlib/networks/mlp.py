@@ -1,7 +1,8 @@
 """Multi-layer perceptrons W_L phi(W_{L-1} ... phi(W_1 X)), as a tuple of matrices and as a Flax module.
 
-A layer is frozen by a step size of 0 in the tree of rates of a descent step, by ``optax.selective_transform`` under an
-optax method, or by handing its matrix to the loss with the data: ``apply((*weights, W_L), X, phi)``.
+To freeze a layer, set its step size to 0 in the tree of rates of a descent step, use ``optax.selective_transform`` with
+an optax method, or pass its matrix to the loss with the data: ``apply((*weights, W_L), X, phi)``. Products have JAX's
+default precision, as in any network that is trained.
 """
 
 import itertools
@@ -27,8 +28,8 @@ def hidden_features(
 ) -> tuple[Matrix, ...]:
     """The features (H_0, ..., H_{L-1}): H_0 = X (d, N) and H_l = phi(W_l H_{l-1}) (Yaras et al. 2023, eq. 12).
 
-    The outputs are W_L H_{L-1}: the last layer has no activation, and is not among the features.
-    A key draws the slopes of a randomized activation, anew in every layer; the others ignore it.
+    The outputs are W_L H_{L-1}: the last layer has no activation and is not among the features. A key draws the slopes
+    of a randomized activation, independently in every layer; other activations ignore it.
     """
     phi = activation(phi)
     keys = [None] * len(weights) if key is None else jax.random.split(key, len(weights))
@@ -41,18 +42,19 @@ def apply(
 ) -> Float[Array, "K N"]:
     """f(X) = W_L phi(W_{L-1} ... phi(W_1 X)), W_l (d_l, d_{l-1}), columns are samples (Xu et al. 2026, eq. 1).
 
-    A key draws the slopes of a randomized activation; without one it takes their mean, as in evaluation.
+    A key draws the slopes of a randomized activation; without a key their mean is used, as in evaluation.
     """
     return weights[-1] @ hidden_features(weights, inputs, phi, key)[-1]
 
 
 class MLP(nn.Module):
-    """The same network in Flax's own convention: the batch comes first, kernels are (in, out), there are no biases.
+    """The same network in Flax's convention: the batch comes first, kernels are (in, out), there are no biases.
 
     ``widths`` = (d_1, ..., d_L) are the outputs of the layers; ``phi`` is a name in ``ACTIVATIONS`` or an
     ``Activation``; ``kernel_init`` draws the kernels (eps-orthogonal with eps = 1 by default). The variables are those
-    of a ``DeepLinear`` of these widths, and ``to_weights`` and ``to_params`` beside it lead to the tuple of matrices
-    and back. A randomized activation draws its slopes from the rng named ``activation`` where ``apply`` is given one.
+    of a ``DeepLinear`` of these widths; ``to_weights`` and ``to_params`` of ``networks.deep_linear`` convert them to
+    the tuple of matrices and back. A randomized activation draws its slopes from the rng named ``activation``, if
+    ``apply`` is given one.
     """
 
     widths: Sequence[int]

@@ -1,4 +1,4 @@
-"""The convolutions of VGG-16 as a Flax module, and the whole network around a head that is handed in.
+"""The convolutions of VGG-16 as a Flax module, and the whole network with a given head.
 
 Simonyan & Zisserman 2015, configuration D; the head on averages over 3 x 3 windows is that of Xu et al. 2026, Section
 5.1.2. Batches of images come first and channels last.
@@ -37,10 +37,10 @@ class VGGFeatures(nn.Module):
 
     Images (N, H, W, 3) become (N, H // 2^b, W // 2^b, C) for b = ``blocks``: C = 512 for b = 4 and b = 5. Layers are
     named block1_conv1, ..., block5_conv3, each with a kernel (3, 3, in, out) and a bias; ``channels`` are the outputs
-    of the convolutions of all blocks, by default those of VGG-16. Variables of more blocks serve fewer as well.
+    of the convolutions of all blocks, by default those of VGG-16. Variables of more blocks can be used for fewer.
 
     Raises:
-        ValueError: there are not as many blocks, or the images are too small for one.
+        ValueError: ``channels`` has fewer blocks, or the images are too small.
     """
 
     blocks: int = 5
@@ -50,7 +50,7 @@ class VGGFeatures(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "N H W 3"]) -> Float[Array, "N h w C"]:
-        """Map a batch of images, preprocessed as the weights ask, to the features after the last pooling."""
+        """Map a batch of images, preprocessed as the weights require, to the features after the last pooling."""
         self._check(images)
         x = images
         for block, outputs in enumerate(self.channels[: self.blocks], start=1):
@@ -81,7 +81,7 @@ class VGGFeatures(nn.Module):
 def _convolution(
     images: Array, kernel: Array, strides: Sequence[int], padding: object, *, feature_group_count: int, **_: object
 ) -> Array:
-    """As ``nn.Conv`` calls it, of which this network asks the simplest."""
+    """``same_convolution`` with the signature that ``nn.Conv`` calls; other options than its own are refused."""
     if any(step != 1 for step in strides) or padding != "SAME" or feature_group_count != 1:
         msg = f"need steps of one, SAME padding and one group, got {strides}, {padding} and {feature_group_count}"
         raise ValueError(msg)
@@ -91,8 +91,8 @@ def _convolution(
 class VGG16(nn.Module):
     """The features, their averages over ``windows``, then a head: all variables are under ``features`` and ``head``.
 
-    ``head`` is any Flax module from (N, windows[0] windows[1] C), 4608 numbers an image by default, to the outputs: an
-    ``MLP`` or a ``LowRankMLP`` make the full and the low-rank network of one architecture.
+    ``head`` is any Flax module from (N, windows[0] windows[1] C), 4608 numbers per image by default, to the outputs: an
+    ``MLP`` gives the full network of an architecture, a ``LowRankMLP`` the low-rank one.
     """
 
     head: nn.Module
@@ -103,7 +103,7 @@ class VGG16(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "N H W 3"]) -> Float[Array, "N K"]:
-        """Map a batch of images, preprocessed as the weights ask, to the outputs of the head."""
+        """Map a batch of images, preprocessed as the weights require, to the outputs of the head."""
         features = VGGFeatures(self.blocks, self.channels, param_dtype=self.param_dtype, name="features")
         return self.head(flat_averages(features(images), self.windows))
 
@@ -111,11 +111,11 @@ class VGG16(nn.Module):
 def adaptive_average_pool(x: Float[Array, "N H W C"], windows: tuple[int, int]) -> Float[Array, "N h w C"]:
     """Means over h x w windows: window i of h spans the rows floor(i H / h), ..., ceil((i + 1) H / h) - 1.
 
-    The windows of torch's AdaptiveAvgPool2d: they tile where h divides H, overlap by a row where it does not, and
-    repeat where h > H; columns alike.
+    The windows of torch's AdaptiveAvgPool2d: they tile if h divides H, overlap by a row otherwise, and repeat
+    if h > H; the same holds for columns.
 
     Raises:
-        ValueError: a number of windows that is not positive.
+        ValueError: a number of windows is not positive.
     """
     if min(windows) < 1:
         msg = f"need one window or more in each direction, got {windows}"
@@ -125,17 +125,17 @@ def adaptive_average_pool(x: Float[Array, "N H W C"], windows: tuple[int, int]) 
 
 
 def flat_averages(x: Float[Array, "N H W C"], windows: tuple[int, int] = (3, 3)) -> Float[Array, "N d"]:
-    """The averages over h x w windows as rows of d = h w C numbers, the channel running fastest.
+    """The averages over h x w windows as rows of d = h w C numbers; the channel index varies fastest.
 
-    Entry (i w + j) C + c is channel c in window (i, j). Torch flattens the channels first, to c h w + i w + j: a head
-    trained there has its inputs in that order.
+    Entry (i w + j) C + c is channel c in window (i, j). Torch orders them as c h w + i w + j, and so are the inputs
+    of a head that was trained there.
     """
     averages = adaptive_average_pool(x, windows)
     return averages.reshape(averages.shape[0], -1)
 
 
 def _averages(size: int, windows: int) -> np.ndarray:
-    """The matrix (windows, size) whose product with a column is its means."""
+    """The matrix (windows, size) whose product with a column gives the means over windows."""
     i = np.arange(windows)[:, None]
     start, stop = i * size // windows, -(-(i + 1) * size // windows)
     inside = (start <= np.arange(size)) & (np.arange(size) < stop)

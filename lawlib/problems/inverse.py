@@ -1,8 +1,8 @@
-"""Subspace inverse problems: signals in an unknown subspace, their measurements, and the map that knows the subspace.
+"""Subspace inverse problems: signals in an unknown subspace, their measurements, and the oracle for a known subspace.
 
-Columns are samples. x = R z with orthonormal R (d, s), y = A x with A (m, d), s <= m < d in the paper; noise comes on
-top of y at test time only (Laus et al. 2025, Section 1 and "Experimental setup"). Signals of given singular values are
-what the theory is told of; those of a union of subspaces are what Appendix C trains on.
+Columns are samples. x = R z with orthonormal R (d, s), y = A x with A (m, d), s <= m < d in the paper; noise is
+added to y at test time only (Laus et al. 2025, Section 1 and "Experimental setup"). The theory is for signals with
+given singular values; Appendix C trains on signals in a union of subspaces.
 """
 
 import functools as ft
@@ -82,7 +82,7 @@ def coefficients(
 ) -> Float[Array, "s n"]:
     """Z (s, n) with random singular vectors and s singular values evenly spaced from 1 down to 1/kappa.
 
-    kappa = condition_number; 1 makes all of them 1. A Z of one row has the one value 1.
+    kappa = condition_number. If Z has one row, its singular value is 1.
 
     Raises:
         ValueError: condition_number is a number below 1 or not finite, or n < s.
@@ -145,7 +145,7 @@ def draw_union(
 ) -> UnionProblem:
     """Draw x_i = R_{j(i)} z_i with j uniform on k = num_subspaces independent subspaces, and Y = A X.
 
-    Z (s, n) has the singular values 1; the paper misprints its shape as d x n (Laus et al. 2025, Appendix C).
+    All singular values of Z (s, n) are 1; the paper misprints its shape as d x n (Laus et al. 2025, Appendix C).
 
     Raises:
         ValueError: as ``draw_problem``, or num_subspaces is not positive.
@@ -176,10 +176,10 @@ def unit_signals(key: PRNGKey, bases: Float[Array, "k d s"], num_samples: int) -
 
 
 def isometry_constant(operator: Float[Array, "m d"], basis: Float[Array, "d s"]) -> Scalar:
-    """The restricted isometry constant of A on range(R): the least delta of (1 - delta) <= ||A x||^2 <= (1 + delta).
+    """The restricted isometry constant of A on range(R): the least delta with 1 - delta <= ||A x||^2 <= 1 + delta.
 
-    For ||x|| = 1, delta = max(sigma_1^2 - 1, 1 - sigma_s^2) over the singular values of A R, with orthonormal R (Laus
-    et al. 2025, Assumption 2.1, eq. 6, squares being lost in print).
+    Here ||x|| = 1, and delta = max(sigma_1^2 - 1, 1 - sigma_s^2) over the singular values of A R, with orthonormal R
+    (Laus et al. 2025, Assumption 2.1, eq. 6, where the print omits the squares).
     """
     values = jnp.linalg.svd(matmul(operator, basis), compute_uv=False)
     # With fewer measurements than dimensions some signal is not measured at all.
@@ -190,7 +190,8 @@ def isometry_constant(operator: Float[Array, "m d"], basis: Float[Array, "d s"])
 def oracle_map(signals: Float[Array, "d n"], measurements: Float[Array, "m n"], rank: int) -> Float[Array, "d m"]:
     """X Y^+ (d, m) with the pseudoinverse of Y's r = rank leading singular values: R (A R)^+ for X = R Z, Y = A X.
 
-    The map that knows the subspace: exact on A range(R), zero across it (Laus et al. 2025, Appendix A.8).
+    The best map if the subspace is known: exact on A range(R), and zero on its complement (Laus et al. 2025,
+    Appendix A.8).
 
     Raises:
         ValueError: rank is outside 1..min(m, n).
@@ -205,7 +206,7 @@ def oracle_map(signals: Float[Array, "d n"], measurements: Float[Array, "m n"], 
 def _in_their_subspaces(
     bases: Float[Array, "k d s"], labels: Int[Array, " n"], coefficients: Float[Array, "s n"]
 ) -> Float[Array, "d n"]:
-    # Coefficients that belong to another subspace are zero there: no basis is repeated for every sample.
+    # Coefficients of other subspaces are set to zero, so that no basis is repeated for every sample.
     mine = labels[None, :] == jnp.arange(bases.shape[0])[:, None]
     apart = jnp.where(mine[:, None, :], coefficients[None], 0)
     return jnp.einsum("kds,ksn->dn", bases, apart, precision="highest")

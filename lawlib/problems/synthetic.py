@@ -28,7 +28,7 @@ __all__ = [
     "whitened_regression",
 ]
 
-# Of a mixture's samples around the mean of their class, in every coordinate.
+# The variance of a mixture's samples around the mean of their class, in every coordinate.
 MIXTURE_VARIANCE = 3.0
 
 
@@ -40,7 +40,7 @@ class Whitened(NamedTuple):
 
 
 class Regression(NamedTuple):
-    """Cross-correlation Phi = Y X^T (K, d), and the loss 1/2 (||Y||_F^2 - ||Phi||_F^2) that no weights remove."""
+    """Cross-correlation Phi = Y X^T (K, d), and the minimum of the loss, 1/2 (||Y||_F^2 - ||Phi||_F^2)."""
 
     target: Float[Array, "K d"]
     floor: Scalar
@@ -68,7 +68,7 @@ class PartlyObserved(NamedTuple):
 
 
 def low_rank_target(key: PRNGKey, shape: Sequence[int], rank: int, dtype: DTypeLike = float) -> Matrix:
-    """The best rank-r part (r = rank, truncated SVD) of a matrix of this shape with iid N(0, 1) entries.
+    """The best rank-r approximation (r = rank, truncated SVD) of a matrix of this shape with iid N(0, 1) entries.
 
     Raises:
         ValueError: shape is not two positive sizes, or rank is outside 1..min(shape).
@@ -101,11 +101,11 @@ def gaussian_mixture(
     Appendix A.1).
 
     Raises:
-        ValueError: a size is not positive, or num_samples is no multiple of num_classes.
+        ValueError: a size is not positive, or num_samples is not a multiple of num_classes.
     """
     sizes = {"dimension": dimension, "num_classes": num_classes, "num_samples": num_samples}
     if min(sizes.values()) < 1:
-        msg = f"a mixture has positive sizes, got {sizes}"
+        msg = f"a mixture needs positive sizes, got {sizes}"
         raise ValueError(msg)
     if num_samples % num_classes:
         msg = f"balanced classes need num_samples a multiple of num_classes={num_classes}, got {num_samples}"
@@ -118,7 +118,7 @@ def gaussian_mixture(
 
 
 def regression(X: Float[Array, "d N"], Y: Float[Array, "K N"]) -> Regression:
-    """What whitened inputs (X X^T = I) leave of a regression: 1/2 ||W X - Y||_F^2 = 1/2 ||W - Phi||_F^2 + floor.
+    """Regression on whitened inputs (X X^T = I) in W only: 1/2 ||W X - Y||_F^2 = 1/2 ||W - Phi||_F^2 + floor.
 
     Phi = Y X^T (K, d) and floor = 1/2 (||Y||_F^2 - ||Phi||_F^2); losses are sums over entries.
     """
@@ -141,7 +141,7 @@ def whitened_regression(
     with one, Y = Z X for Z = U diag(spectrum) V^T with uniform U and V: these are the singular values of Z.
 
     Raises:
-        ValueError: N < d, where X has no full row rank and cannot be whitened; or spectrum is longer than min(d, K).
+        ValueError: N < d, so that X cannot be whitened; or spectrum is longer than min(d, K).
     """
     if num_samples < num_inputs:
         msg = f"whitened inputs need full row rank: num_samples >= num_inputs = {num_inputs}, got {num_samples}"
@@ -164,14 +164,14 @@ def rotated_start(key: PRNGKey, target: Matrix, *, angle: Number, norm: Number) 
     """A matrix W_0 of rank one and norm ||W_0||_F = norm at an angle in radians from Z_1, Z = target (K, d).
 
     cos(angle) = <W_0, Z_1> / (||W_0||_F ||Z_1||_F) = (u^T u_Z) (v^T v_Z) with Z_1 = s_Z u_Z v_Z^T the best rank-one
-    part of Z. Both vectors turn alike, towards random directions; a vector of one entry cannot, and the other turns
-    for both. Beyond pi/2 the sign of v turns as well.
+    part of Z. Both vectors are rotated by the same angle, towards random directions; if one of them has a
+    single entry, only the other is rotated. Beyond pi/2 the sign of v changes as well.
 
     Raises:
-        ValueError: norm is a number that is not positive, where W_0 = 0 would stay.
+        ValueError: norm is a number that is not positive; W_0 = 0 is a fixed point of the flow.
     """
     if isinstance(norm, (int, float)) and norm <= 0:
-        msg = f"norm must be positive, for a flow stays at W_0 = 0; got {norm}"
+        msg = f"norm must be positive, since W_0 = 0 is a fixed point of the flow, got {norm}"
         raise ValueError(msg)
     U, _, Vt = jnp.linalg.svd(target, full_matrices=False)
     cosine = jnp.asarray(jnp.cos(angle), target.dtype)
@@ -182,9 +182,9 @@ def rotated_start(key: PRNGKey, target: Matrix, *, angle: Number, norm: Number) 
 
 
 def completion_2x2(eps: Number, dtype: DTypeLike = float) -> PartlyObserved:
-    """The target [[1, 1/eps], [eps, 1]] of rank 1, all of it observed but the large entry 1/eps.
+    """The target [[1, 1/eps], [eps, 1]] of rank 1, with all entries observed except the large entry 1/eps.
 
-    The smaller eps, the harder is rank 1 to find (Wang and Jacot 2024, Section 4). eps may be traced.
+    A smaller eps makes rank 1 harder to find (Wang and Jacot 2024, Section 4). eps may be traced.
 
     Raises:
         ValueError: eps is a number that is not positive and finite.
@@ -198,11 +198,11 @@ def completion_2x2(eps: Number, dtype: DTypeLike = float) -> PartlyObserved:
 
 
 def whiten(X: Float[Array, "d N"], dimension: int) -> Whitened:
-    """PCA whitening of X (d, N) to k = dimension: X_w = S_k^{-1} U_k^T X = V_k^T with X = U S V^T.
+    """PCA whitening of X (d, N) to k = dimension rows: X_w = S_k^{-1} U_k^T X = V_k^T with X = U S V^T.
 
-    X_w X_w^T = I_k is a sum over samples, not a mean, and X is not centred; directions come by descending
-    singular value. dimension is static and should be at most numerical_rank(X): beyond it the transform is
-    infinite or noise.
+    X_w X_w^T = I_k is a sum over samples, not a mean, and X is not centred; directions are ordered by
+    descending singular value. dimension is static and should be at most numerical_rank(X): beyond it the transform
+    is infinite or noise.
 
     Raises:
         ValueError: dimension is outside 1..min(d, N).
@@ -215,8 +215,8 @@ def whiten(X: Float[Array, "d N"], dimension: int) -> Whitened:
 def whiten_symmetric(X: Float[Array, "d N"]) -> Whitened:
     """Symmetric (ZCA) whitening of X (d, N): X_w = (X X^T)^{-1/2} X = U V^T with X = U S V^T, so X_w X_w^T = I_d.
 
-    A sum over samples, not a mean, and X is not centred. Of all whitenings it is the one nearest to a multiple of X;
-    it keeps the coordinates, and transform (d, d) is symmetric. X must have full row rank.
+    X_w X_w^T is a sum over samples, not a mean, and X is not centred. Of all whitenings this is the closest to a
+    multiple of X; it keeps the coordinates, and transform (d, d) is symmetric. X must have full row rank.
 
     Raises:
         ValueError: N < d, where no X_w has d orthonormal rows.
@@ -245,7 +245,7 @@ def observation_mask(key: PRNGKey, shape: Sequence[int], fraction: Number, dtype
     if isinstance(fraction, (int, float)) and not 0 <= fraction <= 1:
         msg = f"fraction must be in [0, 1], got {fraction}"
         raise ValueError(msg)
-    # In the mask's own dtype, so that a traced fraction draws what a number draws.
+    # In the dtype of the mask, so that a traced fraction and a number draw the same mask.
     return jax.random.bernoulli(key, jnp.asarray(fraction, dtype), tuple(shape)).astype(dtype)
 
 
@@ -260,7 +260,7 @@ def _rotate_by(key: PRNGKey, w: Vector, cosine: Scalar) -> Vector:
 
 def _check_shape(shape: Sequence[int]) -> None:
     if len(shape) != 2 or min(shape) < 1:
-        msg = f"a matrix has two positive sizes, got shape {tuple(shape)}"
+        msg = f"shape must be two positive sizes, got shape {tuple(shape)}"
         raise ValueError(msg)
 
 

@@ -67,9 +67,12 @@ def test_what_is_refused_is_named():
     refused(ValueError, r"NaN or infinity at \(row, column\) \(1, 1\)", values=[1.0, 2.0, np.nan, 1.0])
     refused(ValueError, r"NaN or infinity", values=[1.0, 2.0, np.inf, 1.0])
     refused(
-        ValueError, r"given once, got \(row, column\) \(0, 2\) more than once", rows=[0, 0, 1, 0], columns=[0, 2, 1, 2]
+        ValueError,
+        r"must be given once, got \(row, column\) \(0, 2\) more than once",
+        rows=[0, 0, 1, 0],
+        columns=[0, 2, 1, 2],
     )
-    refused(ValueError, r"three sequences of one length", values=[1.0])
+    refused(ValueError, r"must be three sequences of one length", values=[1.0])
     refused(ValueError, r"no observed entry", rows=[], columns=[], values=[])
     for shape in ((3, 0), (3, 2**31)):
         refused(ValueError, r"two positive whole sizes below 2\^31", shape=shape)

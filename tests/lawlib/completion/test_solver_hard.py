@@ -182,10 +182,10 @@ def test_every_form_of_the_entries_is_one_and_the_same():
     expected = complete(jax.random.key(0), coo, 2, max_steps=10).left
     for form in forms:
         np.testing.assert_array_equal(complete(jax.random.key(0), form, 2, max_steps=10).left, expected)
-    with pytest.raises(TypeError, match="an m x n array with NaN where nothing was observed, got list"):
+    with pytest.raises(TypeError, match="an m x n array with NaN for entries that are not observed, got list"):
         complete(jax.random.key(0), [1.0], 2)
     twice = coo._replace(rows=np.append(rows, rows[0]), columns=np.append(columns, columns[0]))
-    with pytest.raises(ValueError, match="given once"):
+    with pytest.raises(ValueError, match="must be given once"):
         complete(jax.random.key(0), twice._replace(values=np.append(coo.values, 1.0)), 2)
 
 

@@ -174,7 +174,7 @@ WEIGHTS = (np.zeros((4, 2)), np.zeros((2, 4)))
     ("build", "message"),
     [
         (lambda: form("printed"), "one of 'figures', 'main_text', 'appendix', got 'printed'"),
-        (lambda: entry_error(tuple(map(jnp.asarray, WEIGHTS[:1])), Entry(0, 0, 1.0)), "two layers or more, got 1"),
+        (lambda: entry_error(tuple(map(jnp.asarray, WEIGHTS[:1])), Entry(0, 0, 1.0)), "at least two layers, got 1"),
         (lambda: entry_error(tuple(map(jnp.asarray, WEIGHTS)), Entry(2, 0, 1.0)), r"2 x 2 .* got \(2, 0\)"),
         (lambda: entry_gradients(tuple(map(jnp.asarray, WEIGHTS)), Entry(0, -1, 1.0)), r"got \(0, -1\)"),
         (lambda: check_entry((2, 3), row=0, column=3), r"a 2 x 3 matrix .* got \(0, 3\)"),

@@ -191,7 +191,7 @@ def test_names_are_looked_up_and_others_refused():
     assert activation("silu") is ACTIVATIONS["silu"]
     with pytest.raises(ValueError, match=r"one of elu, gelu, silu, tanh, relu, leaky_relu, rrelu, .* got 'swish'"):
         activation("swish")
-    with pytest.raises(ValueError, match=r"comes with its constants, as Activation\(name, .* got .*sin"):
+    with pytest.raises(ValueError, match=r"needs its constants: Activation\(name, .* got .*sin"):
         activation(jnp.sin)
     with pytest.raises(TypeError, match="mu"):
         Activation("sine", jnp.sin, slope_at_zero=1.0, beta=1.0)

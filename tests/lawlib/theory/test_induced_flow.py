@@ -211,5 +211,5 @@ def test_what_cannot_be_drawn_is_refused():
         whitened_regression(key, num_inputs=5, num_outputs=1, num_samples=4)
     with pytest.raises(ValueError, match="a 1 x 5 matrix has 1 singular values, got 2"):
         whitened_regression(key, num_inputs=5, num_outputs=1, num_samples=8, spectrum=jnp.ones(2))
-    with pytest.raises(ValueError, match=r"norm must be positive, for a flow stays at W_0 = 0; got 0.0"):
+    with pytest.raises(ValueError, match=r"norm must be positive, since W_0 = 0 is a fixed point of the flow, got 0.0"):
         rotated_start(key, jnp.ones((1, 3)), angle=0.5, norm=0.0)
