@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 from lawlib.completion.centering import CENTERS, levels, with_levels, without_levels
-from lawlib.completion.compressed_network import Factors, entries_of, product, start, two_factors
+from lawlib.completion.compressed_network import start, two_factors
 from lawlib.completion.entries import Entries, as_entries, check_range, hold_out, norm, relative_error, without_entries
 from lawlib.completion.fitting import descend, final_errors, task_of
 from lawlib.completion.layouts import arrange, scaled
@@ -33,15 +33,7 @@ from lawlib.completion.stopping import CONVERGED
 from lawlib.compress import draw_bases
 from lawlib.types import Array, Float, PRNGKey, Scalar
 
-__all__ = [
-    "Completion",
-    "Factors",
-    "complete",
-    "entries_of",
-    "product",
-    "start",
-    "two_factors",
-]
+__all__ = ["Completion", "complete"]
 
 # The initial scale of the layers: for two layers, the one with the fewest steps; for more, the root of this product,
 # below which the first plateau would be too long.

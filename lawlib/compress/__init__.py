@@ -20,7 +20,8 @@ from lawlib.compress.deep_linear import (
     reduced_loss,
     step,
 )
-from lawlib.compress.head import Losses, LowRankNetwork, Savings, Size, low_rank_mlp
+from lawlib.compress.head import LowRankNetwork, Savings, Size, low_rank_mlp
+from lawlib.compress.head_checks import Losses
 
 __all__ = [
     "FUSED_SIZE",

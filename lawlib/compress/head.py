@@ -39,7 +39,7 @@ from lawlib.networks.initializers import orthogonal
 from lawlib.theory.smooth_mlp import big_subspace
 from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar, matmul
 
-__all__ = ["Losses", "LowRankNetwork", "Savings", "Size", "low_rank_mlp"]
+__all__ = ["LowRankNetwork", "Savings", "Size", "low_rank_mlp"]
 
 # The start that preserves a trained network; those of ``low_rank_init`` are for an untrained one.
 TRUNCATED = "truncated"

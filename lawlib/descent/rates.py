@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 from jax.typing import DTypeLike
 
-from lawlib.networks.initializers import fan_in_normal
+from lawlib.networks.initializers import check_widths, fan_in_normal
 from lawlib.types import PRNGKey, PyTree, Rate, Weights
 
 __all__ = ["PARAMETRIZATIONS", "Rates", "fan_in", "fan_in_weights", "ntk"]
@@ -35,7 +35,7 @@ def fan_in_weights(key: PRNGKey, widths: Sequence[int], dtype: DTypeLike = float
     Raises:
         ValueError: widths are not two or more positive sizes.
     """
-    _check_widths(widths)
+    check_widths(widths)
     init, keys = fan_in_normal(1.0), jax.random.split(key, len(widths) - 1)
     shapes = ((out, into) for into, out in itertools.pairwise(widths))
     return tuple(init(k, shape, dtype) for k, shape in zip(keys, shapes, strict=True))
@@ -49,7 +49,7 @@ def fan_in(widths: Sequence[int], *, step_size: Rate, weight_decay: Rate) -> Rat
     Raises:
         ValueError: widths are not two or more positive sizes.
     """
-    _check_widths(widths)
+    check_widths(widths)
     depth = len(widths) - 1
     return Rates((step_size,) * depth, (weight_decay,) * depth)
 
@@ -64,14 +64,8 @@ def ntk(widths: Sequence[int], *, step_size: Rate, weight_decay: Rate) -> Rates:
     Raises:
         ValueError: widths are not two or more positive sizes.
     """
-    _check_widths(widths)
+    check_widths(widths)
     return Rates(tuple(step_size / width for width in widths[:-1]), (weight_decay,) * (len(widths) - 1))
 
 
 PARAMETRIZATIONS: dict[str, Callable[..., Rates]] = {"fan_in": fan_in, "ntk": ntk}
-
-
-def _check_widths(widths: Sequence[int]) -> None:
-    if len(widths) < 2 or min(widths) < 1:
-        msg = f"widths must be two or more positive sizes (d_0, ..., d_L), got {tuple(widths)}"
-        raise ValueError(msg)

@@ -28,7 +28,7 @@ __all__ = ["Shift", "check_variables", "gradient_products", "kernel_gradient_pro
 ROUTES = ("parameter", "matrix_free")
 # The two routes may differ by the rounding errors of products in half precision. A wrong gradient differs by more.
 AGREEMENT = 2.0**-6
-ROUNDING = 10.0
+MARGIN = 10.0
 
 
 class Shift(NamedTuple):
@@ -255,7 +255,7 @@ def _check_a_product(loss: Callable, variables: PyTree, path: str, batches: PyTr
     eps = jnp.finfo(dtype).eps * jnp.sign(jnp.sin(jnp.arange(1, kernel.size + 1, dtype=dtype))).reshape(m, n)
     rounded = kernel + (kernel * eps).astype(kernel.dtype)
     change = jnp.linalg.norm(matmul(_gradient(loss, with_kernel(rounded), path, first, dtype), v) - wanted)
-    if off <= AGREEMENT * size + ROUNDING * change:
+    if off <= AGREEMENT * size + MARGIN * change:
         return
     msg = (
         f"the two routes to the gradient of the layer {path!r} disagree on the first batch, by {off:g} of {size:g} in "

@@ -21,6 +21,7 @@ __all__ = [
     "Initializer",
     "balanced",
     "balanced_factorization",
+    "check_widths",
     "fan_in_normal",
     "fan_in_uniform",
     "orthogonal",
@@ -55,7 +56,7 @@ def orthogonal_weights(key: PRNGKey, widths: Sequence[int], scale: Rate, dtype: 
     Raises:
         ValueError: scale is a number that is not positive, or widths are not two or more positive sizes.
     """
-    _check_widths(widths)
+    check_widths(widths)
     init, keys = orthogonal(scale), jax.random.split(key, len(widths) - 1)
     shapes = [(out, into) for into, out in itertools.pairwise(widths)]
     drawn = {}
@@ -105,7 +106,7 @@ def balanced(key: PRNGKey, widths: Sequence[int], scale: Rate, dtype: DTypeLike 
         ValueError: scale is a number that is not positive, or widths are not two or more positive sizes.
     """
     _check_scale(scale)
-    _check_widths(widths)
+    check_widths(widths)
     product = fan_in_normal(1.0)(key, (widths[-1], widths[0]), dtype)
     factors = balanced_factorization(product, widths, rank=min(widths))
     return jax.tree.map(ft.partial(_scaled, scale), factors)
@@ -124,7 +125,7 @@ def balanced_factorization(product: Matrix, widths: Sequence[int], *, rank: int 
         ValueError: widths are not two or more positive sizes, or do not match the shape of product; rank is
             not positive, or above a width.
     """
-    _check_widths(widths)
+    check_widths(widths)
     if product.shape != (widths[-1], widths[0]):
         expected = (widths[-1], widths[0])
         msg = f"widths {tuple(widths)} factor a matrix of shape {expected}, got shape {product.shape}"
@@ -170,11 +171,16 @@ def _check_in_axis(in_axis: int) -> None:
 
 def _check_shape(shape: Sequence[int]) -> None:
     if len(shape) != 2 or min(shape) < 1:
-        msg = f"shape must be two positive sizes, got shape {tuple(shape)}"
+        msg = f"a weight matrix needs two positive sizes, got shape {tuple(shape)}"
         raise ValueError(msg)
 
 
-def _check_widths(widths: Sequence[int]) -> None:
+def check_widths(widths: Sequence[int]) -> None:
+    """Check that widths (d_0, ..., d_L) are two or more positive sizes.
+
+    Raises:
+        ValueError: they are not.
+    """
     if len(widths) < 2 or min(widths) < 1:
         msg = f"widths must be two or more positive sizes (d_0, ..., d_L), got {tuple(widths)}"
         raise ValueError(msg)

@@ -33,7 +33,8 @@ from lawlib.types import Array, Bool, Float, Matrix, Number, Scalar, matmul
 __all__ = ["Fold", "Minimum", "last_offdiagonal", "last_ridge", "local_minimum", "prox"]
 
 NUM_OBSERVED = 3
-BISECTIONS = 60
+# Halvings of an interval, down to the last bit of float64.
+HALVINGS = 60
 # The smallest u on a curve of rank 2: at u = 0 itself s_1 is infinite.
 NEAR_ZERO = 1e-3
 
@@ -169,7 +170,7 @@ def _bisected(function: Callable[[Scalar], Scalar], positive: Scalar, negative: 
         above = function(middle) > 0
         return jnp.where(above, middle, positive), jnp.where(above, negative, middle)
 
-    positive, _ = lax.fori_loop(0, BISECTIONS, halve, (positive, negative))
+    positive, _ = lax.fori_loop(0, HALVINGS, halve, (positive, negative))
     return positive
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import optax
 import pytest
 
-from lawlib.completion import fitting, layouts, solver, stopping
+from lawlib.completion import compressed_network, fitting, layouts, stopping
+from lawlib.completion.compressed_network import Factors, entries_of
 from lawlib.completion.entries import Entries, UnrecoverableWarning
 from lawlib.completion.momentum import entrywise, restarted_momentum
-from lawlib.completion.solver import Factors, complete, entries_of
+from lawlib.completion.solver import complete
 from lawlib.completion.spectral_init import spectral_init, trimming_weights
 from lawlib.compress import Bases
 
@@ -198,8 +199,8 @@ def test_the_compressed_network_is_its_product(dtype, tol):
     U, W1, W2, W3, V = (rng.standard_normal(shape) for shape in shapes)
     factors = Factors(*(jax.tree.map(lambda x: jnp.asarray(x, dtype), part) for part in (U, (W1, W2, W3), V)))
     dense = U @ W3 @ W2 @ W1 @ V.T
-    left, right = solver.two_factors(factors)
-    np.testing.assert_allclose(solver.product(factors), dense, atol=tol(left) * np.abs(dense).max())
+    left, right = compressed_network.two_factors(factors)
+    np.testing.assert_allclose(compressed_network.product(factors), dense, atol=tol(left) * np.abs(dense).max())
     rows, columns = np.asarray([0, 8, 3]), np.asarray([6, 0, 3])
     picked = entries_of(left, right, jnp.asarray(rows), jnp.asarray(columns))
     np.testing.assert_allclose(picked, dense[rows, columns], atol=tol(left) * np.abs(dense).max())
@@ -208,8 +209,8 @@ def test_the_compressed_network_is_its_product(dtype, tol):
 
 def test_the_network_starts_at_its_bases_and_its_scale():
     left, right = np.linalg.qr(np.random.default_rng(0).standard_normal((9, 4)))[0], np.eye(7, 4)
-    factors = solver.start(Bases(jnp.asarray(left), jnp.asarray(right)), depth=3, scale=0.5)
-    np.testing.assert_allclose(solver.product(factors), 0.125 * left @ right.T, atol=1e-12)
+    factors = compressed_network.start(Bases(jnp.asarray(left), jnp.asarray(right)), depth=3, scale=0.5)
+    np.testing.assert_allclose(compressed_network.product(factors), 0.125 * left @ right.T, atol=1e-12)
     assert len(factors.core) == 3
 
 

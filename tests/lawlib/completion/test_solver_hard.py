@@ -10,8 +10,9 @@ import pytest
 import scipy.sparse
 
 from lawlib.completion import centering, fitting, layouts, momentum, solver, stopping
+from lawlib.completion.compressed_network import Factors
 from lawlib.completion.entries import UnrecoverableWarning, from_coo, from_mask, relative_error
-from lawlib.completion.solver import Factors, complete
+from lawlib.completion.solver import complete
 
 ROWS, COLUMNS = 150, 100
 

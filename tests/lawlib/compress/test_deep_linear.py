@@ -254,7 +254,7 @@ def test_ranks_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="0 < 2 rank < width"):
         compress.reduce(weights, ones((6, 6)), 3)
     target = low_rank(jax.random.key(1), 6, 2, jnp.float64)
-    with pytest.raises(ValueError, match="2 layers or more, got depth=1"):
+    with pytest.raises(ValueError, match="must be at least 2 for a deep network, got depth=1"):
         compress.draw_reduction(jax.random.key(0), target, depth=1, scale=0.1)
     with pytest.raises(ValueError, match="0 < 2 rank < width"):
         compress.bases_of(weights, ones((6, 3)), ones((6, 3)))

@@ -15,8 +15,8 @@ from experiments.runner.experiment import Variable
 from experiments.runner.fields import swept
 from experiments.runner.hyperparameters import value_of
 from experiments.runner.schema import choice, integer, number
-from lawlib.completion import solver
-from lawlib.completion.solver import Factors
+from lawlib.completion import compressed_network
+from lawlib.completion.compressed_network import Factors
 from lawlib.compress import bases_of
 from lawlib.descent.steps import Iterate, evaluated, masked_mean_squared_error, masked_sum_squared_error
 from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
@@ -128,7 +128,7 @@ def _start(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters, o
     if net.kind != "compressed":
         return weights
     bases = bases_of(weights, *_leading_bases(observed, net.rank))
-    return solver.start(bases, depth=net.depth, scale=scale)
+    return compressed_network.start(bases, depth=net.depth, scale=scale)
 
 
 def _leading_bases(matrix: Matrix, rank: int) -> tuple[Matrix, Matrix]:
@@ -138,7 +138,7 @@ def _leading_bases(matrix: Matrix, rank: int) -> tuple[Matrix, Matrix]:
 
 
 def _product(weights: PyTree) -> Matrix:
-    return solver.product(weights) if isinstance(weights, Factors) else end_to_end(weights)
+    return compressed_network.product(weights) if isinstance(weights, Factors) else end_to_end(weights)
 
 
 def _loss(weights: PyTree, target: Matrix, mask: Matrix) -> Scalar:
