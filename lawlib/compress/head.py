@@ -310,7 +310,7 @@ def _check_inner(inner: str, basis: Matrix | None) -> None:
         msg = f"inner must be one of {(*INNER, TRUNCATED)}, got {inner!r}"
         raise ValueError(msg)
     if inner == TRUNCATED and basis is not None:
-        msg = f"a basis is that of the first layer, for inner in {INNER}: {TRUNCATED!r} finds one for every layer"
+        msg = f"a basis can be given for inner in {INNER} only: {TRUNCATED!r} computes one for every layer"
         raise ValueError(msg)
 
 
@@ -340,7 +340,7 @@ def _check_basis(basis: Matrix, widths: tuple[int, ...], num_classes: int | None
     d, r = basis.shape
     if num_classes is not None or rank not in (None, r) or d != widths[0] or r > min(widths[:-1]):
         msg = (
-            f"a basis of shape (d={widths[0]}, r <= {min(widths[:-1])}) stands for num_classes and rank, got one of "
+            f"a basis of shape (d={widths[0]}, r <= {min(widths[:-1])}) replaces num_classes and rank, got one of "
             f"shape {basis.shape} with num_classes={num_classes} and rank={rank}"
         )
         raise ValueError(msg)

@@ -31,8 +31,8 @@ TRAINED = 4.0
 # Rounding errors grow like the square root of the number of terms; this is the safety factor.
 ROUNDING = 10.0
 UNIT_BY_UNIT = (
-    "what stands between the layers of the head must act unit by unit, whatever their number (a softmax, a "
-    "normalization, attention or a skip connection does not); name other layers, or take inner='truncated', which "
+    "functions between the layers of the head must act unit by unit, for any number of units (a softmax, a "
+    "normalization, attention or a skip connection does not); name other layers, or use inner='truncated', which "
     "keeps all units"
 )
 
@@ -95,8 +95,8 @@ def measured_losses(
         after = without_dropout(low_loss)(small, batch)
     except KeyError as error:
         msg = (
-            f"the loss looks up {error} among the variables, where the low-rank network has the factors {FACTORS}: "
-            f"take such a term out of the loss (weight decay belongs in the optimizer), or sum it over all leaves"
+            f"the loss uses {error} of the variables, for which the low-rank network has the factors {FACTORS}: "
+            f"remove this term from the loss (weight decay belongs in the optimizer), or sum it over all leaves"
         )
         raise ValueError(msg) from error
     except (TypeError, ValueError, FlaxError) as error:
@@ -129,8 +129,8 @@ def warn_if_lost(
     is_lost = deviations < -TRAINED and before < nothing and not nothing - after >= (nothing - before) / 2
     if is_lost or (math.isfinite(before) and not math.isfinite(after)):
         msg = (
-            f"the given network has a loss of {before:.4g} on the first batch, the low-rank one {after:.4g}, and "
-            f"{nothing:.4g} is that of the given one with its last kernel at 0: {advice}"
+            f"the given network has a loss of {before:.4g} on the first batch, the low-rank one {after:.4g}; with "
+            f"the last kernel at 0 the given one has {nothing:.4g}: {advice}"
         )
         warnings.warn(msg, stacklevel=3)
 

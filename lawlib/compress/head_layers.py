@@ -64,8 +64,8 @@ def find_head(
     if len(head) < 2 or [path for path in dense if path in head] != list(head):
         msg = (
             f"a head is two or more nn.Dense layers, each run once and named in the order in which they run, got "
-            f"{list(head)}; seen to run are {dense} (a loss inside jax.jit or jax.checkpoint hides them, and a class "
-            f"of your own that computes another product, or dot_general, is none)"
+            f"{list(head)}; the layers found are {dense} (a loss inside jax.jit or jax.checkpoint hides layers, and a "
+            f"subclass with another product, or another dot_general, does not count)"
         )
         raise ValueError(msg)
     paths = [call.path for call in calls]
@@ -73,7 +73,7 @@ def find_head(
     wrong = [f"{call.kind} at {call.path!r}" for call in between if call.mixes and call.path not in head]
     if wrong and not keeps_units:
         msg = (
-            f"what stands between the layers of the head must act unit by unit, since the low-rank network has fewer "
+            f"functions between the layers of the head must act unit by unit, since the low-rank network has fewer "
             f"units there: {', '.join(wrong)} does not; name other layers than {list(head)}"
         )
         raise ValueError(msg)
@@ -133,7 +133,9 @@ def widths_of(flat: dict[str, Any], head: tuple[str, ...]) -> tuple[int, ...]:
     shapes = [flat[f"{path}/kernel"].shape for path in head]
     if any(len(shape) != 2 for shape in shapes) or any(a[-1] != b[0] for a, b in itertools.pairwise(shapes)):
         named = dict(zip(head, shapes, strict=True))
-        msg = f"each layer of a head takes the units of the one before it, got kernels (in, out) {named}"
+        msg = (
+            f"a layer of the head must have as many inputs as the layer before has units, got kernels (in, out) {named}"
+        )
         raise ValueError(msg)
     return (shapes[0][0], *(shape[1] for shape in shapes))
 
@@ -145,7 +147,7 @@ def _held(variables: PyTree) -> set[str]:
         raise ValueError(msg)
     flat = flat_params(variables)
     if boxed := [path for path, held in flat.items() if isinstance(held, nn.meta.AxisMetadata)]:
-        msg = f"variables must be arrays, and {boxed} are in boxes: give flax.linen.meta.unbox(variables)"
+        msg = f"variables must be arrays, but {boxed} are boxed: use flax.linen.meta.unbox(variables)"
         raise ValueError(msg)
     return {path.rpartition("/")[0] for path in flat if path.rpartition("/")[2] == "kernel"}
 

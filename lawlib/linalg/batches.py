@@ -13,7 +13,7 @@ from lawlib.types import PyTree, Scalar
 __all__ = ["check_batches", "trace_of_a_batch"]
 
 ONE_AXIS = "batches must be a tree of arrays whose leading axis runs over the batches"
-RESHAPE = "reshape X to (batches, samples, ...) and y likewise, or give (X[None], y[None]) for one batch of them all"
+RESHAPE = "reshape X to (batches, samples, ...) and y likewise, or use (X[None], y[None]) for one batch of all samples"
 
 
 def check_batches(loss: Callable[[PyTree, Any], Scalar], parameters: PyTree, batches: PyTree) -> None:
@@ -50,8 +50,8 @@ def trace_of_a_batch(
     axes = axes_of_factors(closed.jaxpr, [i for i, leaf in enumerate(leaves) if jnp.ndim(leaf) == 2])
     if axes and max(axes) == 1:
         msg = (
-            f"{ONE_AXIS}, and a batch of {_shapes(first)} is a single sample to the network: of {_shapes(batches)} the "
-            f"leading axis seems to run over samples; {RESHAPE}"
+            f"{ONE_AXIS}, and a batch of {_shapes(first)} is a single sample to the network: the leading axis "
+            f"of {_shapes(batches)} seems to run over samples; {RESHAPE}"
         )
         raise ValueError(msg)
     return closed.jaxpr
@@ -61,7 +61,7 @@ def _check_axes(loss: Callable, parameters: PyTree, batches: Any) -> None:
     leaves: list[Any] = [batches] if issubclass(type(batches), Iterator) else jax.tree.leaves(batches)
     if not all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves) or not leaves:
         kinds = sorted({type(leaf).__name__ for leaf in leaves}) or "no leaves"
-        msg = f"{ONE_AXIS}, got {type(batches).__name__} with {kinds}; stack what a loader yields into arrays"
+        msg = f"{ONE_AXIS}, got {type(batches).__name__} with {kinds}; stack the batches of a loader into arrays"
         raise ValueError(msg)
     sizes = {leaf.shape[0] if leaf.shape else None for leaf in leaves}
     if len(sizes) == 1 and not sizes & {None, 0}:
@@ -72,7 +72,7 @@ def _check_axes(loss: Callable, parameters: PyTree, batches: Any) -> None:
             f"last or pad it with samples that the loss does not count, then stack them"
         )
         raise ValueError(msg)
-    msg = f"{ONE_AXIS}, at least one and as many in all arrays, got {_shapes(batches)}; {RESHAPE}"
+    msg = f"{ONE_AXIS}, at least one, and the same number in all arrays, got {_shapes(batches)}; {RESHAPE}"
     raise ValueError(msg)
 
 
@@ -84,7 +84,7 @@ def _explain(error: Exception, loss: Callable, parameters: PyTree, batches: PyTr
         raise ValueError(msg) from error
     if _runs(loss, parameters, batches):
         msg = (
-            f"{ONE_AXIS}, got {_shapes(batches)}, on which the loss runs as one batch, and on {_shapes(first)} it does "
+            f"{ONE_AXIS}, got {_shapes(batches)}, on which the loss runs as one batch, but on {_shapes(first)} it does "
             f"not: {RESHAPE}"
         )
         raise ValueError(msg) from error

@@ -149,7 +149,7 @@ def check_variables(variables: PyTree) -> None:
     if type(variables).__module__.startswith("flax.nnx"):
         msg = (
             f"variables must be those of a Flax linen network, {{'params': ...}}, got {type(variables).__name__} of "
-            f"NNX: give the gradient that nnx.grad finds to spectra.matrix_products"
+            f"NNX: pass the gradient from nnx.grad to spectra.matrix_products"
         )
         raise ValueError(msg)
     if not isinstance(variables, Mapping) or "params" not in variables:
@@ -157,7 +157,7 @@ def check_variables(variables: PyTree) -> None:
         raise ValueError(msg)
     boxes = jax.tree.leaves_with_path(variables["params"], is_leaf=lambda x: isinstance(x, nn.meta.AxisMetadata))
     if boxed := [_name(at) for at, held in boxes if isinstance(held, nn.meta.AxisMetadata)]:
-        msg = f"variables must be arrays, and {boxed} are in boxes: give flax.linen.meta.unbox(variables)"
+        msg = f"variables must be arrays, but {boxed} are boxed: use flax.linen.meta.unbox(variables)"
         raise ValueError(msg)
 
 
@@ -183,9 +183,9 @@ def _checked(variables: PyTree, path: str, dtype: DTypeLike | None, route: str) 
         raise ValueError(msg)
     if not isinstance(node, Mapping) or "kernel" not in node or jnp.ndim(node["kernel"]) != 2:
         msg = (
-            f"the layer {path!r} needs a kernel with two axes, it holds {jax.tree.map(jnp.shape, node)}; of a stack of "
-            f"kernels, as nn.scan and nn.vmap hold, or of a convolution's give spectra.matrix_products the matrix that "
-            f"is meant of jax.grad"
+            f"the layer {path!r} needs a kernel with two axes, it holds {jax.tree.map(jnp.shape, node)}; for a stack "
+            f"of kernels, as in nn.scan and nn.vmap, or a convolution, pass the matrix of interest from jax.grad to "
+            f"spectra.matrix_products"
         )
         raise ValueError(msg)
     kernel = node["kernel"]
@@ -228,7 +228,7 @@ def _warn_of(G: Matrix, dtypes: set[Any], path: str) -> None:
     if not largest >= tiny or largest == float("inf"):
         msg = (
             f"the largest entry of the gradient in the kernel of {path!r} is {largest:g}, where {coarsest} resolves "
-            f"{tiny:.1g}: scale the loss, take wider dtypes, or see whether the loss depends on this layer"
+            f"{tiny:.1g}: scale the loss, use wider dtypes, or check whether the loss depends on this layer"
         )
         warnings.warn(msg, stacklevel=3)
 
@@ -259,6 +259,6 @@ def _check_a_product(loss: Callable, variables: PyTree, path: str, batches: PyTr
         return
     msg = (
         f"the two routes to the gradient of the layer {path!r} disagree on the first batch, by {off:g} of {size:g} in "
-        f"one product: the layer is no plain product x K + b, or values are lost in their dtype; {MEND}"
+        f"one product: the layer is not a plain product x K + b, or values are lost in their dtype; {MEND}"
     )
     raise ValueError(msg)

@@ -13,7 +13,7 @@ from lawlib.types import Array, PyTree, Scalar
 
 __all__ = ["MEND", "check_plain", "shifted"]
 
-MEND = "take route='parameter'"
+MEND = "use route='parameter'"
 
 
 def shifted(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, path: str) -> Callable[[Any, Any], Scalar]:
@@ -53,25 +53,25 @@ def check_plain(loss: Callable, variables: PyTree, path: str, batches: PyTree, j
     found = uses(jaxpr, at)
     others = {"a result" if each is None else each.primitive.name for each, at in found if not _is_rows(each, at)}
     if others:
-        reasons.append(f"the loss makes something else of its kernel: {', '.join(sorted(others))}")
+        reasons.append(f"the loss uses its kernel in other operations: {', '.join(sorted(others))}")
     if met != len(found):
         hidden = "a loss inside jax.jit or jax.checkpoint hides calls"
         reasons.append(
-            f"its kernel is used {len(found)} times, and the layer is seen to be called {met} times ({hidden})"
+            f"its kernel is used {len(found)} times, but only {met} calls of the layer were found ({hidden})"
         )
     if reasons or not met:
         why = "; ".join(dict.fromkeys(reasons)) or "the network does not run it"
-        msg = f"the layer {path!r} is not known to be a plain product x K + b, as matrix_free needs: {why}; {MEND}"
+        msg = f"the layer {path!r} is not a plain product x K + b, as matrix_free requires: {why}; {MEND}"
         raise ValueError(msg)
 
 
 def _not_plain(module: nn.Module, kernel: Array) -> Iterator[str]:
     if type(module) is not nn.Dense:
-        yield f"it is a {type(module).__name__}, which is no nn.Dense as it stands"
+        yield f"it is a {type(module).__name__}, which is not exactly nn.Dense"
     elif module.dot_general is not None or module.dot_general_cls is not None or module.promote_dtype != promote_dtype:
-        yield "it has a dot_general or promote_dtype of its own"
+        yield "it has its own dot_general or promote_dtype"
     if module.variables.get("params", {}).get("kernel") is not kernel:
-        yield "a layer of this path runs with a kernel that is not the variables' as it stands"
+        yield "a layer with this path runs with a kernel that is not the one in the variables"
 
 
 def _is_rows(equation: jax.extend.core.JaxprEqn | None, place: int) -> bool:

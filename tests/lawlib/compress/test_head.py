@@ -291,7 +291,7 @@ def test_a_basis_from_elsewhere_takes_the_place_of_s_big():
         ({"layers": ("Dense_0", "Dense_7")}, "kernel in the variables.*Dense_2.*Dense_7"),
         ({"layers": "Dense_0"}, "layers must be paths.*got 'Dense_0'"),
         ({"layers": ("Dense_0", "Dense_2")}, "unit by unit.*Dense at 'Dense_1'"),
-        ({"basis": jnp.eye(D, 5), "rank": 4}, "stands for num_classes and rank.*rank=4"),
+        ({"basis": jnp.eye(D, 5), "rank": 4}, "replaces num_classes and rank.*rank=4"),
         ({"basis": jnp.eye(D + 1, 5)}, r"d=12.*\(13, 5\)"),
     ],
 )
@@ -333,10 +333,12 @@ def test_dense_variables_and_a_hidden_loss_are_told_apart():
         built(Net(), variables["params"], loss, batches)
     hidden = jax.jit(loss)
     jax.eval_shape(hidden, variables, tuple(x[0] for x in batches))
-    with pytest.raises(ValueError, match=r"seen to run are \[\] \(a loss inside jax\.jit or jax\.checkpoint hides"):
+    with pytest.raises(
+        ValueError, match=r"the layers found are \[\] \(a loss inside jax\.jit or jax\.checkpoint hides"
+    ):
         built(Net(), variables, lambda v, batch: hidden(v, batch), batches)
     boxed = jax.tree.map(lambda x: nn.Partitioned(x, (None,) * x.ndim), variables)
-    with pytest.raises(ValueError, match=r"Dense_0/kernel.* are in boxes"):
+    with pytest.raises(ValueError, match=r"Dense_0/kernel.* are boxed"):
         built(Net(), boxed, loss, batches)
 
 

@@ -117,7 +117,7 @@ def test_the_difference_that_is_reported_is_that_of_the_matrices():
         built(network)
     seen, rounding = (float(x) for x in re.findall(r"differ by (\S+) .*explains (\S+),", str(refused.value))[0])
     low, batches = built(Net()), shifted(network)[2]
-    # The same variables: what stands between the layers has no part in them.
+    # The same variables: functions between the layers have no part in them.
     each = [low.variables, low.to_dense(low.variables)]
     inputs = [forward(v, batches[0][0], lambda h: np.exp(h) / np.exp(h).sum(1, keepdims=True))[0] for v in each]
     assert seen == pytest.approx(np.abs(inputs[0] - inputs[1]).max(), rel=0.06)
@@ -211,5 +211,5 @@ def test_a_loss_that_looks_up_a_kernel_is_refused_with_what_to_do():
     def decayed(held, batch):
         return loss(held, batch) + jnp.sum(held["params"]["Dense_1"]["kernel"] ** 2)
 
-    with pytest.raises(ValueError, match=r"looks up 'kernel'.*factors.*weight decay belongs in the optimizer"):
+    with pytest.raises(ValueError, match=r"uses 'kernel'.*factors.*weight decay belongs in the optimizer"):
         low_rank_mlp(jax.random.key(1), Net(), variables, decayed, batches, rank=R)

@@ -54,7 +54,7 @@ def built(*layers, num_classes=K, **options):
 def test_a_layer_that_is_another_product_is_no_layer_of_the_head(other):
     with pytest.raises(ValueError, match=r"unit by unit.*at 'layers_2'"):
         built(nn.Dense(D), other(D), nn.Dense(K))
-    with pytest.raises(ValueError, match=r"seen to run are.*a class of your own"):
+    with pytest.raises(ValueError, match=r"the layers found are.*a subclass with another product"):
         built(nn.Dense(D), other(D), nn.Dense(K), layers=("layers_0", "layers_2", "layers_4"))
 
 

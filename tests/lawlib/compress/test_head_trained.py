@@ -234,7 +234,7 @@ def test_a_loss_that_is_not_finite_is_warned_of():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"basis": jnp.eye(64, 20)}, "a basis is that of the first layer"),
+        ({"basis": jnp.eye(64, 20)}, "a basis can be given for inner in"),
         ({"num_classes": 0}, "num_classes=0 and a rank, without S_big; got num_classes=0 and rank=0"),
         ({"rank": 19}, "2 num_classes <= rank <= 64.*rank=19"),
         ({"num_classes": 0, "rank": 65}, "rank <= 64.*rank=65"),

@@ -190,8 +190,8 @@ def test_the_gradient_is_that_of_the_parameter_whatever_becomes_of_it(kind):
     routes = ("parameter", "matrix_free") if kind in PLAIN else ("parameter",)
     check(loss, variables, path, batches, 1e-12, routes=routes)
     if kind not in PLAIN:
-        own = "which is no nn.Dense as it stands" if kind in {"calls super", "scaled", "activated"} else ""
-        message = rf"the layer '{path}' is not known to be a plain.*{own}.*; take route='parameter'"
+        own = "which is not exactly nn.Dense" if kind in {"calls super", "scaled", "activated"} else ""
+        message = rf"the layer '{path}' is not a plain.*{own}.*; use route='parameter'"
         refused(loss, variables, path, batches, message)
 
 
@@ -282,7 +282,7 @@ def test_kernels_of_half_precision_have_products_of_float32(kind):
 def test_a_kernel_that_the_layer_casts_has_a_gradient_in_its_own_dtype():
     variables, loss, batches = problem(nn.Dense(M, dtype=jnp.bfloat16), jnp.float32)
     check(loss, variables, "first", batches, 1e-4)
-    refused(loss, variables, "first", batches, "makes something else of its kernel: convert_element_type")
+    refused(loss, variables, "first", batches, "uses its kernel in other operations: convert_element_type")
 
 
 def test_products_are_as_precise_as_the_kernel_unless_told_otherwise():
@@ -324,9 +324,9 @@ def mapped(loss):
 
 
 CHANGES = {
-    jax.jit: "hides calls|not the variables'",
+    jax.jit: "hides calls|not the one in the variables",
     jitted_inside: "hides calls",
-    jax.checkpoint: "hides calls|not the variables'",
+    jax.checkpoint: "hides calls|not the one in the variables",
     penalized: "something else of its kernel: integer_pow",
     mapped: None,
 }
@@ -351,7 +351,7 @@ def test_a_teacher_at_the_same_path_is_not_taken_for_the_layer():
     for student in (loss, hidden):
         distilled = lambda held, batch: student(held, (batch[0], teacher.apply(of_teacher, batch[0])))  # noqa: B023, E731
         check(distilled, variables, "first", batches, 1e-12)
-        refused(distilled, variables, "first", batches, "a kernel that is not the variables' as it stands")
+        refused(distilled, variables, "first", batches, "a kernel that is not the one in the variables")
 
 
 def test_two_routes_that_disagree_are_an_error_where_values_are_known(monkeypatch):
@@ -359,7 +359,7 @@ def test_two_routes_that_disagree_are_an_error_where_values_are_known(monkeypatc
     build = ft.partial(kernel_gradient_products, loss, variables, "first", batches, route="matrix_free")
     build()
     monkeypatch.setattr(Shift, "rows", lambda shift, x: 1.1 * (x @ shift.left) @ shift.right.T)
-    with pytest.raises(ValueError, match=r"two routes to the gradient of the layer 'first' disagree.*take route"):
+    with pytest.raises(ValueError, match=r"two routes to the gradient of the layer 'first' disagree.*use route"):
         build()
 
 
