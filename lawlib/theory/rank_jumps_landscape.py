@@ -5,9 +5,9 @@ A* = [[1, *], [eps, 1]] has N = 3 observed entries. Critical points of L_lambda 
     C_lambda(A) = 1/(2N) sum over observed (A*_ij - A_ij)^2 + lambda L sum_i s_i(A)^{2/L},   L >= 3,
 
 over the matrices of one rank (Wang and Jacot 2024, Propositions A.1 and A.2). Apart from A = 0 they form two curves.
-Let s_1 >= s_2 = rho s_1 be the singular values and u the slope of the leading right singular vector. The diagonal
-entries are equal, A_00 = A_11, and the left singular vector is the right one with its entries exchanged. Stationarity
-then reads
+Let s_1 >= s_2 = rho s_1 be the singular values and u the slope of the leading left singular vector, proportional to
+(1, u). The diagonal entries are equal, A_00 = A_11, and the right singular vector is the left one with its entries
+exchanged, (u, 1). Stationarity then reads
 
     s_1 = (eps + 1/u - u) (1 + u^2) / (1 - rho u^2),
     2 N lambda s_1^{2/L - 1} = u (u^2 - rho - eps (1 + rho) u) / (1 - rho u^2),
