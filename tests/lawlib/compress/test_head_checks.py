@@ -91,7 +91,7 @@ MIXING = {
 @pytest.mark.parametrize("between", MIXING.values(), ids=MIXING)
 def test_what_combines_units_is_refused(between):
     with pytest.raises(
-        ValueError, match=r"'Dense_\d'.*must act unit by unit, whatever their number.*inner='truncated'"
+        ValueError, match=r"'Dense_\d'.*must act unit by unit, for any number of units.*inner='truncated'"
     ):
         built(Net(between))
 
