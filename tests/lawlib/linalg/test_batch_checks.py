@@ -180,7 +180,7 @@ def test_variables_of_other_kinds_are_refused():
     with pytest.raises(ValueError, match="hold the collection 'params'"):
         build(variables["params"])
     of = lambda kernel: {"params": {"layers_0": {"kernel": kernel}}}  # noqa: E731
-    with pytest.raises(ValueError, match=r"two axes, it holds .*\(2, 6, 8\)}; of a stack of kernels"):
+    with pytest.raises(ValueError, match=r"two axes, it holds .*\(2, 6, 8\)}; for a stack of kernels"):
         build(of(jnp.ones((2, D, 8))))
     with pytest.raises(ValueError, match="a real floating dtype, got complex64"):
         build(of(jnp.ones((D, 8), "complex64")))
