@@ -56,9 +56,7 @@ def check_plain(loss: Callable, variables: PyTree, path: str, batches: PyTree, j
         reasons.append(f"the loss uses its kernel in other operations: {', '.join(sorted(others))}")
     if met != len(found):
         hidden = "a loss inside jax.jit or jax.checkpoint hides calls"
-        reasons.append(
-            f"its kernel is used {len(found)} times, but only {met} calls of the layer were found ({hidden})"
-        )
+        reasons.append(f"its kernel is used {len(found)} times, but the number of calls found is {met} ({hidden})")
     if reasons or not met:
         why = "; ".join(dict.fromkeys(reasons)) or "the network does not run it"
         msg = f"the layer {path!r} is not a plain product x K + b, as matrix_free requires: {why}; {MEND}"

@@ -327,7 +327,7 @@ CHANGES = {
     jax.jit: "hides calls|not the one in the variables",
     jitted_inside: "hides calls",
     jax.checkpoint: "hides calls|not the one in the variables",
-    penalized: "something else of its kernel: integer_pow",
+    penalized: "in other operations: integer_pow",
     mapped: None,
 }
 
