@@ -69,7 +69,7 @@ def first_layer_laws(figure: str, of: Where) -> tuple[Law, ...]:
         return bool((run.last("rescaled_time") > 1.01 * EXACT_UNTIL).any())
 
     source = Source(paper=PAPER, figure=figure, of=of)
-    late = f"the same at every t, over the larger of {EXACT:g} and eps e^x sqrt(t), the rounding of t steps"
+    late = f"distance of W_1(t) P_perp from that law at every t, over the larger of {EXACT:g} and eps e^x sqrt(t)"
     return (
         source.law("W1.exact", f"{LAYER}, x <= {EXACT_UNTIL:g}", measure(deviation) < EXACT),
         source.law("W1.rounding", late, measure(excess) < 1.0, goes_beyond),
@@ -123,5 +123,5 @@ def columns(*assumed: str) -> dict[str, Column]:
         "regression error": final("regression_error"),
         "off-subspace error": final("off_subspace_error"),
         "eta lambda_max(P(0)), stable below 2": lambda run: run.first("sharpness") if "sharpness" in run.data else None,
-        **{f"{HYPOTHESES[name]}, at most 1 in Theorem A.2": hypothesis(name) for name in assumed},
+        **{f"{HYPOTHESES[name]} (A.2: at most 1)": hypothesis(name) for name in assumed},
     }

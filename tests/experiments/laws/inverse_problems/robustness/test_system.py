@@ -1,0 +1,74 @@
+"""Noise robustness: a step of the network with a ReLU, its errors and its oracle; short runs; gains in the summary."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from inverse_problems.robustness.cases import lawful
+from synthetic import config_of, experiment_of, runs_of, verdict
+
+from experiments.laws.inverse_problems.robustness import system as robustness
+from experiments.runner.summary import summarized
+
+
+def test_a_rectified_step_on_factored_data_is_that_on_all_samples():
+    small = {"dimension": 9, "num_measurements": 7, "subspace_dimension": 2, "num_samples": 6, "num_tests": 3}
+    words = [f"data.{name}={size}" for name, size in small.items()]
+    config = config_of("inverse_union", "net.width=5", "net.depth=3", *words)
+    system = robustness.dynamics(config)
+    member, iterate = jax.jit(lambda key: system.init(key, {"opt.weight_decay": jnp.asarray(0.5)}, ()))(
+        jax.random.key(0)
+    )
+    W1, W2, W3 = (np.asarray(W) for W in iterate.weights)
+    problem = member.problem
+    Y, X = np.asarray(problem.basis @ problem.coordinates), np.asarray(problem.targets)
+    H = W2 @ W1 @ Y
+    residual = W3 @ np.maximum(H, 0) - X
+    back = (W3.T @ residual) * (H > 0)
+    stepped, seen = jax.jit(lambda s: (system.step(4, s, member, ()), system.observe(4, s, member, ())))(iterate)
+    W1_, W2_, W3_ = (np.asarray(W) for W in stepped.weights)
+    np.testing.assert_allclose(W3_, (1 - 0.005) * W3 - 0.01 * residual @ np.maximum(H, 0).T, atol=1e-14)
+    np.testing.assert_allclose(W2_, (1 - 0.005) * W2 - 0.01 * back @ (W1 @ Y).T, atol=1e-14)
+    np.testing.assert_allclose(W1_, (1 - 0.005) * W1 - 0.01 * W2.T @ back @ Y.T, atol=1e-14)
+    assert float(seen["rescaled_time"]) == pytest.approx(4 * 0.01 * 0.5, rel=1e-12)
+    assert float(seen["regression_error"]) == pytest.approx(np.linalg.norm(residual) / np.linalg.norm(X), rel=1e-12)
+    tests = member.tests
+    noisy = np.asarray(tests.clean + 0.1 * tests.noise)
+    errors = np.linalg.norm(W3 @ np.maximum(W2 @ W1 @ noisy, 0) - np.asarray(tests.signals), axis=0)
+    assert float(seen["test_error"][config.data.noise.index(0.1)]) == pytest.approx(errors.mean(), rel=1e-12)
+    assert float(seen["oracle_error"][0]) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["inverse_robustness", "inverse_union"])
+def test_runs_close_to_their_start_are_not_judged(name):
+    rows = verdict(lawful, config_of(name, "num_seeds=2", "opt.num_steps=300"))
+    short = [row.reason for id, row in rows.items() if id.startswith("F1")]
+    assert short == ["runs to eta t = 3, of 100 needed"] * len(short)
+    assert len(short) == {"inverse_robustness": 4, "inverse_union": 1}[name]
+
+
+def test_a_gain_needs_runs_with_and_without_decay():
+    rows = verdict(lawful, config_of("inverse_digits", "num_seeds=2", "sweep.opt.weight_decay=(1e-3,1e-2)"))
+    assert rows["digits.gain"].reason == "it compares runs with and without weight decay"
+
+
+def test_the_summary_compares_every_weight_decay_with_none():
+    config = config_of("inverse_robustness", "num_seeds=2")
+    about = experiment_of(config)
+    compared = summarized(runs_of(lawful, config), about.summary, about.comparisons)["comparisons"]
+    assert [name.split(",")[0] for name in compared] == [
+        f"test error with lambda = 0 over that with lambda = {value}" for value in ("0.001", "0.01", "0.03")
+    ]
+    for numbers in compared.values():
+        assert numbers["min"] == pytest.approx(np.sqrt(200 * 95 / 100) / 2.3, rel=1e-12)
+
+
+def test_the_smoke_run_keeps_its_laws(smoke):
+    folder, (code, _, err) = smoke("inverse_robustness")
+    assert (code, err) == (0, "")
+    rows = {row["id"]: row["status"] for row in json.loads((folder / "claims.json").read_text())["claims"]}
+    assert {id for id, status in rows.items() if status != "not_run"} == {"W1.exact", "A2.rip"}
+    assert (rows["W1.exact"], rows["A2.rip"]) == ("holds", "refuted")
+    assert (folder / "figures" / "robustness.png").exists()
