@@ -25,24 +25,6 @@ from lawlib.problems.inverse import InverseProblem
 from lawlib.theory import inverse_problems as theory
 from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
 
-__all__ = [
-    "COMMON_FIELDS",
-    "COMMON_VARIABLES",
-    "PAPER",
-    "TEST_FIELDS",
-    "Problem",
-    "Tests",
-    "check_common",
-    "check_noise",
-    "draw",
-    "draw_tests",
-    "observe_common",
-    "start",
-    "test_errors",
-    "through",
-    "widths",
-]
-
 PAPER = "Laus et al. 2025"
 # What a step size is counted in: itself, 1 / lambda_max(P(0)), or the theorem's m / (L sigma_max^2).
 STEP_UNITS = ("one", "curvature", "theorem")

@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.laws.inverse_problems.decay.measures import predicted
-from experiments.laws.inverse_problems.measures import OFF_SUBSPACE, REGRESSION, decay
+from experiments.laws.inverse_problems.measures import OFF_SUBSPACE, REGRESSION, decay, predicted
 from experiments.runner import plots
 from experiments.runner.runs import Run, find, grouped
 from lawlib.theory import inverse_problems as theory

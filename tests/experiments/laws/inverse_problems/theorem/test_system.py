@@ -11,7 +11,6 @@ from inverse_problems.theorem.cases import lawful
 from synthetic import config_of, runs_of, verdict
 
 from experiments.laws.inverse_problems.theorem import system as theorem
-from experiments.laws.inverse_problems.theorem.figures import figures
 from experiments.laws.inverse_problems.theorem.measures import lower_bound, upper_bound
 from experiments.runner.settings import expand
 
@@ -63,19 +62,9 @@ def cut(*variants):
 def test_members_that_do_not_reach_T_are_not_judged():
     rows = verdict(lawful, config_of("inverse_theorem", "num_seeds=2"), cut("w64", "w256"))
     assert (rows["A2.off"].status, rows["A2.off"].members) == ("holds", 6)
-    assert rows["A2.slope"].reason == "2 of 8 members did not reach T within 20000 steps"
+    assert rows["A2.slope"].reason == "2 of 8 members did not reach T"
     rows = verdict(lawful, config_of("inverse_theorem", "num_seeds=1"), cut("no_decay"))
     assert (rows["C2.6.lower"].status, rows["A2.slope"].status) == ("not_reached", "holds")
-
-
-def test_the_figures_show_both_phases_and_both_bounds():
-    drawn = figures(runs_of(lawful, config_of("inverse_theorem", "num_seeds=2")))
-    assert drawn.keys() == {"phases", "robustness"}
-    labels = [text.get_text() for axes in drawn["robustness"].axes for text in axes.get_legend().get_texts()]
-    assert [label for label in labels if "bound" in label] == [
-        "lower bound (20), constants 1",
-        "upper bound (19), constants 1",
-    ]
 
 
 def test_the_smoke_run_keeps_its_laws(smoke):
