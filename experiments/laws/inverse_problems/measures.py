@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.laws.inverse_problems.common import PAPER
-from experiments.runner.laws import Law, Measure, Source, measure
+from experiments.runner.laws import Law, Measure, Objection, Source, measure
 from experiments.runner.runs import Run, Where
 from experiments.runner.summary import final
 from lawlib.theory import inverse_problems as theory
@@ -53,7 +53,7 @@ def column(reached: Of, of: Of, fits: Where) -> Of:
     return lambda run: np.where(reached(run), of(run), np.nan) if fits(run) else None
 
 
-def everyone(reached: Of, what: str) -> Callable[[Sequence[Run]], str]:
+def everyone(reached: Of, what: str) -> Objection:
     """Runs in which all members reached something."""
 
     def objection(found: Sequence[Run]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.laws.inverse_problems.common import PAPER
+from experiments.laws.inverse_problems.decay.system import STUDIES
 from experiments.laws.inverse_problems.measures import (
     among,
     column,
@@ -16,7 +17,7 @@ from experiments.laws.inverse_problems.measures import (
     predicted,
     uncovered,
 )
-from experiments.runner.laws import Law, Source, across, measure, stated_for
+from experiments.runner.laws import Law, Objection, Source, across, measure, stated_for
 from experiments.runner.runs import Run, where
 from experiments.runner.summary import largest
 from lawlib.theory import inverse_problems as theory
@@ -43,7 +44,7 @@ def settled(run: Run) -> np.ndarray:
     return (run.last("rescaled_time") >= 0.999 * AT_REST) | run.diverged
 
 
-def reaching(x: float):
+def reaching(x: float) -> Objection:
     """All members go to this rescaled time."""
     return everyone(lambda run: (run.last("rescaled_time") >= x) | run.diverged, f"x = {x:g}")
 
@@ -83,15 +84,10 @@ def over_less_decay(found: Sequence[Run]) -> np.ndarray:
     return (ends[1:] / ends[:-1]).max(0)
 
 
-def over_plateau(run: Run) -> np.ndarray:
-    """The regression error at the end over the plateau of the scalar minimizers."""
-    return run.last("regression_error") / predicted(run, theory.plateau)
-
-
 fit_spread = across(lambda found: spread(medians(found, "regression_error")[:, -1]) - 1)
 slope_spread = across(lambda found: spread(np.abs([slope(run) for run in found])) - 1)
 apart = across(lambda found: spread(medians(found, "off_subspace_error")).max())
-off_plateau = among(settled, lambda run: np.abs(over_plateau(run) - 1))
+off_plateau = among(settled, lambda run: np.abs(run.last("regression_error") / predicted(run, theory.plateau) - 1))
 rise = among(settled, lambda run: run.last("regression_error") / run.all("regression_error").min(1))
 moved = measure(lambda run: np.abs(run.last("off_subspace_error") / run.first("off_subspace_error") - 1))
 fitted = measure(lambda run: run.last("regression_error"))
@@ -112,15 +108,9 @@ def plateaus(source: Source, id: str, factor: int) -> tuple[Law, ...]:
     )
 
 
+FIGURES = ("Fig. 2", "Fig. 3", "Fig. 4", "Figs. 3, 4", "Claim 1")
 F2, F3, F4, PRINTED, C1 = (
-    Source(paper=PAPER, figure=figure, of=where(study=study))
-    for figure, study in (
-        ("Fig. 2", "dimension"),
-        ("Fig. 3", "depth"),
-        ("Fig. 4", "decay"),
-        ("Figs. 3, 4", "printed"),
-        ("Claim 1", "compression"),
-    )
+    Source(paper=PAPER, figure=figure, of=where(study=study)) for figure, study in zip(FIGURES, STUDIES, strict=True)
 )
 EARLY_RUNS = tuple(where(net__depth=depth, opt__horizon=lambda value: value < AT_REST) for depth in (5, 3, 2))
 COMMON = {"opt__rescaling_decay": lambda value: value > 0}
