@@ -45,6 +45,10 @@ COMMON_VARIABLES = {
 }
 
 
+# Numbers of a member's problem that are observed as they are.
+CONSTANTS = ("step_size", "sharpness", "isometry", "measured_values", "signal_values")
+
+
 class Problem(NamedTuple):
     """What a member draws once: compressed samples Y (m, s) and X (d, s), rates, and numbers of its start.
 
@@ -187,20 +191,15 @@ def through(weights: Weights, columns: Matrix) -> Matrix:
 def observe_common(t: Time, weights: Weights, problem: Problem) -> dict[str, Array]:
     """The observations of every linear network after t steps."""
     across = through(weights, problem.across)
-    law = theory.first_layer_law(
-        problem.outside,
-        step_size=problem.rates.step_size[0],
-        weight_decay=problem.rates.weight_decay[0],
-        num_steps=t,
-    )
+    eta, decay = (rate[0] for rate in problem.rates)
+    law = theory.first_layer_law(problem.outside, step_size=eta, weight_decay=decay, num_steps=t)
     return {
         "regression_error": theory.regression_error(weights, problem.inputs, problem.targets),
         "off_subspace_error": jnp.linalg.norm(across, ord=2),
         "outside_norm": jnp.linalg.norm(across),
         "rescaled_time": problem.time_rate * jnp.asarray(t, problem.time_rate.dtype),
         "law_deviation": jnp.linalg.norm(weights[0] @ problem.across - law) / jnp.linalg.norm(law),
-        **{name: getattr(problem, name) for name in ("step_size", "sharpness", "isometry")},
-        **{name: getattr(problem, name) for name in ("measured_values", "signal_values")},
+        **{name: getattr(problem, name) for name in CONSTANTS},
     }
 
 
