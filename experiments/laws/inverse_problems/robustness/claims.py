@@ -104,7 +104,9 @@ LAWS = (
 )
 SUMMARY = columns("isometry", "decay") | {
     "test error without noise": lambda run: at_noise(run, 0.0),
-    "test error / that of the oracle map, largest over sigma >= 0.1": lambda run: over_oracle(run, 0.1).max(1),
+    "test error / that of the oracle map, largest over sigma >= 0.1": lambda run: over_oracle(run, 0.1).max(
+        1, initial=-np.inf
+    ),
     "condition number of X": lambda run: (
         np.divide(*run.first("signal_values")[:, [0, -1]].T) if "signal_values" in run.data else None
     ),
@@ -114,7 +116,7 @@ SUMMARY = columns("isometry", "decay") | {
 def smallest_gain(value: float, found: Sequence[Run]) -> np.ndarray | None:
     """Every member's smallest gain by this weight decay over sigma >= 0.1."""
     pair = _compared(found, value)
-    return gain(*pair).min(1) if pair else None
+    return gain(*pair).min(1, initial=np.inf) if pair else None
 
 
 def gain_at_sigma_one(found: Sequence[Run]) -> np.ndarray | None:

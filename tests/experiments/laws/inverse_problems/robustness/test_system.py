@@ -60,6 +60,15 @@ def test_the_summary_compares_every_weight_decay_with_none():
         assert numbers["min"] == pytest.approx(np.sqrt(200 * 95 / 100) / 2.3, rel=1e-12)
 
 
+def test_without_noise_nothing_is_gained_and_the_summary_says_so():
+    config = config_of("inverse_robustness", "num_seeds=2", "data.noise=(0.0,)")
+    about = experiment_of(config)
+    rows = summarized(runs_of(lawful, config), about.summary, about.comparisons)["runs"]
+    (over_oracle,) = (numbers for name, numbers in rows[0]["columns"].items() if "oracle" in name)
+    assert over_oracle == {"numbers": 0, "of": 2}
+    assert verdict(lawful, config)["F1a.gain"].status == "fails"
+
+
 def test_the_smoke_run_keeps_its_laws(smoke):
     folder, (code, _, err) = smoke("inverse_robustness")
     assert (code, err) == (0, "")
