@@ -66,6 +66,7 @@ BREAKS = breaks(
     not_kept=("decay", scaled("common", OFF, 1.1, -6), "F4.kept"),
     not_fitted=("decay", scaled("common", FIT, 1e3, -6), "F4.fit"),
     diverged=("decay", replaced("rest", "diverged_at", 17), "F4.plateau", "F4.rise", "F4.factor", "W1.exact"),
+    diverged_early=("decay", replaced("common", "diverged_at", 17, -2), "F4.order", "W1.exact"),
     first_layer=("decay", replaced("common", LAYER, 2e-10), "W1.exact", "W1.rounding"),
     rounding=("decay", after("common", 12.0, LAYER, 1e-6), "W1.rounding"),
     stable_as_printed=("decay", replaced("printed", "diverged_at", -1), "F3/4.eta"),

@@ -32,6 +32,7 @@ def test_a_member_ends_at_its_horizon_on_the_law_of_layer_1():
     assert 3 < last < 400
     assert int(state.converged_at) == last
     np.testing.assert_allclose(seen["rescaled_time"], [eta * 0.1 * t for t in (0, 3, last)], rtol=1e-12)
+    assert np.all(np.asarray(seen["law_deviation"]) < 1e-12)
     Y, across = np.asarray(problem.inputs), np.asarray(problem.across)
     np.testing.assert_allclose(across.T @ Y, 0, atol=1e-14)
     first, second, third = (np.asarray(W) for W in kept.state.weights)
