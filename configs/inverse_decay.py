@@ -1,14 +1,14 @@
-"""Figure 4 of Laus et al. 2025: how much weight decay; with Claim 1, that n samples act like s.
+"""Figure 4 of Laus et al. 2025: the amount of weight decay; and Claim 1: n samples act like s compressed ones.
 
     python -m experiments.main --config=configs/inverse_decay.py[:smoke|cpu|paper]
 
-As Figure 3 at L = 3, lambda = 0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, all to the step where lambda = 1e-2 has x = eta lambda t
-= 16, and those from 1e-3 on to x = 8, where the regression error is at rest. eta = 1.5 / lambda_max(P(0)) by Lanczos:
-the printed eta = .1 diverges within 10 steps at d_w = 1000 (the variant `printed`). cpu has d_w = 128. The variant
-`samples` runs 500 steps on all n = 1000 samples beside s = 4.
+As Figure 3 at L = 3, lambda = 0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2. All run to the step at which lambda = 1e-2 has
+x = eta lambda t = 16; in cpu those from 1e-3 on also run to their own x = 8, where the regression error is at rest.
+eta = 1.5 / lambda_max(P(0)) by Lanczos: the printed eta = 0.1 diverges within 10 steps at d_w = 1000 (the variant
+`printed`). cpu has d_w = 128. The variant `samples` compares 500 steps on all n = 1000 samples with those on s = 4.
 
-Time: smoke half a minute, cpu about 4 minutes of one core, paper (d_w = 1000, ten seeds) about a month: 3e6 steps of
-6 ms a seed for x = 8 at lambda = 1e-4.
+Time: smoke half a minute, cpu about 4 minutes of one core, paper (d_w = 1000, ten seeds) about a month: for x = 8 at
+lambda = 1e-4 each seed makes 3e6 steps of 6 ms.
 Expect: plateaus of 1.0 to 1.1 lambda, within 1e-4 of the scalar minimizers; lambda = 0 keeps its off-subspace error.
 """
 
@@ -20,7 +20,7 @@ PROFILES = {
     "paper": {"num_seeds": 10, "width": 1000, "cap": 20_000_000, "rest": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)},
 }
 DECAYS = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-# Members of a CPU step in turn: side by side, each copies its weights at every step of those that go on.
+# On a CPU members run in turn: side by side, one that has stopped still copies its weights at every step of the others.
 BATCH = {"smoke": 0, "cpu": 1, "paper": 0}
 
 

@@ -25,24 +25,6 @@ from lawlib.problems.inverse import InverseProblem
 from lawlib.theory import inverse_problems as theory
 from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
 
-__all__ = [
-    "COMMON_FIELDS",
-    "COMMON_VARIABLES",
-    "PAPER",
-    "TEST_FIELDS",
-    "Problem",
-    "Tests",
-    "check_common",
-    "check_noise",
-    "draw",
-    "draw_tests",
-    "observe_common",
-    "start",
-    "test_errors",
-    "through",
-    "widths",
-]
-
 PAPER = "Laus et al. 2025"
 # What a step size is counted in: itself, 1 / lambda_max(P(0)), or the theorem's m / (L sigma_max^2).
 STEP_UNITS = ("one", "curvature", "theorem")
@@ -61,6 +43,10 @@ COMMON_VARIABLES = {
     "measured_values": Variable(("index",), "1", "rho_i, the singular values of A R"),
     "signal_values": Variable(("index",), "1", "the s leading singular values of X"),
 }
+
+
+# Numbers of a member's problem that are observed as they are.
+CONSTANTS = ("step_size", "sharpness", "isometry", "measured_values", "signal_values")
 
 
 class Problem(NamedTuple):
@@ -205,20 +191,15 @@ def through(weights: Weights, columns: Matrix) -> Matrix:
 def observe_common(t: Time, weights: Weights, problem: Problem) -> dict[str, Array]:
     """The observations of every linear network after t steps."""
     across = through(weights, problem.across)
-    law = theory.first_layer_law(
-        problem.outside,
-        step_size=problem.rates.step_size[0],
-        weight_decay=problem.rates.weight_decay[0],
-        num_steps=t,
-    )
+    eta, decay = (rate[0] for rate in problem.rates)
+    law = theory.first_layer_law(problem.outside, step_size=eta, weight_decay=decay, num_steps=t)
     return {
         "regression_error": theory.regression_error(weights, problem.inputs, problem.targets),
         "off_subspace_error": jnp.linalg.norm(across, ord=2),
         "outside_norm": jnp.linalg.norm(across),
         "rescaled_time": problem.time_rate * jnp.asarray(t, problem.time_rate.dtype),
         "law_deviation": jnp.linalg.norm(weights[0] @ problem.across - law) / jnp.linalg.norm(law),
-        **{name: getattr(problem, name) for name in ("step_size", "sharpness", "isometry")},
-        **{name: getattr(problem, name) for name in ("measured_values", "signal_values")},
+        **{name: getattr(problem, name) for name in CONSTANTS},
     }
 
 

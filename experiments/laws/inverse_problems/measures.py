@@ -1,12 +1,15 @@
-"""What all three experiments measure: the law of layer 1, the hypotheses of Theorem A.2, the sharpness at the start."""
+"""What all three experiments measure: the law of layer 1, the hypotheses of Theorem A.2, plateaus, the sharpness."""
 
-from collections.abc import Callable
+import functools as ft
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.laws.inverse_problems.common import PAPER
-from experiments.runner.laws import Law, Source, measure
+from experiments.runner.laws import Law, Measure, Objection, Source, measure
 from experiments.runner.runs import Run, Where
 from experiments.runner.summary import final
 from lawlib.theory import inverse_problems as theory
@@ -24,7 +27,7 @@ HYPOTHESES = {
     "accuracy": "gamma",
 }
 
-Column = Callable[[Run], Any]
+Of = Callable[[Run], Any]
 
 
 def decay(run: Run) -> float:
@@ -37,12 +40,30 @@ def decayed(run: Run) -> bool:
     return decay(run) > 0
 
 
-def only(run: Run, chosen: np.ndarray) -> Run:
-    """The run with these members and those that diverged, since a law fails where a member diverged."""
-    return run.members(chosen | run.diverged)
+# Members that reached something; ``reached`` counts those that diverged, since a law fails where a member did. --------
 
 
-# The law of layer 1. --------------------------------------------------------------------------------------------------
+def among(reached: Of, of: Of) -> Measure:
+    """A measure of the members that reached something."""
+    return measure(lambda run: of(run.members(reached(run))))
+
+
+def column(reached: Of, of: Of, fits: Where) -> Of:
+    """A column of the summary with numbers for the members that reached something, in the runs that fit."""
+    return lambda run: np.where(reached(run), of(run), np.nan) if fits(run) else None
+
+
+def everyone(reached: Of, what: str) -> Objection:
+    """Runs in which all members reached something."""
+
+    def objection(found: Sequence[Run]) -> str:
+        late, every = np.sum([((~reached(run)).sum(), run.num_seeds) for run in found], axis=0)
+        return f"{late} of {every} members did not reach {what}" if late else ""
+
+    return objection
+
+
+# What every linear network keeps, and what Theorem A.2 asks of it. ----------------------------------------------------
 
 
 def deviation(run: Run) -> np.ndarray:
@@ -64,64 +85,58 @@ def excess(run: Run) -> np.ndarray:
 
 def first_layer_laws(figure: str, of: Where) -> tuple[Law, ...]:
     """The law of layer 1 in these runs: exact at first, and then to rounding."""
-
-    def goes_beyond(run: Run) -> bool:
-        return bool((run.last("rescaled_time") > 1.01 * EXACT_UNTIL).any())
-
     source = Source(paper=PAPER, figure=figure, of=of)
-    late = f"the same at every t, over the larger of {EXACT:g} and eps e^x sqrt(t), the rounding of t steps"
+    late = f"distance of W_1(t) P_perp from that law at every t, over the larger of {EXACT:g} and eps e^x sqrt(t)"
     return (
         source.law("W1.exact", f"{LAYER}, x <= {EXACT_UNTIL:g}", measure(deviation) < EXACT),
-        source.law("W1.rounding", late, measure(excess) < 1.0, goes_beyond),
+        source.law("W1.rounding", late, measure(excess) < 1.0, _goes_beyond),
     )
 
 
-# The hypotheses of Theorem A.2. ---------------------------------------------------------------------------------------
-
-
-def isometry(run: Run) -> np.ndarray:
-    """The restricted isometry constant of every member's operator over the theorem's 1/10."""
-    return run.first("isometry") / theory.LARGEST_ISOMETRY
+def _goes_beyond(run: Run) -> bool:
+    return bool((run.last("rescaled_time") > 1.01 * EXACT_UNTIL).any())
 
 
 def uncovered(figure: str, of: Where) -> Law:
     """The paper says that its theory covers its figures; the operators' isometry constants are too large for it."""
-    return Source(paper=PAPER, figure=figure, of=of).printed(
-        "A2.rip",
-        "the figures are 'covered by our theory': RIP constant delta over the theorem's 1/10",
-        measure(isometry) > 1.0,
-        counts_divergence=True,
-    )
+    isometry = measure(lambda run: run.first("isometry") / theory.LARGEST_ISOMETRY)
+    says = "the figures are 'covered by our theory': RIP constant delta over the theorem's 1/10"
+    source = Source(paper=PAPER, figure=figure, of=of)
+    return source.printed("A2.rip", says, isometry > 1.0, counts_divergence=True)
 
 
-def hypotheses(run: Run) -> dict[str, np.ndarray]:
-    """What Theorem A.2 assumes to be at most 1, as quantities of every member by name (``theory.Hypotheses``)."""
+def hypotheses(run: Run) -> theory.Hypotheses:
+    """What Theorem A.2 assumes to be at most 1, as quantities of every member, shape (seed,) each."""
     data, singular = run.config.data, run.first("signal_values")
     sizes = {"depth": run.config.net.depth, "dimension": data.dimension, "num_measurements": data.num_measurements}
-    members = zip(run.first("isometry"), run.first("step_size"), singular[:, -1], singular[:, 0], strict=True)
-    each = [
-        theory.hypotheses(
-            isometry=float(delta),
-            step_size=float(eta),
-            smallest=float(smallest),
-            largest=float(largest),
-            weight_decay=decay(run),
-            **sizes,
-        )
-        for delta, eta, smallest, largest in members
-    ]
-    return dict(zip(theory.Hypotheses._fields, np.array(each, float).T, strict=True))
+    of = jax.vmap(ft.partial(theory.hypotheses, weight_decay=decay(run), **sizes))
+    drawn = {name: run.first(name) for name in ("isometry", "step_size")}
+    return of(**drawn, smallest=singular[:, -1], largest=singular[:, 0])
 
 
-def columns(*assumed: str) -> dict[str, Column]:
+def columns(*assumed: str) -> dict[str, Of]:
     """Columns of every summary: both errors at the end, the sharpness, and these hypotheses (``HYPOTHESES``)."""
-
-    def hypothesis(name: str) -> Column:
-        return lambda run: hypotheses(run)[name] if "isometry" in run.data else None
-
+    of = {f"{HYPOTHESES[name]} (A.2: at most 1)": ft.partial(_hypothesis, name) for name in assumed}
     return {
         "regression error": final("regression_error"),
         "off-subspace error": final("off_subspace_error"),
         "eta lambda_max(P(0)), stable below 2": lambda run: run.first("sharpness") if "sharpness" in run.data else None,
-        **{f"{HYPOTHESES[name]}, at most 1 in Theorem A.2": hypothesis(name) for name in assumed},
-    }
+    } | of
+
+
+def _hypothesis(name: str, run: Run) -> np.ndarray | None:
+    return getattr(hypotheses(run), name) if "isometry" in run.data else None
+
+
+# Plateaus. ------------------------------------------------------------------------------------------------------------
+
+
+def predicted(run: Run, formula: Callable[..., Any]) -> np.ndarray:
+    """``theory.plateau`` or ``theory.plateau_estimate`` of every member."""
+    rho, depth = jnp.asarray(run.first("measured_values")), run.config.net.depth
+    return np.asarray(_of_members(rho, jnp.asarray(decay(run)), formula=formula, depth=depth))
+
+
+@ft.partial(jax.jit, static_argnames=("formula", "depth"))
+def _of_members(rho: jax.Array, decay: jax.Array, *, formula: Callable[..., Any], depth: int) -> jax.Array:
+    return jax.vmap(lambda values: formula(values, weight_decay=decay, depth=depth))(rho)

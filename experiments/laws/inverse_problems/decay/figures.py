@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.laws.inverse_problems.decay.measures import predicted
-from experiments.laws.inverse_problems.measures import OFF_SUBSPACE, REGRESSION, decay
+from experiments.laws.inverse_problems.measures import OFF_SUBSPACE, REGRESSION, decay, predicted
 from experiments.runner import plots
 from experiments.runner.runs import Run, find, grouped
 from lawlib.theory import inverse_problems as theory
@@ -18,8 +17,6 @@ __all__ = ["figures"]
 UNITS = {"one": "η = {:g}", "curvature": "η = {:g}/λₘₐₓ(P(0))", "theorem": "η = {:g} m/(Lσ²ₘₐₓ)"}
 RESCALED_TIME = "x = ηλt"
 FLOOR = 1e-16
-
-
 # What tells the curves of a study apart.
 LABELS: dict[str, Callable[[Run], str]] = {
     "dimension": lambda run: f"s = {run.config.data.subspace_dimension}",
@@ -37,8 +34,7 @@ def figures(found: Sequence[Run]) -> dict[str, Figure]:
 def _errors(family: Sequence[Run], label: Callable[[Run], str]) -> Figure:
     """Regression and off-subspace error, median and range over seeds; Fig. 3 has a row for each weight decay."""
     by_step = family[0].config.study == "decay"
-    if by_step:
-        family = _longest(family)
+    family = _longest(family) if by_step else family
     decays = [None] if by_step else sorted({decay(run) for run in family})
     drawn = plots.figure(9.0, 3.3 * len(decays) + 0.6)
     drawn.suptitle(_title(family[0]))
@@ -67,7 +63,7 @@ def _errors(family: Sequence[Run], label: Callable[[Run], str]) -> Figure:
 
 
 def _longest(family: Sequence[Run]) -> list[Run]:
-    """Of the runs of each weight decay, the longest."""
+    """The longest run of each weight decay."""
     by_decay = grouped(sorted(family, key=_end), decay)
     return [by_decay[value][-1] for value in sorted(by_decay)]
 
@@ -106,17 +102,16 @@ def _going(run: Run) -> np.ndarray:
 
 def _times(run: Run, by_step: bool) -> np.ndarray:
     """The rescaled time of the median member, or the steps."""
-    if not by_step:
-        return np.ma.median(np.ma.masked_invalid(run.all("rescaled_time")), axis=0).filled(np.nan)
-    return np.minimum(run.steps, _end(run))
+    if by_step:
+        return np.minimum(run.steps, _end(run))
+    return np.ma.median(np.ma.masked_invalid(run.all("rescaled_time")), axis=0).filled(np.nan)
 
 
 def _plateau(axes: Axes, run: Run, by_step: bool, colour: str) -> None:
     """The level at which the regression error comes to rest, by the scalar minimizers."""
     if decay(run) == 0 or run.config.data.condition_number != 1:
         return
-    levels = predicted(run, theory.plateau)
-    level = np.ma.median(np.ma.masked_invalid(levels))
+    level = np.ma.median(np.ma.masked_invalid(predicted(run, theory.plateau)))
     if level is not np.ma.masked:
         axes.axhline(level, color=colour, linestyle=":", linewidth=1.0)
 

@@ -15,14 +15,7 @@ from ml_collections import ConfigDict
 
 from experiments.data.datasets import digits
 from experiments.laws.inverse_problems import common
-from experiments.laws.inverse_problems.common import (
-    COMMON_FIELDS,
-    COMMON_VARIABLES,
-    PAPER,
-    TEST_FIELDS,
-    Problem,
-    Tests,
-)
+from experiments.laws.inverse_problems.common import PAPER, Problem, Tests
 from experiments.runner.checks import Checks
 from experiments.runner.experiment import Variable
 from experiments.runner.hyperparameters import value_of
@@ -35,19 +28,17 @@ from lawlib.problems.inverse import InverseProblem
 from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
 
 STUDIES = ("robustness", "union", "digits")
-VARIABLES = COMMON_VARIABLES | {
+VARIABLES = common.COMMON_VARIABLES | {
     "test_error": Variable(("noise",), "1", "mean ||f(y) - x|| over unit-norm test signals, y = A x + noise", PAPER),
     "oracle_error": Variable(("noise",), "1", "the same of the map that knows the subspace of each signal"),
     "operator_error": Variable((), "1", "||W_{L:1} - X Y^+||_F"),
 }
-FIELDS = (
-    COMMON_FIELDS
-    | TEST_FIELDS
-    | {
-        "study": choice("signals of one subspace, of a union of subspaces, or digits", *STUDIES),
-        "data.num_subspaces": integer("number of subspaces in the union", at_least=1),
-    }
-)
+FIELDS = {
+    **common.COMMON_FIELDS,
+    **common.TEST_FIELDS,
+    "study": choice("signals of one subspace, of a union of subspaces, or digits", *STUDIES),
+    "data.num_subspaces": integer("number of subspaces in the union", at_least=1),
+}
 # Of the 1797 digits.
 DIGITS_DIMENSION, DIGITS_TRAINING, DIGITS_TESTS = 64, 1500, 297
 
@@ -96,12 +87,9 @@ def check(checks: Checks) -> None:
     if study == "digits":
         is_image = data.dimension == DIGITS_DIMENSION
         checks.require("data.dimension", is_image, f"must be {DIGITS_DIMENSION} for the digits")
-        for field, most, purpose in (
-            ("num_samples", DIGITS_TRAINING, "training"),
-            ("num_tests", DIGITS_TESTS, "tests"),
-        ):
-            rule = f"must be at most {most}, the digits kept for {purpose}"
-            checks.require(f"data.{field}", data[field] <= most, rule)
+        for field, most, use in (("num_samples", DIGITS_TRAINING, "training"), ("num_tests", DIGITS_TESTS, "tests")):
+            few = data[field] <= most
+            checks.require(f"data.{field}", few, f"must be at most {most}, the digits kept for {use}")
 
 
 def shared(config: ConfigDict) -> tuple | Pictures:

@@ -11,14 +11,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from experiments.laws.inverse_problems import common
-from experiments.laws.inverse_problems.common import (
-    COMMON_FIELDS,
-    COMMON_VARIABLES,
-    PAPER,
-    TEST_FIELDS,
-    Problem,
-    Tests,
-)
+from experiments.laws.inverse_problems.common import PAPER, Problem, Tests
 from experiments.runner.checks import Checks
 from experiments.runner.experiment import Variable
 from experiments.runner.schema import choice, number
@@ -28,7 +21,7 @@ from lawlib.problems.inverse import oracle_map
 from lawlib.theory import inverse_problems as theory
 from lawlib.types import Array, Matrix, PRNGKey, Scalar, Weights
 
-VARIABLES = COMMON_VARIABLES | {
+VARIABLES = common.COMMON_VARIABLES | {
     "stopping_time": Variable((), "step", "T", f"{PAPER}, eq. 30b"),
     "accuracy": Variable((), "1", "gamma = lambda sqrt(d/m) / sigma_min^2", f"{PAPER}, eq. 29"),
     "first_phase_end": Variable((), "step", "tau, -1: not so far", f"{PAPER}, eq. 30a"),
@@ -40,15 +33,13 @@ VARIABLES = COMMON_VARIABLES | {
     "oracle_error": Variable(("noise",), "1", "the same of the oracle map X Y^+"),
     "test_norm": Variable(("noise",), "1", "mean ||y|| of the tests"),
 }
-FIELDS = (
-    COMMON_FIELDS
-    | TEST_FIELDS
-    | {
-        "study": choice("the theorem that the runs are for", "theorem"),
-        "net.parametrization": choice("step sizes: eta / d_{l-1} in layer l", "ntk"),
-        "opt.rescaling_decay": number("weight decay lambda of the stopping time T", above=0.0),
-    }
-)
+FIELDS = {
+    **common.COMMON_FIELDS,
+    **common.TEST_FIELDS,
+    "study": choice("the theorem that the runs are for", "theorem"),
+    "net.parametrization": choice("step sizes: eta / d_{l-1} in layer l", "ntk"),
+    "opt.rescaling_decay": number("weight decay lambda of the stopping time T", above=0.0),
+}
 
 
 class Member(NamedTuple):

@@ -17,19 +17,16 @@ def members_of(config):
 
 def linear(rescaled_time, values, *, sharpness=1.5):
     """Observations of linear networks on the law of layer 1; ``values`` are the singular values of X."""
-    series = np.ones(rescaled_time.shape)
+    constant = {"off_subspace_error": 1.0, "law_deviation": 1e-13, "step_size": 0.05, "isometry": 0.4}
+    constant |= {"sharpness": sharpness}
+    vectors = {"measured_values": np.ones_like(values), "signal_values": values}
     return {
-        "converged_at": np.full(len(series), 100),
-        "diverged_at": np.full(len(series), -1),
-        "off_subspace_error": series,
+        "converged_at": np.full(len(rescaled_time), 100),
+        "diverged_at": np.full(len(rescaled_time), -1),
         "outside_norm": np.exp(-rescaled_time),
         "rescaled_time": rescaled_time,
-        "law_deviation": 1e-13 * series,
-        "step_size": 0.05 * series,
-        "sharpness": sharpness * series,
-        "isometry": 0.4 * series,
-        "measured_values": np.broadcast_to(np.ones_like(values), (*series.shape, len(values))),
-        "signal_values": np.broadcast_to(values, (*series.shape, len(values))),
+        **{name: np.full(rescaled_time.shape, value) for name, value in constant.items()},
+        **{name: np.broadcast_to(row, (*rescaled_time.shape, len(row))) for name, row in vectors.items()},
     }
 
 
@@ -50,7 +47,6 @@ def scaled(variant, field, factor, member=-1):
 
 
 def replaced(variant, field, value, member=-1):
-    """The field has this value at every observation of the member."""
     return altered(variant, field, lambda values: np.full_like(values, value), member, since=0)
 
 
@@ -69,6 +65,6 @@ def breaks(**cases):
     return {name: Break(case, change, frozenset(fails)) for name, (case, change, *fails) in cases.items()}
 
 
-def rules(**cases):
-    """``RULES``: each is a config, fields and the line that refuses them."""
-    return {name: Rule(*case) for name, case in cases.items()}
+def rules(*cases):
+    """``RULES``: each is a config, fields, and the line that refuses them."""
+    return {f"{name}, {', '.join(fields)}": Rule(name, fields, line) for name, fields, line in cases}

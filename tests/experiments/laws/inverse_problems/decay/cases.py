@@ -66,6 +66,7 @@ BREAKS = breaks(
     not_kept=("decay", scaled("common", OFF, 1.1, -6), "F4.kept"),
     not_fitted=("decay", scaled("common", FIT, 1e3, -6), "F4.fit"),
     diverged=("decay", replaced("rest", "diverged_at", 17), "F4.plateau", "F4.rise", "F4.factor", "W1.exact"),
+    diverged_early=("decay", replaced("common", "diverged_at", 17, -2), "F4.order", "W1.exact"),
     first_layer=("decay", replaced("common", LAYER, 2e-10), "W1.exact", "W1.rounding"),
     rounding=("decay", after("common", 12.0, LAYER, 1e-6), "W1.rounding"),
     stable_as_printed=("decay", replaced("printed", "diverged_at", -1), "F3/4.eta"),
@@ -73,36 +74,22 @@ BREAKS = breaks(
     samples=("decay", replaced("samples", "weight_gap", 1e-9), "C1.samples"),
     isometric=("decay", replaced("rest", "isometry", 0.09), "A2.rip"),
 )
+S, M = "data.subspace_dimension", "data.num_measurements"
+OUTSIDE, MOVING = "or nothing lies off the subspace", "a horizon is reached on the rescaled time eta lambda t"
+STABLE = "must be below 2 in units of 1 / lambda_max(P(0)), or descent diverges"
 RULES = rules(
-    more_dimensions_than_samples=(
-        "inverse_dimension",
-        {"data.subspace_dimension": 8, "data.num_samples": 7},
-        "data.subspace_dimension = 8: must be at most data.num_samples = 7",
-    ),
-    nothing_off_the_subspace=(
-        "inverse_dimension",
-        {"data.subspace_dimension": 128},
-        "data.subspace_dimension = 128: must be below data.num_measurements = 128, or nothing lies off the subspace",
-    ),
-    no_compression=(
-        "inverse_depth",
-        {"data.dimension": 32},
-        "data.num_measurements = 32: must be below data.dimension = 32",
-    ),
-    condition_number=(
+    ("inverse_dimension", {S: 8, "data.num_samples": 7}, f"{S} = 8: must be at most data.num_samples = 7"),
+    ("inverse_dimension", {S: 128}, f"{S} = 128: must be below {M} = 128, {OUTSIDE}"),
+    ("inverse_depth", {"data.dimension": 32}, f"{M} = 32: must be below data.dimension = 32"),
+    (
         "inverse_depth",
         {"data.condition_number": 0.5},
         "data.condition_number = 0.5: must be a finite number >= 1.0",
     ),
-    unstable=(
-        "inverse_depth",
-        {"opt.step_size": 2.0},
-        "opt.step_size = 2.0: must be below 2 in units of 1 / lambda_max(P(0)), or descent diverges",
-    ),
-    no_rescaled_time=(
+    ("inverse_depth", {"opt.step_size": 2.0}, f"opt.step_size = 2.0: {STABLE}"),
+    (
         "inverse_depth",
         {"opt.weight_decay": 0.0},
-        "opt.rescaling_decay = 0.0: must be positive where opt.weight_decay is 0: a horizon is reached on the rescaled "
-        "time eta lambda t",
+        f"opt.rescaling_decay = 0.0: must be positive where opt.weight_decay is 0: {MOVING}",
     ),
 )

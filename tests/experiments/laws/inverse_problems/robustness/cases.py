@@ -50,33 +50,19 @@ BREAKS = breaks(
     no_gain_on_digits=("digits", scaled("base", "test_error", 0.2, -4), "digits.gain"),
     rounding=("digits", after("base", 12.0, "law_deviation", 1e-6), "W1.rounding"),
 )
+ONE = "must be 1 for study = 'robustness': a linear network knows one subspace"
+RANK = "spans 100 dimensions, which must be below data.num_measurements and at most data.num_samples"
+MOST = "must be at most {}, the digits kept for {}"
 RULES = rules(
-    many_subspaces=(
-        "inverse_robustness",
-        {"data.num_subspaces": 2},
-        "data.num_subspaces = 2: must be 1 for study = 'robustness': a linear network knows one subspace",
-    ),
-    noise=("inverse_robustness", {"data.noise": ()}, "data.noise = (): must be standard deviations of 0 or more"),
-    full_union=(
-        "inverse_union",
-        {"data.num_subspaces": 20},
-        "data.num_subspaces = 20: spans 100 dimensions, which must be below data.num_measurements and at most "
-        "data.num_samples",
-    ),
-    curvature_of_a_relu=(
+    ("inverse_robustness", {"data.num_subspaces": 2}, f"data.num_subspaces = 2: {ONE}"),
+    ("inverse_robustness", {"data.noise": ()}, "data.noise = (): must be standard deviations of 0 or more"),
+    ("inverse_union", {"data.num_subspaces": 20}, f"data.num_subspaces = 20: {RANK}"),
+    (
         "inverse_union",
         {"opt.step_unit": "curvature"},
         "opt.step_unit = 'curvature': must be 'one' for a network with a ReLU",
     ),
-    pixels=("inverse_digits", {"data.dimension": 65}, "data.dimension = 65: must be 64 for the digits"),
-    training=(
-        "inverse_digits",
-        {"data.num_samples": 1501},
-        "data.num_samples = 1501: must be at most 1500, the digits kept for training",
-    ),
-    tests=(
-        "inverse_digits",
-        {"data.num_tests": 298},
-        "data.num_tests = 298: must be at most 297, the digits kept for tests",
-    ),
+    ("inverse_digits", {"data.dimension": 65}, "data.dimension = 65: must be 64 for the digits"),
+    ("inverse_digits", {"data.num_samples": 1501}, f"data.num_samples = 1501: {MOST.format(1500, 'training')}"),
+    ("inverse_digits", {"data.num_tests": 298}, f"data.num_tests = 298: {MOST.format(297, 'tests')}"),
 )

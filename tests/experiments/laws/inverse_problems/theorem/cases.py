@@ -13,14 +13,11 @@ def lawful(config):
     decay = config.opt.weight_decay
     x = np.tile(2 * np.log(width) * times / times[-1] * (decay > 0), (len(all_decays), 1))
     noise = np.broadcast_to(levels, (*x.shape, len(levels)))
+    constant = {"regression_error": 0.01 if decay else 1e-14, "accuracy": decay * 2**0.5, "stopping_time": 1e4}
+    constant |= {"first_phase_end": 7.0 if decay else -1.0, "first_phase_rate": 0.95, "second_phase_error": 0.3}
+    constant |= {"off_subspace_error": width**-2.0}
     return linear(x, np.ones(config.data.subspace_dimension)) | {
-        "off_subspace_error": np.full(x.shape, width**-2.0),
-        "regression_error": np.full(x.shape, 0.01 if decay else 1e-14),
-        "stopping_time": np.full(x.shape, 1e4),
-        "accuracy": np.full(x.shape, decay * 2**0.5),
-        "first_phase_end": np.full(x.shape, 7.0 if decay else -1.0),
-        "first_phase_rate": np.full(x.shape, 0.95),
-        "second_phase_error": np.full(x.shape, 0.3),
+        **{name: np.full(x.shape, value) for name, value in constant.items()},
         "test_error": 2.1 * noise + 0.01 if decay else 8.0 * noise,
         "oracle_error": 2.05 * noise,
         "test_norm": np.sqrt(1 + 32 * noise**2),
@@ -45,20 +42,9 @@ BREAKS = breaks(
     rounding=("theorem", after("w512", 11.0, LAYER, 1e-6), "W1.rounding"),
     below_the_bound=("theorem", scaled("no_decay", "test_error", 0.6), "C2.6.lower"),
 )
+T, LAYERS = "opt.rescaling_decay", "net.parametrization"
 RULES = rules(
-    no_stopping_time=(
-        "inverse_theorem",
-        {"opt.rescaling_decay": 0.0},
-        "opt.rescaling_decay = 0.0: must be a finite number > 0.0",
-    ),
-    parametrization=(
-        "inverse_theorem",
-        {"net.parametrization": "fan_in"},
-        "net.parametrization = 'fan_in': must be one of 'ntk'",
-    ),
-    noise=(
-        "inverse_theorem",
-        {"data.noise": (-1.0,)},
-        "data.noise = (-1.0,): must be standard deviations of 0 or more",
-    ),
+    ("inverse_theorem", {T: 0.0}, f"{T} = 0.0: must be a finite number > 0.0"),
+    ("inverse_theorem", {LAYERS: "fan_in"}, f"{LAYERS} = 'fan_in': must be one of 'ntk'"),
+    ("inverse_theorem", {"data.noise": (-1.0,)}, "data.noise = (-1.0,): must be standard deviations of 0 or more"),
 )
