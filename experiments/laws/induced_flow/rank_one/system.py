@@ -183,12 +183,12 @@ def _draw(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) ->
     beta, spectral_ratio = own("bound.margin") * ratio, own("data.spectral_ratio")
     # One output has no second value, and the bisection would be compiled for nothing.
     if config.data.spectral_ratio_unit == "largest" and config.data.num_outputs > 1:
-        spectral_ratio = spectral_ratio * bounds.largest_ratio(depth, alpha, beta)
+        spectral_ratio = spectral_ratio * bounds.largest_ratio(depth=depth, alpha=alpha, beta=beta)
     Z = _target(config, key_data, own("data.scale"), spectral_ratio)
     values = jnp.linalg.svd(Z, compute_uv=False)
     target = bounds.Target(values[0], values[1] / values[0] if values.size > 1 else jnp.zeros_like(values[0]))
     leading = flow.rank_one(Z)
-    W = rotated_start(key_start, Z, jnp.deg2rad(config.start.angle), ratio * target.value)
+    W = rotated_start(key_start, Z, angle=jnp.deg2rad(config.start.angle), norm=ratio * target.value)
     start = flow.rank_one(W, leading.left)
     if config.study == "rescaled_time":
         interval = interval / (config.data.num_samples * target.value ** (2 - 2 / depth))
@@ -198,8 +198,8 @@ def _draw(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) ->
 def _target(config: ConfigDict, key: PRNGKey, scale: Scalar, spectral_ratio: Scalar) -> Matrix:
     """Z = Y X^T / m of Y ~ N(0, 1); where a scale s_Z is given, with the values s_Z (1, gamma_Z, gamma_Z / 2, ...)."""
     data = config.data
-    sizes = data.num_inputs, data.num_outputs, data.num_samples
-    Z = whitened_regression(key, *sizes, dtype=jnp.dtype(config.precision)).target
+    sizes = {name: data[name] for name in ("num_inputs", "num_outputs", "num_samples")}
+    Z = whitened_regression(key, **sizes, dtype=jnp.dtype(config.precision)).target
     U, s, Vt = jnp.linalg.svd(Z, full_matrices=False)
     ratios = [jnp.ones_like(spectral_ratio), *(spectral_ratio * DECAY**i for i in range(s.size - 1))]
     return jnp.where(scale > 0, (U * (scale * jnp.stack(ratios))[None]) @ Vt, Z)
@@ -221,15 +221,18 @@ def _observations(elapsed: Scalar, state: Followed, problem: Problem, m: int) ->
     target, depth, part = problem.target, problem.depth, state.part
     overlap = target.value * flow.alignment(part, problem.leading)
     tau = jnp.where(state.tau < 0, jnp.inf, state.tau)
-    squares = 2 * flow.loss(problem.start, problem.leading), state.at_tau
-    velocity = flow.rank_one_field(part, problem.Z, m, depth)
+    squares = {"start": 2 * flow.loss(problem.start, problem.leading), "at_tau": state.at_tau}
+    sizes = {"num_samples": m, "depth": depth}
+    hypotheses = {"alpha": problem.alpha, "beta": problem.beta}
+    velocity = flow.rank_one_field(part, problem.Z, **sizes)
     loss, slope = jax.jvp(ft.partial(flow.loss, leading=problem.leading), (part,), (velocity,))
 
     def excess(*, as_printed: bool) -> Scalar:
-        rate = bounds.rates(target, m, depth, alpha=problem.alpha, beta=problem.beta, as_printed=as_printed)
-        return jnp.log(2 * loss) - bounds.log_distance_bound(elapsed, tau, *squares, rate)
+        rate = bounds.rates(target, **sizes, **hypotheses, as_printed=as_printed)
+        return jnp.log(2 * loss) - bounds.log_distance_bound(rate, elapsed=elapsed, tau=tau, **squares)
 
-    fast = bounds.value_error(part.value, overlap) - target.value * bounds.misalignment(overlap, target)
+    fast = bounds.value_error(s=part.value, overlap=overlap) - target.value * bounds.misalignment(overlap, target)
+    in_set = bounds.in_stable_set(target, s=part.value, overlap=overlap, **hypotheses)
     return {
         "seconds": elapsed,
         "rescaled_time": m * target.value ** (2 - 2 / depth) * elapsed,
@@ -238,11 +241,11 @@ def _observations(elapsed: Scalar, state: Followed, problem: Problem, m: int) ->
         "distance": jnp.sqrt(2 * loss) / target.value,
         "value": part.value / target.value,
         "alignment": overlap / target.value,
-        "in_set": bounds.in_stable_set(part.value, overlap, target, problem.alpha, problem.beta).astype(loss.dtype),
+        "in_set": in_set.astype(loss.dtype),
         "fast": fast / target.value**2,
         "tau": state.tau,
         "excess": excess(as_printed=False),
         "excess_printed": excess(as_printed=True),
         "rate": -slope / (2 * loss),
-        "rate_law": bounds.nearby_rate(target, m, depth),
+        "rate_law": bounds.nearby_rate(target, **sizes),
     }

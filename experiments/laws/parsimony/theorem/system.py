@@ -187,7 +187,7 @@ def _law(config: ConfigDict) -> Dynamics:
     follow = square if config.data.source == "low_rank" else theory.rho_wide
 
     def step(_: Time, rho: Rho, rates: dict, shared: tuple) -> Rho:
-        return Rho(follow(*rho, **rates), rho.value)
+        return Rho(follow(rho.value, before=rho.before, **rates), rho.value)
 
     return Dynamics(init, step, lambda *_: {})
 
@@ -216,7 +216,7 @@ def _compare_layer(W: Array, start: Array, left: theory.Frame, right: theory.Fra
     U, s, Vt = jnp.linalg.svd(W)
     # Momentum can carry rho below 0; the singular value is its absolute value.
     size = jnp.abs(rho)
-    moved, idle = theory.split_spectrum(s, rho, left.idle.shape[1])
+    moved, idle = theory.split_spectrum(s, rho=rho, num_idle=left.idle.shape[1])
     scale = jnp.linalg.norm(start) / jnp.sqrt(jnp.asarray(len(start), start.dtype))
     return {
         "singular_values": s,
@@ -241,7 +241,8 @@ def _draw(config: ConfigDict, key: Array, dtype: Any) -> tuple[Array | None, Arr
     width, rank = config.net.width, config.data.rank
     if config.data.source == "low_rank":
         return None, low_rank_target(key, (width, width), rank, dtype)
-    inputs, targets = gaussian_data(key, width, rank, config.data.num_samples, dtype)
+    sizes = {"num_inputs": width, "num_outputs": rank, "num_samples": config.data.num_samples}
+    inputs, targets = gaussian_data(key, **sizes, dtype=dtype)
     return (whiten(inputs, width).inputs if config.data.whiten else inputs), targets
 
 

@@ -110,7 +110,7 @@ def constants_of(config: ConfigDict, decay: Number, norm_times: Number) -> tuple
 
 @ft.partial(jax.jit, static_argnames=("depth", "rank", "width"))
 def _constants(decay: Scalar, norm_times: Scalar, slack: Scalar, **sizes: int) -> tuple[Scalar, theory.Constants]:
-    norm = norm_times * theory.smallest_norm_bound(decay, LARGEST_ENTRY)
+    norm = norm_times * theory.smallest_norm_bound(weight_decay=decay, largest_entry=LARGEST_ENTRY)
     numbers = {"weight_decay": decay, "largest_entry": LARGEST_ENTRY, "norm_bound": norm, "slack": slack}
     return norm, theory.absorbing_constants(**sizes, **numbers)
 
@@ -182,7 +182,7 @@ def _start(config: ConfigDict, hyperparameters: Hyperparameters, key: Array, pro
         eps = problem.target[1, 0]
         last = landscape.last_ridge(eps, depth=depth, rank=1).ridge
         ridge = jnp.minimum(problem.weight_decay / 4, INSIDE * last)
-        there = landscape.local_minimum(eps, ridge, depth=depth, rank=1).matrix
+        there = landscape.local_minimum(eps, ridge=ridge, depth=depth, rank=1).matrix
         # Apart from the minimum, so that descent has to find it: one that is not stable would be left.
         aside = _drawn(key, widths, fan_in_normal(ASIDE * scale), scale.dtype)
         return jax.tree.map(jnp.add, balanced_factorization(there, widths, rank=1), aside)
@@ -223,7 +223,7 @@ def _proximal(config: ConfigDict) -> Dynamics:
         mask = jnp.asarray(MASK, A.dtype)
 
         def value(A: Matrix) -> Scalar:
-            return theory.matrix_loss(A, problem.target, mask, problem.weight_decay / 4, config.net.depth)
+            return theory.matrix_loss(A, problem.target, mask, ridge=problem.weight_decay / 4, depth=config.net.depth)
 
         near = jax.vmap(lambda away: value(A + away))(jnp.asarray(NEAR, A.dtype))
         loss = 2 * theory.observed_loss(A, problem.target, mask)
@@ -260,10 +260,16 @@ def _region(config: ConfigDict) -> Dynamics:
         product = end_to_end(weights)
         here = jnp.zeros_like(product).at[entry[0], entry[1]].set(1)
         residual = here * (product - problem.target)
-        leaving = region.leaving_steps(weights, residual, decay, jnp.exp(constants.log_imbalance))
+        leaving = region.leaving_steps(
+            weights, residual, weight_decay=decay, imbalance=jnp.exp(constants.log_imbalance)
+        )
         bound = config.region.rank + slack
         tried = jnp.asarray(TRIED)
-        beyond = jax.vmap(lambda eta: _soft_rank(region.sgd_step(weights, residual, eta, decay), cutoff))(tried)
+
+        def after(eta: Scalar) -> Scalar:
+            return _soft_rank(region.sgd_step(weights, residual, step_size=eta, weight_decay=decay), cutoff)
+
+        beyond = jax.vmap(after)(tried)
         outside = beyond > bound + ROUNDING
         by_rank = jnp.where(jnp.any(outside), tried[jnp.argmax(outside)], tried[-1])
         steps = jnp.stack([jnp.min(leaving.by_norm), jnp.min(leaving.by_imbalance), by_rank])
@@ -296,7 +302,7 @@ def _noisy(config: ConfigDict) -> Dynamics:
     def init(key: Array, hyperparameters: Hyperparameters, _: tuple) -> tuple[tuple[Problem, Array], Weights]:
         key_start, key_draws = jax.random.split(key)
         problem = _problem(config, hyperparameters)
-        draws = draw_entries(key_draws, len(OBSERVED), config.opt.num_steps, replacement=True)
+        draws = draw_entries(key_draws, num_entries=len(OBSERVED), num_steps=config.opt.num_steps, replacement=True)
         return (problem, draws), _start(config, hyperparameters, key_start, problem)
 
     def step(t: Time, weights: Weights, drawn: tuple[Problem, Array], _: tuple) -> Weights:

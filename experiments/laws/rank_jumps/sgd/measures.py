@@ -91,7 +91,7 @@ def in_high_period(run: Run) -> np.ndarray:
 def critical_ratio(config: ConfigDict) -> float:
     """s2/s1 at the rank-2 minimum of C(A) + lambda' R(A; L), lambda' = lambda/4 of the schedule's tail; NaN if none."""
     ridge = config.schedule.tail[1] / 4
-    minimum = local_minimum(config.data.epsilon, ridge, depth=config.net.depth, rank=2)
+    minimum = local_minimum(config.data.epsilon, ridge=ridge, depth=config.net.depth, rank=2)
     first, second = np.asarray(minimum.singular_values)
     return float(second / first)
 

@@ -189,7 +189,8 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
 def _mixture(config: ConfigDict, key: Array) -> tuple[Array, Array]:
     data = config.data
-    X, Y = gaussian_mixture(key, data.dimension, data.num_classes, data.num_samples, jnp.dtype(config.precision))
+    sizes = {name: data[name] for name in ("dimension", "num_classes", "num_samples")}
+    X, Y = gaussian_mixture(key, **sizes, dtype=jnp.dtype(config.precision))
     return _whitened(config, X), Y
 
 
@@ -226,7 +227,7 @@ def _epoch(
     key_order, _ = jax.random.split(key)
     if config.opt.batch_size == labels.shape[1]:
         return descent.step(iterate, inputs, labels, _slopes_key(key, t))
-    batches = epoch_batches(key_order, t, labels.shape[1], config.opt.batch_size)
+    batches = epoch_batches(key_order, epoch=t, num_samples=labels.shape[1], batch_size=config.opt.batch_size)
 
     def on_batch(iterate: Iterate, drawn: tuple[Array, Array]) -> tuple[Iterate, None]:
         batch, key = drawn

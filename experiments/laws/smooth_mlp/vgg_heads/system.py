@@ -194,7 +194,8 @@ def dynamics(config: ConfigDict) -> Dynamics:
         return Problem(start, key_epochs), descent.init(Network(data.convolutions, head))
 
     def step(t: Time, iterate: Iterate, problem: Problem, data: Data) -> Iterate:
-        batches = epoch_batches(problem.key, t, len(data.train.labels), config.opt.batch_size)
+        sizes = {"num_samples": len(data.train.labels), "batch_size": config.opt.batch_size}
+        batches = epoch_batches(problem.key, epoch=t, **sizes)
 
         def on_batch(iterate: Iterate, batch: Array) -> tuple[Iterate, None]:
             return descent.step(iterate, data.train.inputs[batch], data.train.labels[batch]), None
@@ -260,7 +261,7 @@ def _start(config: ConfigDict, key: PRNGKey, data: Data) -> tuple[Any, Start]:
     if net.form == "full":
         return weights, about
     if net.form == "random":
-        return random_init(key_inner, weights, net.rank, net.scale, inner=net.inner), about
+        return random_init(key_inner, weights, rank=net.rank, scale=net.scale, inner=net.inner), about
     chosen = _chosen(config, key_images, data)
     passes = PASSES if len(chosen.labels) > 1 else PASSES_OF_ONE_BATCH
     products = _first_gradient(weights, activation(net.activation), chosen)
