@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from liveness import end_hung_tests
+from memory import MAX_RESIDENT, drop_programs, resident
 
 import experiments  # noqa: F401  (prepares the process before JAX touches a device)
 
@@ -42,6 +43,14 @@ hypothesis.settings.load_profile("lawlib")
 
 def pytest_configure(config):
     end_hung_tests(config)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory():
+    """No process of the suite grows above 3 GB."""
+    yield
+    if resident() > MAX_RESIDENT:
+        drop_programs()
 
 
 @pytest.fixture(params=["float64", "float32"])

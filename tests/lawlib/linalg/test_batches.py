@@ -1,67 +1,205 @@
-"""Minibatches drawn by key, and the cross-entropy that they are trained on."""
+"""What is refused as batches, as variables and as a loss, and with which words; and that nothing right is."""
 
+import collections
+import functools as ft
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-import scipy.special
-from hypothesis import given
-from hypothesis import strategies as st
+from flax import nnx
 
-from lawlib.descent.steps import epoch_batches, mean_cross_entropy
+from lawlib.compress import low_rank_mlp
+from lawlib.linalg.batches import check_batches
+from lawlib.linalg.gradients import gradient_products, kernel_gradient_products
+from lawlib.linalg.spectra import matrix_products
 
-sizes = st.sampled_from([(10, 3), (12, 4), (7, 7), (5, 1)])
-seeds = st.integers(0, 2**32 - 1)
+D, K, N, B = 6, 3, 7, 4
+network = nn.Sequential([nn.Dense(8), nn.gelu, nn.Dense(K)])
+rng = np.random.default_rng(0)
+variables = jax.tree.map(
+    lambda x: jnp.asarray(rng.standard_normal(x.shape), jnp.float32),
+    jax.eval_shape(network.init, jax.random.key(0), jnp.ones((1, D), "float32")),
+)
+X, Y = (jnp.asarray(rng.standard_normal((B, N, d)), jnp.float32) for d in (D, K))
+FLAT = X.reshape(-1, D), Y.reshape(-1, K)
 
 
-@given(seed=seeds, size=sizes, epoch=st.integers(0, 1000))
-def test_an_epoch_takes_every_sample_at_most_once_in_full_batches(seed, size, epoch):
-    num_samples, batch_size = size
-    batches = np.asarray(
-        epoch_batches(jax.random.key(seed), epoch=epoch, num_samples=num_samples, batch_size=batch_size)
+def loss(held, batch):
+    x, y = batch
+    return jnp.sum((network.apply(held, x) - y) ** 2) / 2
+
+
+def per_sample(held, batch):
+    return jnp.sum(jax.vmap(lambda x, y: loss(held, (x, y)))(*batch))
+
+
+def of_images(held, batch):
+    x, y = batch
+    return jnp.sum((network.apply(held, x.reshape(len(x), -1)) - y) ** 2)
+
+
+def of_classes(held, batch):
+    x, label = batch
+    return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(network.apply(held, x), label))
+
+
+def per_sample_in_turn(held, batch):
+    return jnp.sum(jax.lax.map(lambda sample: loss(held, sample), batch))
+
+
+def scanned(held, batch):
+    return jax.lax.scan(lambda summed, sample: (summed + loss(held, sample), None), jnp.float32(0), batch)[0]
+
+
+def recurrent(held, batch):
+    """A state of D numbers, moved by each row of X through the first two kernels."""
+    K_1, K_2 = (held["params"][name]["kernel"] for name in ("layers_0", "layers_2"))
+    step = lambda state, x: (x + jnp.pad(jnp.tanh(state @ K_1) @ K_2, (0, D - K)), None)  # noqa: E731
+    return jnp.sum(jax.lax.scan(step, jnp.zeros(D, "float32"), batch[0])[0] ** 2)
+
+
+Batch = collections.namedtuple("Batch", ["x", "y"])
+LABELS = jnp.zeros((B, N), "int32")
+
+
+@pytest.mark.parametrize(
+    ("loss", "batches"),
+    [
+        (loss, (X, Y)),
+        (loss, (np.asarray(X), np.asarray(Y))),
+        (loss, [X, Y]),
+        (loss, Batch(X, Y)),
+        (loss, (X[:, :1], Y[:, :1])),
+        (loss, tuple(x[None] for x in FLAT)),
+        (jax.jit(loss), (X, Y)),
+        (per_sample, (X, Y)),
+        (per_sample_in_turn, (X, Y)),
+        (scanned, (X, Y)),
+        (of_classes, (X, LABELS)),
+        (of_images, (X.reshape(B, N, 2, 3), Y)),
+        (
+            lambda held, batch: loss(held, (batch["x"], batch["y"])),
+            {"x": X, "y": Y, "key": jax.random.split(jax.random.key(0), B)},
+        ),
+        (lambda held, rows: loss(held, tuple(x[rows] for x in FLAT)), jnp.zeros((B, 5), "int32")),
+    ],
+)
+def test_what_is_right_passes(loss, batches):
+    check_batches(loss, variables, batches)
+
+
+AXIS = "batches must be a tree of arrays whose leading axis runs over the batches"
+FLAT_DATA = r"leading axis seems to run over samples; reshape X to \(batches, samples, ...\).*\(X\[None\], y\[None\]\)"
+LIST = rf"{AXIS}, got a list of {B} batches: stack them, jax\.tree\.map\(lambda \*x: jnp\.stack\(x\), \*batches\)"
+PAIRS = list(zip(X, Y, strict=True))
+REFUSED = {
+    "flat": (loss, FLAT, rf"{AXIS}, and a batch of \(6,\), \(3,\) is a single sample.*{FLAT_DATA}"),
+    "flat, jitted": (jax.jit(loss), FLAT, FLAT_DATA),
+    "flat, classes": (of_classes, (FLAT[0], LABELS.ravel()), FLAT_DATA),
+    "flat, recurrent": (recurrent, (X, Y), r"a batch of \(7, 6\), \(7, 3\) is a single sample"),
+    "flat, mapped": (per_sample, FLAT, r"\(28, 6\), \(28, 3\), on which the loss runs as one batch, .*reshape X"),
+    "flat images": (of_images, (FLAT[0].reshape(-1, 2, 3), FLAT[1]), r"\(28, 2, 3\), .* runs as one batch.*reshape X"),
+    "one batch": (lambda held, x: loss(held, (x, Y[0])), X[0], r"got \(7, 6\), on which .* one batch, .*reshape X"),
+    "a list": (loss, PAIRS, LIST),
+    "a list of lists": (loss, [list(pair) for pair in PAIRS], LIST),
+    "a list of dicts": (
+        lambda held, batch: loss(held, (batch["x"], batch["y"])),
+        [{"x": x, "y": y} for x, y in PAIRS],
+        LIST,
+    ),
+    "a short last one": (
+        loss,
+        [*PAIRS, (X[0, :2], Y[0, :2])],
+        r"a list of 5 batches whose sizes differ, .*\(2, 6\), \(2, 3\): leave out the last or pad it",
+    ),
+    "axes": (loss, (X, Y[:3]), r"as many in all arrays, got \(4, 7, 6\), \(3, 7, 3\); reshape"),
+    "no batch": (loss, (X[:0], Y[:0]), r"at least one and as many in all arrays, got \(0, 7, 6\), \(0, 7, 3\)"),
+    "scalars": (loss, (X, jnp.asarray(1.0)), r"as many in all arrays, got \(4, 7, 6\), \(\)"),
+    "a loader": (loss, iter(PAIRS), rf"{AXIS}, got list_iterator .*; stack what a loader yields"),
+    "nothing": (loss, (), f"{AXIS}, got tuple with no leaves"),
+    "aux": (
+        lambda held, batch: (loss(held, batch), batch[0]),
+        (X, Y),
+        "must return one real number for a batch, got .*; leave out auxiliary outputs: lambda variables, batch: loss",
+    ),
+    "losses": (lambda held, batch: loss(held, batch)[None], (X, Y), "one real number for a batch, got"),
+    "whole": (lambda held, batch: jnp.sum(batch[0] > 0), (X, Y), "one real number for a batch, got"),
+    "complex": (lambda held, batch: loss(held, batch).astype("complex64"), (X, Y), "one real number"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_is_refused_in_a_line_that_says_what_to_do(case):
+    loss, batches, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        kernel_gradient_products(loss, variables, "layers_0", batches)
+
+
+def test_the_losss_own_error_comes_through_with_the_shapes():
+    with pytest.raises(TypeError, match=r"sub got incompatible shapes") as seen:
+        check_batches(loss, variables, (X, Y[..., :2]))
+    assert "first of the batches, of shapes (7, 6), (7, 2)" in "".join(seen.value.__notes__)
+
+
+@pytest.mark.parametrize("route", ["parameter", "matrix_free"])
+def test_the_same_under_jit(route):
+    build = ft.partial(kernel_gradient_products, loss, route=route)
+    with pytest.raises(ValueError, match=FLAT_DATA):
+        jax.eval_shape(lambda held, data: build(held, "layers_0", data).forward(jnp.ones((8, 1))), variables, FLAT)
+
+
+def test_products_with_a_loss_of_a_shift_check_their_batches():
+    W = jnp.ones((5, D), "float32")
+
+    def of_columns(shift, x):
+        return jnp.sum(jnp.sin(W @ x + shift.columns(x)))
+
+    columns = jnp.swapaxes(X, 1, 2)
+    gradient_products(of_columns, columns, (5, D))
+    with pytest.raises(ValueError, match=FLAT_DATA):
+        gradient_products(of_columns, FLAT[0], (5, D))
+    with pytest.raises(ValueError, match="one real number"):
+        gradient_products(lambda shift, x: (of_columns(shift, x), x), columns, (5, D))
+
+
+def test_variables_of_other_kinds_are_refused():
+    build = ft.partial(kernel_gradient_products, loss, path="layers_0", batches=(X, Y))
+    boxed = jax.tree.map(lambda x: nn.Partitioned(x, (None,) * x.ndim), variables)
+    with pytest.raises(
+        ValueError, match=r"'layers_0/kernel'.*are in boxes: give flax\.linen\.meta\.unbox\(variables\)"
+    ):
+        build(boxed)
+    build(nn.meta.unbox(boxed))
+    with pytest.raises(ValueError, match="hold the collection 'params'"):
+        build(variables["params"])
+    of = lambda kernel: {"params": {"layers_0": {"kernel": kernel}}}  # noqa: E731
+    with pytest.raises(ValueError, match=r"two axes, it holds .*\(2, 6, 8\)}; of a stack of kernels"):
+        build(of(jnp.ones((2, D, 8))))
+    with pytest.raises(ValueError, match="a real floating dtype, got complex64"):
+        build(of(jnp.ones((D, 8), "complex64")))
+    with pytest.raises(ValueError, match=r"route must be one of .*got 'fast'"):
+        build(variables, route="fast")
+
+
+def test_nnx_is_refused_and_its_gradient_taken():
+    model = nnx.Linear(D, K, rngs=nnx.Rngs(0), param_dtype=jnp.float32)
+    for given in (model, nnx.split(model)[1]):
+        with pytest.raises(
+            ValueError, match=r"a Flax linen network.*of NNX: give the gradient that nnx.grad finds to spec"
+        ):
+            kernel_gradient_products(loss, given, "layers_0", (X, Y))
+    G = nnx.grad(lambda model: jnp.sum((model(FLAT[0]) - FLAT[1]) ** 2) / 2)(model).kernel[...]
+    x, y, kernel = (np.asarray(a, np.float64) for a in (*FLAT, model.kernel[...]))
+    np.testing.assert_allclose(
+        matrix_products(G).forward(jnp.eye(K, dtype="float32")), x.T @ (x @ kernel - y), atol=1e-4
     )
-    assert batches.shape == (num_samples // batch_size, batch_size)
-    assert len(np.unique(batches)) == batches.size
-    assert 0 <= batches.min() <= batches.max() < num_samples
 
 
-def test_epochs_and_keys_have_orders_of_their_own_and_each_is_drawn_again():
-    draw = jax.jit(lambda key, epoch: epoch_batches(key, epoch=epoch, num_samples=1000, batch_size=10))
-    keys, epochs = jax.random.split(jax.random.key(0)), jnp.arange(2)
-    orders = [np.asarray(draw(key, epoch)).ravel() for key in keys for epoch in epochs]
-    for i, order in enumerate(orders):
-        for other in orders[:i]:
-            # Two permutations of 1000 agree in one place on average, hardly ever in 10.
-            assert np.sum(order == other) < 10
-    np.testing.assert_array_equal(orders[1], np.asarray(draw(keys[0], epochs[1])).ravel())
-    together = np.asarray(jax.vmap(draw, (0, None))(keys, epochs[1]))
-    np.testing.assert_array_equal(together.reshape(2, -1), [orders[1], orders[3]])
-
-
-def test_every_sample_is_as_likely_to_sit_out():
-    draw = jax.jit(jax.vmap(lambda epoch: epoch_batches(jax.random.key(1), epoch=epoch, num_samples=8, batch_size=3)))
-    batches = np.asarray(draw(jnp.arange(4000))).reshape(4000, 6)
-    taken = np.bincount(batches.ravel(), minlength=8) / 4000
-    # 3/4 of the epochs, with a standard deviation of .007.
-    assert np.all(np.abs(taken - 0.75) < 0.035)
-
-
-@pytest.mark.parametrize("batch_size", [0, 11])
-def test_a_batch_larger_than_the_data_has_a_name(batch_size):
-    with pytest.raises(ValueError, match=f"batch_size must be in 1..10, the number of samples, got {batch_size}"):
-        epoch_batches(jax.random.key(0), epoch=0, num_samples=10, batch_size=batch_size)
-
-
-def test_cross_entropy_is_a_mean_over_samples_of_the_log_of_the_right_class(dtype, tol):
-    rng = np.random.default_rng(0)
-    outputs, classes = 20 * rng.standard_normal((4, 9)), rng.integers(0, 4, 9)
-    expected = np.mean(scipy.special.logsumexp(outputs, axis=0) - outputs[classes, np.arange(9)])
-    targets = jnp.asarray(np.eye(4)[:, classes], dtype)
-    found = mean_cross_entropy(jnp.asarray(outputs, dtype), targets)
-    assert found.dtype == dtype
-    assert float(found) == pytest.approx(expected, rel=tol(targets))
-
-
-def test_cross_entropy_stays_finite_where_a_class_is_out_of_reach(dtype):
-    outputs = jnp.asarray([[0.0], [1e4]], dtype)
-    assert float(mean_cross_entropy(outputs, jnp.asarray([[1.0], [0.0]], dtype))) == pytest.approx(1e4)
+@pytest.mark.parametrize("case", ["flat", "a list", "a short last one", "aux"])
+def test_low_rank_networks_refuse_the_same(case):
+    loss, batches, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        low_rank_mlp(jax.random.key(0), network, variables, loss, batches, num_classes=1)

@@ -1,4 +1,4 @@
-"""Angles, distances, complements, sums and Wedin's bound against scipy, dense algebra and closed forms."""
+"""Angles, distances, complements, sums, Wedin's bound and blocks against scipy, dense algebra and closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -243,3 +243,52 @@ def test_everything_runs_under_jit_and_vmap(tol):
         for mapped, single in zip(batch, alone(U[i], V[i]), strict=True):
             assert mapped.dtype == dtype
             np.testing.assert_allclose(mapped[i], single, rtol=tol(U), atol=tol(U))
+
+
+# Energies in the blocks of two bases ---------------------------------------------------------------------------------
+
+
+WIDTH, HEIGHT, BLOCK = 16, 20, 10
+block_energies, block_fractions = jax.jit(subspaces.block_energies), jax.jit(subspaces.block_fractions)
+
+
+def drawn_basis(seed, d):
+    return jnp.asarray(basis(np.random.default_rng(seed), d, BLOCK, float))
+
+
+@settings(max_examples=8)
+@given(seed=seeds, size=st.floats(1e-8, 1e3))
+def test_blocks_are_those_of_the_dense_change_of_bases(seed, size):
+    U_2, V_2 = drawn_basis(seed, HEIGHT), drawn_basis(seed + 1, WIDTH)
+    change = size * np.random.default_rng(seed + 2).standard_normal((HEIGHT, WIDTH))
+    U = np.hstack([scipy.linalg.null_space(U_2.T), U_2])
+    V = np.hstack([scipy.linalg.null_space(V_2.T), V_2])
+    rotated, (i, j) = U.T @ change @ V, (HEIGHT - BLOCK, WIDTH - BLOCK)
+    dense = [np.sum(block**2) for block in (rotated[:i, :j], rotated[:i, j:], rotated[i:, :j], rotated[i:, j:])]
+    np.testing.assert_allclose(block_energies(change, U_2, V_2), dense, rtol=1e-12)
+    fractions = block_fractions(change, U_2, V_2)
+    np.testing.assert_allclose(fractions, np.asarray(dense) / np.sum(change**2), rtol=1e-12)
+
+
+def test_a_small_block_keeps_its_digits_next_to_a_large_one():
+    U_2, V_2 = drawn_basis(0, HEIGHT), drawn_basis(1, WIDTH)
+    U_1, V_1 = complement(U_2), complement(V_2)
+    sizes = np.array([1.0, 1e-7, 1e-7, 1e-7])
+    units = [u[:, :1] @ v[:, :1].T for u, v in ((U_1, V_1), (U_1, V_2), (U_2, V_1), (U_2, V_2))]
+    change = sum(size * unit for size, unit in zip(sizes, units, strict=True))
+    np.testing.assert_allclose(block_energies(change, U_2, V_2), sizes**2, rtol=1e-7)
+    assert np.all(np.isnan(block_fractions(jnp.zeros((HEIGHT, WIDTH)), U_2, V_2)))
+
+
+@given(seed=seeds, tiny=st.sampled_from([1.0, 1e-12, 1e-200]))
+def test_block_fractions_are_those_of_whole_bases(seed, tiny):
+    rng = np.random.default_rng(seed)
+    U, V = (np.linalg.qr(rng.standard_normal((d, d)))[0] for d in (9, 7))
+    blocks = rng.standard_normal((9, 7))
+    blocks[3:, 2:] *= tiny
+    U_2, V_2 = jnp.asarray(U[:, :3]), jnp.asarray(V[:, :2])
+    fractions = block_fractions(jnp.asarray(U @ blocks @ V.T), U_2, V_2)
+    parts = [blocks[3:, 2:], blocks[3:, :2], blocks[:3, 2:], blocks[:3, :2]]
+    expected = [np.square(part).sum() / np.square(blocks).sum() for part in parts]
+    # What M itself is rounded to leaves eps^2 in a block that is smaller.
+    np.testing.assert_allclose(fractions, expected, rtol=1e-2 if tiny < 1 else 1e-12, atol=1e-29)

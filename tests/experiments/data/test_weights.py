@@ -1,4 +1,4 @@
-"""Files that are refused: weights of other networks, what is damaged, and what would run code."""
+"""Files of weights: which are refused and how, and which layouts of wrappers, checkpoints and backends are read."""
 
 import contextlib
 import json
@@ -36,6 +36,12 @@ def problems(path):
     with pytest.raises(InputError) as refused:
         read(path)
     return [problem.removeprefix(f"{path}: ") for problem in refused.value.problems]
+
+
+def line(path):
+    """The one problem of a file."""
+    (problem,) = problems(path)
+    return problem
 
 
 # Weights of other networks ----------------------------------------------------------------------------------
@@ -135,11 +141,11 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path, content):
 
 
 def test_a_missing_file_a_folder_and_another_archive_are_refused(tmp_path):
-    assert "No such file" in problems(tmp_path / "weights")[0]
-    assert "Is a directory" in problems(tmp_path)[0]
+    assert "No such file" in line(tmp_path / "weights")
+    assert "Is a directory" in line(tmp_path)
     with zipfile.ZipFile(tmp_path / "weights", "w") as archive:
         archive.writestr("config.json", "{}")
-    assert "without torch's data.pkl" in problems(tmp_path / "weights")[0]
+    assert "without torch's data.pkl" in line(tmp_path / "weights")
 
 
 def test_arrays_that_lie_in_another_file_are_refused(tmp_path):
@@ -148,13 +154,13 @@ def test_arrays_that_lie_in_another_file_are_refused(tmp_path):
     (tmp_path / "other").write_bytes(bytes(8))
     with h5py.File(tmp_path / "weights", "a") as file:
         file.create_dataset("secret", (8,), "u1", external=[(str(tmp_path / "other"), 0, 8)])
-    assert "secret lies in another file" in problems(tmp_path / "weights")[0]
+    assert "secret lies in another file" in line(tmp_path / "weights")
     virtual = h5py.VirtualLayout((8,), "u1")
     virtual[:] = h5py.VirtualSource(tmp_path / "other", "secret", (8,))
     with h5py.File(tmp_path / "weights", "a") as file:
         del file["secret"]
         file.create_virtual_dataset("virtual", virtual)
-    assert "virtual lies in another file" in problems(tmp_path / "weights")[0]
+    assert "virtual lies in another file" in line(tmp_path / "weights")
 
 
 @pytest.mark.parametrize("shift", [-8, 4])
@@ -166,7 +172,7 @@ def test_safetensors_whose_arrays_overlap_or_leave_room_are_refused(tmp_path, sh
     header["features.0.bias"]["data_offsets"][0] += shift
     encoded = json.dumps(header).encode()
     (tmp_path / "weights").write_bytes(len(encoded).to_bytes(8, "little") + encoded + raw[8 + length :])
-    assert "overlap or leave room" in problems(tmp_path / "weights")[0]
+    assert "overlap or leave room" in line(tmp_path / "weights")
 
 
 @pytest.mark.parametrize(
@@ -176,12 +182,12 @@ def test_numbers_that_are_no_weights_are_refused(tmp_path, number, kind, words):
     arrays = torch_arrays(layers())
     arrays["features.0.bias"] = np.full_like(arrays["features.0.bias"], number, dtype=kind)
     safetensors_file(tmp_path / "weights", arrays)
-    assert words in problems(tmp_path / "weights")[0]
+    assert words in line(tmp_path / "weights")
 
 
 def test_a_name_that_is_no_text_is_refused(tmp_path):
     h5_file(tmp_path / "weights", keras_arrays(layers(), keras_1) | {b"\xff": np.ones(3)})
-    assert "is no text" in problems(tmp_path / "weights")[0]
+    assert "is no text" in line(tmp_path / "weights")
 
 
 # What a pickle asks for -------------------------------------------------------------------------------------
@@ -201,7 +207,7 @@ class Trap:
 def test_a_pickle_that_would_run_is_refused_and_does_not(tmp_path, write):
     arrays = torch_arrays(layers())
     write(tmp_path / "weights", arrays, tensors(arrays) | {"features.0.weight": Trap(tmp_path / "sprung")})
-    assert "asks for io.open, which is not allowed" in problems(tmp_path / "weights")[0].replace("_io", "io")
+    assert "asks for io.open, which is not allowed" in line(tmp_path / "weights").replace("_io", "io")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -215,5 +221,140 @@ def test_a_tensor_outside_its_storage_is_refused(tmp_path, write, place):
     state = tensors(arrays)
     state["features.5.weight"] = state["features.5.weight"]._replace(**place)
     write(tmp_path / "weights", arrays, state)
-    (problem,) = problems(tmp_path / "weights")
+    problem = line(tmp_path / "weights")
     assert "reaches to number" in problem or "not as many strides" in problem
+
+
+# Wrappers, checkpoints and backends of Keras ----------------------------------------------------------------
+
+
+def equal(found, weights):
+    params = found.variables["params"]
+    return all(
+        (params[name]["kernel"] == k).all() and (params[name]["bias"] == b).all() for name, (k, b) in weights.items()
+    )
+
+
+# State dicts ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "stem", ["module.features.", "_orig_mod.features.", "_orig_mod.module.features.", "model.", "net[0].x.", ""]
+)
+@pytest.mark.parametrize("write", [safetensors_file, torch_zip_file])
+def test_any_stem_is_read_and_told(tmp_path, stem, write):
+    weights = layers()
+    arrays = {name.replace("features.", stem): array for name, array in torch_arrays(weights).items()}
+    write(tmp_path / "weights", arrays)
+    found = read(tmp_path / "weights")
+    assert equal(found, weights)
+    assert f"names after {stem!r}, SHA-256" in found.origin
+    assert found.trained_on == "unknown"
+
+
+@pytest.mark.parametrize("outer", ["state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("write", [torch_zip_file, torch_legacy_file])
+def test_a_checkpoint_with_its_optimizer_is_read(tmp_path, outer, write):
+    weights = layers()
+    arrays = torch_arrays(weights)
+    state = tensors(arrays)
+    moments = {0: {"step": 3, "exp_avg": state["features.0.weight"]}}
+    write(tmp_path / "weights", arrays, {"epoch": 3, "optimizer": {"state": moments, "groups": [{}]}, outer: state})
+    found = read(tmp_path / "weights")
+    assert equal(found, weights)
+    assert f"names after '{outer}.features.'" in found.origin
+
+
+def test_of_two_whole_networks_neither_is_taken(tmp_path):
+    arrays = torch_arrays(layers())
+    state = tensors(arrays)
+    torch_zip_file(tmp_path / "weights", arrays, {"model": state, "ema": state})
+    assert "2 times, after 'model.features.', 'ema.features.'" in line(tmp_path / "weights")
+
+
+def test_another_network_beside_a_whole_one_is_ignored(tmp_path):
+    weights = layers()
+    safetensors_file(tmp_path / "weights", {"head.0.weight": np.ones((2, 2, 1, 1), np.float32)} | torch_arrays(weights))
+    assert equal(read(tmp_path / "weights"), weights)
+
+
+def test_a_network_of_other_names_is_told_by_what_it_holds(tmp_path):
+    arrays = {f"layer{i}.conv.weight": np.ones((2, 2, 3, 3), np.float32) for i in range(9)}
+    safetensors_file(tmp_path / "weights", arrays)
+    assert "holds 9 arrays, layer0.conv.weight (2, 2, 3, 3), " in line(tmp_path / "weights")
+
+
+def test_two_tensors_of_one_name_are_refused(tmp_path):
+    arrays = torch_arrays(layers())
+    state = tensors(arrays)
+    other = {"2.weight": state["features.2.weight"]}  # of the right shape
+    torch_zip_file(tmp_path / "weights", arrays, state | {"features": other})
+    assert "two of its tensors are called features.2.weight" in line(tmp_path / "weights")
+
+
+def test_a_dictionary_that_holds_itself_is_refused(tmp_path):
+    arrays = torch_arrays(layers())
+    circle = {"state": tensors(arrays)}
+    circle["self"] = circle
+    torch_zip_file(tmp_path / "weights", arrays, circle)
+    assert "deep" in line(tmp_path / "weights")
+
+
+# Keras ------------------------------------------------------------------------------------------------------
+
+
+def keras_file(path, arrays, backend, place="/"):
+    h5_file(path, arrays)
+    with h5py.File(path, "a") as file:
+        file[place].attrs["backend"] = backend
+
+
+@pytest.mark.parametrize("backend", ["theano", np.bytes_("theano")])
+@pytest.mark.parametrize("place", ["/", "model_weights"])
+def test_kernels_of_theano_are_turned(tmp_path, backend, place):
+    weights = layers()
+    turned = {name: (np.rot90(kernel, 2, axes=(0, 1)), bias) for name, (kernel, bias) in weights.items()}
+    keras_file(tmp_path / "weights", keras_arrays(turned, keras_2), backend, place)
+    found = read(tmp_path / "weights")
+    assert equal(found, weights)
+    assert "kernels of the Theano backend turned by 180 degrees" in found.origin
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "cntk"])
+def test_kernels_of_other_backends_are_not(tmp_path, backend):
+    weights = layers()
+    keras_file(tmp_path / "weights", keras_arrays(weights, keras_2), backend)
+    found = read(tmp_path / "weights")
+    assert equal(found, weights)
+    assert "turned" not in found.origin
+
+
+def test_an_unknown_backend_is_refused(tmp_path):
+    keras_file(tmp_path / "weights", keras_arrays(layers(), keras_2), "plaidml")
+    assert "of the backend 'plaidml'" in line(tmp_path / "weights")
+
+
+@pytest.mark.parametrize(("backend", "turns"), [("theano", 2), ("tensorflow", 0)])
+def test_axes_in_the_order_of_theano(tmp_path, backend, turns):
+    weights = layers()
+    theirs = {name: (np.rot90(k, turns, axes=(0, 1)).transpose(3, 2, 0, 1), b) for name, (k, b) in weights.items()}
+    keras_file(tmp_path / "weights", keras_arrays(theirs, keras_1), backend)
+    assert equal(read(tmp_path / "weights"), weights)
+    with h5py.File(tmp_path / "weights", "a") as file:
+        del file.attrs["backend"]
+    assert "does not say whether Theano wrote it" in line(tmp_path / "weights")
+
+
+def test_an_archive_of_keras_3_says_what_to_unzip(tmp_path):
+    with zipfile.ZipFile(tmp_path / "weights", "w") as archive:
+        archive.writestr("model.weights.h5", b"")
+    assert "unzip model.weights.h5" in line(tmp_path / "weights")
+
+
+def test_no_link_is_followed_for_the_backend(tmp_path):
+    keras_file(tmp_path / "other", {"model_weights/x": np.ones(1)}, "theano", "model_weights")
+    weights = layers()
+    h5_file(tmp_path / "weights", keras_arrays(weights, keras_1))
+    with h5py.File(tmp_path / "weights", "a") as file:
+        file["model_weights"] = h5py.ExternalLink(str(tmp_path / "other"), "model_weights")
+    assert equal(read(tmp_path / "weights"), weights)

@@ -9,7 +9,7 @@ from liveness import communicate
 
 from experiments.main import main
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PARSIMONY = f"--config={ROOT}/configs/dln_parsimony.py:smoke"
 CONFIG = """
 from ml_collections import config_dict
