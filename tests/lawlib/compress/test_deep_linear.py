@@ -2,6 +2,7 @@
 
 import functools as ft
 
+import chex
 import jax
 import jax.extend
 import jax.numpy as jnp
@@ -70,9 +71,8 @@ def both(case, depth, dtype, rates, **sizes):
 @pytest.mark.parametrize(("case", "depth"), [(square, 2), (square, 4), (wide, 3)])
 def test_the_small_network_unfolds_to_the_trained_weights(case, depth, rates, dtype, tol):
     reduction, small, full, weights, data = both(case, depth, dtype, rates)
-    for W, start, unfolded in zip(full, weights, compress.expand(reduction, small, weights), strict=True):
-        assert jnp.linalg.norm(W - start) > 0.1  # it has moved
-        np.testing.assert_allclose(unfolded, W, atol=tol(W))
+    chex.assert_trees_all_close(compress.expand(reduction, small, weights), full, rtol=0, atol=tol(full[0]))
+    assert all(jnp.linalg.norm(W - start) > 0.1 for W, start in zip(full, weights, strict=True))  # they have moved
     np.testing.assert_allclose(compress.reduced_loss(reduction, small), loss(full, *data), rtol=tol(data[0]))
     assert reduction.defect < tol(data[0])
 
@@ -83,8 +83,7 @@ def test_fourteen_directions_take_the_other_route_of_small_products(tol):
     assert 2 * rank > compress.FUSED_SIZE > 2 * RANK
     reduction, small, full, weights, _ = both(square, 3, jnp.float64, RATES[1], width=18, rank=rank)
     assert {basis.shape for basis in reduction.bases} == {(18, 2 * rank)}
-    for W, unfolded in zip(full, compress.expand(reduction, small, weights), strict=True):
-        np.testing.assert_allclose(unfolded, W, atol=tol(W))
+    chex.assert_trees_all_close(compress.expand(reduction, small, weights), full, rtol=0, atol=tol(full[0]))
 
 
 @pytest.mark.parametrize("case", [square, wide])
@@ -103,8 +102,8 @@ def test_factors_are_the_end_to_end_matrix_up_to_its_idle_part(case, tol):
 def test_unfolding_at_the_start_gives_the_start(seed, scale):
     weights, target, *_ = square(jax.random.key(seed), 3, jnp.float64, scale=scale)
     reduction = compress.reduce(weights, target, RANK)
-    for W, unfolded in zip(weights, compress.expand(reduction, reduction.start, weights), strict=True):
-        np.testing.assert_allclose(unfolded, W, atol=1e-12 * scale)
+    unfolded = compress.expand(reduction, reduction.start, weights)
+    chex.assert_trees_all_close(unfolded, weights, rtol=0, atol=1e-12 * scale)
 
 
 def low_rank(key, width, rank, dtype):

@@ -3,6 +3,7 @@
 import functools as ft
 import types
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -349,7 +350,7 @@ def test_a_jit_around_the_loss_is_taken_off(traced):
     if traced:
         compiled(variables, tuple(x[0] for x in batches))
     ours, wanted = (built(Net(), variables, each, batches) for each in (compiled, loss))
-    jax.tree.map(np.testing.assert_array_equal, ours.variables, wanted.variables)
+    chex.assert_trees_all_equal(ours.variables, wanted.variables, strict=True)
     batch = tuple(x[0] for x in batches)
     assert ours.loss(ours.variables, batch) == wanted.loss(wanted.variables, batch)
 

@@ -2,6 +2,7 @@
 
 import functools as ft
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,9 +60,8 @@ def test_iterates_are_those_of_all_samples(method, rates):
     for Y_, X_ in ((Y, X), compressed[:2]):
         at = ft.reduce(lambda at, _, data=(Y_, X_): step(at, *data), range(60), descent.init(weights))
         ends.append(at.weights)
-    for a, b, start in zip(*ends, weights, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-13)
-        assert float(jnp.max(jnp.abs(a - start))) > 1e-2
+    chex.assert_trees_all_close(*ends, rtol=0, atol=1e-13)
+    assert all(float(jnp.max(jnp.abs(W - start))) > 1e-2 for W, start in zip(ends[0], weights, strict=True))
 
 
 @pytest.mark.parametrize("shape", [(3, 400), (400, 3)])

@@ -2,6 +2,7 @@
 
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,9 +64,7 @@ def as_numpy(weights):
 
 
 def assert_close(weights, expected, tolerance):
-    assert len(weights) == len(expected)
-    for W, E in zip(weights, expected, strict=True):
-        np.testing.assert_allclose(np.asarray(W, np.float64), E, rtol=0, atol=tolerance)
+    chex.assert_trees_all_close(as_numpy(weights), as_numpy(expected), rtol=0, atol=tolerance)
 
 
 gradient_step = jax.jit(steps.gradient_descent(loss).step)

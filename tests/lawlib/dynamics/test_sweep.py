@@ -5,6 +5,7 @@ import math
 import sys
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,7 +79,7 @@ def assert_segments_equal(found, expected):
     assert [s.position for s in found] == [s.position for s in expected]
     for one, other in zip(found, expected, strict=True):
         assert (one.members, one.times, one.last) == (other.members, other.times, other.last)
-        jax.tree.map(np.testing.assert_array_equal, plain(one[3:7]), plain(other[3:7]))
+        chex.assert_trees_all_equal(plain(one[3:7]), plain(other[3:7]), strict=True)
 
 
 def test_a_grid_has_every_combination_seeds_slowest_then_hyperparameters_in_order():
@@ -241,6 +242,13 @@ def test_the_outline_is_the_shape_of_what_is_yielded():
     segments = run(members, cut=cut, times=(0, 1), system=system)
     assert_outlined(outline(system, KEY, members, shared_by_all(), cut), segments[-1])
     assert_outlined(outline(bare, KEY, members, shared_by_all(), cut), segments[-1])
+
+
+def test_a_system_is_traced_once_however_many_chunks_segments_and_sweeps():
+    chex.clear_trace_counter()
+    once = walk()._replace(**{part: chex.assert_max_traces(getattr(walk(), part), 1) for part in ("step", "observe")})
+    for _ in range(2):
+        assert len(run(grid(NUM_SEEDS, HYPERPARAMETERS, np.float64), cut=Plan(4, 2, 3), system=once)) == 6
 
 
 def test_nothing_runs_before_it_is_asked_for_and_bad_times_are_refused():

@@ -2,6 +2,7 @@
 
 import functools as ft
 
+import chex
 import flax.linen as nn
 import jax
 import jax.extend
@@ -388,7 +389,7 @@ def test_a_look_that_is_not_finite_is_forgotten_and_steps_before_the_first_are_n
     for step, value in enumerate((G, G * jnp.inf, G)):
         track = update(track, step, value)
     np.testing.assert_allclose(track.records.values[2], with_tail(40, 0.02)[:K], rtol=1e-6)
-    jax.tree.map(np.testing.assert_array_equal, update(track, -2, G)[1:], track[1:])
+    chex.assert_trees_all_equal(update(track, -2, G)[1:], track[1:], strict=True)
 
 
 def test_bad_trackers_are_refused():

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -61,11 +62,11 @@ def test_end_to_end_is_the_product_from_the_last_layer_to_the_first(widths, dtyp
 @pytest.mark.parametrize("widths", ALL_WIDTHS)
 def test_weights_and_params_are_inverse_both_ways(widths, dtype):
     weights = draw_weights(1, widths, dtype)
-    jax.tree.map(np.testing.assert_array_equal, to_weights(to_params(weights)), weights)
+    chex.assert_trees_all_equal(to_weights(to_params(weights)), weights, strict=True)
     params = to_params(weights)
     made = jax.eval_shape(DeepLinear(widths, param_dtype=dtype).init, jax.random.key(0), draw_inputs(0, dtype))
-    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, made)
-    jax.tree.map(np.testing.assert_array_equal, to_params(to_weights(params)), params)
+    chex.assert_trees_all_equal_shapes_and_dtypes(params, made)
+    chex.assert_trees_all_equal(to_params(to_weights(params)), params, strict=True)
 
 
 def test_layers_start_orthogonal_and_have_the_widths_given(dtype, tol):

@@ -3,6 +3,7 @@
 import functools as ft
 import itertools
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -172,8 +173,7 @@ def test_balanced_layers_are_linear_in_scale_and_their_product_has_its_law(tol):
     keys = jax.random.split(jax.random.key(11), NUM_DRAWS)
     draw = jax.jit(jax.vmap(lambda key, s: initializers.balanced(key, widths, s), in_axes=(0, None)))
     weights, unit = (jax.tree.map(np.asarray, draw(keys, scale)) for scale in (1.5, 1.0))
-    for W, W_unit in zip(weights, unit, strict=True):
-        np.testing.assert_allclose(W, 1.5 * W_unit, rtol=tol(W))
+    chex.assert_trees_all_close(weights, jax.tree.map(lambda W: 1.5 * W, unit), rtol=tol(weights[0]))
     # No width cuts the rank, so that the product is scale^L times iid N(0, 1/d_0) entries.
     products, std = weights[2] @ weights[1] @ weights[0], 1.5**num_layers / np.sqrt(5)
     np.testing.assert_allclose(np.mean(products**2), std**2, rtol=5 * np.sqrt(2 / products.size))

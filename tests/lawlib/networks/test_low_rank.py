@@ -1,5 +1,6 @@
 """Low-rank MLPs against the full ones they stand for, and where they begin."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,8 +53,7 @@ def test_the_module_computes_the_same_and_gives_its_weights_back(dtype, tol):
     np.testing.assert_allclose(out.T, apply(weights, X, "silu"), atol=tol(X) * float(jnp.abs(out).max()))
     variables = network.init(jax.random.key(0), X.T)
     there = to_low_rank_params(to_low_rank_weights(variables))
-    jax.tree.map(np.testing.assert_array_equal, there, dict(variables))
-    assert jax.tree.structure(there) == jax.tree.structure(dict(variables))
+    chex.assert_trees_all_equal(there, dict(variables), strict=True)
 
 
 def square(dtype, depth=4):

@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -155,7 +156,7 @@ def test_the_modules_variables_are_those_of_a_linear_network(dtype):
     ]
     assert made[0] == made[1]
     weights = draw_weights(3, dtype)
-    jax.tree.map(np.testing.assert_array_equal, to_weights(to_params(weights)), weights)
+    chex.assert_trees_all_equal(to_weights(to_params(weights)), weights, strict=True)
 
 
 def test_the_module_draws_slopes_from_its_own_rng():
