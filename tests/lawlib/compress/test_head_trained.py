@@ -52,15 +52,15 @@ def drawn(network, seed=0):
 
 @pytest.fixture(scope="module")
 def trained():
-    """Variables after 300 steps of gradient descent."""
+    """Variables after 100 steps of gradient descent."""
     network = Head()
     loss, batches = problem(network)
     batch = jax.tree.map(lambda a: a[0], batches)
 
     def step(_, variables):
-        return jax.tree.map(lambda a, g: a - 0.1 * g, variables, jax.grad(loss)(variables, batch))
+        return jax.tree.map(lambda a, g: a - 0.3 * g, variables, jax.grad(loss)(variables, batch))
 
-    return jax.jit(lambda v: jax.lax.fori_loop(0, 300, step, v))(drawn(network))
+    return jax.jit(lambda v: jax.lax.fori_loop(0, 100, step, v))(drawn(network))
 
 
 def layers(variables):
@@ -155,6 +155,8 @@ def test_without_classes_it_is_the_truncated_svd(trained):
         np.testing.assert_array_equal(now["bias"], wanted["bias"].astype(np.float32))
 
 
+# The gradient is rounding alone, and warned of where that is exactly 0.
+@pytest.mark.filterwarnings("ignore:the largest entry of the gradient")
 def test_a_gradient_that_says_nothing_is_not_followed():
     network, x = Head(1), jnp.asarray(X[TRAINING])
     given = drawn(network)

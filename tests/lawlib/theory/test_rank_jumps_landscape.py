@@ -136,20 +136,21 @@ def entries_loss(x, ridge, offdiagonal, depth):
     """C_lambda by the entries (diagonal, corner, fill) of a matrix of rank 2, or (diagonal, corner) of rank 1."""
     diagonal, corner = x[:2]
     fill = x[2] if x.size == 3 else diagonal**2 / corner
-    twice, square = 2 * abs(diagonal**2 - corner * fill), 2 * diagonal**2 + corner**2 + fill**2
-    total, apart = jnp.sqrt(square + twice), jnp.sqrt(square - twice) if x.size == 3 else 0.0
+    twice = 2 * abs(diagonal**2 - corner * fill) if x.size == 3 else 0.0  # of rank one it is 0, and so is its slope
+    square = 2 * diagonal**2 + corner**2 + fill**2
+    total, apart = jnp.sqrt(square + twice), jnp.sqrt(square - twice)
     cost = sum(s ** (2 / depth) for s in ([(total + apart) / 2, (total - apart) / 2] if x.size == 3 else [total]))
     return (2 * (1 - diagonal) ** 2 + (offdiagonal - corner) ** 2) / 6 + ridge * depth * cost
 
 
-@ft.partial(jax.jit, static_argnums=2)
+@jax.jit
 def folded(y, offdiagonal, depth):
     """The gradient in the entries y[:-1] and the Hessian's determinant, both 0 at a fold; lambda = y[-1]."""
     loss = ft.partial(entries_loss, ridge=y[-1], offdiagonal=offdiagonal, depth=depth)
     return jnp.append(jax.grad(loss)(y[:-1]), jnp.linalg.det(jax.hessian(loss)(y[:-1])))
 
 
-FOLDED_SLOPE = jax.jit(jax.jacfwd(folded), static_argnums=2)
+FOLDED_SLOPE = jax.jit(jax.jacfwd(folded))
 FOLDS = [
     (2, 1, 0.2, 3),
     (2, 1, 1e-7, 3),
@@ -170,13 +171,13 @@ def test_a_minimum_exists_up_to_where_its_hessian_is_singular(rank, fill_sign, o
     near = np.asarray(local_minimum(offdiagonal, ridge=last * (1 - 1e-4), **of).matrix)
     start = np.append([near[0, 0], near[1, 0], near[0, 1]][: rank + 1], last)
     solved, _, status, message = scipy.optimize.fsolve(
-        lambda y: np.asarray(folded(y, offdiagonal, depth)),
+        lambda y: np.asarray(folded(y, offdiagonal, float(depth))),
         start,
-        fprime=lambda y: np.asarray(FOLDED_SLOPE(y, offdiagonal, depth)),
+        fprime=lambda y: np.asarray(FOLDED_SLOPE(y, offdiagonal, float(depth))),
         full_output=True,
         xtol=1e-14,
     )
-    assert np.abs(folded(solved, offdiagonal, depth)).max() < 1e-10, (status, message)
+    assert np.abs(folded(solved, offdiagonal, float(depth))).max() < 1e-10, (status, message)
     assert last == pytest.approx(solved[-1], rel=1e-9)
     exists = [bool(local_minimum(offdiagonal, ridge=times * solved[-1], **of).exists) for times in (1 - 1e-8, 1 + 1e-8)]
     assert exists == [True, False]
