@@ -52,7 +52,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="module", autouse=True)
 def bounded_memory():
-    """No process of the suite grows above 3 GB."""
+    """Keep every process of the suite well below 3 GB: a module adds 0.8 GB at most."""
     yield
     if resident() > MAX_RESIDENT:
         drop_programs()

@@ -106,11 +106,11 @@ def _root(value):
 
 
 def written_twice(trees):
-    """The names that two modules define by the same code, with those modules."""
+    """The names that two modules define by the same code, with those modules; a number may be chosen twice."""
     homes = defaultdict(list)
     for module, tree in trees.items():
         for name, node in defined(tree).items():
-            if not name.startswith("__"):
+            if not name.startswith("__") and not isinstance(getattr(node, "value", None), ast.Constant):
                 homes[name, ast.dump(node)].append(module)
     return {name: modules for (name, _), modules in homes.items() if len(modules) > 1}
 
@@ -206,7 +206,8 @@ def test_a_name_that_is_handed_on_is_seen(source, seen):
 
 
 def test_a_definition_that_is_written_twice_is_seen():
-    sources_of = {"a": "x = f(1)\ny = 1\n__all__ = []", "b": "x = f(1)\ny = 2\n__all__ = []", "c": "def x(): pass"}
+    same = "x = f(1)\nn = 60\n__all__ = []\n"
+    sources_of = {"a": same + "y = g(1)", "b": same + "y = g(2)", "c": "def x(): pass"}
     assert written_twice({name: ast.parse(text) for name, text in sources_of.items()}) == {"x": ["a", "b"]}
 
 

@@ -1,4 +1,4 @@
-"""Compiled programs are dropped before they fill the memory: of some thousand tests they take gigabytes.
+"""Drops compiled programs before they fill the memory: those of a thousand tests take four gigabytes.
 
 JAX keeps every program that a process has compiled, 1.5 MB on average, and the C library keeps what JAX frees. What is
 needed again is read from the compilation cache on disk.

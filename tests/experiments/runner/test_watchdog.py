@@ -3,6 +3,7 @@
 import itertools
 from types import SimpleNamespace
 
+import jax
 import pytest
 
 from experiments.runner import run
@@ -96,7 +97,7 @@ def test_an_error_of_a_segment_comes_through_and_ends_the_watch(monitored):
 
 
 def test_a_run_on_an_accelerator_is_not_watched(monkeypatch):
-    monkeypatch.setattr(run.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(run, "guarding", None)
     segments = iter("ab")
     with run._monitored(None) as monitor:

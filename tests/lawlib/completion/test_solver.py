@@ -11,9 +11,10 @@ import pytest
 import scipy.sparse
 
 from lawlib.completion import centering, fitting, layouts, momentum, solver, stopping
+from lawlib.completion.compressed_network import Factors, entries_of, product, start, two_factors
 from lawlib.completion.entries import Entries, UnrecoverableWarning, from_coo, from_mask, relative_error
 from lawlib.completion.momentum import entrywise, restarted_momentum
-from lawlib.completion.solver import Factors, complete, entries_of
+from lawlib.completion.solver import complete
 from lawlib.completion.spectral_init import spectral_init, trimming_weights
 from lawlib.compress import Bases
 
@@ -203,8 +204,8 @@ def test_the_compressed_network_is_its_product(dtype, tol):
     U, W1, W2, W3, V = (rng.standard_normal(shape) for shape in shapes)
     factors = Factors(*(jax.tree.map(lambda x: jnp.asarray(x, dtype), part) for part in (U, (W1, W2, W3), V)))
     dense = U @ W3 @ W2 @ W1 @ V.T
-    left, right = solver.two_factors(factors)
-    np.testing.assert_allclose(solver.product(factors), dense, atol=tol(left) * np.abs(dense).max())
+    left, right = two_factors(factors)
+    np.testing.assert_allclose(product(factors), dense, atol=tol(left) * np.abs(dense).max())
     rows, columns = np.asarray([0, 8, 3]), np.asarray([6, 0, 3])
     picked = entries_of(left, right, jnp.asarray(rows), jnp.asarray(columns))
     np.testing.assert_allclose(picked, dense[rows, columns], atol=tol(left) * np.abs(dense).max())
@@ -213,8 +214,8 @@ def test_the_compressed_network_is_its_product(dtype, tol):
 
 def test_the_network_starts_at_its_bases_and_its_scale():
     left, right = np.linalg.qr(np.random.default_rng(0).standard_normal((9, 4)))[0], np.eye(7, 4)
-    factors = solver.start(Bases(jnp.asarray(left), jnp.asarray(right)), depth=3, scale=0.5)
-    np.testing.assert_allclose(solver.product(factors), 0.125 * left @ right.T, atol=1e-12)
+    factors = start(Bases(jnp.asarray(left), jnp.asarray(right)), depth=3, scale=0.5)
+    np.testing.assert_allclose(product(factors), 0.125 * left @ right.T, atol=1e-12)
     assert len(factors.core) == 3
 
 
@@ -494,8 +495,8 @@ def scripted(monkeypatch, errors, judged=None, held=True):
     zero = jnp.zeros(1 if held else 0)
     unseen = fitting._Judged(zero.astype(int), zero.astype(int), zero, jnp.asarray(1.0))
     task = fitting.Task(None, unseen, jnp.asarray(1.0), jnp.asarray(1.0), jnp.asarray(1e-9))
-    start = Factors(jnp.full((1, 1), -1.0), (), jnp.ones((1, 1)))
-    factors, steps, reason = fitting.descend(start, task, optax.sgd(0.1), stopping.CHECK * len(errors))
+    begun = Factors(jnp.full((1, 1), -1.0), (), jnp.ones((1, 1)))
+    factors, steps, reason = fitting.descend(begun, task, optax.sgd(0.1), stopping.CHECK * len(errors))
     return float(factors.left[0, 0]), steps // stopping.CHECK, reason
 
 
