@@ -445,10 +445,10 @@ def test_every_form_of_the_entries_is_one_and_the_same():
     expected = complete(jax.random.key(0), coo, 2, max_steps=10).left
     for form in forms:
         np.testing.assert_array_equal(complete(jax.random.key(0), form, 2, max_steps=10).left, expected)
-    with pytest.raises(TypeError, match="an m x n array with NaN where nothing was observed, got list"):
+    with pytest.raises(TypeError, match="an m x n array with NaN for entries that are not observed, got list"):
         complete(jax.random.key(0), [1.0], 2)
     twice = coo._replace(rows=np.append(rows, rows[0]), columns=np.append(columns, columns[0]))
-    with pytest.raises(ValueError, match="given once"):
+    with pytest.raises(ValueError, match="must be given once"):
         complete(jax.random.key(0), twice._replace(values=np.append(coo.values, 1.0)), 2)
 
 
@@ -532,7 +532,7 @@ def test_nothing_moves_after_the_tolerance():
 def test_factors_at_the_tolerance_come_back_untouched():
     left, right = (jnp.asarray(np.random.default_rng(15).standard_normal((size, 2))) for size in (8, 6))
     given = from_mask(1.0001 * np.asarray(left @ right.T), np.ones((8, 6)))
-    task = fitting.task_of(layouts.arrange_dense(given), given, given, jnp.ones(()), 1e-3)
+    task = fitting.task_of(layouts.arrange_dense(given), given, given, sigma=jnp.ones(()), tolerance=1e-3)
     begun = Factors(left, (jnp.eye(2),), right)
     found, steps, reason = fitting.descend(begun, task, optax.sgd(0.1), 10)
     assert (steps, reason) == (0, "tolerance")

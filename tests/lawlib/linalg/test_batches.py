@@ -92,7 +92,9 @@ def test_what_is_right_passes(loss, batches):
 
 
 AXIS = "batches must be a tree of arrays whose leading axis runs over the batches"
-FLAT_DATA = r"leading axis seems to run over samples; reshape X to \(batches, samples, ...\).*\(X\[None\], y\[None\]\)"
+FLAT_DATA = (
+    r"leading axis of .* seems to run over samples; reshape X to \(batches, samples, ...\).*\(X\[None\], y\[None\]\)"
+)
 LIST = rf"{AXIS}, got a list of {B} batches: stack them, jax\.tree\.map\(lambda \*x: jnp\.stack\(x\), \*batches\)"
 PAIRS = list(zip(X, Y, strict=True))
 REFUSED = {
@@ -115,10 +117,14 @@ REFUSED = {
         [*PAIRS, (X[0, :2], Y[0, :2])],
         r"a list of 5 batches whose sizes differ, .*\(2, 6\), \(2, 3\): leave out the last or pad it",
     ),
-    "axes": (loss, (X, Y[:3]), r"as many in all arrays, got \(4, 7, 6\), \(3, 7, 3\); reshape"),
-    "no batch": (loss, (X[:0], Y[:0]), r"at least one and as many in all arrays, got \(0, 7, 6\), \(0, 7, 3\)"),
-    "scalars": (loss, (X, jnp.asarray(1.0)), r"as many in all arrays, got \(4, 7, 6\), \(\)"),
-    "a loader": (loss, iter(PAIRS), rf"{AXIS}, got list_iterator .*; stack what a loader yields"),
+    "axes": (loss, (X, Y[:3]), r"the same number in all arrays, got \(4, 7, 6\), \(3, 7, 3\); reshape"),
+    "no batch": (
+        loss,
+        (X[:0], Y[:0]),
+        r"at least one, and the same number in all arrays, got \(0, 7, 6\), \(0, 7, 3\)",
+    ),
+    "scalars": (loss, (X, jnp.asarray(1.0)), r"the same number in all arrays, got \(4, 7, 6\), \(\)"),
+    "a loader": (loss, iter(PAIRS), rf"{AXIS}, got list_iterator .*; stack the batches of a loader"),
     "nothing": (loss, (), f"{AXIS}, got tuple with no leaves"),
     "aux": (
         lambda held, batch: (loss(held, batch), batch[0]),
@@ -168,15 +174,13 @@ def test_products_with_a_loss_of_a_shift_check_their_batches():
 def test_variables_of_other_kinds_are_refused():
     build = ft.partial(kernel_gradient_products, loss, path="layers_0", batches=(X, Y))
     boxed = jax.tree.map(lambda x: nn.Partitioned(x, (None,) * x.ndim), variables)
-    with pytest.raises(
-        ValueError, match=r"'layers_0/kernel'.*are in boxes: give flax\.linen\.meta\.unbox\(variables\)"
-    ):
+    with pytest.raises(ValueError, match=r"'layers_0/kernel'.*are boxed: use flax\.linen\.meta\.unbox\(variables\)"):
         build(boxed)
     build(nn.meta.unbox(boxed))
     with pytest.raises(ValueError, match="hold the collection 'params'"):
         build(variables["params"])
     of = lambda kernel: {"params": {"layers_0": {"kernel": kernel}}}  # noqa: E731
-    with pytest.raises(ValueError, match=r"two axes, it holds .*\(2, 6, 8\)}; of a stack of kernels"):
+    with pytest.raises(ValueError, match=r"two axes, it holds .*\(2, 6, 8\)}; for a stack of kernels"):
         build(of(jnp.ones((2, D, 8))))
     with pytest.raises(ValueError, match="a real floating dtype, got complex64"):
         build(of(jnp.ones((D, 8), "complex64")))
@@ -187,9 +191,7 @@ def test_variables_of_other_kinds_are_refused():
 def test_nnx_is_refused_and_its_gradient_taken():
     model = nnx.Linear(D, K, rngs=nnx.Rngs(0), param_dtype=jnp.float32)
     for given in (model, nnx.split(model)[1]):
-        with pytest.raises(
-            ValueError, match=r"a Flax linen network.*of NNX: give the gradient that nnx.grad finds to spec"
-        ):
+        with pytest.raises(ValueError, match=r"a Flax linen network.*of NNX: pass the gradient from nnx.grad to spec"):
             kernel_gradient_products(loss, given, "layers_0", (X, Y))
     G = nnx.grad(lambda model: jnp.sum((model(FLAT[0]) - FLAT[1]) ** 2) / 2)(model).kernel[...]
     x, y, kernel = (np.asarray(a, np.float64) for a in (*FLAT, model.kernel[...]))

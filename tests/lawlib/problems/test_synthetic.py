@@ -182,7 +182,12 @@ whiten_symmetric = jax.jit(synthetic.whiten_symmetric)
 
 def test_the_mixture_is_balanced_ordered_and_spread_around_normal_means(dtype):
     d, K, n = 64, 4, 500
-    X, Y = (np.asarray(drawn) for drawn in synthetic.gaussian_mixture(jax.random.key(0), d, K, K * n, dtype))
+    X, Y = (
+        np.asarray(drawn)
+        for drawn in synthetic.gaussian_mixture(
+            jax.random.key(0), dimension=d, num_classes=K, num_samples=K * n, dtype=dtype
+        )
+    )
     assert (X.shape, Y.shape) == ((d, K * n), (K, K * n))
     assert X.dtype == Y.dtype == dtype
     np.testing.assert_array_equal(Y, np.kron(np.eye(K), np.ones((1, n))))
@@ -208,7 +213,9 @@ def test_the_mixture_is_balanced_ordered_and_spread_around_normal_means(dtype):
 )
 def test_sizes_that_make_no_balanced_mixture_are_refused(sizes, message):
     with pytest.raises(ValueError, match=message):
-        synthetic.gaussian_mixture(jax.random.key(0), *sizes)
+        synthetic.gaussian_mixture(
+            jax.random.key(0), **dict(zip(("dimension", "num_classes", "num_samples"), sizes, strict=True))
+        )
 
 
 def test_symmetric_whitening_is_the_inverse_square_root_of_the_gram_matrix(dtype, tol):

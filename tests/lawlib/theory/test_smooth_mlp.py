@@ -45,7 +45,7 @@ def basis(seed, d, r):
 def problem(seed, dtype=jnp.float64):
     """Whitened mixture X, Y, an orthogonal W_1 of scale 1 and a uniform W_2."""
     keys = jax.random.split(jax.random.key(seed), 3)
-    X, Y = synthetic.gaussian_mixture(keys[0], D, K, N, dtype)
+    X, Y = synthetic.gaussian_mixture(keys[0], dimension=D, num_classes=K, num_samples=N, dtype=dtype)
     W_2 = jax.random.uniform(keys[2], (K, M), dtype, -1, 1)
     return synthetic.whiten_symmetric(X).inputs, Y, orthogonal(1.0)(keys[1], (M, D), dtype), W_2
 
@@ -324,11 +324,19 @@ def test_lemma_d9_wedins_bound_and_its_chain_hold_along_the_run(name):
     decay = 0.99
     constant = np.max(norms / norms[0] / decay ** np.arange(len(norms)))
     for t, distance in enumerate(moved):
-        assert distance <= bounds.distance_bound(norms[0], STEP_SIZE, decay, t, constant=constant) + 1e-12
+        assert (
+            distance
+            <= bounds.distance_bound(
+                start_norm=norms[0], step_size=STEP_SIZE, decay=decay, num_steps=t, constant=constant
+            )
+            + 1e-12
+        )
 
 
 def test_a_geometric_path_has_the_length_of_its_sum():
-    lengths = [bounds.distance_bound(3.0, 0.1, 0.8, t, constant=2.0) for t in range(5)]
+    lengths = [
+        bounds.distance_bound(start_norm=3.0, step_size=0.1, decay=0.8, num_steps=t, constant=2.0) for t in range(5)
+    ]
     np.testing.assert_allclose(lengths, [sum(0.1 * 2 * 3 * 0.8**tau for tau in range(t)) for t in range(5)], atol=1e-14)
 
 
@@ -346,19 +354,25 @@ def test_the_explicit_bounds_hold_where_the_start_is_small_enough(name):
     lipschitz = bounds.gradient_lipschitz(W_2, max(np.abs(r).max() for r in residuals), phi)
     norm = bounds.gradient_norm_bound(W_2, jnp.sum(jnp.square(residuals[0])) / 2, phi)
     delta = bounds.alignment_bound(
-        bounds.distance_bound(norm, eta, 0.9, 1), lipschitz, leading_values[K - 1], spread, s[K]
+        distance=bounds.distance_bound(start_norm=norm, step_size=eta, decay=0.9, num_steps=1),
+        lipschitz=lipschitz,
+        leading=leading_values[K - 1],
+        spread=spread,
+        tail=s[K],
     )
     aligned = theory.alignment(G, G_0, K)
     assert aligned <= delta < 1
-    bound = bounds.rate_bound(delta, leading_values[0], spread, s[K], s[0] / s_0[0], P)
-    assert theory.step_rate(G, aligned, K) <= bound
-    assert theory.step_rate(G_0, jnp.zeros(()), K) <= spread
+    bound = bounds.rate_bound(
+        aligned=delta, largest=leading_values[0], spread=spread, tail=s[K], decay=s[0] / s_0[0], num_small=P
+    )
+    assert theory.step_rate(G, aligned=aligned, num_classes=K) <= bound
+    assert theory.step_rate(G_0, aligned=jnp.zeros(()), num_classes=K) <= spread
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, 1.5])
 def test_a_decay_that_is_none_is_refused(decay):
     with pytest.raises(ValueError, match="factor in"):
-        bounds.distance_bound(1.0, 0.1, decay, 3)
+        bounds.distance_bound(start_norm=1.0, step_size=0.1, decay=decay, num_steps=3)
 
 
 def test_subspaces_that_are_arbitrary_show_no_gap():
@@ -376,8 +390,8 @@ def test_subspaces_that_are_arbitrary_show_no_gap():
 
 def test_rates_need_a_small_subspace_and_take_a_last_value_of_zero():
     with pytest.raises(ValueError, match="S_small needs"):
-        theory.step_rate(matrix(0, 6, 5), jnp.zeros(()), 3)
-    assert theory.step_rate(matrix(0, 2, 9), jnp.zeros(()), 2) == 0
+        theory.step_rate(matrix(0, 6, 5), aligned=jnp.zeros(()), num_classes=3)
+    assert theory.step_rate(matrix(0, 2, 9), aligned=jnp.zeros(()), num_classes=2) == 0
 
 
 def test_no_step_is_within_a_bound_of_zero():
@@ -387,15 +401,15 @@ def test_no_step_is_within_a_bound_of_zero():
 
 
 def test_the_rates_bound_is_its_formula():
-    found = bounds.rate_bound(0.3, 2.0, jnp.float64(0.5), 0.7, 0.9, P)
+    found = bounds.rate_bound(aligned=0.3, largest=2.0, spread=jnp.float64(0.5), tail=0.7, decay=0.9, num_small=P)
     np.testing.assert_allclose(found, np.sqrt((0.9 * 0.3 * 2.5) ** 2 / P + 0.7**2), rtol=1e-14)
 
 
 def test_a_gap_that_closes_bounds_nothing():
-    assert bounds.alignment_bound(1.0, 2.0, 3.0, jnp.float64(2.0), 1.0) == np.inf
-    assert bounds.alignment_bound(1.0, 2.0, 3.0, 2.0, 1.0) == np.inf
-    assert bounds.alignment_bound(1.5, 2.0, 7.0, jnp.float64(2.0), 1.0) == 0.75
-    assert bounds.alignment_bound(1.0, 2.0, 4.0, jnp.float64(2.0), 1.0) == 2.0
+    assert bounds.alignment_bound(distance=1.0, lipschitz=2.0, leading=3.0, spread=jnp.float64(2.0), tail=1.0) == np.inf
+    assert bounds.alignment_bound(distance=1.0, lipschitz=2.0, leading=3.0, spread=2.0, tail=1.0) == np.inf
+    assert bounds.alignment_bound(distance=1.5, lipschitz=2.0, leading=7.0, spread=jnp.float64(2.0), tail=1.0) == 0.75
+    assert bounds.alignment_bound(distance=1.0, lipschitz=2.0, leading=4.0, spread=jnp.float64(2.0), tail=1.0) == 2.0
 
 
 # Proposition B.1: ReLU -----------------------------------------------------------------------------------------------
@@ -405,7 +419,7 @@ def test_a_gap_that_closes_bounds_nothing():
 def relu_tail(key, num_hidden, d=32, num_classes=4):
     """The bound, the Gram matrix of what it bounds, and what it is made of, in the proposition's own setting."""
     phi, keys = ACTIVATIONS["relu"], jax.random.split(key, 3)
-    X, Y = synthetic.gaussian_mixture(keys[0], d, num_classes, d)
+    X, Y = synthetic.gaussian_mixture(keys[0], dimension=d, num_classes=num_classes, num_samples=d)
     X = synthetic.whiten_symmetric(X).inputs
     W_1 = 1e-2 / np.sqrt(num_hidden) * jax.random.normal(keys[1], (num_hidden, d))
     W_2 = jax.random.uniform(keys[2], (num_classes, num_hidden), minval=-1, maxval=1)
