@@ -52,7 +52,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="module", autouse=True)
 def bounded_memory():
-    """Keep every process of the suite well below 3 GB: a module adds 0.8 GB at most."""
+    """Keep every process of the suite below 3 GB: the largest module adds 1.3 GB to the limit."""
     yield
     if resident() > MAX_RESIDENT:
         drop_programs()

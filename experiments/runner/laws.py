@@ -10,7 +10,7 @@ id and the runs that it speaks of it is a ``Law``. A ``Source`` is the figure or
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,6 +35,10 @@ class Expected(NamedTuple):
     measure: "Measure"
     relation: str
     bound: float | Callable[[Run], float]
+
+    def __bool__(self) -> NoReturn:
+        msg = "a law has one bound: Python keeps only the last one of 0 < measure < 1; write two laws"
+        raise TypeError(msg)
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,24 @@ class Measure:
 
 
 def measure(of: Callable[[Run], ArrayLike]) -> Measure:
-    """Each run by itself: one number per member, or several, members first."""
-    return Measure(lambda found: [of(run) for run in found])
+    """Each run by itself: one number per member, or several, members first; members without one may be left out."""
+    return Measure(lambda found: [_checked(of(run), run) for run in found])
+
+
+def _checked(values: ArrayLike, run: Run) -> np.ndarray:
+    """The numbers of a run.
+
+    Raises:
+        ValueError: They are not numbers of its members, so that the table would count something else.
+    """
+    numbers = np.asarray(values)
+    if numbers.ndim == 0 or len(numbers) > run.num_seeds:
+        msg = (
+            f"a measure of {run.label} gives an array of shape {numbers.shape}; the first axis must run over its "
+            f"members, {run.num_seeds} at most (a number of the whole run is a list of one)"
+        )
+        raise ValueError(msg)
+    return numbers
 
 
 def across(of: Callable[..., ArrayLike], least: int = 2) -> Measure:

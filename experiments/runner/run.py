@@ -19,6 +19,7 @@ from experiments.runner import settings
 from experiments.runner.checkpoints import Checkpoints, Restored
 from experiments.runner.conclude import conclude
 from experiments.runner.experiment import Experiment, load
+from experiments.runner.hyperparameters import guarded
 from experiments.runner.progress import Reporter, reporting
 from experiments.runner.results import assemble
 from experiments.runner.shared import once
@@ -115,7 +116,7 @@ def work_of(config: ConfigDict, experiment: Experiment) -> list[Work]:
     work, shared = [], once(experiment.shared)
     for name, own in settings.expand(config):
         members = grid(own.num_seeds, settings.hyperparameters(own), own.precision)
-        system = experiment.dynamics(own), jax.random.key(own.seed), members, shared(own)
+        system = experiment.dynamics(guarded(own)), jax.random.key(own.seed), members, shared(own)
         work.append(Work(name, own, observation_times(own), members, system, _mesh(system)))
     return work
 

@@ -138,6 +138,18 @@ def test_a_bound_may_depend_on_the_runs_and_must_be_one():
         judged([law], [run_of([4], depth=2), run_of([6], depth=3)])
 
 
+@pytest.mark.parametrize("values", [0.5, np.ones(11), np.ones((11, 2))], ids=["scalar", "steps", "steps first"])
+def test_what_is_no_number_of_members_is_refused(values):
+    law = SOURCE.law("F1", "s", measure(lambda run: values) < 4.0)
+    with pytest.raises(ValueError, match="first axis must run over its members, 2 at most"):
+        judged([law], [run_of([1, 2])])
+
+
+def test_two_bounds_are_two_laws():
+    with pytest.raises(TypeError, match="a law has one bound"):
+        assert 0 < LAST < 4
+
+
 def test_ids_are_unique():
     law = SOURCE.law("F1", "s", LAST < 4.0)
     with pytest.raises(ValueError, match="unique in a table, and these are not: F1"):

@@ -364,14 +364,16 @@ sizes = st.sampled_from([(10, 3), (12, 4), (7, 7), (5, 1)])
 @given(seed=seeds, size=sizes, epoch=st.integers(0, 1000))
 def test_an_epoch_takes_every_sample_at_most_once_in_full_batches(seed, size, epoch):
     num_samples, batch_size = size
-    batches = np.asarray(steps.epoch_batches(jax.random.key(seed), epoch, num_samples, batch_size))
+    batches = np.asarray(
+        steps.epoch_batches(jax.random.key(seed), epoch=epoch, num_samples=num_samples, batch_size=batch_size)
+    )
     assert batches.shape == (num_samples // batch_size, batch_size)
     assert len(np.unique(batches)) == batches.size
     assert 0 <= batches.min() <= batches.max() < num_samples
 
 
 def test_epochs_and_keys_have_orders_of_their_own_and_each_is_drawn_again():
-    draw = jax.jit(lambda key, epoch: steps.epoch_batches(key, epoch, 1000, 10))
+    draw = jax.jit(lambda key, epoch: steps.epoch_batches(key, epoch=epoch, num_samples=1000, batch_size=10))
     keys, epochs = jax.random.split(jax.random.key(0)), jnp.arange(2)
     orders = [np.asarray(draw(key, epoch)).ravel() for key in keys for epoch in epochs]
     for i, order in enumerate(orders):
@@ -384,7 +386,9 @@ def test_epochs_and_keys_have_orders_of_their_own_and_each_is_drawn_again():
 
 
 def test_every_sample_is_as_likely_to_sit_out():
-    draw = jax.jit(jax.vmap(lambda epoch: steps.epoch_batches(jax.random.key(1), epoch, 8, 3)))
+    draw = jax.jit(
+        jax.vmap(lambda epoch: steps.epoch_batches(jax.random.key(1), epoch=epoch, num_samples=8, batch_size=3))
+    )
     batches = np.asarray(draw(jnp.arange(4000))).reshape(4000, 6)
     taken = np.bincount(batches.ravel(), minlength=8) / 4000
     # 3/4 of the epochs, with a standard deviation of 0.007.
@@ -394,7 +398,7 @@ def test_every_sample_is_as_likely_to_sit_out():
 @pytest.mark.parametrize("batch_size", [0, 11])
 def test_a_batch_larger_than_the_data_has_a_name(batch_size):
     with pytest.raises(ValueError, match=f"batch_size must be in 1..10, the number of samples, got {batch_size}"):
-        steps.epoch_batches(jax.random.key(0), 0, 10, batch_size)
+        steps.epoch_batches(jax.random.key(0), epoch=0, num_samples=10, batch_size=batch_size)
 
 
 def test_cross_entropy_is_a_mean_over_samples_of_the_log_of_the_right_class(dtype, tol):

@@ -371,7 +371,7 @@ def test_the_explicit_bounds_hold_where_the_start_is_small_enough(name):
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, 1.5])
 def test_a_decay_that_is_none_is_refused(decay):
-    with pytest.raises(ValueError, match="factor in"):
+    with pytest.raises(ValueError, match=r"factor of the gradient in each step, must be in \(0, 1\)"):
         bounds.distance_bound(start_norm=1.0, step_size=0.1, decay=decay, num_steps=3)
 
 

@@ -55,7 +55,9 @@ def last_offdiagonal(ridge: float, depth: int) -> float:
 @ft.cache
 def minimum(eps: float, ridge: float, depth: int, rank: int, fill_sign: int = 1) -> landscape.Minimum:
     """The exact minimum, as numpy arrays."""
-    return jax.tree.map(np.asarray, _minimum(float(eps), float(ridge), depth=depth, rank=rank, fill_sign=fill_sign))
+    return jax.tree.map(
+        np.asarray, _minimum(float(eps), ridge=float(ridge), depth=depth, rank=rank, fill_sign=fill_sign)
+    )
 
 
 def known_minima(eps: float, ridge: float, depth: int) -> dict[str, Any]:

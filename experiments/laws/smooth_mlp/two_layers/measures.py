@@ -154,8 +154,11 @@ def wedin(run: Run) -> Bounded:
 def lemma_d9(run: Run) -> Bounded:
     """A(t) and delta(t), t >= 1, with the least constants of Assumption 3.4 that hold at every observed step."""
     K, spread, lipschitz = num_classes(run), run.first("spread")[:, None], run.worst("lipschitz")[:, None]
-    distance = _each(bounds.distance_bound, norm(run)[:, :1], run.config.opt.step_size, *_decay(run))
-    delta = _each(bounds.alignment_bound, distance, lipschitz, centres(run)[:, K - 1 : K], spread, tail(run)[:, 1:])
+    decay, times = _decay(run)
+    start = {"start_norm": norm(run)[:, :1], "step_size": run.config.opt.step_size}
+    distance = _each(bounds.distance_bound, **start, decay=decay, num_steps=times)
+    known = {"lipschitz": lipschitz, "leading": centres(run)[:, K - 1 : K], "spread": spread}
+    delta = _each(bounds.alignment_bound, distance=distance, **known, tail=tail(run)[:, 1:])
     return Bounded(turned(run)[:, 1:], delta, K**0.5)
 
 
@@ -168,7 +171,8 @@ def second_form(run: Run) -> Bounded:
     decay = (value_ratio(run) / norm_ratio(run))[:, 1:].max(1, keepdims=True) * decay**times
     bound = ft.partial(bounds.rate_bound, num_small=num_small(run))
     delta, spread = lemma_d9(run).bound, run.first("spread")[:, None]
-    rates = _each(bound, delta, centres(run)[:, :1], spread, tail(run)[:, 1:], decay)
+    known = {"aligned": delta, "largest": centres(run)[:, :1], "spread": spread}
+    rates = _each(bound, **known, tail=tail(run)[:, 1:], decay=decay)
     return Bounded(rate(run)[:, 1:], rates, norm(run)[:, 1:] / num_small(run) ** 0.5)
 
 
@@ -178,6 +182,6 @@ def _decay(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return (norm_ratio(run)[:, 1:] ** (1 / times)).max(1, keepdims=True), times
 
 
-def _each(bound: Callable[..., Any], *numbers: ArrayLike) -> np.ndarray:
+def _each(bound: Callable[..., Any], **numbers: ArrayLike) -> np.ndarray:
     """A bound of the library, which takes numbers, at every place of arrays that broadcast."""
-    return np.asarray(jnp.vectorize(bound)(*numbers))
+    return np.asarray(jnp.vectorize(lambda *given: bound(**dict(zip(numbers, given, strict=True))))(*numbers.values()))

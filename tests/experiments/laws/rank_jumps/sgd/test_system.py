@@ -13,6 +13,7 @@ from synthetic import cases_of, config_of, runs_of, verdict
 from experiments.laws.rank_jumps.sgd import system as sgd
 from experiments.laws.rank_jumps.sgd.measures import critical_ratio, high_periods, plateau
 from experiments.runner.settings import expand
+from lawlib.descent.single_entry import track
 
 # Networks and their monitor. ------------------------------------------------------------------------------------------
 
@@ -81,7 +82,7 @@ def of_ratio(state, ratio):
     network = state.state.network
     eye = jnp.eye(5)
     weights = (eye[:, :2] * jnp.asarray([[1.0, ratio]]), eye, eye[:2])
-    tracked = sgd.track(weights)
+    tracked = track(weights)
     return state._replace(state=state.state._replace(network=network._replace(**tracked._asdict())))
 
 
@@ -115,7 +116,7 @@ def test_weights_that_are_not_finite_are_seen_in_the_product():
     bad = [W.at[0, 0].set(jnp.nan) for W in states[5].state.network.weights]
     for layer in range(3):
         weights = tuple(bad[i] if i == layer else W for i, W in enumerate(states[5].state.network.weights))
-        state = states[5].state._replace(network=sgd.track(weights))
+        state = states[5].state._replace(network=track(weights))
         assert int(step(5, states[5]._replace(state=state)).diverged_at) == 6
 
 

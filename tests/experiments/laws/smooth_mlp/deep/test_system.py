@@ -85,7 +85,7 @@ def test_an_epoch_is_a_step_on_every_one_of_its_batches():
 
     weights, memory = state.state.weights, transform.init(state.state.weights)
     key_order, _ = jax.random.split(problem.key)
-    batches = np.asarray(epoch_batches(key_order, 3, 12, 5))
+    batches = np.asarray(epoch_batches(key_order, epoch=3, num_samples=12, batch_size=5))
     assert batches.shape == (2, 5)
     for batch in batches:
         updates, memory = transform.update(jax.grad(loss)(weights, X[:, batch], Y[:, batch]), memory)

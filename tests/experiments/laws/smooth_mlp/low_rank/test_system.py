@@ -17,6 +17,7 @@ from experiments.laws.smooth_mlp.low_rank import system as low_rank_system
 from experiments.runner import run
 from experiments.runner.run import sources_of
 from experiments.runner.settings import expand
+from experiments.runner.stopping import STOPPED
 from experiments.runner.store import InputError
 from lawlib.networks import low_rank, mlp
 from lawlib.theory.smooth_mlp import big_and_small
@@ -82,7 +83,7 @@ def test_every_start_is_recorded_with_its_sources_and_a_run_is_not_made_of_two(m
         monkeypatch.setattr(low_rank_system, "image_data", lambda *_: data)
         return run.run(config_of(), tmp_path / "run")
 
-    assert [start("as published"), start("as published")] == [run.STOPPED] * 2
+    assert [start("as published"), start("as published")] == [STOPPED] * 2
     with pytest.raises(InputError, match=r"other data .fashion_mnist: was as published, is now compressed"):
         start("compressed")
     record = json.loads((tmp_path / "run" / "provenance.json").read_text())
