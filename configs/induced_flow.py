@@ -37,8 +37,8 @@ def get_config(profile: str = "cpu") -> ConfigDict:
     variants = (
         {"name": "time"},
         {"name": "rescaled_time"} | rescaled_time,
-        {"name": "ratios", "sweep.data.spectral_ratio": (0.1, 0.5), "sweep.start.ratio": (1.5 / 1.05, 10.0)} | ratios,
-        {"name": "ratios_wide", "data.spectral_ratio_unit": "one", "sweep.data.spectral_ratio": (0.3, 0.6)} | ratios,
+        {"name": "ratios", "sweep.data.leading_ratio": (0.1, 0.5), "sweep.start.ratio": (1.5 / 1.05, 10.0)} | ratios,
+        {"name": "ratios_wide", "data.leading_ratio_unit": "one", "sweep.data.leading_ratio": (0.3, 0.6)} | ratios,
     )
     return config_dict.create(
         experiment="induced_flow.rank_one",
@@ -53,8 +53,8 @@ def get_config(profile: str = "cpu") -> ConfigDict:
             "num_outputs": 1,
             "num_samples": 50,
             "scale": 0.0,
-            "spectral_ratio": 0.0,
-            "spectral_ratio_unit": "largest",
+            "leading_ratio": 0.0,
+            "leading_ratio_unit": "largest",
         },
         start={"angle": 30.0, "ratio": 10.0},
         bound={"alpha": 0.85, "margin": 1.05},

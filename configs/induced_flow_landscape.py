@@ -29,7 +29,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
     # start in 50 is still near 0 at x = 60 where N = 5.
     both, opposite = (
         {"sweep.start.least": (0.35, -0.7)},
-        {"start.least": -1.0, "start.spread": 0.0, "data.spectral_ratio": 0.0},
+        {"start.least": -1.0, "start.spread": 0.0, "data.leading_ratio": 0.0},
     )
     until = {"opt.num_steps": 20, "observe.num_times": 21}
     states = {"study": "states", "opt.num_steps": size["num_states"], "observe.num_times": size["num_states"] + 1}
@@ -55,7 +55,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         num_seeds=size["num_seeds"],
         precision="float64",
         net={"widths": (5, 1, 3)},
-        data={"num_samples": 50, "scale": 0.5, "spectral_ratio": 0.3},
+        data={"num_samples": 50, "scale": 0.5, "leading_ratio": 0.3},
         start={"rank": 1, "least": 0.35, "spread": 0.65, "skew": 1.0},
         bound={"alpha": 0.35, "beta": 1.5},
         opt={"interval": 1.0, "rtol": 1e-10, "atol": 1e-12, "num_steps": 60},

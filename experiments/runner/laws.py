@@ -74,14 +74,11 @@ def _checked(values: ArrayLike, run: Run) -> np.ndarray:
     """The numbers of a run.
 
     Raises:
-        ValueError: They are not numbers of its members, so that the table would count something else.
+        ValueError: It is a single number, which the table would count as one member.
     """
     numbers = np.asarray(values)
-    if numbers.ndim == 0 or len(numbers) > run.num_seeds:
-        msg = (
-            f"a measure of {run.label} gives an array of shape {numbers.shape}; the first axis must run over its "
-            f"members, {run.num_seeds} at most (a number of the whole run is a list of one)"
-        )
+    if numbers.ndim == 0:
+        msg = f"a measure of {run.label} gives one number; give one for each member, or [number] for the whole run"
         raise ValueError(msg)
     return numbers
 

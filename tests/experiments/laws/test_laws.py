@@ -96,7 +96,7 @@ def moved(law):
         limit = bound(found[0]) if callable(bound) else bound
         value = limit + (1 if relation[0] == "<" else -1) * (1 + abs(limit))
         if law.statistic == "fraction":
-            value = 0.0 if relation[0] == ">" else 1.0
+            value = {">": 0.0, "<": 1.0, "=": 1.0 - limit}[relation[0]]
         return [np.full(run.num_seeds, value) for run in found]
 
     return replace(law, expected=law.expected._replace(measure=Measure(past, law.expected.measure.least)))

@@ -34,7 +34,7 @@ def largest(name: str) -> Measure:
 
 in_set = measure(lambda run: run.worst("in_set", reduce=np.min))
 least_value = measure(
-    lambda run: run.worst("value", reduce=np.min) / (run.config.bound.alpha - run.config.data.spectral_ratio)
+    lambda run: run.worst("value", reduce=np.min) / (run.config.bound.alpha - run.config.data.leading_ratio)
 )
 smallest_rise = measure(lambda run: np.diff(run.all("alignment"), axis=1).min(1))
 final_distance, final_value = (measure(lambda run, name=name: run.last(name)) for name in ("distance", "value"))

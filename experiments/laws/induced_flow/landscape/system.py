@@ -71,7 +71,7 @@ FIELDS = {
     "net.widths": values("widths (d_x, ..., d_y) of the N + 1 layers of units"),
     "data.num_samples": integer("number of samples m", at_least=1),
     "data.scale": number("s_Z, the largest singular value of Z", sweepable=True, above=0.0),
-    "data.spectral_ratio": number("gamma_Z, the second over the largest singular value", at_least=0.0, below=1.0),
+    "data.leading_ratio": number("gamma_Z, the second over the largest singular value", at_least=0.0, below=1.0),
     "start.rank": integer("rank of W_0", at_least=1, when=_flows),
     "start.least": number("least u^T Z_1 v / s_Z", sweepable=True, at_least=-1.0, at_most=1.0, when=_flows),
     "start.spread": number("u^T Z_1 v / s_Z is uniform above start.least", at_least=0.0, at_most=2.0, when=_flows),
@@ -109,10 +109,10 @@ def check(checks: Checks) -> None:
     require("net.widths", layered, "must be three or more positive sizes (d_x, ..., d_y): depth N >= 2")
     rule = "must be at least d_x = net.widths[0]: whitened inputs have full row rank"
     require("data.num_samples", data.num_samples >= widths[0], rule)
-    between = data.spectral_ratio < config.bound.alpha
-    require("bound.alpha", between, f"must lie in (gamma_Z, 1) = ({data.spectral_ratio}, 1)")
-    single = data.spectral_ratio == 0 or widths[-1] > 1
-    require("data.spectral_ratio", single, "must be 0.0 for one output: Z then has one singular value")
+    between = data.leading_ratio < config.bound.alpha
+    require("bound.alpha", between, f"must lie in (gamma_Z, 1) = ({data.leading_ratio}, 1)")
+    single = data.leading_ratio == 0 or widths[-1] > 1
+    require("data.leading_ratio", single, "must be 0.0 for one output: Z then has one singular value")
     if not _flows(config):
         return
     least = min(widths) if layered else 1
@@ -134,12 +134,12 @@ def _target(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) 
     """Z with the values s_Z (1, gamma, gamma/2, ...) and uniform singular vectors; whitened data matter by Z alone."""
     key_data, key_own = jax.random.split(key)
     d_x, d_y, dtype = config.net.widths[0], config.net.widths[-1], jnp.dtype(config.precision)
-    ratios = [1.0, *(config.data.spectral_ratio / 2**i for i in range(min(d_x, d_y) - 1))]
+    ratios = [1.0, *(config.data.leading_ratio / 2**i for i in range(min(d_x, d_y) - 1))]
     spectrum = value_of(config, hyperparameters, "data.scale") * jnp.asarray(ratios, dtype)
     U, _, Vt = jnp.linalg.svd(jax.random.normal(key_data, (d_y, d_x), dtype), full_matrices=False)
     Z = (U * spectrum[None]) @ Vt
     leading = flow.rank_one(Z)
-    return Target(Z, leading, bounds.Target(leading.value, jnp.asarray(config.data.spectral_ratio, dtype)), key_own)
+    return Target(Z, leading, bounds.Target(leading.value, jnp.asarray(config.data.leading_ratio, dtype)), key_own)
 
 
 def _drawing(config: ConfigDict, observe: Callable[..., dict[str, Array]]) -> Dynamics:
@@ -218,14 +218,14 @@ def _aligned(config: ConfigDict, key: PRNGKey, target: Target, least: Scalar | f
     ends at a saddle, the second singular component of Z.
     """
     key_size, key_turn = jax.random.split(key)
-    (_, u_Z, v_Z), (s_Z, spectral_ratio), dtype = target.leading, target.numbers, target.Z.dtype
+    (_, u_Z, v_Z), (s_Z, leading_ratio), dtype = target.leading, target.numbers, target.Z.dtype
     along, far, share = jax.random.uniform(key_size, (3,), dtype)
     share = share if u_Z.size > 1 else jnp.zeros_like(share)
     alignment = least + spread * along
     sideways = _normals(key_turn, [u_Z.shape, v_Z.shape], dtype)
     u = _rotate_by(u_Z, jnp.abs(alignment) ** share, sideways[0])
     v = _rotate_by(v_Z, jnp.sign(alignment) * jnp.abs(alignment) ** (1 - share), sideways[1])
-    return flow.RankOne((config.bound.alpha - spectral_ratio) * s_Z * FARTHEST**far, u, v)
+    return flow.RankOne((config.bound.alpha - leading_ratio) * s_Z * FARTHEST**far, u, v)
 
 
 def _rotate_by(x: Vector, cosine: Scalar, sideways: Vector) -> Vector:

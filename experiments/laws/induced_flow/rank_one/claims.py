@@ -60,10 +60,10 @@ unequal = across(lambda found: np.abs(over_shallower("rate", LATE_X)(found) - 1)
 off_order = measure(lambda run: np.abs(run.worst("euler") / run.worst("euler_halved") / 2 - 1))
 
 timed, nearby = where(study="time"), where(study="rescaled_time", data__num_outputs=1)
-nearby_several = where(study="rescaled_time", data__spectral_ratio_unit="one")
-single = where(data__spectral_ratio_unit="largest", data__num_outputs=1)
-several = where(data__spectral_ratio_unit="largest", data__num_outputs=lambda outputs: outputs > 1)
-small = where(data__spectral_ratio_unit="largest", data__num_outputs=1, data__scale=SMALL_SCALE)
+nearby_several = where(study="rescaled_time", data__leading_ratio_unit="one")
+single = where(data__leading_ratio_unit="largest", data__num_outputs=1)
+several = where(data__leading_ratio_unit="largest", data__num_outputs=lambda outputs: outputs > 1)
+small = where(data__leading_ratio_unit="largest", data__num_outputs=1, data__scale=SMALL_SCALE)
 # A scale of 0 leaves s_Z to the draw of Y.
 below, equal, above = (
     where(study="rescaled_time", data__num_outputs=1, data__scale=scale)
@@ -106,7 +106,7 @@ SUMMARY = {
     "s_Z": final("target_value"),
     "||Z_1 - W|| / s_Z at the end": final("distance"),
     "ln(bound of Theorem 20 / ||Z_1 - W||^2) at the end": lambda run: (
-        -run.last("excess") if run.config.data.spectral_ratio_unit == "largest" else None
+        -run.last("excess") if run.config.data.leading_ratio_unit == "largest" else None
     ),
     RATE: lambda run: off_law(run) if run.config.study == "rescaled_time" and is_observed(run, LATE_X) else None,
     "largest ||W_Euler - W|| / s_Z, Euler's step": largest("euler"),

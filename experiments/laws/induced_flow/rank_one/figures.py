@@ -21,7 +21,7 @@ def figures(found: Sequence[Run]) -> dict[str, Figure]:
     """Figure 1 in seconds, the same over x, and how loose Theorem 20 is with a second singular value."""
     timed = by_depth(find(found, study="time"))
     single = by_depth(find(found, study="rescaled_time", data__num_outputs=1))
-    several = find(found, data__num_outputs=lambda outputs: outputs > 1, data__spectral_ratio_unit="largest")
+    several = find(found, data__num_outputs=lambda outputs: outputs > 1, data__leading_ratio_unit="largest")
     drawn = {}
     if timed:
         drawn["distance"] = _distances(timed)
@@ -125,8 +125,8 @@ def _bounds(several: list[Run]) -> Figure:
     panels = grouped(several, lambda run: (run.variant, run.config.start.ratio)).values()
     drawn = plots.figure(5.0 * len(panels), 4.2)
     for axes, runs in zip(drawn.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        first, most = runs[0].config, runs[-1].config.data.spectral_ratio
-        shown = by_depth(find(runs, data__scale=first.data.scale, data__spectral_ratio=most))
+        first, most = runs[0].config, runs[-1].config.data.leading_ratio
+        shown = by_depth(find(runs, data__scale=first.data.scale, data__leading_ratio=most))
         for look, run in _looked(shown[0]):
             _curve(axes, run, label=f"{_depth(run)}, γ = {run.last('gamma')[0]:.2g}", **look.curve)
             bound = run.all("distance")[0, 1:] * np.exp(-run.all("excess")[0, 1:] / 2)

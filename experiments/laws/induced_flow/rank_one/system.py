@@ -56,8 +56,8 @@ FIELDS = {
     "data.num_outputs": integer("number of outputs d_y", at_least=1),
     "data.num_samples": integer("number of samples m", at_least=1),
     "data.scale": number("s_Z; 0: Y ~ N(0, 1) is drawn and determines it", sweepable=True, at_least=0.0),
-    "data.spectral_ratio": number("gamma_Z, in the unit below", sweepable=True, at_least=0.0, below=1.0),
-    "data.spectral_ratio_unit": choice(
+    "data.leading_ratio": number("gamma_Z, in the unit below", sweepable=True, at_least=0.0, below=1.0),
+    "data.leading_ratio_unit": choice(
         "unit of it: 1, or the gamma_Z at which Theorem 20's rate is 0", "one", "largest"
     ),
     "start.angle": number("angle between W_0 and Z_1", unit="degree", at_least=0.0, below=90.0),
@@ -103,17 +103,17 @@ class Compared(NamedTuple):
 def check(checks: Checks) -> None:
     """Rules on several fields at once."""
     data, alpha, require = checks.config.data, checks.config.bound.alpha, checks.require
-    ratios, starts = checks.values("data.spectral_ratio"), checks.values("start.ratio")
+    ratios, starts = checks.values("data.leading_ratio"), checks.values("start.ratio")
     cosine, single = math.cos(math.radians(checks.config.start.angle)), data.num_outputs == 1
     rule = f"must be at least data.num_inputs = {data.num_inputs}: whitened inputs have full row rank"
     require("data.num_samples", data.num_samples >= data.num_inputs, rule)
     rule = "must be 0.0 for one output: Z then has one singular value"
-    require("data.spectral_ratio", not single or not any(ratios), rule)
+    require("data.leading_ratio", not single or not any(ratios), rule)
     rule = "must be 1 for the study time: Euler's steps keep rank one for a row only"
     require("data.num_outputs", single or checks.config.study == "rescaled_time", rule)
     require("bound.alpha", alpha < cosine, f"must be below cos(start.angle) = {cosine:.4g}, the start's own alignment")
-    above = data.spectral_ratio_unit == "largest" or max(ratios) < alpha
-    require("bound.alpha", above, "must lie in (gamma_Z, 1), above every data.spectral_ratio")
+    above = data.leading_ratio_unit == "largest" or max(ratios) < alpha
+    require("bound.alpha", above, "must lie in (gamma_Z, 1), above every data.leading_ratio")
     rule = "must make beta = bound.margin * start.ratio exceed 1, or Z_1 is not in the set"
     require("bound.margin", min(starts) * checks.config.bound.margin > 1, rule)
     rule = "must be positive for several outputs: a drawn Y would decide gamma_Z"
@@ -180,11 +180,11 @@ def _draw(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) ->
     key_data, key_start = jax.random.split(key)
     own = ft.partial(value_of, config, hyperparameters)
     depth, alpha, ratio, interval = own("net.depth"), own("bound.alpha"), own("start.ratio"), own("opt.interval")
-    beta, spectral_ratio = own("bound.margin") * ratio, own("data.spectral_ratio")
+    beta, leading_ratio = own("bound.margin") * ratio, own("data.leading_ratio")
     # One output has no second value, and the bisection would be compiled for nothing.
-    if config.data.spectral_ratio_unit == "largest" and config.data.num_outputs > 1:
-        spectral_ratio = spectral_ratio * bounds.largest_ratio(depth=depth, alpha=alpha, beta=beta)
-    Z = _target(config, key_data, own("data.scale"), spectral_ratio)
+    if config.data.leading_ratio_unit == "largest" and config.data.num_outputs > 1:
+        leading_ratio = leading_ratio * bounds.largest_ratio(depth=depth, alpha=alpha, beta=beta)
+    Z = _target(config, key_data, own("data.scale"), leading_ratio)
     values = jnp.linalg.svd(Z, compute_uv=False)
     target = bounds.Target(values[0], values[1] / values[0] if values.size > 1 else jnp.zeros_like(values[0]))
     leading = flow.rank_one(Z)
@@ -195,13 +195,13 @@ def _draw(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) ->
     return Problem(Z, leading, target, start, depth, interval, alpha, beta)
 
 
-def _target(config: ConfigDict, key: PRNGKey, scale: Scalar, spectral_ratio: Scalar) -> Matrix:
+def _target(config: ConfigDict, key: PRNGKey, scale: Scalar, leading_ratio: Scalar) -> Matrix:
     """Z = Y X^T / m of Y ~ N(0, 1); where a scale s_Z is given, with the values s_Z (1, gamma_Z, gamma_Z / 2, ...)."""
     data = config.data
     sizes = {name: data[name] for name in ("num_inputs", "num_outputs", "num_samples")}
     Z = whitened_regression(key, **sizes, dtype=jnp.dtype(config.precision)).target
     U, s, Vt = jnp.linalg.svd(Z, full_matrices=False)
-    ratios = [jnp.ones_like(spectral_ratio), *(spectral_ratio * DECAY**i for i in range(s.size - 1))]
+    ratios = [jnp.ones_like(leading_ratio), *(leading_ratio * DECAY**i for i in range(s.size - 1))]
     return jnp.where(scale > 0, (U * (scale * jnp.stack(ratios))[None]) @ Vt, Z)
 
 

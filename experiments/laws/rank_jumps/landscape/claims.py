@@ -194,7 +194,7 @@ def frequency(run: Run) -> ArrayLike | None:
 
 
 smallest_leaving = measure(lambda run: run.all("leaving").min(-1))
-leaving_by_norm = measure(lambda run: run.all("leaving")[..., 0].min())
+leaving_by_norm = measure(lambda run: run.all("leaving")[..., 0].min(-1))
 power = exact(lambda run: (log_step(run, 1e-6) - log_step(run, 1e-8)) / math.log(100))
 log10_tiny = exact(lambda run: log_step(run, 1e-6) / LOG10)
 

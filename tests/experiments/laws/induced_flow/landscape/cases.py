@@ -115,7 +115,7 @@ def refused(rule, fields):
     return Rule("induced_flow_landscape", fields, f"{path} = {value!r}: must {rule}")
 
 
-ONE_OUTPUT = {"net.widths": (5, 1, 1), "data.spectral_ratio": 0.3}
+ONE_OUTPUT = {"net.widths": (5, 1, 1), "data.leading_ratio": 0.3}
 RULES = {
     "layers": refused("be three or more positive sizes (d_x, ..., d_y): depth N >= 2", {"net.widths": (5, 3)}),
     "alignments": refused(

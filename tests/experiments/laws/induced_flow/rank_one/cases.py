@@ -25,7 +25,7 @@ def lawful(config):
     own = {path: np.full(len(members.seeds), leaf) for path, leaf in leaves(config).items() if type(leaf) is float}
     own |= members.hyperparameters
     N, start, gamma, interval, scale = (
-        own[path][:, None] for path in ("net.depth", "start.ratio", "data.spectral_ratio", "opt.interval", "data.scale")
+        own[path][:, None] for path in ("net.depth", "start.ratio", "data.leading_ratio", "opt.interval", "data.scale")
     )
     s_Z = np.where(scale > 0, scale, 0.35 + 0.01 * members.seeds[:, None])
     a = 2 - 2 / N
@@ -105,10 +105,10 @@ RULES = {
     "margin": refused("be a finite number > 1.0", {"bound.margin": 1.0}),
     "angle": refused("be below cos(start.angle) = 0.866, the start's own alignment", {"bound.alpha": 0.87}),
     "gamma": refused(
-        "lie in (gamma_Z, 1), above every data.spectral_ratio",
-        SEVERAL | {"data.spectral_ratio_unit": "one", "data.spectral_ratio": 0.9, "bound.alpha": 0.85},
+        "lie in (gamma_Z, 1), above every data.leading_ratio",
+        SEVERAL | {"data.leading_ratio_unit": "one", "data.leading_ratio": 0.9, "bound.alpha": 0.85},
     ),
-    "one output": refused("be 0.0 for one output: Z then has one singular value", {"data.spectral_ratio": 0.1}),
+    "one output": refused("be 0.0 for one output: Z then has one singular value", {"data.leading_ratio": 0.1}),
     "start": refused("exceed bound.alpha = 0.85, so that W_0 is in N_alpha", {"bound.margin": 3.0, "start.ratio": 0.5}),
     "beta": refused(
         "make beta = bound.margin * start.ratio exceed 1, or Z_1 is not in the set",
