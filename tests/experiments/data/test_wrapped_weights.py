@@ -43,7 +43,7 @@ def line(path):
     "stem", ["module.features.", "_orig_mod.features.", "_orig_mod.module.features.", "model.", "net[0].x.", ""]
 )
 @pytest.mark.parametrize("write", [safetensors_file, torch_zip_file])
-def test_any_stem_is_read_and_told(tmp_path, stem, write):
+def test_any_prefix_is_read_and_reported(tmp_path, stem, write):
     weights = layers()
     arrays = {name.replace("features.", stem): array for name, array in torch_arrays(weights).items()}
     write(tmp_path / "weights", arrays)
@@ -79,7 +79,7 @@ def test_another_network_beside_a_whole_one_is_ignored(tmp_path):
     assert equal(read(tmp_path / "weights"), weights)
 
 
-def test_a_network_of_other_names_is_told_by_what_it_holds(tmp_path):
+def test_the_refusal_of_other_names_lists_arrays_of_the_file(tmp_path):
     arrays = {f"layer{i}.conv.weight": np.ones((2, 2, 3, 3), np.float32) for i in range(9)}
     safetensors_file(tmp_path / "weights", arrays)
     assert "holds 9 arrays, layer0.conv.weight (2, 2, 3, 3), " in line(tmp_path / "weights")
@@ -143,7 +143,7 @@ def test_axes_in_the_order_of_theano(tmp_path, backend, turns):
     assert equal(read(tmp_path / "weights"), weights)
     with h5py.File(tmp_path / "weights", "a") as file:
         del file.attrs["backend"]
-    assert "does not say whether Theano wrote it" in line(tmp_path / "weights")
+    assert "does not name its backend" in line(tmp_path / "weights")
 
 
 def test_an_archive_of_keras_3_says_what_to_unzip(tmp_path):
