@@ -17,18 +17,18 @@ CHUNK = 500
 
 
 def features_folder() -> Path:
-    """Features are kept in ``LAWLIB_CACHE``, else in ~/.cache/lawlib. The folder may be deleted at any time."""
+    """The folder of cached features, below ``LAWLIB_CACHE`` or ~/.cache/lawlib; it may be deleted at any time."""
     return Path(os.environ.get("LAWLIB_CACHE", "~/.cache/lawlib")).expanduser() / "features"
 
 
 def cached_features(
     extract: Callable[[np.ndarray], np.ndarray], images: np.ndarray, identity: str, folder: Path
 ) -> np.ndarray:
-    """``extract`` of images (N, ...), one row each, chunk by chunk; a chunk whose file is in the folder is read.
+    """``extract`` of images (N, ...), one row per image, chunk by chunk; a chunk that has a file is read from it.
 
     A file's name is the hash of ``identity`` and of the chunk's images. ``identity`` must name everything that
-    ``extract`` depends on, so that another network or size has other files. A file begins with the hash of its content;
-    where they do not match, the chunk is computed again. Chunks computed before an interruption are kept.
+    ``extract`` depends on, so that another network or size uses other files. A file begins with the hash of its
+    content; if they do not match, the chunk is computed again. An interruption loses only the current chunk.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = []

@@ -1,4 +1,4 @@
-"""CIFAR-10 in the forms in which it is handed on: binary or Python batches, in an archive or not, and JPEG files."""
+"""Readers of CIFAR-10 in its common forms: binary or Python batches, packed or unpacked, and JPEG files."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ __all__ = ["CIFAR_CLASSES", "PUBLISHED_MD5", "cifar_readers"]
 
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR_SHAPE = (32, 32, 3)
-# As https://www.cs.toronto.edu/~kriz/cifar.html and torchvision give them; none are given for the single .bin files.
+# From https://www.cs.toronto.edu/~kriz/cifar.html and torchvision; there are none for the single .bin files.
 PUBLISHED_MD5 = {
     "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
     "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
@@ -34,7 +34,7 @@ Decode = Callable[[bytes], Images]
 
 
 def cifar_readers(md5: Mapping[str, str] = PUBLISHED_MD5) -> tuple[Reader, ...]:
-    """CIFAR-10 as its binary or Python archive, packed or unpacked, or as a zip of ``split/class/NNNN.jpg``."""
+    """Readers of the binary and the Python archive, packed or unpacked, and of a zip of ``split/class/NNNN.jpg``."""
     batches = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
     binary, python = [f"{name}.bin" for name in batches], batches
     kinds = (
@@ -69,7 +69,7 @@ def _members(path: Path, wanted: Sequence[str]) -> Mapping[str, bytes]:
         with tarfile.open(path) as archive:
             files = {member.name: archive.extractfile(member) for member in archive if member.name in wanted}
             contents = {name: file.read() for name, file in files.items() if file}
-    except Exception as error:  # whatever tarfile and zlib raise of a damaged archive
+    except Exception as error:  # tarfile and zlib may raise anything on a damaged archive
         raise InputError([f"{path}: cannot be unpacked ({_words(error)})"]) from error
     if missing := [name for name in wanted if name not in contents]:
         raise InputError([f"{path}: lacks {', '.join(missing)}"])
@@ -77,7 +77,7 @@ def _members(path: Path, wanted: Sequence[str]) -> Mapping[str, bytes]:
 
 
 def _splits(batches: Sequence[Images]) -> tuple[Images, Images]:
-    """The training batches one after the other, and the test batch, which is the last."""
+    """The training batches, concatenated, and the test batch, which is the last one."""
     *train, test = batches
     return Images(*(np.concatenate(parts) for parts in zip(*train, strict=True))), test
 
@@ -85,8 +85,8 @@ def _splits(batches: Sequence[Images]) -> tuple[Images, Images]:
 def _named(decode: Decode, raw: bytes, where: str) -> Images:
     try:
         return decode(raw)
-    except Exception as error:  # a pickle that is damaged, or made to do harm, can raise anything
-        raise InputError([f"{where}: is no batch of CIFAR-10 ({_words(error)})"]) from error
+    except Exception as error:  # a damaged or malicious pickle can raise anything
+        raise InputError([f"{where}: is not a batch of CIFAR-10 ({_words(error)})"]) from error
 
 
 def _words(error: Exception) -> str:
@@ -106,16 +106,16 @@ def _planes_last(rows: np.ndarray) -> np.ndarray:
 
 
 def _binary_batch(raw: bytes) -> Images:
-    """10,000 records of a label and 3072 bytes, the planes red, green and blue one after the other."""
+    """10,000 records: a label and 3072 bytes, which are the red, the green and the blue plane."""
     record = 1 + int(np.prod(CIFAR_SHAPE))
     if not raw or len(raw) % record:
-        _damaged(f"{len(raw)} bytes are no whole number of records of {record}")
+        _damaged(f"{len(raw)} bytes are not a multiple of the {record} bytes of a record")
     rows = np.frombuffer(raw, np.uint8).reshape(-1, record)
     return Images(_planes_last(rows[:, 1:]), rows[:, 0])
 
 
 def _python_batch(raw: bytes) -> Images:
-    """A pickled dictionary of an array of bytes and a list of labels."""
+    """A pickled dictionary with an array of bytes and a list of labels."""
     batch = _BytesOnly(io.BytesIO(raw), encoding="bytes").load()
     pixels, labels = batch[b"data"], batch[b"labels"]
     if not isinstance(pixels, _Array):
@@ -127,41 +127,41 @@ def _python_batch(raw: bytes) -> Images:
 
 
 class _Array:
-    """Stands in for a pickled array: what is known of it, and its bytes."""
+    """A placeholder for a pickled array: its description and its bytes."""
 
     def __setstate__(self, state: tuple) -> None:
         _, self.shape, self.dtype, self.is_fortran, self.raw = state
 
     def decoded(self) -> np.ndarray:
-        """The array, which must be of unsigned bytes."""
+        """The array; its elements must be unsigned bytes."""
         if not isinstance(self.dtype, _Type) or self.dtype.name not in ("u1", b"u1"):
-            _damaged("its pixels are of another type than unsigned bytes")
+            _damaged("its pixels are not unsigned bytes")
         flat = np.frombuffer(self.raw, np.uint8)
         return flat.reshape(self.shape, order="F" if self.is_fortran else "C")
 
 
 class _Type:
-    """Stands in for a pickled dtype."""
+    """A placeholder for a pickled dtype."""
 
     def __init__(self, name: str | bytes, *_: Any):
         self.name = name
 
     def __setstate__(self, state: tuple) -> None:
-        """Byte order and the like, which bytes do not have."""
+        """Ignore the byte order and the rest: they do not matter for bytes."""
 
 
 class _BytesOnly(pickle.Unpickler):
-    """Unpickles plain containers and arrays, the latter as descriptions of them, and nothing that could run."""
+    """Unpickles plain containers and descriptions of arrays, and executes no code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """A stand-in, made anew each time, for each of the few names that pickled arrays and bytes need."""
+        """A new placeholder for each of the few names that pickled arrays and bytes need."""
         if (module, name) in {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}:
             return lambda *_: _Array()
         if (module, name) == ("numpy", "dtype"):
             return lambda *description: _Type(*description)
         if (module, name) == ("numpy", "ndarray"):
             return "ndarray"
-        # So the protocols before the third write bytes.
+        # Pickle protocols before 3 write bytes like this.
         if (module, name) == ("_codecs", "encode"):
             return lambda text, _: text.encode("latin1")
         msg = f"{module}.{name} is not allowed in a data file"
@@ -175,11 +175,11 @@ def _jpegs(path: Path) -> tuple[Images, Images]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
-            # An order of its own, drawn from the names, so that a first part of the images holds all classes.
+            # A pseudorandom order, from the names, so that the first images of any number contain all classes.
             names.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
             train, test = ([name for name in names if name.startswith(f"{split}/")] for split in ("train", "test"))
             return _decoded(archive, train), _decoded(archive, test)
-    except Exception as error:  # whatever zipfile and the decoder raise of a damaged archive
+    except Exception as error:  # zipfile and the decoder may raise anything on a damaged archive
         raise InputError([f"{path}: cannot be read ({_words(error)})"]) from error
 
 

@@ -1,10 +1,15 @@
 """Real data as plain arrays; reading them is the only I/O that an experiment needs.
 
-Fashion-MNIST and CIFAR-10 come from the first of these that is there: a copy of ours, as tensorflow-datasets keeps it;
-the published files in a folder, of which that copy is then prepared; a copy of tensorflow-datasets' own. What is as
-published is looked for in all three before what only has its layout, and that before pixels that were compressed again.
-At last comes a download by tensorflow-datasets, where TensorFlow is installed. What is damaged is refused and not
-passed over. The first copy of its kind stays, until it is deleted.
+Fashion-MNIST and CIFAR-10 are looked for in this order:
+
+1. a copy that lawlib prepared earlier, in the format of tensorflow-datasets;
+2. the published files in a folder, from which that copy is then prepared;
+3. a copy that tensorflow-datasets itself prepared.
+
+All three are searched first for the published contents, then for unverified contents in the published layout, then for
+recompressed pixels. If nothing is found, tensorflow-datasets downloads the data set, provided that TensorFlow is
+installed. A damaged copy or file is an error; it is never skipped. lawlib keeps the first copy of each kind until it is
+deleted.
 """
 
 import functools as ft
@@ -20,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.data.cifar10 import cifar_readers
-from experiments.data.idx import Images, Reader, at_hand, check_md5, idx_images, in_bytes
+from experiments.data.idx import Images, Reader, check_md5, idx_images, in_bytes, located
 from experiments.data.tfds_copies import ORIGIN, SPLITS, read_prepared, read_stock, unread_stock, write_prepared
 from experiments.runner.store import InputError
 
@@ -35,7 +40,7 @@ class Labelled(NamedTuple):
 
 
 class ImageData(NamedTuple):
-    """A data set of images: its two parts, and in words where it is from and what is known of its contents."""
+    """A data set of images: its two parts, and a text on its origin and on what is known about its contents."""
 
     train: Images
     test: Images
@@ -43,11 +48,11 @@ class ImageData(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """What is known of a data set before it is read.
+    """What is known about a data set before it is read.
 
-    ``hashes`` are SHA-256 of the published images and labels (train, test), where they are known, and ``any_order``
-    those of the same images in whatever order; ``wanted`` lists what the folder may hold, for the reader of an error;
-    ``stock`` is the name that tensorflow-datasets has for it.
+    ``hashes`` are the SHA-256 of the published images and labels (train, test), if they are known. ``any_order`` are
+    hashes of the same images that do not depend on their order. ``wanted`` lists the files that the folder may hold, as
+    error messages quote it. ``stock`` is its name in tensorflow-datasets.
     """
 
     shape: tuple[int, int, int]
@@ -61,7 +66,7 @@ class DataSet(NamedTuple):
     stock: str
 
 
-# What is known of the contents, the best first, and what a copy of ours is called beside the name of its data set.
+# What is known about the contents, the best first, and the suffix of the name of the copy that lawlib prepares.
 AS_PUBLISHED = "as published"
 UNVERIFIED = "in the published layout, its contents not verified"
 RECOMPRESSED = "not the published pixels"
@@ -70,7 +75,7 @@ FASHION_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for k
 
 
 def _idx_reader(names: Sequence[str]) -> Reader:
-    """Images and labels of the training part, then of the other, each file gzipped or not."""
+    """Images and labels of the training part, then of the test part, each file gzipped or not."""
     files = tuple((f"{name}.gz", name) for name in names)
     return Reader("idx files", files, lambda paths: (idx_images(*paths[:2]), idx_images(*paths[2:])))
 
@@ -119,11 +124,11 @@ DATA_SETS = {
 
 
 def digits(dtype: np.dtype) -> Labelled:
-    """The 1797 handwritten digits that scikit-learn ships: 8 x 8 pixels scaled to [0, 1], not centred, 10 classes.
+    """The 1797 handwritten digits of scikit-learn: 8 x 8 pixels scaled to [0, 1], not centred, 10 classes.
 
     Three pixels are empty in every image, so the inputs have rank 61.
     """
-    from sklearn.datasets import load_digits  # a second and more, which a run without digits need not wait for
+    from sklearn.datasets import load_digits  # takes more than a second, which a run without digits can save
 
     pixels, classes = load_digits(return_X_y=True)
     return Labelled((np.asarray(pixels).T / 16).astype(dtype), np.eye(10, dtype=dtype)[:, np.asarray(classes)])
@@ -142,20 +147,20 @@ def flattened(part: Images, count: int, pool: int, dtype: np.dtype) -> Labelled:
 
 @ft.lru_cache(maxsize=2)
 def image_data(name: str, folder: str = "", data_dir: str = "") -> ImageData:
-    """A data set of ``DATA_SETS``, verified, and prepared in ``data_dir`` for the next time.
+    """Read and verify a data set of ``DATA_SETS``, and prepare a copy in ``data_dir`` for the next time.
 
-    ``folder`` holds the published files (default: ``LAWLIB_DATA``, then where a package puts them); ``data_dir`` is
-    that of tensorflow-datasets (default: ``TFDS_DATA_DIR``, then ~/tensorflow_datasets).
+    ``folder`` holds the published files (default: ``LAWLIB_DATA``, then the folder of Debian's package). ``data_dir``
+    is the folder of tensorflow-datasets (default: ``TFDS_DATA_DIR``, then ~/tensorflow_datasets).
 
     Raises:
-        InputError: there is none, or what there is is damaged; one line for each thing wrong, and nothing is prepared.
+        InputError: The data set is missing or damaged, one line for each problem; nothing is prepared.
     """
     wanted = DATA_SETS[name]
     prepared = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
     for kind, found in itertools.product(KINDS, (_kept, _given, _of_stock)):
         if data := found(name, kind, folder, prepared):
             if kind != AS_PUBLISHED and (begun := _begun(wanted, folder)):
-                warnings.warn(f"{'; '.join(begun)}; what is read instead is {data.origin}", stacklevel=2)
+                warnings.warn(f"{'; '.join(begun)}; {data.origin} is read instead", stacklevel=2)
             return data
     if not folder and (images := _downloaded(name, prepared)):
         return _shuffled(name, images, prepared)
@@ -163,7 +168,7 @@ def image_data(name: str, folder: str = "", data_dir: str = "") -> ImageData:
 
 
 def _kept(name: str, kind: str, folder: str, prepared: Path) -> ImageData | None:
-    """A copy of ours; a folder that is named stands before any made earlier, of whatever was named then."""
+    """The copy that lawlib prepared, unless a folder is given: an earlier copy may come from another folder."""
     found = None if folder else read_prepared(_our_name(name, kind), prepared)
     if found is None:
         return None
@@ -173,18 +178,18 @@ def _kept(name: str, kind: str, folder: str, prepared: Path) -> ImageData | None
 
 
 def _given(name: str, kind: str, folder: str, prepared: Path) -> ImageData | None:
-    """Files in a folder."""
+    """The data set from the published files in a folder, if they are of this kind."""
     wanted = DATA_SETS[name]
     for place in _folders(wanted, folder):
         for reader in wanted.readers:
-            paths = [path for path in at_hand(reader, place) if path]
+            paths = [path for path in located(reader, place) if path]
             if len(paths) == len(reader.files) and _kind(wanted, reader, paths) == kind:
                 return _prepare(name, kind, reader, paths, prepared)
     return None
 
 
 def _of_stock(name: str, kind: str, folder: str, prepared: Path) -> ImageData | None:
-    """A copy of tensorflow-datasets' own."""
+    """The copy that tensorflow-datasets itself prepared."""
     wanted = DATA_SETS[name]
     best = AS_PUBLISHED if wanted.any_order else UNVERIFIED
     images = None if folder or kind != best else read_stock(wanted.stock, prepared)
@@ -192,7 +197,7 @@ def _of_stock(name: str, kind: str, folder: str, prepared: Path) -> ImageData | 
 
 
 def _shuffled(name: str, images: tuple[Images, Images], prepared: Path) -> ImageData:
-    """What tensorflow-datasets' own builder makes of the published files."""
+    """The data set as tensorflow-datasets prepares it, in an order of its own."""
     any_order = DATA_SETS[name].any_order
     reported = f"{AS_PUBLISHED} but for their order" if any_order else _with_digests(UNVERIFIED, images)
     origin = f"{name} of tensorflow-datasets, {reported}"
@@ -209,19 +214,19 @@ def _folders(wanted: DataSet, folder: str) -> list[Path]:
 
 
 def _kind(wanted: DataSet, reader: Reader, paths: Sequence[Path]) -> str:
-    """What will be known of these files once they are read without complaint."""
+    """What is known about the contents of these files if reading them finds no problem."""
     if not reader.published:
         return RECOMPRESSED
     return AS_PUBLISHED if wanted.hashes or all(path.name in reader.md5 for path in paths) else UNVERIFIED
 
 
 def _with_digests(kind: str, images: tuple[Images, Images]) -> str:
-    """Pixels that nobody vouches for are told from others by their own digests."""
+    """The kind with digests of the pixels, which identify contents that cannot be verified."""
     return f"{kind}, SHA-256 {' and '.join(_digest(part)[:12] for part in images)}"
 
 
 def _prepare(name: str, kind: str, reader: Reader, paths: Sequence[Path], prepared: Path) -> ImageData:
-    """Read the published files, verify them, and leave a copy."""
+    """Read the published files, verify them, and prepare a copy."""
     check_md5(reader, paths)
     images = reader.read(paths)
     reported = kind if kind == AS_PUBLISHED else _with_digests(kind, images)
@@ -233,7 +238,7 @@ def _prepare(name: str, kind: str, reader: Reader, paths: Sequence[Path], prepar
 
 
 def _downloaded(name: str, prepared: Path) -> tuple[Images, Images] | None:
-    """What tensorflow-datasets downloads; None where there is no TensorFlow, which its own builders need."""
+    """The images that tensorflow-datasets downloads, or None without TensorFlow, which its builders need."""
     if not importlib.util.find_spec("tensorflow"):
         return None
     import tensorflow_datasets as tfds
@@ -241,7 +246,7 @@ def _downloaded(name: str, prepared: Path) -> tuple[Images, Images] | None:
     try:
         loaded: Any = tfds.load(DATA_SETS[name].stock, data_dir=prepared, split=list(SPLITS), batch_size=-1)
         train, test = (in_bytes(np.asarray(x["image"]), np.asarray(x["label"])) for x in loaded)
-    except Exception as error:  # whatever a network, a disk or a builder has to say
+    except Exception as error:  # the network, the disk and the builder may raise anything
         problem = f"tensorflow-datasets cannot download {name} ({str(error).strip() or type(error).__name__})"
         raise InputError([problem.splitlines()[0], *_missing(name, DATA_SETS[name], "", prepared)]) from error
     return train, test
@@ -252,7 +257,7 @@ def _digest(part: Images) -> str:
 
 
 def _unordered(part: Images) -> str:
-    """Of the images with their labels in whatever order: tensorflow-datasets' own copies are shuffled."""
+    """A digest that does not depend on the order of the images: tensorflow-datasets shuffles its copies."""
     each = (image.tobytes() + label.tobytes() for image, label in zip(*part, strict=True))
     return hashlib.sha256(b"".join(sorted(hashlib.sha256(one).digest() for one in each))).hexdigest()
 
@@ -265,7 +270,7 @@ def _verified(
     known: Sequence[str] | None,
     digest: Callable[[Images], str] = _digest,
 ) -> ImageData:
-    """The data, if shapes, labels and, where they are ``known``, contents are what they must be."""
+    """The data, after checking shapes, labels and the digests of the contents, if these are ``known``."""
     wanted, problems = DATA_SETS[name], []
     for split, part, size, published in zip(SPLITS, images, wanted.sizes, known or ("", ""), strict=True):
         own = _shape_problems(part, (size, *wanted.shape), wanted.num_classes)
@@ -291,21 +296,21 @@ def _shape_problems(part: Images, shape: tuple[int, ...], num_classes: int) -> l
 
 
 def _missing(name: str, wanted: DataSet, folder: str, prepared: Path) -> list[str]:
-    looked = ", ".join(map(str, _folders(wanted, folder))) or "no folder (set LAWLIB_DATA, or data.folder)"
+    searched = ", ".join(map(str, _folders(wanted, folder))) or "no folder (set LAWLIB_DATA or data.folder)"
     copies = "" if folder else f"a copy in {prepared} and for "
     older = [] if folder else sorted(prepared.glob(f"{_our_name(name, AS_PUBLISHED)}*/*"))
-    unread = [f"{copy}: is a copy as it was made before, which is not read any more; delete it" for copy in older]
+    unread = [f"{copy}: was prepared by an earlier version and is not read any more; delete it" for copy in older]
     unread += [] if folder else unread_stock(wanted.stock, prepared)
     files = "; ".join(wanted.wanted)
-    reported = f"{name} is not at hand: looked for {copies}files in {looked}: {files}"
+    reported = f"{name} was not found; searched for {copies}files in {searched}: {files}"
     return [*_begun(wanted, folder), *unread, reported]
 
 
 def _begun(wanted: DataSet, folder: str) -> list[str]:
-    """What is missing of files of which some are there."""
+    """A line for each incomplete set of files: which exist, and which are missing."""
     lines = []
     for place, reader in itertools.product(_folders(wanted, folder), wanted.readers):
-        paths = at_hand(reader, place)
+        paths = located(reader, place)
         there = [path.name for path in paths if path]
         lacking = [" or ".join(names) for names, path in zip(reader.files, paths, strict=True) if path is None]
         if there and lacking:

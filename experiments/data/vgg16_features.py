@@ -1,4 +1,4 @@
-"""Inputs of VGG-16's head: images, or the features of its frozen convolutions, which are computed once and kept."""
+"""Inputs of VGG-16's head: images, or features of its frozen convolutions, computed once and cached."""
 
 import functools as ft
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from lawlib.types import Array, PyTree
 
 __all__ = ["Chosen", "Data", "Extraction", "Part", "features", "loaded", "num_features", "pretrained"]
 
-# Raise it when the features of the same images and weights change: features kept before are then not used.
+# Raise it when the features of the same images and weights change: cached features are then ignored.
 VERSION = 1
 # Images per call of the convolutions.
 BATCH = 100
 
 
 class Extraction(NamedTuple):
-    """From images to features: pretrained weights, the size to resize to, the last block, windows to average over."""
+    """From images to features: pretrained weights, the size to resize to, the last block, and averaging windows."""
 
     weights: str
     size: int
@@ -33,7 +33,7 @@ class Extraction(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """A data set, its folder, and how many images of its two parts are used, equally many of each class."""
+    """A data set, its folder, and how many images of its two parts are used, the same number of each class."""
 
     name: str
     folder: str
@@ -49,7 +49,7 @@ class Part(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Both parts; ``convolutions`` are the pretrained ones where they are trained further, else ()."""
+    """Both parts; ``convolutions`` are the pretrained ones if they are trained further, else ()."""
 
     train: Part
     test: Part
@@ -58,7 +58,7 @@ class Data(NamedTuple):
 
 @ft.lru_cache(maxsize=1)
 def pretrained(path: str) -> Pretrained:
-    """The weights of a file; with an empty path, of the first one found."""
+    """The weights of a file; with an empty path, of the file that ``find_vgg16`` finds."""
     return vgg16_features(path or None)
 
 
@@ -68,7 +68,7 @@ def num_features(made: Extraction) -> int:
 
 
 def features(variables: PyTree, images: Array, made: Extraction) -> Array:
-    """Images (n, height, width, 3) as uint8, resized and preprocessed as the weights ask, to features (n, d)."""
+    """Features (n, d) of uint8 images (n, height, width, 3), resized and preprocessed as the weights need."""
     dtype = jax.tree.leaves(variables)[0].dtype
     shape = (images.shape[0], made.size, made.size, images.shape[3])
     resized = jax.image.resize(images.astype(dtype), shape, "bilinear")
@@ -78,7 +78,7 @@ def features(variables: PyTree, images: Array, made: Extraction) -> Array:
 
 
 def loaded(chosen: Chosen, made: Extraction, *, frozen: bool, precision: str) -> Data:
-    """The images, or with ``frozen`` convolutions their features, with one-hot classes."""
+    """The images, or their features if the convolutions are ``frozen``, with one-hot classes."""
     found, dtype = image_data(chosen.name, chosen.folder), np.dtype(precision)
     parts = [_first_of_each(*part) for part in ((found.train, chosen.num_train), (found.test, chosen.num_test))]
     variables = pretrained(made.weights).variables
@@ -102,7 +102,7 @@ def _in_batches(extract: Callable[[np.ndarray], Array], images: np.ndarray) -> n
 
 
 def _first_of_each(part: Images, count: int) -> Images:
-    """The first images of each class, equally many, classes alternating: a smaller count gives a prefix."""
+    """The first images of each class in equal numbers, classes alternating: a smaller count gives a prefix."""
     num_classes = int(part.labels.max()) + 1
     by_class = np.argsort(part.labels, kind="stable").reshape(num_classes, -1)
     chosen = by_class[:, : count // num_classes].T.ravel()

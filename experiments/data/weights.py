@@ -1,7 +1,7 @@
 """Files of pretrained weights, read without the frameworks that wrote them: HDF5 (Keras), safetensors, torch.
 
-A file is recognized by its first bytes. Opening it lists the arrays in it; only what is asked for is read, and nothing
-that a file holds is ever run.
+A file is recognized by its first bytes. Opening it lists its arrays; only requested arrays are read, and no code in a
+file is ever executed.
 """
 
 import io
@@ -43,7 +43,7 @@ STORAGES = {
     **{"LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8"},
     **{"ByteStorage": "U8", "BoolStorage": "BOOL"},
 }
-# What reading a file that is damaged, or made to do harm, can raise.
+# What reading a damaged or malicious file can raise.
 DAMAGE = (
     ArithmeticError,
     AttributeError,
@@ -63,8 +63,8 @@ DAMAGE = (
 class WeightFile(NamedTuple):
     """An open file: its format, the shapes of its arrays by name, and ``read(name)``, an array in float32.
 
-    ``labels`` are the names that Keras notes for groups of an HDF5 file, and ``backend`` is what it ran on, where it
-    notes them. Arrays of nested dictionaries are named by the path to them, with dots. ``read`` raises InputError.
+    ``labels`` are the names that Keras stores for the groups of an HDF5 file, and ``backend`` is the backend that it
+    stores, if any. Arrays of nested dictionaries are named by their dotted path. ``read`` raises InputError.
     """
 
     format: str
@@ -76,17 +76,18 @@ class WeightFile(NamedTuple):
 
 @contextmanager
 def open_weights(path: Path) -> Iterator[WeightFile]:
-    """Open a file of weights for as long as the block lasts.
+    """Open a file of weights; the context closes it.
 
     Raises:
-        InputError: there is no such file, it is of none of the formats, or what it holds is damaged or not allowed.
+        InputError: The file does not exist, has none of the formats, is damaged, or contains something not allowed.
     """
     with ExitStack() as opened:
         with _named(path, "a file"):
             file = opened.enter_context(path.open("rb"))
             form = _recognized(file)
         if form is None:
-            raise InputError([f"{path}: is no file of weights: neither HDF5, safetensors nor what torch.save writes"])
+            problem = "is not a file of weights: neither HDF5, nor safetensors, nor written by torch.save"
+            raise InputError([f"{path}: {problem}"])
         with _named(path, form):
             found = opened.enter_context(_OPENERS[form](file))
 
@@ -122,18 +123,18 @@ def _recognized(file: BinaryIO) -> str | None:
 
 @contextmanager
 def _hdf5(file: BinaryIO) -> Iterator[WeightFile]:
-    import h5py  # a third of a second, which a run without such weights need not wait for
+    import h5py  # takes a third of a second, which a run without such weights can save
 
     with h5py.File(file.name, "r") as opened:
         shapes, labels, backends = {}, {}, [opened.attrs.get("backend")]
 
-        # Links are not followed, neither out of the file nor in circles.
+        # visititems follows no links, neither out of the file nor in cycles.
         def visit(name: str | bytes, item: Any) -> None:
-            if isinstance(name, bytes):  # so h5py gives what it cannot decode
-                _damaged(f"the name {name!r:.80} in it is no text")
+            if isinstance(name, bytes):  # h5py returns names as bytes that it cannot decode
+                _damaged(f"it has a name that is not text: {name!r:.80}")
             if isinstance(item, h5py.Dataset):
                 if item.external or item.is_virtual:
-                    _damaged(f"{name} lies in another file")
+                    _damaged(f"{name} is stored in another file")
                 shapes[name] = tuple(item.shape or ())
                 return
             if name == "model_weights":
@@ -142,8 +143,8 @@ def _hdf5(file: BinaryIO) -> Iterator[WeightFile]:
                 labels[name] = label
 
         opened.visititems(visit)
-        said = next((word for word in backends if word is not None), "")
-        backend = said.decode() if isinstance(said, bytes) else str(said)
+        stored = next((word for word in backends if word is not None), "")
+        backend = stored.decode() if isinstance(stored, bytes) else str(stored)
         yield WeightFile(HDF5, shapes, labels, lambda name: opened[name][()], backend)  # pyright: ignore
 
 
@@ -152,22 +153,22 @@ def _hdf5(file: BinaryIO) -> Iterator[WeightFile]:
 
 @contextmanager
 def _safetensors(file: BinaryIO) -> Iterator[WeightFile]:
-    """Eight bytes with the length of a header in JSON, the header, then the arrays one after the other."""
+    """Eight bytes with the length of a JSON header, the header, then the arrays without gaps."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     (length,) = struct.unpack("<Q", _exactly(file, 8))
     if length > size - 8:
-        _damaged(f"its header should have {length} bytes, and {size - 8} are there")
+        _damaged(f"its header should have {length} bytes, but only {size - 8} follow")
     header = json.loads(_exactly(file, length))
     header.pop("__metadata__", None)
     shapes = {name: tuple(map(int, entry["shape"])) for name, entry in header.items()}
     end = 0
     for begin, after in sorted(tuple(map(int, entry["data_offsets"])) for entry in header.values()):
         if begin != end or after < begin:
-            _damaged(f"its arrays overlap or leave room between them, at byte {begin}")
+            _damaged(f"its arrays overlap or leave a gap at byte {begin}")
         end = after
     if end != size - 8 - length:
-        _damaged(f"its header promises {end} bytes of arrays, and {size - 8 - length} are there")
+        _damaged(f"its header announces {end} bytes of arrays, but {size - 8 - length} follow")
 
     def read(name: str) -> np.ndarray:
         begin, end = header[name]["data_offsets"]
@@ -182,7 +183,7 @@ def _safetensors(file: BinaryIO) -> Iterator[WeightFile]:
 
 
 class _Storage(NamedTuple):
-    """A storage that a pickle names: where its numbers are, of which type, and how many."""
+    """A storage that a pickle names: the key of its numbers, their type and their count."""
 
     key: str
     dtype: str
@@ -190,7 +191,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A view of a storage, not yet read; offset and strides count numbers."""
+    """A view of a storage, not yet read; offset and strides are in elements."""
 
     storage: _Storage
     offset: int
@@ -199,20 +200,20 @@ class _Tensor(NamedTuple):
 
 
 class _TensorsOnly(pickle.Unpickler):
-    """Unpickles dictionaries of tensors, as descriptions of them, and nothing that could run."""
+    """Unpickles dictionaries of tensors, as descriptions, and executes no code."""
 
     def __init__(self, file: Any):
         super().__init__(file)
         self.storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """A stand-in for each of the few names that a dictionary of tensors needs."""
-        # Stand-ins are made anew each time: a pickle can set attributes of what it is given.
+        """A new placeholder for each of the few names that a dictionary of tensors needs."""
+        # Placeholders are never shared: a pickle can set attributes of the objects that it gets.
         if module == "torch" and name in STORAGES:
             return _Name(STORAGES[name])
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        # The first of them stands in torchvision's file of 2017, and gives a tensor's place alone.
+        # torchvision's file of 2017 uses the first name, which gives only a tensor's place in its storage.
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
             return lambda storage, offset, shape, strides, *_: _tensor(storage, offset, shape, strides)
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
@@ -224,35 +225,35 @@ class _TensorsOnly(pickle.Unpickler):
         """The storage that ("storage", class, key, device, size, ...) describes."""
         kind, dtype, key, _, size, *view = pid
         if kind != "storage" or not isinstance(dtype, _Name) or any(part is not None for part in view):
-            _damaged(f"it refers to {pid!r:.80}, which is no storage of its own")
+            _damaged(f"it refers to {pid!r:.80}, which is not a whole storage")
         return self.storages.setdefault(str(key), _Storage(str(key), str(dtype), int(size)))
 
 
 class _Name(str):
-    """The type of a storage, told apart from any other string of a pickle."""
+    """The type of a storage; a class of its own distinguishes it from other strings of a pickle."""
 
     __slots__ = ()
 
 
 def _tensor(storage: _Storage, offset: int, shape: Sequence[int], strides: Sequence[int]) -> _Tensor:
     if not isinstance(storage, _Storage) or len(shape) != len(strides):
-        _damaged("a tensor in it has no storage, or not as many strides as sides")
+        _damaged("a tensor in it has no storage, or its numbers of strides and dimensions differ")
     return _Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
 
 
 @contextmanager
 def _torch_zip(file: BinaryIO) -> Iterator[WeightFile]:
-    """A zip archive, nothing in it compressed: NAME/data.pkl, and the storages NAME/data/0, NAME/data/1, ..."""
+    """An uncompressed zip archive: NAME/data.pkl, and the storages NAME/data/0, NAME/data/1, ..."""
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         pickles = [name for name in names if name.endswith("/data.pkl")]
         if "model.weights.h5" in names:
-            _damaged("a .keras archive: unzip model.weights.h5, which is in it, and name that file instead")
+            _damaged("it is a .keras archive: unzip model.weights.h5 from it and name that file instead")
         if len(pickles) != 1:
-            _damaged("a zip archive without torch's data.pkl")
+            _damaged("it is a zip archive without torch's data.pkl")
         folder = pickles[0].removesuffix("data.pkl")
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-            _damaged("parts of it are compressed, and torch compresses nothing")
+            _damaged("parts of it are compressed, but torch never compresses")
         if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != b"little":
             _damaged("its numbers are big-endian")
         tensors = _tensors(_TensorsOnly(io.BytesIO(archive.read(pickles[0]))).load())
@@ -261,7 +262,7 @@ def _torch_zip(file: BinaryIO) -> Iterator[WeightFile]:
 
 @contextmanager
 def _torch_legacy(file: BinaryIO) -> Iterator[WeightFile]:
-    """Pickles one after the other: the magic number, a version, the machine, the tensors, keys; then the storages."""
+    """Pickles in this order: the magic number, a version, the machine, the tensors, the keys; then the storages."""
     _, version, machine = (_TensorsOnly(file).load() for _ in range(3))
     if version != TORCH_PROTOCOL or not machine["little_endian"]:
         _damaged(f"its version is {version!r:.40}, or its numbers are big-endian")
@@ -272,7 +273,7 @@ def _torch_legacy(file: BinaryIO) -> Iterator[WeightFile]:
         storage = unpickler.storages[key]
         file.seek(end)
         if struct.unpack("<q", _exactly(file, 8)) != (storage.size,):
-            _damaged(f"storage {key:.40} has not the {storage.size} numbers that the tensors want")
+            _damaged(f"storage {key:.40} does not have the {storage.size} numbers that its tensors need")
         places[key], end = end + 8, end + 8 + storage.size * _itemsize(storage)
     if end > file.seek(0, io.SEEK_END):
         _damaged(f"it ends {end - file.tell()} bytes too early")
@@ -296,9 +297,9 @@ def _tensors(loaded: Any) -> dict[str, _Tensor]:
 
 
 def _flat(loaded: Mapping, path: str, depth: int) -> Iterator[tuple[str, _Tensor]]:
-    """The tensors, also those of dictionaries in it, as a checkpoint has them beside an epoch and an optimizer."""
+    """All tensors with their paths. A checkpoint nests them, next to an epoch and an optimizer."""
     if depth == 0:
-        _damaged(f"its dictionaries lie more than {MAX_DEPTH} deep")
+        _damaged(f"its dictionaries are nested more than {MAX_DEPTH} deep")
     for name, item in loaded.items():
         if isinstance(item, _Tensor):
             yield f"{path}{name}", item
@@ -316,9 +317,9 @@ def _torch_file(tensors: Mapping[str, _Tensor], raw: Callable[[_Storage], bytes]
 
 def _strided(flat: np.ndarray, tensor: _Tensor) -> np.ndarray:
     last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
-    # NumPy follows strides out of the array without a word.
+    # as_strided does not check that the strides stay within the array.
     if min(tensor.offset, *tensor.strides) < 0 or min(tensor.shape) < 1 or last >= flat.size:
-        _damaged(f"it reaches to number {last} of a storage of {flat.size}")
+        _damaged(f"it extends to element {last} of a storage of {flat.size}")
     strides = [stride * flat.itemsize for stride in tensor.strides]
     return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
 
@@ -331,10 +332,10 @@ def _itemsize(storage: _Storage) -> int:
 
 
 def _weights(found: Any) -> np.ndarray:
-    """In float32. Integers are refused: they are the codes of a network that was quantized."""
+    """An array in float32. Integers are refused: they are the codes of a quantized network."""
     found = np.asarray(found)
     if not jnp.issubdtype(found.dtype, jnp.floating):
-        _damaged(f"its numbers are {found.dtype}, weights are floats")
+        _damaged(f"its numbers are {found.dtype}, but weights must be floats")
     if not np.all(np.isfinite(weights := np.ascontiguousarray(found, np.float32))):
         _damaged("some of its numbers are not finite in float32")
     return weights

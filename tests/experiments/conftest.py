@@ -78,7 +78,7 @@ def smoke(once):
 
 
 @pytest.fixture
-def nothing_at_hand(monkeypatch):
+def no_data(monkeypatch):
     """No folder of this machine, no copy in memory."""
     monkeypatch.delenv("LAWLIB_DATA", raising=False)
     datasets.image_data.cache_clear()

@@ -20,7 +20,7 @@ from experiments.data.cifar10 import CIFAR_CLASSES, PUBLISHED_MD5, _python_batch
 from experiments.data.datasets import DATA_SETS, image_data
 from experiments.runner.store import InputError
 
-pytestmark = pytest.mark.usefixtures("nothing_at_hand")
+pytestmark = pytest.mark.usefixtures("no_data")
 
 
 TRAIN, TEST = drawn(50, (32, 32, 3), 3), drawn(10, (32, 32, 3), 4)
@@ -86,7 +86,7 @@ def test_every_form_of_cifar_gives_the_same_arrays(tmp_path, small_cifar, monkey
     found = image_data("cifar10", str(tmp_path / "raw"), str(tmp_path / "copy"))
     assert_same(found, TRAIN, TEST)
     assert "in the published layout, its contents not verified, SHA-256 " in found.origin
-    # What is not verified is told from other contents by where it is said to be from.
+    # The origin distinguishes unverified contents from others.
     monkeypatch.setitem(globals(), "TRAIN", drawn(50, (32, 32, 3), 5))
     lay_down(tmp_path / "other", files(), inside, archive)
     assert image_data("cifar10", str(tmp_path / "other"), str(tmp_path / "another")).origin != found.origin
@@ -154,16 +154,16 @@ def with_batch(**changed):
 
 SHORT = {"data_batch_3.bin": binary_files()["data_batch_3.bin"][:-7]}
 WRONG = {
-    "record": (lambda: binary_files() | SHORT, "30723 bytes are no whole number of records of 3073"),
+    "record": (lambda: binary_files() | SHORT, "30723 bytes are not a multiple of the 3073 bytes of a record"),
     "label": (lambda: with_batch(labels=[*range(9), 265]), "a label is 265, not one of 0..9"),
     "negative": (lambda: with_batch(labels=[*range(9), -247]), "a label is -247, not one of 0..9"),
     "fraction": (lambda: with_batch(labels=[*range(9), 9.7]), "a label is 9.7, not one of 0..9"),
     "huge": (lambda: with_batch(labels=[*range(9), 2**70]), "a label is 1180591620717411303424, not one"),
-    "wide": (lambda: with_batch(data=planes(batches()[1]).astype(np.int64) + 256), "another type than unsigned bytes"),
-    "float": (lambda: with_batch(data=planes(batches()[1]) / 255), "another type than unsigned bytes"),
+    "wide": (lambda: with_batch(data=planes(batches()[1]).astype(np.int64) + 256), "its pixels are not unsigned bytes"),
+    "float": (lambda: with_batch(data=planes(batches()[1]) / 255), "its pixels are not unsigned bytes"),
     "list": (lambda: with_batch(data=[300] * 30720), "its pixels are list, not an array of bytes"),
-    "key": (lambda: python_files() | {"data_batch_1": pickle.dumps({})}, "is no batch of CIFAR-10"),
-    "text": (lambda: python_files() | {"data_batch_1": b"not a pickle"}, "is no batch of CIFAR-10"),
+    "key": (lambda: python_files() | {"data_batch_1": pickle.dumps({})}, "is not a batch of CIFAR-10"),
+    "text": (lambda: python_files() | {"data_batch_1": b"not a pickle"}, "is not a batch of CIFAR-10"),
     "balance": (lambda: with_batch(labels=[0, *range(9)]), "not equally many"),
     "few": (lambda: with_batch(labels=[*range(9)]), "49 labels, not 50"),
 }
@@ -317,17 +317,17 @@ def test_what_a_named_folder_holds_serves_the_next_time_where_it_is_better_known
     assert image_data("cifar10", data_dir=copy).origin == origins[1] != origins[0]
 
 
-def test_what_is_passed_over_since_it_is_not_whole_is_told(tmp_path, small_cifar):
+def test_an_incomplete_archive_that_is_skipped_is_reported(tmp_path, small_cifar):
     write_jpegs(tmp_path)
     lay_down(tmp_path, python_files(), "", "")
     (tmp_path / "data_batch_3").unlink()
-    with pytest.warns(UserWarning, match=r"lacks .*data_batch_3; what is read instead is cifar10 from JPEG files"):
+    with pytest.warns(UserWarning, match=r"lacks .*data_batch_3; cifar10 from JPEG files.* is read instead"):
         image_data("cifar10", str(tmp_path), str(tmp_path / "copy"))
 
 
-def test_a_copy_as_it_was_made_before_is_told(tmp_path, small_cifar):
+def test_a_copy_of_an_earlier_version_is_reported(tmp_path, small_cifar):
     (tmp_path / "lawlib_cifar10" / "1.0.0").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"lawlib_cifar10/1\.0\.0: is a copy as it was made before"):
+    with pytest.raises(InputError, match=r"lawlib_cifar10/1\.0\.0: was prepared by an earlier version"):
         image_data("cifar10", data_dir=str(tmp_path))
 
 

@@ -24,7 +24,7 @@ from experiments.runner.store import InputError
 FASHION = DATA_SETS["fashion_mnist"]
 
 
-pytestmark = pytest.mark.usefixtures("nothing_at_hand")
+pytestmark = pytest.mark.usefixtures("no_data")
 
 
 # Fashion-MNIST --------------------------------------------------------------------------------------------
@@ -120,13 +120,13 @@ def half(folder):
 
 
 DAMAGE = {
-    truncated: "31355 bytes of data, its head promises 31360",
+    truncated: "31355 bytes of data, but its header announces 31360",
     cut: "cannot be unzipped",
     altered: "contents have SHA-256",
     mislabelled: "a label is 11, outside 0..9",
     swapped: "not equally many",
     shortened: r"images have shape \(30, 28, 28, 1\), not \(40, 28, 28, 1\)",
-    another: "is no idx file of unsigned bytes in 1 dimensions",
+    another: "is not an idx file of unsigned bytes in 1 dimensions",
     misplaced: r"t10k-labels-idx1-ubyte: cannot be read \(Is a directory\)",
     half: "lacks t10k-labels-idx1-ubyte.gz or t10k-labels-idx1-ubyte",
 }
@@ -266,7 +266,7 @@ def wrong_numbers(*_, **__):
     return train | {"label": train["label"] + 256}, test
 
 
-@pytest.mark.parametrize(("load", "words"), [(no_network, "no route"), (wrong_numbers, "whole numbers from 0 to 255")])
+@pytest.mark.parametrize(("load", "words"), [(no_network, "no route"), (wrong_numbers, "integers from 0 to 255")])
 def test_a_download_that_fails_says_what_else_is_wanted(tmp_path, small_fashion, tensorflow, load, words):
     tensorflow(load)
     with pytest.raises(InputError) as refused:
@@ -286,7 +286,7 @@ def test_a_copy_stands_before_files_and_files_before_what_tensorflow_datasets_ha
     origin = "fashion_mnist from idx files, as published"
     assert image_data("fashion_mnist", data_dir=str(tmp_path / "copy")).origin == origin
     image_data.cache_clear()
-    altered(tmp_path / "raw")  # which is not looked at any more
+    altered(tmp_path / "raw")  # which is not read any more
     found = image_data("fashion_mnist", data_dir=str(tmp_path / "copy"))
     assert found.origin == origin
     assert image_data("fashion_mnist", data_dir=str(tmp_path / "copy")) is found
@@ -296,7 +296,7 @@ def test_a_copy_stands_before_files_and_files_before_what_tensorflow_datasets_ha
 
 def test_where_no_copy_can_be_left_the_data_are_read_all_the_same(tmp_path, small_fashion):
     (tmp_path / "full").write_text("no folder")
-    with pytest.warns(UserWarning, match="no copy of lawlib_fashion_mnist could be left"):
+    with pytest.warns(UserWarning, match="no copy of lawlib_fashion_mnist could be written to"):
         found = image_data("fashion_mnist", write_idx(tmp_path / "raw"), str(tmp_path / "full"))
     assert_same(found, SMALL["train"], SMALL["t10k"])
 
@@ -324,7 +324,7 @@ def test_a_copy_of_tensorflow_datasets_that_says_nothing_is_none(tmp_path, small
     info = tmp_path / "fashion_mnist" / "3.0.1" / "dataset_info.json"
     info.parent.mkdir(parents=True)
     info.write_text(reported)
-    with pytest.raises(InputError, match="fashion_mnist is not at hand"):
+    with pytest.raises(InputError, match="fashion_mnist was not found"):
         image_data("fashion_mnist", data_dir=str(tmp_path))
 
 
@@ -344,20 +344,20 @@ def test_the_slower_of_two_that_prepare_a_copy_finds_it_there(tmp_path, small_fa
     assert_same(image_data("fashion_mnist", folder, str(copy)), SMALL["train"], SMALL["t10k"])
 
 
-def test_what_is_wanted_is_listed_where_nothing_is_at_hand(tmp_path, small_fashion):
-    with pytest.raises(InputError, match=r"fashion_mnist is not at hand.*train-images-idx3-ubyte\.gz \(26,421,880"):
+def test_what_is_wanted_is_listed_where_nothing_is_found(tmp_path, small_fashion):
+    with pytest.raises(InputError, match=r"fashion_mnist was not found.*train-images-idx3-ubyte\.gz \(26,421,880"):
         image_data("fashion_mnist", str(tmp_path), str(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("info", "reported"),
     [
-        ({"fileFormat": "tfrecord"}, "in tfrecord, and only array_record is read"),
-        ({"fileFormat": "riegeli"}, "in riegeli, and only array_record is read"),
-        ({}, "whose dataset_info.json names no file format, and only array_record is read"),
+        ({"fileFormat": "tfrecord"}, "in tfrecord, but only array_record is read"),
+        ({"fileFormat": "riegeli"}, "in riegeli, but only array_record is read"),
+        ({}, "whose dataset_info.json names no file format, but only array_record is read"),
     ],
 )
-def test_a_copy_in_another_format_is_told_of(tmp_path, monkeypatch, small_fashion, info, reported):
+def test_a_copy_in_another_format_is_reported(tmp_path, monkeypatch, small_fashion, info, reported):
     monkeypatch.delenv("LAWLIB_DATA", raising=False)
     copy = tmp_path / "fashion_mnist" / "3.0.1"
     copy.mkdir(parents=True)
@@ -367,7 +367,7 @@ def test_a_copy_in_another_format_is_told_of(tmp_path, monkeypatch, small_fashio
     line, missing = refused.value.problems
     assert line.startswith(f"{copy}: is a copy of tensorflow-datasets {reported}; ")
     assert "--out_file_format=array_record" in line
-    assert "not at hand" in missing
+    assert "was not found" in missing
 
 
 def test_the_published_fashion_mnist(fashion_mnist):

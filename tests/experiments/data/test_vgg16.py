@@ -110,7 +110,7 @@ def test_the_real_shapes_are_read_from_a_path(tmp_path):
     path = tmp_path / "model.safetensors"
     with path.open("wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
-        file.truncate(8 + len(encoded) + end)  # a hole, which reads as zeros and takes no room
+        file.truncate(8 + len(encoded) + end)  # a hole, which reads as zeros and takes no space
     params = vgg16_features(str(path)).variables["params"]
     assert {layer: arrays["kernel"].shape for layer, arrays in params.items()} == kernel_shapes()
 

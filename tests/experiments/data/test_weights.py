@@ -67,7 +67,10 @@ def test_every_difference_has_a_line(layout, tmp_path):
         *(
             f"{layout.name}, has {line}"
             for line in sorted(  # in the order of their names, as HDF5 lists them
-                [f"{odd} (9,), and block4_conv1/bias takes (5,)", f"{more} {arrays[last].shape}, which VGG-16 has not"]
+                [
+                    f"{odd} (9,), but block4_conv1/bias needs (5,)",
+                    f"{more} {arrays[last].shape}, which VGG-16 does not have",
+                ]
             )
         ),
     ]
@@ -81,7 +84,7 @@ def test_batch_norms_are_refused(tmp_path):
     convolutions = {f"features.{place}.{part}" for place in PLACES for part in ("weight", "bias")}
     theirs = {name for name in arrays if name.startswith("features")}
     assert sum("lacks" in line for line in found) == len(convolutions - theirs)
-    assert sum("which VGG-16 has not" in line for line in found) == len(theirs - convolutions)
+    assert sum("which VGG-16 does not have" in line for line in found) == len(theirs - convolutions)
 
 
 def test_vgg19_is_refused(tmp_path):
@@ -89,12 +92,14 @@ def test_vgg19_is_refused(tmp_path):
     weights = layers(names, ((2, 2), (3, 3), (4,) * 4, (5,) * 4, (6,) * 4))
     h5_file(tmp_path / "keras", keras_arrays(weights, keras_2))
     assert problems(tmp_path / "keras") == [
-        f"HDF5 of a Keras application, has {keras_2(f'block{block}_conv4', part)} {shape}, which VGG-16 has not"
+        f"HDF5 of a Keras application, has {keras_2(f'block{block}_conv4', part)} {shape}, which VGG-16 does not have"
         for block, width in ((3, 4), (4, 5), (5, 6))
         for part, shape in (("bias", (width,)), ("kernel", (3, 3, width, width)))
     ]
     safetensors_file(tmp_path / "torch", torch_arrays(weights, VGG19_PLACES))
-    assert any("features.16.weight" in line and "which VGG-16 has not" in line for line in problems(tmp_path / "torch"))
+    assert any(
+        "features.16.weight" in line and "which VGG-16 does not have" in line for line in problems(tmp_path / "torch")
+    )
 
 
 # What is damaged or holds no weights ------------------------------------------------------------------------
@@ -154,17 +159,17 @@ def test_arrays_that_lie_in_another_file_are_refused(tmp_path):
     (tmp_path / "other").write_bytes(bytes(8))
     with h5py.File(tmp_path / "weights", "a") as file:
         file.create_dataset("secret", (8,), "u1", external=[(str(tmp_path / "other"), 0, 8)])
-    assert "secret lies in another file" in line(tmp_path / "weights")
+    assert "secret is stored in another file" in line(tmp_path / "weights")
     virtual = h5py.VirtualLayout((8,), "u1")
     virtual[:] = h5py.VirtualSource(tmp_path / "other", "secret", (8,))
     with h5py.File(tmp_path / "weights", "a") as file:
         del file["secret"]
         file.create_virtual_dataset("virtual", virtual)
-    assert "virtual lies in another file" in line(tmp_path / "weights")
+    assert "virtual is stored in another file" in line(tmp_path / "weights")
 
 
 @pytest.mark.parametrize("shift", [-8, 4])
-def test_safetensors_whose_arrays_overlap_or_leave_room_are_refused(tmp_path, shift):
+def test_safetensors_whose_arrays_overlap_or_leave_a_gap_are_refused(tmp_path, shift):
     safetensors_file(tmp_path / "weights", torch_arrays(layers()))
     raw = (tmp_path / "weights").read_bytes()
     length = int.from_bytes(raw[:8], "little")
@@ -172,11 +177,12 @@ def test_safetensors_whose_arrays_overlap_or_leave_room_are_refused(tmp_path, sh
     header["features.0.bias"]["data_offsets"][0] += shift
     encoded = json.dumps(header).encode()
     (tmp_path / "weights").write_bytes(len(encoded).to_bytes(8, "little") + encoded + raw[8 + length :])
-    assert "overlap or leave room" in line(tmp_path / "weights")
+    assert "overlap or leave a gap" in line(tmp_path / "weights")
 
 
 @pytest.mark.parametrize(
-    ("number", "kind", "words"), [(1, "int64", "are int64, weights are floats"), (np.nan, "float32", "not finite")]
+    ("number", "kind", "words"),
+    [(1, "int64", "are int64, but weights must be floats"), (np.nan, "float32", "not finite")],
 )
 def test_numbers_that_are_no_weights_are_refused(tmp_path, number, kind, words):
     arrays = torch_arrays(layers())
@@ -187,7 +193,7 @@ def test_numbers_that_are_no_weights_are_refused(tmp_path, number, kind, words):
 
 def test_a_name_that_is_no_text_is_refused(tmp_path):
     h5_file(tmp_path / "weights", keras_arrays(layers(), keras_1) | {b"\xff": np.ones(3)})
-    assert "is no text" in line(tmp_path / "weights")
+    assert "is not text" in line(tmp_path / "weights")
 
 
 # What a pickle asks for -------------------------------------------------------------------------------------
