@@ -1,16 +1,16 @@
-"""How far from S_big a low-rank MLP may begin: Figure 14 of Xu et al. 2026, Fashion-MNIST.
+"""How far from S_big a low-rank MLP may start: Figure 14 of Xu et al. 2026, Fashion-MNIST.
 
     python -m experiments.main --config=configs/fashion_mnist_angle.py[:smoke|cpu|paper]
 
-Both bases of a low-rank MLP of r = 2K = 20 are turned by psi = 0, 15, ..., 90 degrees out of where S_big puts them, all
-else as in Figure 6: four layers of width 784, SiLU, eps = .1, full-batch gradient descent on the squared error summed
-over the images, a step size that falls to 0 along a cosine, eta N = .5, 1500 steps. The cpu profile has 10,000 of the
-60,000 images, and three seeds: 7 minutes each on two cores.
+Both bases of a low-rank MLP of r = 2K = 20 are turned out of S_big by psi = 0, 15, ..., 90 degrees. All else is as in
+Figure 6: four layers of width 784, SiLU, eps = 0.1, full-batch gradient descent on the squared error summed over the
+images, a step size that falls to 0 along a cosine, eta N = 0.5, 1500 steps. The cpu profile has 10,000 of the 60,000
+images and three seeds, 7 minutes each on two cores.
 
-Expect test accuracies of .76 at 0 degrees, .75 to .77 at 15, .73 to .77 at 30 (one seed further below than the claim
-allows), .72 to .75 at 45, .37 to .62 at 60, .12 to .34 at 75, whose loss stays at its start, and no step from it at 90.
-The curves are apart on the way: to nine tenths of the accuracy at the end a network at 45 degrees takes 1.65 times the
-steps of one at 0.
+Expect test accuracies of 0.76 at 0 degrees, 0.75 to 0.77 at 15, 0.73 to 0.77 at 30 (one seed is lower than the claim
+allows), 0.72 to 0.75 at 45, 0.37 to 0.62 at 60, and 0.12 to 0.34 at 75, where the loss stays at its initial value. At
+90 degrees the network does not move. The speed differs too: a network at 45 degrees takes 1.65 times as many steps as
+one at 0 degrees to nine tenths of the latter's final accuracy.
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -2,10 +2,10 @@
 
     python -m experiments.main --config=configs/inverse_decay.py[:smoke|cpu|paper]
 
-As Figure 3 at L = 3, lambda = 0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, all to the step where lambda = 1e-2 has x = eta lambda t
-= 16, and those from 1e-3 on to x = 8, where the regression error is at rest. eta = 1.5 / lambda_max(P(0)) by Lanczos:
-the printed eta = .1 diverges within 10 steps at d_w = 1000 (the variant `printed`). cpu has d_w = 128. The variant
-`samples` runs 500 steps on all n = 1000 samples beside s = 4.
+The setting of Figure 3 at L = 3 with lambda = 0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2. All run to the step at which lambda =
+1e-2 has x = eta lambda t = 16; lambda >= 1e-3 also run to x = 8, where the regression error is at rest. eta = 1.5 /
+lambda_max(P(0)) by Lanczos: the printed eta = 0.1 diverges within 10 steps at d_w = 1000 (the variant `printed`). cpu
+has d_w = 128. The variant `samples` compares 500 steps on all n = 1000 samples with 500 steps on s = 4.
 
 Time: smoke half a minute, cpu about 4 minutes of one core, paper (d_w = 1000, ten seeds) about a month: 3e6 steps of
 6 ms a seed for x = 8 at lambda = 1e-4.
@@ -20,7 +20,7 @@ PROFILES = {
     "paper": {"num_seeds": 10, "width": 1000, "cap": 20_000_000, "rest": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)},
 }
 DECAYS = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-# Members of a CPU step in turn: side by side, each copies its weights at every step of those that go on.
+# On a CPU members are stepped in turn: in a batch, a finished member copies its weights at every step of the others.
 BATCH = {"smoke": 0, "cpu": 1, "paper": 0}
 
 

@@ -2,16 +2,16 @@
 
     python -m experiments.main --config=configs/inverse_depth.py[:smoke|cpu|paper]
 
-d = 64, m = 32, s = 4, n = 1000 samples, kappa = 1, L = 2, 3, 4, 5. The paper prints eta = .1 and d_w = 1000 for every
-depth: for L = 3, 4, 5 that diverges within 10 steps, and for L = 2 eta lambda_max(P(0)) lies around 4, which not every
-draw survives (the variants `printed` show it). So eta = 1.5 / lambda_max(P(0)) here, by Lanczos, and time is
-x = eta lambda t. lambda = 1e-4 up to x = .5, where depth helps, and a lambda that reaches x = 8, where the regression
-error is at rest: 1e-3, and in cpu 1e-2 for the two deepest, for their cost. cpu has d_w = 128.
+d = 64, m = 32, s = 4, n = 1000 samples, kappa = 1, L = 2, 3, 4, 5. The paper prints eta = 0.1 and d_w = 1000 for every
+depth. That diverges within 10 steps for L = 3, 4, 5; for L = 2 eta lambda_max(P(0)) is about 4, and some draws diverge
+(the variants `printed` show it). So eta = 1.5 / lambda_max(P(0)) here, by Lanczos, and time is x = eta lambda t. Runs
+with lambda = 1e-4 end at x = 0.5, where depth helps. Runs with a larger lambda reach x = 8, where the regression error
+is at rest: lambda = 1e-3, and in cpu 1e-2 for the two deepest, which are expensive. cpu has d_w = 128.
 
 Time: smoke a quarter of a minute, cpu about 12 minutes of one core, paper (d_w = 1000, lambda = 1e-4 to x = 8)
 thousands of hours: 1e7 steps of 6 ms for each of 40 members.
-Expect: plateaus of 1.0 to 1.1 lambda, within 1e-4 of the scalar minimizers; off-subspace errors ordered L = 5, 3, 2 but
-at the ends of x = .1 to .5, so that the claim over that interval fails by 1%.
+Expect: plateaus of 1.0 to 1.1 lambda, within 1e-4 of the scalar minimizers. Off-subspace errors are ordered L = 5, 3, 2
+except at the ends of x = 0.1 to 0.5, so the claim over that interval fails by 1%.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -22,7 +22,7 @@ PROFILES = {
     "cpu": {"num_seeds": 3, "width": 128, "cap": 800_000, "rest": REST},
     "paper": {"num_seeds": 10, "width": 1000, "cap": 20_000_000, "rest": dict.fromkeys(REST, 1e-4)},
 }
-# Members of a CPU step in turn: side by side, each copies its weights at every step of those that go on.
+# On a CPU members are stepped in turn: in a batch, a finished member copies its weights at every step of the others.
 BATCH = {"smoke": 0, "cpu": 1, "paper": 0}
 
 

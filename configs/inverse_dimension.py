@@ -2,13 +2,14 @@
 
     python -m experiments.main --config=configs/inverse_dimension.py[:smoke|cpu|paper]
 
-s = 2, 4, 8, 16, 32, d = 256, m = 128, n = 1000, kappa = 1, eta = .1, lambda = 1e-3. The depth is not printed: at L = 2
-eta = .1 is stable (eta lambda_max(P(0)) is at most 1.6), which is taken here. cpu has d_w = 128 and ends at x = eta
-lambda t = 2, paper d_w = 512 and ends at x = 8.
+s = 2, 4, 8, 16, 32, d = 256, m = 128, n = 1000, kappa = 1, eta = 0.1, lambda = 1e-3. The depth is not printed; it is
+L = 2 here, where eta = 0.1 is stable (eta lambda_max(P(0)) is at most 1.6). cpu has d_w = 128 and ends at x = eta
+lambda t = 2; paper has d_w = 512 and ends at x = 8.
 
 Time: smoke a quarter of a minute, cpu about 4 minutes of one core, paper (ten seeds) about five hours.
-Expect: regression errors within 20% of one another. The slope of log ||W P_perp|| passes from -2 to -1, sooner for
-larger s: within 10% of one another before x = .5 and after x = 1.4, not over x = .5 to 2, where the claim fails in cpu.
+Expect: regression errors within 20% of one another. The slope of log ||W P_perp|| changes from -2 to -1, earlier for
+larger s. The slopes are within 10% of one another before x = 0.5 and after x = 1.4, but not over x = 0.5 to 2, where
+the claim fails in cpu.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -18,7 +19,7 @@ PROFILES = {
     "cpu": {"num_seeds": 3, "width": 128, "horizon": 2.0},
     "paper": {"num_seeds": 10, "width": 512, "horizon": 8.0},
 }
-# Members of a CPU step in turn: side by side, each copies its weights at every step of those that go on.
+# On a CPU members are stepped in turn: in a batch, a finished member copies its weights at every step of the others.
 BATCH = {"smoke": 0, "cpu": 1, "paper": 0}
 
 

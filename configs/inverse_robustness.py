@@ -2,12 +2,12 @@
 
     python -m experiments.main --config=configs/inverse_robustness.py[:smoke|cpu|paper]
 
-d = 200, m = 100, s = 5, L = 5, lambda = 0, .001, .01, .03; noise sigma in every measurement, test signals of norm 1.
-eta = 1e-2 for 1e4 steps ends where the paper's eta = 1e-3 for 1e5 steps does, to 4 digits; cpu has d_w = 128, paper 400
-and its own eta. n = 1000, which the paper does not say and no trajectory depends on.
+d = 200, m = 100, s = 5, L = 5, lambda = 0, 0.001, 0.01, 0.03; noise sigma in every measurement, test signals of norm 1.
+eta = 1e-2 for 1e4 steps ends where the paper's eta = 1e-3 for 1e5 steps does, to 4 digits. cpu has d_w = 128, paper has
+d_w = 400 and the paper's eta. n = 1000; the paper does not give n, and no trajectory depends on it.
 
 Time: smoke a quarter of a minute, cpu a minute and a half of one core, paper (ten seeds) about five hours.
-Expect: test error sigma sqrt(d (m-s)/m) = 13.8 sigma without decay, that of the oracle map with lambda = .01.
+Expect: a test error of sigma sqrt(d (m-s)/m) = 13.8 sigma without decay, and that of the oracle map at lambda = 0.01.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -19,7 +19,7 @@ PROFILES = {
     "cpu": {"num_seeds": 3, "width": 128, "num_steps": 10_000, "step_size": 1e-2, "tests": 200},
     "paper": {"num_seeds": 10, "width": 400, "num_steps": 100_000, "step_size": 1e-3, "tests": 1000},
 }
-# Members of a CPU step in turn: side by side, each copies its weights at every step of those that go on.
+# On a CPU members are stepped in turn: in a batch, a finished member copies its weights at every step of the others.
 BATCH = {"smoke": 0, "cpu": 1, "paper": 0}
 
 

@@ -2,11 +2,12 @@
 
     python -m experiments.main --config=configs/inverse_union.py[:smoke|cpu|paper]
 
-As Figure 1a, with three subspaces of s = 5 and the network W_L relu(W_{L-1} ... W_1 x) (eq. 90), L = 5; n = 300 is not
-printed. Relative noise 1 is sigma = 1/sqrt m in every measurement. Four layers act on 15 columns, the last on 300.
+The setting of Figure 1a with three subspaces of s = 5 and the network W_L relu(W_{L-1} ... W_1 x) (eq. 90), L = 5;
+n = 300, since n is not printed. Relative noise 1 is sigma = 1/sqrt m in every measurement. Four layers act on 15
+columns, the last on 300.
 
 Time: smoke a quarter of a minute, cpu about 4 minutes of one core, paper (ten seeds, d_w = 400) about a day.
-Expect: 1.3 times and more the error at relative noise 1 without decay, against lambda = .01.
+Expect: at relative noise 1 the error without decay is at least 1.3 times that with lambda = 0.01.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -18,7 +19,7 @@ PROFILES = {
     "cpu": {"num_seeds": 3, "width": 128, "num_steps": 10_000, "step_size": 1e-2, "tests": 200},
     "paper": {"num_seeds": 10, "width": 400, "num_steps": 100_000, "step_size": 1e-3, "tests": 1000},
 }
-# Members of a CPU step in turn: side by side, each copies its weights at every step of those that go on.
+# On a CPU members are stepped in turn: in a batch, a finished member copies its weights at every step of the others.
 BATCH = {"smoke": 0, "cpu": 1, "paper": 0}
 
 

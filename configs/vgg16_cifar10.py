@@ -1,13 +1,13 @@
-"""A low-rank head of VGG-16 in S_big, beside the full one and a random one: Figure 7 of Xu et al. 2026, CIFAR-10.
+"""A low-rank head of VGG-16 in S_big, against the full one and a random one: Figure 7 of Xu et al. 2026, CIFAR-10.
 
     python -m experiments.main --config=configs/vgg16_cifar10.py[:smoke|cpu|paper]
 
-The head 4608-4096-4096-10 on the convolutions' last maps, averaged to 3 x 3: SGD with momentum .9, weight decay 5e-4,
-batches of 128, a rate of 5e-3 that falls as a cosine, r = 2K = 20, S_big from the gradient of one batch of 128 images,
-of a thousand and of all. A step of this config is an epoch. `cpu` trains the head alone on what the frozen convolutions
-make of 10,000 images at 96 x 96, and shows in 240 steps at 64 x 64 that the whole network can be trained; `paper` has
-50,000 images at 224 x 224, 250 epochs and both regimes, and asks for ImageNet weights and a GPU: some 20 GiB and, at 30
-TFLOP/s, eleven hours for a seed of the whole network (benchmarks/paper_sizes.py: estimated, not run).
+The head 4608-4096-4096-10 on the convolutions' last maps, averaged to 3 x 3. SGD with momentum 0.9, weight decay 5e-4,
+batches of 128 and a step size of 5e-3 that falls along a cosine; r = 2K = 20; S_big from the gradient of one batch of
+128 images, of a thousand images and of all. A step of this config is an epoch. `cpu` trains only the head, on the
+features of 10,000 images at 96 x 96, and shows in 240 steps at 64 x 64 that the whole network can be trained. `paper`
+has 50,000 images at 224 x 224, 250 epochs and both regimes. It needs ImageNet weights and a GPU: about 20 GiB and, at
+30 TFLOP/s, eleven hours for a seed of the whole network (benchmarks/paper_sizes.py: estimated, not run).
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -54,7 +54,7 @@ PROFILES = {
         },
     },
 }
-# The whole network on a CPU: small enough to be shown to run and to learn, no more.
+# The whole network on a CPU: just large enough to show that it runs and learns.
 SMALL = {
     "num_seeds": 1,
     "opt.num_steps": 8,

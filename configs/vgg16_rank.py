@@ -2,13 +2,13 @@
 
     python -m experiments.main --config=configs/vgg16_rank.py[:smoke|cpu|paper]
 
-The head alone, as in vgg16_cifar10, with r = 2K, 4K, 8K, 16K: the first 2K columns of V~ are S_big, the others lie in
-its complement. S_big from the gradient of one batch of 128 images, as in the paper, and of all. The full head is run
-in one seed, which is the first of the others too.
+Only the head is trained, as in vgg16_cifar10, with r = 2K, 4K, 8K, 16K: the first 2K columns of V~ are S_big, the
+others lie in its complement. S_big is that of the gradient of one batch of 128 images, as in the paper, and of all
+images. The full head has one seed, the first of the others.
 
-The cpu profile takes 45 to 100 minutes on two cores, and 6 to 10 for the features once. Expect test accuracies of .69
-(r = 2K) to .70 (16K) with S_big of all images, .67 to .68 with that of one batch, and .71 (SiLU) and .72 (GELU) of the
-full head.
+The cpu profile takes 45 to 100 minutes on two cores, and once 6 to 10 minutes for the features. Expect test accuracies
+of 0.69 (r = 2K) to 0.70 (16K) with S_big of all images, 0.67 to 0.68 with S_big of one batch, and 0.71 (SiLU) and 0.72
+(GELU) with the full head.
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -132,7 +132,7 @@ def test_a_workdir_that_is_a_file(refused, tmp_path):
     taken = tmp_path / "taken"
     taken.write_text("mine")
     assert refused(PARSIMONY, f"--workdir={taken}") == [
-        f"{taken}: {taken} is a file; a run needs a folder or a free name"
+        f"{taken}: {taken} is a file; a run needs a folder or an unused path"
     ]
     assert taken.read_text() == "mine"
 
