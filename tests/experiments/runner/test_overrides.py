@@ -176,7 +176,7 @@ def check(name, word, depth=0):
 
 
 def check_variants(config, path, given):
-    """Every variant has the value, or one of its own; variants that run have different names, which fit their fields."""
+    """Every variant has the value, or one of its own; the variants that run have fitting, different names."""
     found = settings.expand(config)
     assert len({v.name for v in found}) == len(found)
     assert not settings.alike(config)
