@@ -24,7 +24,7 @@ PROFILES = {
     "cpu": {"num_seeds": 3, "num_steps": 10_000, "depths": EVERY_DEPTH, "scales": EVERY_SCALE},
     "paper": {"num_seeds": 20, "num_steps": 10_000, "depths": EVERY_DEPTH, "scales": EVERY_SCALE},
 }
-# Each is a program of its own, and takes longer to compile than to run.
+# Each is a separate program, which takes longer to compile than to run.
 IN_SMOKE = ("time", "rescaled_time")
 
 

@@ -19,14 +19,14 @@ PROFILES = {
     "cpu": {"num_seeds": 50, "num_states": 20},
     "paper": {"num_seeds": 1000, "num_states": 20},
 }
-# Each is a program of its own, and takes longer to compile than to run.
+# Each is a separate program, which takes longer to compile than to run.
 IN_SMOKE = ("flow_N2", "stationary_N2")
 
 
 def get_config(profile: str = "cpu") -> ConfigDict:
     size = PROFILES[profile]
     # Alignments u^T Z_1 v / s_Z of the starts: in [0.35, 1], in [-0.7, -0.05], and -1. With -0.9 in place of -0.7, one
-    # start in 50 is still near 0 at x = 60 where N = 5.
+    # start in 50 is still near 0 at x = 60 for N = 5.
     both, opposite = (
         {"sweep.start.least": (0.35, -0.7)},
         {"start.least": -1.0, "start.spread": 0.0, "data.leading_ratio": 0.0},

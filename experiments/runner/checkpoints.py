@@ -1,7 +1,7 @@
 """Checkpoints of a sweep: the carry through Orbax, the observations as pieces, a manifest for both.
 
-Orbax survives a kill, but restores flipped bits and foreign dtypes without a word. So a checkpoint exists
-only when its manifest does, and is used only when every SHA-256, dtype and shape in it holds.
+Orbax survives a kill, but silently restores flipped bits and other dtypes. So a checkpoint exists only once its
+manifest does, and is used only if every SHA-256, dtype and shape in it matches.
 """
 
 import io
@@ -28,11 +28,11 @@ PIECE_NAME = re.compile(r"\w[\w.=+-]*")
 
 
 class Restored(NamedTuple):
-    """Where a run resumes."""
+    """The state from which a run resumes."""
 
     position: dict[str, Any]
     carry: Any  # a pytree of arrays, or None between two chunks
-    pieces: tuple[str, ...]  # the names of all observations finished before
+    pieces: tuple[str, ...]  # the names of all pieces of observations written before
 
 
 class _Unusable(Exception):
@@ -56,7 +56,7 @@ class Checkpoints:
         return tuple(self._pieces)
 
     def store_plan(self, plan: Mapping[str, Any]) -> None:
-        """Store how the sweep is divided, before the first checkpoint; checkpoints of another plan are not used."""
+        """Store the division of the sweep, before the first checkpoint; checkpoints of another plan are not used."""
         self.folder.mkdir(exist_ok=True)
         write_json(self.folder / "plan.json", with_digest({"plan": plan}))
 
@@ -66,14 +66,14 @@ class Checkpoints:
         try:
             return read_digested(file)["plan"] if file.exists() else None
         except (OSError, ValueError) as error:
-            warnings.warn(f"{file}: {error}; the run is planned anew", stacklevel=2)
+            warnings.warn(f"{file}: {error}; the run is planned again", stacklevel=2)
             return None
 
     def save(self, position: Mapping[str, Any], carry: Any, pieces: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         """Save position, carry (or None) and the pieces finished since the last checkpoint.
 
-        The newest 3 checkpoints stay, and all pieces. After a restore that returned None, or without one,
-        the pieces start from nothing.
+        The newest 3 checkpoints and all pieces are kept. Without a restore, or after one that returned None, there are
+        no earlier pieces.
         """
         (self.folder / "pieces").mkdir(parents=True, exist_ok=True)
         for name, arrays in pieces.items():
@@ -92,8 +92,8 @@ class Checkpoints:
     def restore(self, abstract_of: Callable[[dict[str, Any]], Any]) -> Restored | None:
         """Return the newest checkpoint that verifies and fits ``abstract_of(position)``, or None.
 
-        ``abstract_of`` gives a pytree of ``jax.ShapeDtypeStruct`` (or None, for no carry). Each checkpoint
-        that is passed over is warned of by the name of its bad file.
+        ``abstract_of`` returns a pytree of ``jax.ShapeDtypeStruct`` (or None, for no carry). Each skipped checkpoint
+        gives a warning that names its bad file.
         """
         for number in reversed(self._numbers(self.folder.glob("*.json"))):
             try:
@@ -116,7 +116,7 @@ class Checkpoints:
             msg = f"{self._piece_file(name)}: the content does not match its SHA-256"
             raise OSError(msg)
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            # NumPy stores the dtypes it does not know, such as bfloat16, as raw bytes.
+            # NumPy stores unknown dtypes, such as bfloat16, as raw bytes.
             return {key: arrays[key].view(jnp.dtype(dtype)) for key, dtype in record["dtypes"].items()}
 
     def clear(self) -> None:
@@ -126,7 +126,7 @@ class Checkpoints:
 
     def _write_piece(self, name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         if not PIECE_NAME.fullmatch(name):
-            msg = f"a piece's name becomes a file's: letters, digits and _.=+- are allowed, got {name!r}"
+            msg = f"a piece's name must be a file name of letters, digits and _.=+-, got {name!r}"
             raise ValueError(msg)
         plain = {key: np.asarray(array) for key, array in arrays.items()}
         buffer = io.BytesIO()
@@ -142,7 +142,7 @@ class Checkpoints:
             msg = f"{self._manifest(number)}: {error}"
             raise _Unusable(msg) from error
         if manifest["plan"] != self._plan_digest():
-            msg = f"{self.folder / 'plan.json'}: not the plan that it was made under"
+            msg = f"{self.folder / 'plan.json'}: is not the plan of this checkpoint"
             raise _Unusable(msg)
         carry = self.folder / "carry" / str(number)
         _compare(carry, manifest["files"], _digests(carry))
@@ -162,7 +162,7 @@ class Checkpoints:
         return _load(self.folder / "carry" / str(number), abstract, manifest["leaves"])
 
     def _prune(self) -> None:
-        """Keep the newest checkpoints that are not known to be bad, and no carry without a manifest."""
+        """Remove all but the newest checkpoints not known to be bad, and every carry without a manifest."""
         numbers = self._numbers(self.folder.glob("*.json"))
         kept = {str(number) for number in [n for n in numbers if n not in self._bad][-KEPT:]}
         for number in numbers:
@@ -208,7 +208,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _describe(tree: Any) -> list[list[Any]]:
-    """List path, dtype and shape of every leaf, as JSON would."""
+    """List path, dtype and shape of every leaf, in types that JSON has."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return [[jax.tree_util.keystr(path), str(leaf.dtype), list(leaf.shape)] for path, leaf in leaves]
 
@@ -218,13 +218,13 @@ def _first_difference(held: list[Any] | None, wanted: list[Any] | None) -> str:
         old, new = ("no carry" if leaves is None else "a carry" for leaves in (held, wanted))
         return f"holds {old}, this run wants {new}"
     old, new = ({path: f"{dtype} {tuple(shape)}" for path, dtype, shape in leaves} for leaves in (held, wanted))
-    # Where no leaf differs, the order does: name the first leaf in another place.
+    # If no leaf differs, the order does: name the first leaf.
     path = next((p for p in [*old, *new] if old.get(p) != new.get(p)), next(iter(new), ""))
     return f"carry{path} holds {old.get(path, 'nothing')}, this run wants {new.get(path, 'nothing')}"
 
 
 def _checkpointer() -> Any:
-    # Imported late: Orbax takes its time, and many runs end before their first checkpoint.
+    # Imported late: Orbax is slow to import, and many runs end before their first checkpoint.
     import orbax.checkpoint as ocp
 
     # The synchronous one: the manifest must come after the last byte of the carry.
@@ -233,9 +233,9 @@ def _checkpointer() -> Any:
 
 @contextmanager
 def _plainly_named(folder: Path) -> Iterator[Path]:
-    """The folder under a path of plain characters, through a link to the one that it is in.
+    """Yield a path of plain characters to the folder, through a link to its parent.
 
-    Orbax globs the whole path and parses it: beneath "a[1]", "**", "gs:" or a backslash it never finds what it wrote.
+    Orbax globs and parses the whole path: below "a[1]", "**", "gs:" or a backslash it does not find its own files.
     """
     place = tempfile.gettempdir()
     with tempfile.TemporaryDirectory(dir=place if PLAIN.fullmatch(place) else "/tmp") as links:
@@ -252,7 +252,7 @@ def _save_carry(folder: Path, carry: Any) -> list[list[Any]] | None:
 
     leaves = jax.tree.leaves(carry)
     data = [np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for leaf in leaves]
-    # Orbax refuses arrays without elements; their dtype and shape are all there is to know.
+    # Orbax refuses arrays without elements; their dtype and shape describe them completely.
     named = {str(index): array for index, array in enumerate(data) if array.size}
     if named:
         folder.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Checks: what must hold of a config before anything is computed, every problem of it in a line of its own."""
+"""Checks of a config before anything is computed; each problem is one line."""
 
 import math
 import operator
@@ -20,9 +20,9 @@ BOUNDS |= {"below": ("<", operator.lt), "at_most": ("<=", operator.le)}
 
 
 class Checks:
-    """The problems of one config, gathered by a validator that reads like a table.
+    """Collects the problems of one config; a validator calls it like a table of rules.
 
-    A swept number is checked at each of its values; a rule on several fields takes theirs from ``values``.
+    A swept number is checked at each of its values. A rule about several fields takes their values from ``values``.
     """
 
     def __init__(self, config: ConfigDict):
@@ -31,14 +31,14 @@ class Checks:
         self._fields, self._sweep = fields.leaves(config), fields.swept(config)
 
     def values(self, path: str) -> tuple:
-        """The values that a field takes, swept or single; none if they are unusable."""
+        """All values of a field, one if it is not swept; none if the values are unusable."""
         if path not in self._sweep:
             return (self._fields[path],) if path in self._fields else ()
         usable = not fields.refusal(self.config, f"sweep.{path}", self._sweep[path])
         return fields.fit(self._sweep[path], (self._fields[path],)) if usable else ()
 
     def require(self, path: str, condition: bool, rule: str) -> None:
-        """The condition must hold; the rule is what it asks for, "must exceed 2 * data.rank = 6"."""
+        """Report the field unless the condition holds; the rule states it, "must exceed 2 * data.rank = 6"."""
         if not condition:
             given = f" = {self._fields[path]!r}" if path in self._fields else ""
             self.problems.append(f"{path}{given}: {rule}")
@@ -76,14 +76,15 @@ class Checks:
 
 
 def check_common(checks: Checks) -> None:
-    """Check what holds of every config whatever its fields: types, its experiment, sweep and variants."""
+    """Check the rules common to all configs: types, the experiment, the sweep and the variants."""
     for path, value in fields.leaves(checks.config).items():
         leaves = value if isinstance(value, tuple) and path != "variants" else (value,)
         typed = all(type(leaf) in fields.RULES for leaf in leaves)
         checks.require(path, typed, "must be a bool, an integer, a float, a string or a tuple of these")
     known = _experiments()
     name = checks.config.get("experiment")
-    checks.require("experiment", name in known, f"is no package of experiments/laws{fields.nearest(str(name), known)}")
+    rule = f"is not a package of experiments/laws{fields.nearest(str(name), known)}"
+    checks.require("experiment", name in known, rule)
     _check_sweep(checks)
     _check_variants(checks)
 
@@ -96,7 +97,7 @@ def _experiments() -> list[str]:
 
 def _check_sweep(checks: Checks) -> None:
     group, owners = isinstance(checks.config.get("sweep"), ConfigDict), {}
-    checks.require("sweep", group, "must be a group, empty where nothing is swept")
+    checks.require("sweep", group, "must be a group, empty if nothing is swept")
     varied = {path for variant in fields.usable_variants(checks.config) for path in variant}
     for path, values in fields.swept(checks.config).items():
         name, leaf = f"sweep.{path}", path.split(".")[-1]
@@ -104,7 +105,7 @@ def _check_sweep(checks: Checks) -> None:
         checks.require(name, type(values) is tuple and values != (), "must be a tuple of one value or more")
         distinct = len(set(checks.values(path))) == len(checks.values(path))
         checks.require(name, distinct, "must not list a value twice")
-        checks.require(name, path not in varied, "a variant sets it too; keep it in sweep or in variants")
+        checks.require(name, path not in varied, "a variant also sets it; keep it either in sweep or in variants")
         owner = owners.setdefault(leaf, name)
         checks.require(name, owner == name, f"would share the dimension name {leaf} with {owner}")
 
@@ -112,22 +113,22 @@ def _check_sweep(checks: Checks) -> None:
 def _check_variants(checks: Checks) -> None:
     variants = checks.config.get("variants")
     filled = isinstance(variants, tuple) and variants != ()
-    checks.require("variants", filled, "must be a tuple of at least one dict, ({},) where nothing varies")
+    checks.require("variants", filled, "must be a tuple of at least one dict, ({},) if nothing varies")
     for i, variant in enumerate(variants if isinstance(variants, tuple) else ()):
         checks.problems += [f"variants[{i}]{line}" for line in fields.variant_problems(checks.config, variant)]
     for name, count in Counter(variant.name for variant in expand(checks.config)).items():
         checks.require("variants", count == 1, f"must differ, and {name} is listed {count} times")
         checks.require("variants", name not in (".", ".."), f"must not be called {name}, which is a folder")
     for names in alike(checks.config):
-        reported = f"{' and '.join(names)} are the same run, but for num_seeds or run.* at most"
+        reported = f"{' and '.join(names)} are the same run, except perhaps for num_seeds or run.*"
         checks.problems.append(f"variants: must differ, and {reported}")
 
 
 def collect(config: ConfigDict, validate: Callable[[Checks], None]) -> list[str]:
     """Return every problem of a config, one line each: the common ones, then its experiment's own.
 
-    ``validate`` is given the Checks of every expanded variant; a line begins with the names of the variants that
-    have it, unless all do.
+    ``validate`` gets the Checks of every expanded variant. A line begins with the names of the variants that have the
+    problem, unless all have it.
     """
     check_common(common := Checks(config))
     found = {}
@@ -136,7 +137,7 @@ def collect(config: ConfigDict, validate: Callable[[Checks], None]) -> list[str]
         try:
             validate(checks)
         except Exception:
-            # A check that rests on a value already refused may well fail; any other failure is ours.
+            # A check may fail because a value it uses was already refused; any other failure is ours.
             if not checks.problems:
                 raise
         found[name] = checks.problems

@@ -1,4 +1,4 @@
-"""The command line: what can be said to a run, and where it goes when nothing is said."""
+"""The command line: the options of a run, and the default run folder."""
 
 import argparse
 from pathlib import Path
@@ -18,18 +18,18 @@ EXAMPLES = (
 
 class _OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line for one problem, without the usage above it."""
+        """Report the problem in one line, without the usage."""
         self.exit(BAD_INPUT, f"{message} (see --help)\n")
 
 
 def command_line() -> argparse.ArgumentParser:
-    """The options of a run; what it does not know is an override of the config."""
+    """The parser of the options; unknown arguments are overrides of the config."""
     parser = _OneLineParser(
         prog="python -m experiments.main",
         description="Run a config into a run folder: results, claims table and figures.",
-        epilog=f"Any field can be set: {', '.join(EXAMPLES)}. Of a field that variants set, a value selects the "
-        "variants that have it; where none has it, it is set where they leave it to the config or, if all set it, in "
-        "all. --config.name=NAME selects one variant. Exit codes: 0 done, 1 a claim fails under --strict, 2 bad input, "
+        epilog=f"Any field can be set: {', '.join(EXAMPLES)}. If variants set a field, a value selects those that have "
+        "it; if none has it, the variants that leave the field to the config take it or, if all set it, all take it. "
+        "--config.name=NAME selects one variant. Exit codes: 0 done, 1 a claim fails under --strict, 2 bad input, "
         "70 an error of ours, 75 stopped by a signal (after a checkpoint), 130 ended at once by a second one.",
         allow_abbrev=False,
     )

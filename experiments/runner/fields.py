@@ -1,4 +1,4 @@
-"""Fields of a config: the leaves by their dotted paths, what each may be set to, and how a value is refused."""
+"""Fields of a config: the leaves by dotted path, their allowed values, and the errors for other values."""
 
 import ast
 import difflib
@@ -9,13 +9,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-# What a leaf may be, and how a value of another type is refused.
+# The types of a leaf, and the error for a value of another type.
 RULES = {bool: "must be True or False", int: "must be an integer", float: "must be a finite number"}
 RULES |= {str: "must be a string", tuple: "must be a tuple"}
 
 
 def literal(text: str) -> Any:
-    """The Python literal that a text spells, or the text itself."""
+    """The value of a Python literal, or the text itself if it is none."""
     with suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return ast.literal_eval(text.strip())
     return text
@@ -30,18 +30,18 @@ def leaves(config: Any) -> dict[str, Any]:
 
 
 def result_fields(config: ConfigDict) -> dict[str, Any]:
-    """The leaves that make a run what it is: not what it is called, how often it is made, and how it is cut."""
-    beside = ("name", "variants", "num_seeds")
-    return {path: leaf for path, leaf in leaves(config).items() if path not in beside and not path.startswith("run.")}
+    """The leaves that determine a run: all but its name, the number of seeds and how the members are divided."""
+    excluded = ("name", "variants", "num_seeds")
+    return {path: leaf for path, leaf in leaves(config).items() if path not in excluded and not path.startswith("run.")}
 
 
 def swept(config: ConfigDict) -> dict[str, Any]:
-    """The values listed by ``sweep``, by the dotted path of the field that they are for."""
+    """The values in ``sweep``, by the dotted path of the swept field."""
     return {path[6:]: values for path, values in leaves(config).items() if path.startswith("sweep.")}
 
 
 def settable(config: ConfigDict) -> dict[str, Any]:
-    """What may be set, with a value of its type; every number of a group may be swept."""
+    """Every field that may be set, with a value of its type; every number of a group may be swept."""
     fields = {path: value for path, value in leaves(config).items() if not path.startswith("sweep.")}
     hyperparameters = {path: value for path, value in fields.items() if "." in path and type(value) in (int, float)}
     return fields | {f"sweep.{path}": (v,) for path, v in hyperparameters.items() if not path.startswith("run.")}
@@ -73,13 +73,13 @@ def variant_problems(config: ConfigDict, variant: Any) -> list[str]:
 
 
 def usable_variants(config: ConfigDict) -> list[dict[str, Any]]:
-    """The variants that can be expanded; check_common says what is wrong with the others."""
+    """The variants that can be expanded; check_common reports the others."""
     variants = config.get("variants")
     return [v for v in variants if not variant_problems(config, v)] if isinstance(variants, tuple) else []
 
 
 def assign(config: ConfigDict, path: str, value: Any) -> None:
-    """Set a leaf by its dotted path, and make the groups on the way that are not there."""
+    """Set a leaf by its dotted path, and create missing groups on the way."""
     *groups, leaf = path.split(".")
     node: Any = config
     with config.unlocked():
@@ -91,7 +91,7 @@ def assign(config: ConfigDict, path: str, value: Any) -> None:
 
 
 def fit(value: Any, default: Any) -> Any:
-    """Return value as the type of default; ValueError says what that type is."""
+    """Return value as the type of default; the ValueError of another type names the right one."""
     if isinstance(default, tuple):
         return _fit_tuple(value, default)
     if isinstance(default, float) and type(value) is int:
@@ -117,6 +117,6 @@ def _fit_tuple(value: Any, default: tuple) -> tuple:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error line: the known name that was meant, if any is near."""
+    """The end of an error line: the most similar known name, if there is one."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]}?" if matches else ""

@@ -1,8 +1,7 @@
 """Configs: load a file, override fields from the command line, expand the variants.
 
-ml_collections has a flag parser of its own; it stops at the first problem. Here a bad command line is
-answered once, with a line for each problem: the field's path, its value and what is allowed. Nothing here
-imports JAX, so that these lines come at once.
+The flag parser of ml_collections stops at the first problem. This one reports all problems of a command together, one
+line each: the field's path, its value and what is allowed. Nothing here imports JAX, so the report is immediate.
 
 A *field* is the dotted path of a leaf, ``opt.step_size``. A *hyperparameter* is a number of a group that ``sweep``
 gives several values, vmapped in one program; a *variant* is a dict of fields that change shapes or code.
@@ -38,7 +37,7 @@ PROFILES = ("smoke", "cpu", "paper")
 
 
 class ConfigError(Exception):
-    """A config that cannot run; ``problems`` has one line for each thing that is wrong with it."""
+    """A config that cannot run; ``problems`` has one line for each problem."""
 
     def __init__(self, problems: Iterable[str]):
         self.problems = list(problems)
@@ -56,7 +55,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """Return the locked config of ``FILE.py[:PROFILE]`` with ``--config.FIELD=VALUE`` words applied.
 
     Raises:
-        ConfigError: The file cannot be used, or an override is wrong; every wrong one has its line.
+        ConfigError: The file cannot be used, or overrides are wrong, one line for each.
     """
     config = read(spec)
     if problems := override(config, overrides):
@@ -74,14 +73,14 @@ def read(spec: str) -> ConfigDict:
     """Return the locked config that ``FILE.py[:PROFILE]`` builds with its ``get_config(profile)``.
 
     Raises:
-        ConfigError: In one line: no such file, no get_config, an unknown profile, or what the file raised.
+        ConfigError: There is no such file, it has no get_config, the profile is unknown, or the file raises an error.
     """
     (path, profile), names = split(spec), {}
     if not path.is_file():
         near = fields.nearest(str(path), map(str, path.parent.glob("*.py")))
         raise ConfigError([f"--config={spec}: there is no file {path}{near}"])
     try:
-        # Compiled from its source: cached bytecode is stale if a file changes twice in a second at one size.
+        # Compiled from source: cached bytecode is stale if a file changes twice within a second and keeps its size.
         exec(compile(path.read_bytes(), str(path), "exec"), names)
         if "get_config" not in names:
             problem = f"{path} has no function get_config(profile)"
@@ -104,16 +103,16 @@ def _place(error: Exception, path: Path) -> str:
 
 
 def override(config: ConfigDict, overrides: Sequence[str]) -> list[str]:
-    """Apply ``--config.FIELD=VALUE`` words to a config in place; return one line for each that is wrong.
+    """Apply ``--config.FIELD=VALUE`` overrides to a config in place; return one line for each that is wrong.
 
-    VALUE is a Python literal or a bare word of the default's type: an integer is taken for a float and one
-    value for a tuple, nothing else is converted. ``sweep.FIELD`` may name any number of a group, swept by the
-    file or not. Of two values for a field the last one counts.
+    VALUE is a Python literal or a bare word of the default's type. An integer may stand for a float and a single value
+    for a tuple; nothing else is converted. ``sweep.FIELD`` may name any number of a group, also one that the file does
+    not sweep. If a field is given twice, the last value counts.
 
-    Of a field that variants set, a value selects the variants that have it. Where none has it, the variants that leave
-    the field to the config take it or, if none does, those that set it; what becomes the same run is run once. Variants
-    that sweep the field keep what they sweep.
-    ``name`` selects the variant of this name. Words are applied in order, ``variants`` before the others.
+    If variants set the field, the value selects the variants that have it. If none has it, the variants that leave the
+    field to the config take it; if there are none, the variants that set it take it. Variants that become the same run
+    are run once. Variants that sweep the field keep their values.
+    ``name`` selects the variant with this name. Overrides are applied in order, ``variants`` before all others.
     """
     (assignments, problems), applied, kept = _parse(overrides), [], []
     for path in sorted(assignments, key=lambda path: path != "variants"):
@@ -147,7 +146,7 @@ def _parse(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _ignored(config: ConfigDict, paths: Iterable[str]) -> list[str]:
-    """A line for every overridden field that the sweep decides in its place."""
+    """A line for every override of a field that is swept, since the sweep would replace its value."""
     values, variants = fields.leaves(config), fields.usable_variants(config)
     swept = fields.swept(config).keys() | _swept_by_all(variants)
     return [
@@ -164,7 +163,7 @@ def _swept_by_all(variants: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def _unnamed(config: ConfigDict, path: str, value: Any) -> str:
-    """Why no variant is selected by this name; empty if one is, or if the field is another."""
+    """Why ``name`` selects no variant; empty if it selects one, and for other fields."""
     names = [variant.name for variant in expand(config)]
     if path != "name" or value in names:
         return ""
@@ -172,7 +171,7 @@ def _unnamed(config: ConfigDict, path: str, value: Any) -> str:
 
 
 def _set(config: ConfigDict, path: str, value: Any) -> list[str]:
-    """Set a field of the config, and select or change the variants that set it too; say which keep their own value."""
+    """Set a field of the config, and select or change the variants that set it; report variants that keep their own."""
     given, usable = config.get("variants"), fields.usable_variants(config)
     if path == "variants" or not isinstance(given, tuple) or not 0 < len(usable) == len(given):
         fields.assign(config, path, value)  # problems of the variants are reported once everything is set
@@ -207,18 +206,18 @@ def _value(config: ConfigDict, path: str) -> Any:
 
 
 def _kept(before: Sequence[Variant], taking: Sequence[bool], had: Sequence[Any], path: str, value: Any) -> list[str]:
-    """A line on the variants that go on with a value of their own, where others take the one that is given."""
+    """A line that names the variants that keep their own value while others take the given one."""
     own = [f"{v.name} {old!r}" for v, takes, old in zip(before, taking, had, strict=True) if not takes and old != value]
     return [f"{path} = {value!r} is not for variants with a value of their own: {', '.join(own)}"] if own else []
 
 
 def _of_extent(path: str) -> bool:
-    """Whether a field says how many, how long, how often or how precisely: no variant is chosen by such a value."""
+    """Whether a field sets a count, a length, a spacing or the precision: such values select no variants."""
     return path in ("num_seeds", "opt.num_steps", "precision") or path.startswith(("run.", "observe."))
 
 
 def _renamed(before: dict[str, Any], now: dict[str, Any], old: Any, path: str, value: Any) -> dict[str, Any]:
-    """The variant without its name, if that is of the value it had: then it is called by its fields."""
+    """The variant without its ``name`` if the name quotes the old value; its fields then name it."""
     if "name" not in before or _of_extent(path) or old == value or (path in before and now == before):
         return now
     others = [field for field, other in before.items() if field not in ("name", path) and str(other) == str(old)]
@@ -228,13 +227,13 @@ def _renamed(before: dict[str, Any], now: dict[str, Any], old: Any, path: str, v
 
 
 def _holds(name: str, value: Any) -> bool:
-    """Whether a name holds a value as a word of its own, or as the number after a letter: 3 in momentum_L3."""
+    """Whether a name contains a value as a separate word, or as the number after a letter: 3 in momentum_L3."""
     same = r"\d." if type(value) in (int, float) else r"a-zA-Z0-9"
     return bool(re.search(rf"(?<![{same}]){re.escape(str(value))}(?![{same}])", name))
 
 
 def _once(config: ConfigDict, before: Sequence[str]) -> tuple[dict[str, Any], ...]:
-    """The variants without duplicates: of variants that have become the same run the first one is kept."""
+    """The variants without duplicates: of those that have become the same run, only the first."""
     now, kept = [_run(whole.config) for whole in expand(config)], []
     for i, variant in enumerate(config.variants):
         if not any(now[j] == now[i] and before[j] != before[i] for j in range(i)):
@@ -247,7 +246,7 @@ def _run(config: ConfigDict) -> str:
 
 
 def alike(config: ConfigDict) -> list[list[str]]:
-    """The names, together, of variants whose runs would be the same."""
+    """Groups of names of variants that would be the same run."""
     found: dict[str, dict[str, None]] = {}
     for name, expanded in expand(config):
         found.setdefault(_run(expanded), {})[name] = None
@@ -257,9 +256,8 @@ def alike(config: ConfigDict) -> list[list[str]]:
 def expand(config: ConfigDict) -> tuple[Variant, ...]:
     """Return every variant with its whole config, locked, in order; a malformed variant is left out.
 
-    A variant is called by the ``name`` it sets, or else by its leaf names and values, ``depth=3,source=low_rank``
-    (whole paths where leaf names clash), with no "/"; the empty one is ``base``. An expanded config holds its own
-    variant alone.
+    A variant's name is the ``name`` that it sets, or else its leaf names and values, ``depth=3,source=low_rank`` (whole
+    paths if leaf names clash), without "/"; the empty variant is ``base``. An expanded config has only its own variant.
     """
     settable, variants, expanded = fields.settable(config), fields.usable_variants(config), []
     counts = Counter(path.split(".")[-1] for path in {path for variant in variants for path in variant})

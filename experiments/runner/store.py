@@ -1,4 +1,4 @@
-"""The run folder: one process at a time, every file by rename, nothing made before the checks pass."""
+"""The run folder: one process at a time, files replaced by rename, nothing created before the checks pass."""
 
 import fcntl
 import hashlib
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 LOCK = ".lock"
-# What a run folder holds and how; 0.1 wrote no number.
+# The layout of a run folder; version 0.1 wrote no number.
 LAYOUT = 2
 PARTIAL = ".partial-"
 MAX_DIFFERENCES = 10
@@ -44,7 +44,7 @@ SOURCE = Path(__file__).resolve().parents[2]
 
 
 class InputError(Exception):
-    """A run that may not start: ``problems`` has one line each, for people; nothing was made."""
+    """A run that must not start: ``problems`` has one line for each problem; nothing was created."""
 
     def __init__(self, problems: Sequence[str]):
         super().__init__("\n".join(problems))
@@ -56,8 +56,8 @@ class InputError(Exception):
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its place, durably, if the block ends well."""
-    # Two processes may write the same file, of the same content: neither is to take the other's half.
+    """Yield a temporary path in the same folder that durably replaces ``path`` if the block raises nothing."""
+    # Two processes may write the same file with the same content: each needs a temporary file of its own.
     partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     try:
         yield partial
@@ -94,7 +94,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if hasattr(value, "tolist"):  # a NumPy or JAX array, or a NumPy scalar
         return _plain(value.tolist())
-    # JSON has no word for NaN: a reader in another language would refuse the whole file.
+    # JSON has no NaN: a reader in another language would refuse the whole file.
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -108,13 +108,13 @@ def digest(value: Any) -> str:
 def with_digest(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``record`` with its SHA-256 under "hash"; ValueError if that name is taken."""
     if "hash" in record:
-        msg = 'a record to be sealed has a field "hash" of its own: that name is kept for its SHA-256'
+        msg = 'the record has a field "hash": that name is reserved for its SHA-256'
         raise ValueError(msg)
     return {**_plain(record), "hash": digest(record)}
 
 
 def read_digested(path: Path) -> dict[str, Any]:
-    """Read what `with_digest` made, without its hash; ValueError if the content does not match the hash."""
+    """Read a record of `with_digest`, without its hash; ValueError if the content does not match the hash."""
     record = json.loads(path.read_bytes())
     if not isinstance(record, dict) or record.pop("hash", None) != digest(record):
         msg = "the content does not match its hash"
@@ -127,18 +127,21 @@ def read_digested(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterator["RunFolder"]:
-    """Hold the run folder at ``path``, new or made by the same config; InputError, with nothing made, otherwise.
+    """Lock the run folder at ``path``, which is new or was made by the same config.
 
-    The lock lives as long as the block, and the kernel lifts it from a process that dies.
+    The context releases the lock; if the process dies, the kernel does.
+
+    Raises:
+        InputError: The folder cannot be used; nothing was created.
     """
     folder = Path(path)
     _refuse(_obstacles(folder) or _strangers(folder, config))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise InputError([f"{folder}: cannot be made: {error}"]) from error
+        raise InputError([f"{folder}: cannot be created: {error}"]) from error
     with _locked(folder):
-        # Again: another process may have come and gone between the first check and the lock.
+        # Again: another process may have used the folder between the first check and the lock.
         _refuse(_strangers(folder, config))
         for leftover in folder.rglob(PARTIAL + "*"):
             leftover.unlink()
@@ -153,11 +156,11 @@ def _refuse(problems: list[str]) -> None:
 
 
 def _obstacles(folder: Path) -> list[str]:
-    if any("\udc80" <= letter <= "\udcff" for letter in str(folder)):  # how Python holds bytes that it cannot decode
-        return [f"{str(folder)!a}: its name is no text in UTF-8, and nothing that a run prints could name it"]
+    if any("\udc80" <= letter <= "\udcff" for letter in str(folder)):  # Python represents undecodable bytes like this
+        return [f"{str(folder)!a}: its name is not UTF-8 text, so a run could not print it"]
     nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
     if not nearest.is_dir():
-        return [f"{folder}: {nearest} is a file; a run needs a folder or a free name"]
+        return [f"{folder}: {nearest} is a file; a run needs a folder or an unused path"]
     if not os.access(nearest, os.W_OK | os.X_OK):
         return [f"{folder}: {nearest} cannot be written to"]
     return []
@@ -166,23 +169,23 @@ def _obstacles(folder: Path) -> list[str]:
 def _strangers(folder: Path, config: Mapping[str, Any]) -> list[str]:
     """Why an existing folder is not this run's: no config, a damaged one, or a different one."""
     file = folder / "config.json"
-    if not os.path.exists(file):  # unlike Path.exists, also of a name too long for any file
+    if not os.path.exists(file):  # unlike Path.exists, returns False for a name too long for a file
         names = sorted(os.listdir(folder)) if os.path.exists(folder) else []
         others = [name for name in names if name != LOCK and not name.startswith(PARTIAL)]
         found = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        return [f"{folder}: not a run folder: it has no config.json but holds {found}"] if others else []
+        return [f"{folder}: is not a run folder: it has no config.json but contains {found}"] if others else []
     try:
         before = read_digested(file)
     except (OSError, ValueError) as error:
         return [f"{file}: cannot be trusted: {error}"]
     if before.get("layout") != LAYOUT:
         version = "a later version" if "layout" in before else "version 0.1"
-        return [f"{folder}: made by {version} of lawlib, which this one cannot read; choose another --workdir"]
+        return [f"{folder}: was made by {version} of lawlib, which this version cannot read; choose another --workdir"]
     return [f"{folder}: made by another config: {line}" for line in _differences(before, _record(config))]
 
 
 def _record(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What config.json holds."""
+    """The content of config.json."""
     return with_digest({"layout": LAYOUT, **config})
 
 
@@ -197,7 +200,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 
 def _fields(value: Any, path: str = "") -> dict[str, str]:
-    """Flatten to {"net.depth": "3", "variants[0].net.width": "64"}; JSON texts tell 1 from 1.0 and true."""
+    """Flatten to {"net.depth": "3", "variants[0].net.width": "64"}; JSON distinguishes 1, 1.0 and true."""
     if isinstance(value, dict) and value:
         items = [(f"{path}.{key}" if path else key, item) for key, item in value.items()]
     elif isinstance(value, list) and value:
@@ -250,24 +253,24 @@ class RunFolder:
         """Add a start of the run to provenance.json: environment, sources of the data, command line and time.
 
         Raises:
-            InputError: an earlier start took its data from elsewhere: one run would be made of two.
+            InputError: An earlier start used other data: the run would mix the two.
         """
         about = {**environment(), "sources": dict(sources or {})}
         before = next((start["sources"] for start in self._starts() if "sources" in start), about["sources"])
         if before != about["sources"]:
             here = {name: origin for name, origin in about["sources"].items() if before.get(name) != origin}
             reported = "; ".join(f"{name}: was {before.get(name)}, is now {origin}" for name, origin in here.items())
-            raise InputError([f"{self.path}: was begun with other data ({reported}); choose another --workdir"])
+            raise InputError([f"{self.path}: was started with other data ({reported}); choose another --workdir"])
         start = {**about, "command": _command(command or sys.orig_argv), "start": _now()}
         self._write_provenance([*self._starts(), {**start, "end": None, "compile_s": None, "run_s": None}])
 
     def record_end(self, *, compile_s: float, run_s: float) -> None:
-        """Close the newest start in provenance.json with the time and its wall seconds."""
+        """Complete the newest start in provenance.json with its end and its wall seconds."""
         *earlier, latest = self._starts()
         self._write_provenance([*earlier, {**latest, "end": _now(), "compile_s": compile_s, "run_s": run_s}])
 
     def provenance(self) -> dict[str, Any]:
-        """What provenance.json says of the run; nothing where it is missing or cannot be read."""
+        """The content of provenance.json; empty if the file is missing or cannot be read."""
         starts = self._starts()
         return self._whole(starts) if starts else {}
 
@@ -291,10 +294,9 @@ class RunFolder:
     def write_results(
         self, groups: Iterable[tuple[str, "xr.Dataset"]], attrs: Mapping[str, Any], name: str = "results.nc"
     ) -> None:
-        """Write one netCDF group per (name, dataset), holding one at a time; equal data give equal bytes.
+        """Write one netCDF group per (name, dataset), one in memory at a time; equal data give equal bytes.
 
-        Every variable that has elements carries fletcher32 checksums, except numeric scalars, which
-        HDF5 cannot chunk.
+        Every variable with elements has fletcher32 checksums, except numeric scalars, which HDF5 cannot chunk.
         """
         import xarray as xr
 
@@ -307,10 +309,10 @@ class RunFolder:
 
     @contextmanager
     def read_results(self, name: str = "results.nc") -> Iterator["xr.DataTree"]:
-        """Open the results lazily; OSError on the first touch of data that fail their checksum."""
+        """Open the results lazily; reading data that fail their checksum raises OSError."""
         import xarray as xr
 
-        # No variable is a date, and one in "seconds" must stay the float that it was.
+        # No variable is a date, and a variable in "seconds" must stay a float.
         options = {"engine": "h5netcdf", "decode_times": False, "decode_timedelta": False}
         with xr.open_datatree(self.path / name, **options) as tree:
             yield tree
@@ -320,7 +322,7 @@ def _encoding(dataset: "xr.Dataset") -> dict[Any, dict[str, Any]]:
     encoding: dict[Any, dict[str, Any]] = {}
     for name, variable in dataset.variables.items():
         if variable.dtype.kind in "OSUT":
-            # Characters, since the text of variable-length strings lies outside the checksummed chunks.
+            # Characters, since HDF5 stores variable-length strings outside the checksummed chunks.
             encoding[name] = {"dtype": "S1", "fletcher32": variable.size > 0}
         else:
             encoding[name] = {"fletcher32": variable.ndim > 0 and variable.size > 0}
@@ -357,7 +359,7 @@ def _version(package: str) -> str | None:
 
 
 def git_state(root: Path) -> tuple[str | None, bool | None]:
-    """Return the commit of the work tree at ``root`` and whether it is clean; (None, None) if it is none."""
+    """Return the commit of the work tree at ``root`` and whether it is clean; (None, None) if there is none."""
     try:
         if Path(_git(root, "rev-parse", "--show-toplevel")).resolve() != root.resolve():
             return None, None  # an installed copy inside somebody else's repository

@@ -132,7 +132,7 @@ def test_a_workdir_that_is_a_file(refused, tmp_path):
     taken = tmp_path / "taken"
     taken.write_text("mine")
     assert refused(PARSIMONY, f"--workdir={taken}") == [
-        f"{taken}: {taken} is a file; a run needs a folder or a free name"
+        f"{taken}: {taken} is a file; a run needs a folder or an unused path"
     ]
     assert taken.read_text() == "mine"
 
@@ -161,7 +161,7 @@ def test_a_replot_of_nothing_does_not_run(refused, tmp_path):
 
 def test_a_module_of_the_runner_is_no_experiment(refused):
     (line,) = refused(PARSIMONY, "--config.experiment=plots")
-    assert line.startswith("experiment = 'plots': is no package of experiments/laws")
+    assert line.startswith("experiment = 'plots': is not a package of experiments/laws")
 
 
 @pytest.mark.parametrize("flag", [[], ["--config"]])
@@ -198,7 +198,7 @@ def test_a_config_file_that_fails(refused, tmp_path, body, said):
 def test_a_config_without_an_experiment_of_ours(refused, tmp_path):
     (tmp_path / "mine.py").write_text(CONFIG.format(body="return config_dict.create(experiment='parsimoni', seed=0)"))
     said = refused(f"--config={tmp_path}/mine.py")
-    start = "experiment = 'parsimoni': is no package of experiments/laws; did you mean parsimony."
+    start = "experiment = 'parsimoni': is not a package of experiments/laws; did you mean parsimony."
     assert [line for line in said if line.startswith(start)]
 
 

@@ -67,7 +67,7 @@ def write(tmp_path):
 
 
 def problems_of(spec, *overrides):
-    """What the user is told: the problems of loading or, where it loads, of checking."""
+    """The reported problems: those of loading or, if it loads, those of checking."""
     try:
         return collect(load(spec, overrides), validate)
     except ConfigError as error:
@@ -215,7 +215,7 @@ def test_overrides_take_the_type_of_the_default(write, words, field, value):
             "sweep.opt.weight_decay = (0.0, 0.0): must not list a value twice",
         ),
         ("--config.sweep.opt.momentum=0.5", "sweep.opt.momentum = (0.5,): cannot be swept; use variants"),
-        ("--config.sweep.net.depth=2,3", "sweep.net.depth = (2, 3): a variant sets it too"),
+        ("--config.sweep.net.depth=2,3", "sweep.net.depth = (2, 3): a variant also sets it"),
         ("--config.seed=-1", "seed = -1: must be an integer >= 0 and <= 4294967295"),
         ("--config.seed=4294967296", "seed = 4294967296: must be an integer >= 0"),
         (f"--config.seed=1{'0' * 400}", f"seed = 1{'0' * 400}: must be an integer >= 0"),
@@ -228,9 +228,9 @@ def test_overrides_take_the_type_of_the_default(write, words, field, value):
         ),
         (
             "--config.experiment=colapse",
-            "experiment = 'colapse': is no package of experiments/laws; did you mean collapse?",
+            "experiment = 'colapse': is not a package of experiments/laws; did you mean collapse?",
         ),
-        ("--config.experiment=../runner", "experiment = '../runner': is no package of experiments/laws"),
+        ("--config.experiment=../runner", "experiment = '../runner': is not a package of experiments/laws"),
         ("--config.variants=()", "variants = (): must be a tuple of at least one dict"),
         ("--config.variants=3", "variants[0] = 3: must be a dict of fields"),
         (
@@ -246,11 +246,11 @@ def test_overrides_take_the_type_of_the_default(write, words, field, value):
         ("--config.variants=({}, {'net.depth': 3})", "variants: must differ, and base and depth=3 are the same run"),
         (
             "--config.variants=({'net.depth': 2}, {'net.depth': 2, 'num_seeds': 9}, {'net.depth': 2, 'run.batch': 1})",
-            "variants: must differ, and depth=2 and depth=2,num_seeds=9 and depth=2,batch=1 are the same run, but for",
+            "variants: must differ, and depth=2 and depth=2,num_seeds=9 and depth=2,batch=1 are the same run, except",
         ),
         (
             "--config.variants=({'opt.weight_decay': 0.1},)",
-            "sweep.opt.weight_decay = (0.0, 0.1): a variant sets it",
+            "sweep.opt.weight_decay = (0.0, 0.1): a variant also sets it",
         ),
     ],
 )
@@ -267,7 +267,7 @@ def test_two_hyperparameters_of_one_name_share_no_dimension(write):
     ] or problems == ["sweep.net.scale = (0.1,): would share the dimension name scale with sweep.data.scale"]
 
 
-def test_all_wrong_overrides_are_told_at_once(write):
+def test_all_wrong_overrides_are_reported_together(write):
     words = ["--config.a=1", "--config.seed", "x", "--config.opt.momentum", "--config.num_seeds=2.5", "junk"]
     words += ["--config.opt.weight_decay=0.2", "--config.net.depth=4.5"]
     problems = problems_of(write(), *words)
@@ -277,7 +277,7 @@ def test_all_wrong_overrides_are_told_at_once(write):
     )
 
 
-def test_common_problems_and_the_experiments_own_are_told_at_once(write):
+def test_common_problems_and_the_experiments_own_are_reported_together(write):
     words = [
         "--config.seed=-1",
         "--config.opt.step_size=0",

@@ -18,7 +18,7 @@ FLAGSHIP, OPTIMIZERS = "dln_parsimony", "mlp_optimizers"
 
 
 def config_of(name, *words, profile="cpu"):
-    """The config under these words, and what a user is told of it."""
+    """The config under these overrides, and the problems that a user sees."""
     config = settings.read(f"{ROOT}/configs/{name}.py:{profile}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -67,7 +67,7 @@ def test_a_value_that_no_variant_has_is_set_in_all_and_each_run_is_made_once():
     assert names(config)[:2] == ["depth=5,source=low_rank", "depth=5,source=gaussian"]
 
 
-def test_variants_that_keep_their_own_value_are_told_of():
+def test_variants_that_keep_their_own_value_are_reported():
     config = settings.read(str(ROOT / "configs" / f"{FLAGSHIP}.py"))
     with pytest.warns(UserWarning, match=r"net.width = 40 is not for variants .* of their own: digits_L3 61$"):
         assert settings.override(config, ["--config.net.width=40"]) == []
@@ -84,7 +84,7 @@ def test_variants_that_keep_their_own_value_are_told_of():
         ("jumps_theory", "data.offdiagonal=0.25", ["region_L3"], ""),
     ],
 )
-def test_variants_that_sweep_a_field_do_not_have_its_value_and_are_told_of(name, word, wanted, reported):
+def test_variants_that_sweep_a_field_do_not_take_its_value_and_are_reported(name, word, wanted, reported):
     config = settings.read(f"{ROOT}/configs/{name}.py:smoke")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -106,7 +106,7 @@ def test_how_long_a_run_is_selects_nothing():
     assert len(config.variants) == 8
 
 
-def test_variants_that_were_the_same_before_are_still_told_of():
+def test_variants_that_were_the_same_before_are_still_reported():
     twice = "--config.variants=({'net.depth': 2}, {'net.depth': 2, 'num_seeds': 9})"
     _, problems = config_of(FLAGSHIP, twice, "--config.net.depth=3")
     assert any("are the same run" in line for line in problems)
@@ -176,7 +176,7 @@ def check(name, word, depth=0):
 
 
 def check_variants(config, path, given):
-    """Every variant has the value, or one of its own; those that run are called apart, by what they are."""
+    """Every variant has the value, or one of its own; the variants that run have fitting, different names."""
     found = settings.expand(config)
     assert len({v.name for v in found}) == len(found)
     assert not settings.alike(config)

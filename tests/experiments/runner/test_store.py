@@ -64,7 +64,7 @@ def test_a_folder_of_another_version_is_refused_in_one_line_and_not_touched(tmp_
     (tmp_path / "results.nc").write_bytes(b"data")
     before = tree(tmp_path)
     assert refusal(tmp_path) == [
-        f"{tmp_path}: made by {version} of lawlib, which this one cannot read; choose another --workdir"
+        f"{tmp_path}: was made by {version} of lawlib, which this version cannot read; choose another --workdir"
     ]
     assert tree(tmp_path) == before
 
@@ -93,7 +93,7 @@ def test_a_parent_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_name_no_file_system_takes_is_refused(tmp_path):
-    assert "cannot be made" in refusal(tmp_path / ("x" * 300))[0]
+    assert "cannot be created" in refusal(tmp_path / ("x" * 300))[0]
     assert not tree(tmp_path)
 
 
@@ -102,7 +102,7 @@ def test_a_name_that_is_no_text_is_refused_in_ascii(tmp_path):
         pass
     (problem,) = refused.value.problems
     assert problem.isascii()
-    assert "no text in UTF-8" in problem
+    assert "not UTF-8 text" in problem
     assert not list(tmp_path.iterdir())
 
 
