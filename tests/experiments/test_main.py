@@ -9,6 +9,9 @@ from liveness import communicate
 
 from experiments.main import main
 
+# Variants with a value of their own keep it, and the user is warned.
+pytestmark = pytest.mark.filterwarnings("ignore:.* is not for variants with a value of their own")
+
 ROOT = Path(__file__).parents[2]
 PARSIMONY = f"--config={ROOT}/configs/dln_parsimony.py:smoke"
 CONFIG = """

@@ -262,8 +262,8 @@ def test_a_finished_folder_is_shown_again_and_not_touched(finished, capsys):
     before = bytes_of(finished)
     assert main([*SMALL, f"--workdir={finished}", "--strict"]) == 0
     out = capsys.readouterr().out
-    assert "T1.a Case 1" in out
-    assert "T1.c Case 1" in out
+    assert "T1.excess[case1]" in out
+    assert "T1.excess[case1_f32]" in out
     assert bytes_of(finished) == before
 
 
@@ -280,7 +280,7 @@ def test_replot_redoes_claims_and_figures_from_the_results_alone(finished, whole
     shutil.rmtree(finished / "figures")
     kept = {name: (finished / name).stat().st_mtime_ns for name in ("results.nc", "provenance.json", "log.jsonl")}
     assert main([*SMALL, f"--workdir={finished}", "--replot"]) == 0
-    assert "T1.a Case 1" in capsys.readouterr().out
+    assert "T1.excess[case1]" in capsys.readouterr().out
     assert bytes_of(finished).keys() == bytes_of(whole).keys()
     for name in ("claims.json", "results.nc"):
         assert (finished / name).read_bytes() == (whole / name).read_bytes()
@@ -307,6 +307,6 @@ def test_strict_is_1_when_a_law_fails_and_only_then(finished, monkeypatch, capsy
     assert main([*words, "--strict"]) == 1
     assert main(words) == 0
     (failed,) = [claim for claim in claims_of(finished) if claim["status"] == "fails"]
-    assert (failed["id"], failed["measured"]) == ("T1.a Case 1", 1e-6)
+    assert (failed["id"], failed["measured"]) == ("T1.excess[case1]", 1e-6)
     assert main([*SMALL, f"--workdir={finished}", "--strict"]) == 1
     capsys.readouterr()

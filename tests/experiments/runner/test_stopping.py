@@ -114,7 +114,7 @@ def test_a_run_that_is_stopped_in_every_phase_ends_whole(start, shell, tmp_path)
     assert not (folder / "claims.json").exists()
     code, out, err = shell.finish(*RUN, f"--workdir={folder}")
     assert code == 0, err
-    assert "T1.a Case 1" in out
+    assert "T1.excess[case1]" in out
     assert (folder / "results.nc").read_bytes() == results
     starts = json.loads((folder / "provenance.json").read_text())["starts"]
     assert [bool(each["end"]) for each in starts] == [True, False, True]
