@@ -90,8 +90,9 @@ def until(
 
     Both are checked at every step, the start (t = 0) included, whatever the observation times. The state becomes a
     ``Monitored``, which ``advance``, ``pair`` and another ``until`` step no further once it has stopped; it is then
-    observed at the time at which it stopped. ``done=None`` stops at values that are not finite alone. ``finite(state)`` picks the values
-    that are checked, by default the whole state: a scalar into which all others enter makes the check cheaper.
+    observed at the time at which it stopped. ``done=None`` stops at values that are not finite alone.
+    ``finite(state)`` picks the values that are checked, by default the whole state: a scalar into which all others
+    enter makes the check cheaper.
     """
 
     def mark(t: Time, monitored: Monitored, problem: PyTree, shared: PyTree) -> Monitored:
