@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
@@ -158,7 +159,8 @@ def sweep(
     it yielded (None when it was the last of its chunk). Nothing is computed until the next segment is asked for.
     Raises ValueError as ``simulate`` does.
     """
-    begun, *places = start or (0,)
+    begun, *given = start or (0,)
+    places = (np.full(len(members.seeds), begun, np.int32), *given) if given else ()
     steps, observed = gaps(times, keep, begun), np.asarray(times)
     is_monitored = _is_monitored(dynamics, key, members, shared)
     begin_chunk, advance_chunk = _programs(dynamics, is_monitored, plan.batch, mesh, tuple(int(time) for time in keep))
@@ -167,7 +169,7 @@ def sweep(
     for chunk in range(entered.chunk, math.ceil(len(members.seeds) / plan.chunk)):
         rows = slice(chunk * plan.chunk, min((chunk + 1) * plan.chunk, len(members.seeds)))
         if trajectory is None:
-            trajectory = begin_chunk(_rows((members, tuple(places)), rows, plan.chunk), key, shared)
+            trajectory = begin_chunk(_rows((members, places), rows, plan.chunk), key, shared)
         for segment in range(entered.segment if chunk == entered.chunk else 0, math.ceil(len(observed) / plan.segment)):
             cut = slice(segment * plan.segment, min((segment + 1) * plan.segment, len(observed)))
             now = int(observed[cut.start - 1]) if cut.start else begun
@@ -198,8 +200,11 @@ def _programs(
 
     def begin_one(member: tuple[Members, tuple], key: PRNGKey, shared: PyTree) -> Trajectory:
         (seed, hyperparameters), place = member
-        system = monitor(starting_at(dynamics, *place) if place else dynamics)
-        return Trajectory(*begin(system, jax.random.fold_in(key, seed), hyperparameters, shared, len(keep)), {})
+        system = monitor(starting_at(dynamics, *place[1:]) if place else dynamics)
+        problem, state, kept = begin(system, jax.random.fold_in(key, seed), hyperparameters, shared, len(keep))
+        if place and not is_monitored:  # ``until`` marks the start as step 0
+            state = state._replace(diverged_at=jnp.where(state.diverged_at < 0, -1, place[0]))
+        return Trajectory(problem, state, kept, {})
 
     def advance_one(at: Trajectory, shared: PyTree, now: jax.Array, steps: jax.Array) -> Trajectory:
         return advance(monitor(dynamics), at.problem, at.state, at.kept, shared, now, steps, to_keep)

@@ -89,9 +89,10 @@ def until(
     """The same system, stopped for good where ``done(t, state, problem, shared)`` or where a value is not finite.
 
     Both are checked at every step, the start (t = 0) included, whatever the observation times. The state becomes a
-    ``Monitored``, which ``advance`` and ``pair`` step no further once it has stopped; it is then observed at the time
-    at which it stopped. ``done=None`` stops at values that are not finite alone. ``finite(state)`` picks the values
-    that are checked, by default the whole state: a scalar into which all others enter makes the check cheaper.
+    ``Monitored``, which ``advance``, ``pair`` and another ``until`` step no further once it has stopped; it is then
+    observed at the time at which it stopped. ``done=None`` stops at values that are not finite alone.
+    ``finite(state)`` picks the values that are checked, by default the whole state: a scalar into which all others
+    enter makes the check cheaper.
     """
 
     def mark(t: Time, monitored: Monitored, problem: PyTree, shared: PyTree) -> Monitored:
@@ -109,7 +110,7 @@ def until(
         return problem, mark(jnp.asarray(0, jnp.int32), Monitored(state, never, never), problem, shared)
 
     def step(t: Time, monitored: Monitored, problem: PyTree, shared: PyTree) -> Monitored:
-        state = dynamics.step(t, monitored.state, problem, shared)
+        state = _step_if_moving(dynamics, t, monitored.state, problem, shared)
         return mark(t + 1, monitored._replace(state=state), problem, shared)
 
     def observe(t: Time, monitored: Monitored, problem: PyTree, shared: PyTree) -> Observations:

@@ -225,6 +225,16 @@ def test_a_monitored_system_starts_from_monitored_states():
     np.testing.assert_array_equal(rest[-1].observations["x"][0], 0.5**7)
 
 
+def test_a_given_start_that_is_not_finite_is_bad_at_its_own_step():
+    bare, _ = powers()
+    system = bare._replace(observe=lambda t, x, a, shared: {"t": t, "x": x})
+    members, problems, states = members_with(0.5, 0.5), jnp.full(2, 0.5), jnp.asarray([1.0, jnp.nan])
+    rest = run(members, cut=Plan(2, 2, 2), times=(4, 7), system=system, start=(4, problems, states))
+    assert rest[-1].diverged_at.tolist() == [-1, 4]
+    assert rest[-1].observations["t"].tolist() == [[4, 7], [4, 4]]
+    np.testing.assert_array_equal(rest[-1].observations["x"][0], [1.0, 0.125])
+
+
 def assert_outlined(promised, segment):
     found = segment.trajectory._replace(observations={})
     assert jax.tree.structure(promised) == jax.tree.structure(found)

@@ -181,6 +181,14 @@ def test_done_is_seen_between_observations_and_at_the_start(start, stop):
     assert int(powers_until((0, 20))(hyperparameters, jnp.asarray(1.0)).state.converged_at) == stop
 
 
+def test_a_system_that_has_stopped_stays_where_it_is_under_another_until():
+    hyperparameters = {"a": jnp.asarray(0.5), "start": jnp.asarray(3.0)}
+    found = simulate(until(until(powers(), below)), KEY, hyperparameters, jnp.asarray(1.0), TIMES)
+    outer, inner = found.state, found.state.state
+    assert (int(inner.converged_at), int(outer.converged_at), int(outer.diverged_at)) == (2, -1, -1)
+    np.testing.assert_array_equal(found.observations["x"], [3.0, 1.5, 0.75, 0.75, 0.75, 0.75])
+
+
 @settings(max_examples=50)
 @given(exponent=st.floats(16.0, 250.0), start=st.sampled_from([1.0, -3.5, 1e100]))
 def test_until_names_the_first_step_that_is_not_finite(exponent, start):
