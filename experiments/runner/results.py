@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -10,12 +11,28 @@ from ml_collections import ConfigDict
 from experiments.runner import settings
 from experiments.runner.experiment import Variable
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "check_declared"]
 
 MARKS = {
     "converged_at": "first step at which it was done",
     "diverged_at": "first step with a value not finite",
 }
+
+
+def check_declared(name: str, seen: Mapping[str, Any], variables: Mapping[str, Variable]) -> None:
+    """Compare what a variant observes, as shapes, with what the experiment declares, before anything is computed.
+
+    Raises:
+        ValueError: An observation is not declared, or has other axes.
+    """
+    for field, value in seen.items():
+        declared = variables.get(field)
+        if declared is None:
+            msg = f"variant {name} observes {field}, which the experiment's VARIABLES do not declare"
+            raise ValueError(msg)
+        if len(value.shape) != len(declared.dims):
+            msg = f"variant {name} observes {field} of shape {value.shape}, and VARIABLES declare axes {declared.dims}"
+            raise ValueError(msg)
 
 
 def assemble(
@@ -34,10 +51,6 @@ def assemble(
     axes = {"seed": np.arange(config.num_seeds), **swept}
     shape = tuple(len(values) for values in axes.values())
     joined = [_join(pieces, len(times)) for pieces in chunks]
-
-    if undeclared := joined[0].keys() - variables.keys() - MARKS.keys():
-        msg = f"the experiment observes {', '.join(sorted(undeclared))} but its VARIABLES do not say what that is"
-        raise ValueError(msg)
 
     def labelled(field: str, about: Variable, *step: str) -> tuple:
         values = np.concatenate([chunk[field] for chunk in joined])

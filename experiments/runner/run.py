@@ -21,12 +21,12 @@ from experiments.runner.conclude import conclude
 from experiments.runner.experiment import Experiment, load
 from experiments.runner.hyperparameters import guarded
 from experiments.runner.progress import Reporter, reporting
-from experiments.runner.results import assemble
+from experiments.runner.results import assemble, check_declared
 from experiments.runner.shared import once
 from experiments.runner.stopping import STOPPED, Stop
 from experiments.runner.store import InputError, RunFolder, environment, open_run
 from experiments.runner.watchdog import Watchdog, guarding
-from lawlib.dynamics.sweep import Members, Plan, Position, Segment, grid, outline, plan, spread, sweep
+from lawlib.dynamics.sweep import Members, Plan, Position, Segment, grid, observed, outline, plan, spread, sweep
 from lawlib.dynamics.system import Dynamics
 
 DONE, CLAIM_FAILED = 0, 1
@@ -117,6 +117,7 @@ def work_of(config: ConfigDict, experiment: Experiment) -> list[Work]:
     for name, own in settings.expand(config):
         members = grid(own.num_seeds, settings.hyperparameters(own), own.precision)
         system = experiment.dynamics(guarded(own)), jax.random.key(own.seed), members, shared(own)
+        check_declared(name, observed(*system), experiment.variables)
         work.append(Work(name, own, observation_times(own), members, system, _mesh(system)))
     return work
 

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from lawlib.dynamics.system import Dynamics, Monitored, Times, Trajectory, advance, begin, gaps, starting_at, until
 from lawlib.types import PRNGKey, PyTree
 
-__all__ = ["Members", "Plan", "Position", "Segment", "grid", "outline", "plan", "spread", "sweep"]
+__all__ = ["Members", "Plan", "Position", "Segment", "grid", "observed", "outline", "plan", "spread", "sweep"]
 
 MEMBERS = "members"
 # States of a batch beyond which stepping more members together gains nothing on a CPU. Deep linear networks of depth 3
@@ -113,7 +113,7 @@ def plan(
     """
     segment = min(segment, num_times) or _even(num_times, range(4, 13))
     problem, state = _shapes(dynamics, key, members, shared)
-    seen = jax.eval_shape(dynamics.observe, jax.ShapeDtypeStruct((), np.int32), state, problem, shared)
+    seen = observed(dynamics, key, members, shared)
     member_bytes = _bytes(problem) + (TRANSIENTS + num_kept) * _bytes(state) + segment * _bytes(seen)
     most = max(1, (chunk or CHUNK_BYTES * num_devices // member_bytes) // num_devices)
     together = min(most, batch or (max(1, CPU_BATCH_BYTES // max(1, _bytes(state))) if on_cpu else most))
@@ -122,6 +122,12 @@ def plan(
     rounds = math.ceil(n / (chunks * together))
     together = math.ceil(n / (chunks * rounds))
     return Plan(rounds * together * num_devices, together, segment)
+
+
+def observed(dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree) -> Mapping[str, jax.ShapeDtypeStruct]:
+    """The shapes and dtypes of what is observed of one member at one time; nothing is computed."""
+    problem, state = _shapes(dynamics, key, members, shared)
+    return jax.eval_shape(dynamics.observe, jax.ShapeDtypeStruct((), np.int32), state, problem, shared)
 
 
 def outline(

@@ -3,11 +3,13 @@
 import itertools
 import json
 
+import jax
 import numpy as np
+import pytest
 from synthetic import config_of
 
 from experiments.runner.experiment import Variable
-from experiments.runner.results import assemble
+from experiments.runner.results import assemble, check_declared
 from experiments.runner.settings import expand, hyperparameters, to_plain
 from lawlib.dynamics.sweep import grid
 
@@ -53,3 +55,17 @@ def test_a_chunk_that_ended_early_repeats_its_last_observation():
     np.testing.assert_array_equal(data.loss.sel(seed=0).values, full["loss"])
     np.testing.assert_array_equal(data.loss.sel(seed=1).values, [[7, 6, 6, 6, 6], [3, 2, 1, 1, 1]])
     np.testing.assert_array_equal(data.converged_at.values, [[-1, -1], [1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("seen", "line"),
+    [
+        ({"loss": (), "gain": ()}, "variant a observes gain, which the experiment's VARIABLES do not declare"),
+        ({"loss": (3,)}, r"variant a observes loss of shape \(3,\), and VARIABLES declare axes \(\)"),
+    ],
+)
+def test_what_is_not_declared_is_refused_before_a_step(seen, line):
+    shapes = {name: jax.ShapeDtypeStruct(shape, np.float64) for name, shape in seen.items()}
+    with pytest.raises(ValueError, match=line):
+        check_declared("a", shapes, CODE)
+    check_declared("a", {"loss": jax.ShapeDtypeStruct((), np.float64)}, CODE)
