@@ -19,7 +19,19 @@ from experiments.runner.claims import Claim, judge, unjudged
 from experiments.runner.fields import leaves
 from experiments.runner.runs import Run, Where
 
-__all__ = ["Expected", "Law", "Measure", "Source", "across", "at_least", "judged", "lasting", "measure", "stated_for"]
+__all__ = [
+    "Expected",
+    "Law",
+    "Measure",
+    "Source",
+    "across",
+    "at_least",
+    "differing_in",
+    "judged",
+    "lasting",
+    "measure",
+    "stated_for",
+]
 
 Runs = Sequence[Run]
 # Why runs cannot be judged, or lie outside the setting of a bound; an empty text where they can.
@@ -152,7 +164,7 @@ class Source:
             statistic: As in ``judge``. A law of the mean and one of the worst member are two laws.
             counts_divergence: The sentence is about divergence, which then does not fail it.
             event: Which members of a run met what the sentence presupposes. Where none did, it is not reached.
-            needs: Objections by which the law is not run (``lasting``, ``at_least``).
+            needs: Objections by which the law is not run (``lasting``, ``at_least``, ``differing_in``).
             stated: Objections by which it is measured and not judged, besides those of the source.
         """
         return Law(
@@ -199,6 +211,24 @@ def at_least(members: int) -> Objection:
     def objection(found: Runs) -> str:
         fewest = min(run.num_seeds for run in found)
         return f"{fewest} members, of {members} needed" if fewest < members else ""
+
+    return objection
+
+
+def differing_in(field: str, alike: tuple[str, ...] = ("net", "data")) -> Objection:
+    """Runs each with a value of its own of this field, and all with the same of the others of these groups.
+
+    Else a difference that is measured across the runs could come from another field, one that is swept for example.
+    """
+
+    def objection(found: Runs) -> str:
+        settings = [
+            {path: value for path, value in leaves(run.config).items() if path.partition(".")[0] in alike}
+            for run in found
+        ]
+        values = [str(own.pop(field, None)) for own in settings]
+        is_so = len(set(values)) == len(values) and all(own == settings[0] for own in settings)
+        return "" if is_so else f"it compares runs that differ in {field} alone"
 
     return objection
 

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from ml_collections import ConfigDict
 
-from experiments.runner.laws import Source, across, at_least, judged, lasting, measure, stated_for
+from experiments.runner.laws import Source, across, at_least, differing_in, judged, lasting, measure, stated_for
 from experiments.runner.runs import Run, where
 
 LAST = measure(lambda run: run.last("loss"))
@@ -106,6 +106,24 @@ def test_runs_that_are_too_short_or_too_few_are_not_judged(needs, reason):
     assert (not_judged.status, not_judged.reason, not_judged.measured) == ("not_judged", reason, 2.0)
     enough = judged([short, shown], [run_of([1, 2, 3], steps=20)])
     assert [row.status for row in enough] == ["holds", "holds"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({}, "holds"),
+        ({"opt": {"step_size": 0.1}}, "holds"),
+        ({"net": {"depth": 3, "scale": 0.3}}, "not_run"),
+        ({"net": {"depth": 2}}, "not_run"),
+        ({"data": {"rank": 2}}, "not_run"),
+    ],
+)
+def test_runs_that_differ_in_another_field_too_are_not_compared(fields, status):
+    law = SOURCE.law("F1", "alike", across(lambda found: [1.0]) < 2.0, needs=(differing_in("net.depth"),))
+    one, other = run_of([1], depth=2), run_of([1], depth=3)
+    other.config.update(fields)
+    (row,) = judged([law], [one, other])
+    assert (row.status, row.reason) == (status, "it compares runs that differ in net.depth alone" * (status != "holds"))
 
 
 def test_outside_the_setting_of_its_source_a_law_is_measured_and_not_judged():
