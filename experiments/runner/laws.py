@@ -38,6 +38,7 @@ Runs = Sequence[Run]
 Objection = Callable[[Runs], str]
 NO_SUCH_RUN = "no run of this config is of that kind"
 NO_SUCH_VARIANT = "this config has no such variant"
+AMBIGUOUS = "several runs of this config are of that kind, and it compares one of each"
 COMPARES = "it compares {} settings or more"
 
 
@@ -158,7 +159,7 @@ class Source:
             says: The sentence; ``{}`` stands for the value of ``each``. A function of the runs where it names numbers.
             expected: The measure and its bound.
             of: Which runs of the source it speaks of. A tuple names one run each, in the order in which an ``across``
-                measure takes them; where one is missing, the law is not run.
+                measure takes them; where one is missing, or several are of one kind, the law is not run.
             each: A field, fields, or a function that names the part that a run belongs to (None: none). The law has a
                 row for each of its values, judged by itself.
             statistic: As in ``judge``. A law of the mean and one of the worst member are two laws.
@@ -275,10 +276,12 @@ def _value(law: Law, run: Run) -> str | None:
 def _row(law: Law, value: str, part: Runs) -> Claim:
     about: dict[str, Any] = {"paper": law.source.paper, "figure": law.source.figure, "statistic": law.statistic}
     about |= {"id": f"{law.id}[{value}]" if value else law.id, "kind": "printed" if law.printed else "law"}
+    several = False
     if isinstance(law.of, tuple):
-        part = [run for fits in law.of for run in [r for r in part if fits(r)][:1]]
+        fitting = [list(filter(fits, part)) for fits in law.of]
+        part, several = [run for each in fitting for run in each[:1]], any(len(each) > 1 for each in fitting)
     about["statement"] = _sentence(law, value, part)
-    if reason := _obstacle(law, part):
+    if reason := _obstacle(law, part) or AMBIGUOUS * several:
         return unjudged("not_run", reason=reason, members=0, **about)
     members, steps = sum(run.num_seeds for run in part), max(int(run.steps[-1]) for run in part)
     came = law.event is None or any(np.any(law.event(run)) for run in part)

@@ -80,6 +80,13 @@ def test_runs_named_one_by_one_are_taken_in_that_order():
     assert (row.status, row.reason) == ("not_run", "this config has no such variant")
 
 
+def test_of_several_runs_of_one_kind_none_is_taken_for_the_others():
+    law = SOURCE.law("F1", "less", across(lambda pair: [1.0]) < 2.0, (where(net__depth=3), where(net__depth=2)))
+    (row,) = judged([law], [run_of([1], depth=2), run_of([3], depth=3), run_of([9], depth=3, name="b")])
+    assert (row.status, row.members) == ("not_run", 0)
+    assert row.reason == "several runs of this config are of that kind, and it compares one of each"
+
+
 def test_an_event_that_came_in_no_member_is_not_reached():
     law = SOURCE.law("F1", "small once below 1", LAST < 4.0, event=lambda run: run.last("loss") < 1)
     (row,) = judged([law], [run_of([1, 2]), run_of([3])])
