@@ -217,14 +217,15 @@ def at_least(members: int) -> Objection:
 
 
 def differing_in(field: str, alike: tuple[str, ...] = ("net", "data")) -> Objection:
-    """Runs each with a value of its own of this field, and all with the same of the others of these groups.
+    """Runs each with a value of its own of this field, and all with the same of the others in ``alike``.
 
-    Else a difference that is measured across the runs could come from another field, one that is swept for example.
+    ``alike`` names fields and groups of fields. Without this rule a difference between the runs could come from another
+    field, one that is swept for example.
     """
 
     def objection(found: Runs) -> str:
         settings = [
-            {path: value for path, value in leaves(run.config).items() if path.partition(".")[0] in alike}
+            {path: value for path, value in leaves(run.config).items() if {path, path.partition(".")[0]} & {*alike}}
             for run in found
         ]
         values = [str(own.pop(field, None)) for own in settings]
