@@ -306,10 +306,10 @@ def _row(law: Law, value: str, part: Runs) -> Claim:
 
 
 def _sentence(law: Law, value: str, part: Runs) -> str:
-    """The sentence of a row; one that names numbers of its runs has no words without any."""
+    """The sentence of a row, about any part where there is none; a function of the runs needs some to name numbers."""
     if callable(law.says):
         return law.says(part) if part else f"{law.id}, {law.source.figure}"
-    return law.says.replace("{}", value)
+    return law.says.replace("{}", value or "any")
 
 
 def _obstacle(law: Law, part: Runs) -> str:

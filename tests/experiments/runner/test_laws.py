@@ -185,3 +185,9 @@ def test_a_sentence_may_name_numbers_of_its_runs():
     assert judged([law], [run_of([1]), run_of([2])])[0].statement == "2 runs end small"
     none = SOURCE.law("F1", lambda found: found[0].label, LAST < 4.0, where(net__depth=3))
     assert judged([none], [run_of([1])])[0].statement == "F1, Fig. 1"
+
+
+def test_a_row_without_a_part_speaks_of_any():
+    law = SOURCE.law("F1", "small at L = {}", LAST < 4.0, where(net__depth=3), each="net.depth")
+    (row,) = judged([law], [run_of([1], depth=2)])
+    assert (row.id, row.statement, row.status) == ("F1", "small at L = any", "not_run")
