@@ -8,6 +8,7 @@ a member diverged unless the sentence is about that, and nothing holds of no mem
 
 import json
 import operator
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Claim", "failing", "from_json", "judge", "markdown", "table", "to_json", "unjudged", "wilson"]
+__all__ = ["Claim", "failing", "from_json", "judge", "markdown", "table", "table_row", "to_json", "unjudged", "wilson"]
 
 KINDS = ("law", "printed")
 # What a verdict is where the relation to the bound holds, and where it does not.
@@ -245,9 +246,14 @@ def markdown(claims: Iterable[Claim], about: Mapping[str, Any]) -> str:
             _members(claim),
             claim.status,
         )
-        cells = [" ".join(cell.split()).replace("|", "\\|") for cell in row]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(table_row(row))
     return "\n".join(lines) + "\n"
+
+
+def table_row(cells: Iterable[str]) -> str:
+    """A row of a Markdown table in which the cells read as they are: ``||G||_F * 2`` is no table, and no emphasis."""
+    plain = (re.sub(r"[|*]|(?<![A-Za-z0-9])_", r"\\\g<0>", " ".join(cell.split())) for cell in cells)
+    return f"| {' | '.join(plain)} |"
 
 
 def _sentence(claim: Claim) -> str:

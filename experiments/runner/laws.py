@@ -19,13 +19,26 @@ from experiments.runner.claims import Claim, judge, unjudged
 from experiments.runner.fields import leaves
 from experiments.runner.runs import Run, Where
 
-__all__ = ["Expected", "Law", "Measure", "Source", "across", "at_least", "judged", "lasting", "measure", "stated_for"]
+__all__ = [
+    "Expected",
+    "Law",
+    "Measure",
+    "Source",
+    "across",
+    "at_least",
+    "differing_in",
+    "judged",
+    "lasting",
+    "measure",
+    "stated_for",
+]
 
 Runs = Sequence[Run]
 # Why runs cannot be judged, or lie outside the setting of a bound; an empty text where they can.
 Objection = Callable[[Runs], str]
 NO_SUCH_RUN = "no run of this config is of that kind"
 NO_SUCH_VARIANT = "this config has no such variant"
+AMBIGUOUS = "several runs of this config are of that kind, and it compares one of each"
 COMPARES = "it compares {} settings or more"
 
 
@@ -146,13 +159,13 @@ class Source:
             says: The sentence; ``{}`` stands for the value of ``each``. A function of the runs where it names numbers.
             expected: The measure and its bound.
             of: Which runs of the source it speaks of. A tuple names one run each, in the order in which an ``across``
-                measure takes them; where one is missing, the law is not run.
+                measure takes them; where one is missing, or several are of one kind, the law is not run.
             each: A field, fields, or a function that names the part that a run belongs to (None: none). The law has a
                 row for each of its values, judged by itself.
             statistic: As in ``judge``. A law of the mean and one of the worst member are two laws.
             counts_divergence: The sentence is about divergence, which then does not fail it.
             event: Which members of a run met what the sentence presupposes. Where none did, it is not reached.
-            needs: Objections by which the law is not run (``lasting``, ``at_least``).
+            needs: Objections by which the law is not run (``lasting``, ``at_least``, ``differing_in``).
             stated: Objections by which it is measured and not judged, besides those of the source.
         """
         return Law(
@@ -203,6 +216,25 @@ def at_least(members: int) -> Objection:
     return objection
 
 
+def differing_in(field: str, alike: tuple[str, ...] = ("net", "data")) -> Objection:
+    """Runs each with a value of its own of this field, and all with the same of the others in ``alike``.
+
+    ``alike`` names fields and groups of fields. Without this rule a difference between the runs could come from another
+    field, one that is swept for example.
+    """
+
+    def objection(found: Runs) -> str:
+        settings = [
+            {path: value for path, value in leaves(run.config).items() if {path, path.partition(".")[0]} & {*alike}}
+            for run in found
+        ]
+        values = [str(own.pop(field, None)) for own in settings]
+        is_so = len(set(values)) == len(values) and all(own == settings[0] for own in settings)
+        return "" if is_so else f"it compares runs that differ in {field} alone"
+
+    return objection
+
+
 # Judging. -------------------------------------------------------------------------------------------------------------
 
 
@@ -245,10 +277,12 @@ def _value(law: Law, run: Run) -> str | None:
 def _row(law: Law, value: str, part: Runs) -> Claim:
     about: dict[str, Any] = {"paper": law.source.paper, "figure": law.source.figure, "statistic": law.statistic}
     about |= {"id": f"{law.id}[{value}]" if value else law.id, "kind": "printed" if law.printed else "law"}
+    several = False
     if isinstance(law.of, tuple):
-        part = [run for fits in law.of for run in [r for r in part if fits(r)][:1]]
+        fitting = [list(filter(fits, part)) for fits in law.of]
+        part, several = [run for each in fitting for run in each[:1]], any(len(each) > 1 for each in fitting)
     about["statement"] = _sentence(law, value, part)
-    if reason := _obstacle(law, part):
+    if reason := _obstacle(law, part) or AMBIGUOUS * several:
         return unjudged("not_run", reason=reason, members=0, **about)
     members, steps = sum(run.num_seeds for run in part), max(int(run.steps[-1]) for run in part)
     came = law.event is None or any(np.any(law.event(run)) for run in part)
@@ -272,10 +306,10 @@ def _row(law: Law, value: str, part: Runs) -> Claim:
 
 
 def _sentence(law: Law, value: str, part: Runs) -> str:
-    """The sentence of a row; one that names numbers of its runs has no words without any."""
+    """The sentence of a row, about any part where there is none; a function of the runs needs some to name numbers."""
     if callable(law.says):
         return law.says(part) if part else f"{law.id}, {law.source.figure}"
-    return law.says.replace("{}", value)
+    return law.says.replace("{}", value or "any")
 
 
 def _obstacle(law: Law, part: Runs) -> str:

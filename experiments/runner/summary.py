@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from experiments.runner.claims import table_row
 from experiments.runner.runs import Run
 
 __all__ = ["final", "largest", "markdown", "summarized"]
@@ -103,5 +104,4 @@ def _cell(numbers: Mapping[str, Any]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    every = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in every]
+    return [table_row(row) for row in (head, ["---"] * len(head), *rows)]

@@ -19,7 +19,7 @@ from experiments.laws.collapse.measures import (
     separation,
     separation_ended,
 )
-from experiments.runner.laws import Source, across, measure, stated_for
+from experiments.runner.laws import Source, across, differing_in, measure, stated_for
 from experiments.runner.runs import Run, where
 from experiments.runner.settings import hyperparameters
 from experiments.runner.summary import final
@@ -87,6 +87,7 @@ RATE = "linear, mean loss 1e-12: |(D_{l+1}/D_l) / (eps^2/n^(1/L)) - 1|, l = 0..L
 LINE = "log D_l is linear in l: R^2 of the best line"
 STEEPER = "a smaller eps gives a steeper line: its rate over that of the next larger eps"
 OF_BOUND = "D_{l+1}/D_l over its bound 2 (sqrt K + 1) eps^2, l = 0..L-2, mean loss 1e-16"
+BY_SCALE = (differing_in("net.scale"),)
 
 LAWS = (
     # D_0 is known before anything is drawn.
@@ -118,15 +119,17 @@ LAWS = (
         spread > 1.1,
         exact,
         event=ended,
+        needs=(differing_in("net.depth"),),
     ),
     F11.law("F11.rate", RATE, off_law < 0.05, lawful, event=ended),
-    F11.law("F11.linear", f"linear, mean loss 1e-12: {STEEPER}", steeper < 1.0, exact, event=ended),
+    F11.law("F11.linear", f"linear, mean loss 1e-12: {STEEPER}", steeper < 1.0, exact, event=ended, needs=BY_SCALE),
     F11.law(
         "F11.relu",
         f"ReLU, mean loss 1e-6, seeds that reach it at every eps: {STEEPER}",
         steeper_ended < 1.0,
         drawn_relu,
         event=ended,
+        needs=BY_SCALE,
     ),
     F11.printed(
         "F11.drawn",
@@ -142,6 +145,7 @@ LAWS = (
         spread < 1.3,
         exact,
         event=ended,
+        needs=(differing_in("net.init"),),
     ),
     T2.law("T2.within", f"{OF_BOUND}, within the hypotheses", share_of_bound <= 1.0, within, event=ended),
     T2.law("T2.beyond", f"{OF_BOUND}, beyond the hypotheses, bound < 1", share_of_bound <= 1.0, beyond, event=ended),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from experiments.runner.claims import failing, from_json, judge, markdown, table, to_json, unjudged, wilson
+from experiments.runner.claims import failing, from_json, judge, markdown, table, table_row, to_json, unjudged, wilson
 
 SOURCE = {
     "paper": "Yaras et al. 2023",
@@ -233,3 +233,15 @@ def test_of_members_with_several_numbers_all_of_a_diverged_one_are_left_out():
     values = [1.0, 2.0, 3.0, np.nan, np.nan, np.nan, 4.0, 5.0, 6.0]
     assert law(values, bound=9.0, statistic="median", diverged=1, apiece=3).measured == 3.5
     assert np.isnan(law([*values, np.nan], bound=9.0, statistic="median", diverged=1, apiece=3).measured)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("||G_1||_F < U_{l,2}", r"\|\|G_1\|\|\_F < U_{l,2}"),
+        ("(A*_ij - A_ij)^2", r"(A\*\_ij - A_ij)^2"),
+        ("_a_ |\nb", r"\_a_ \| b"),
+    ],
+)
+def test_formulas_of_a_table_are_no_markup(text, written):
+    assert table_row(["id", text]) == f"| id | {written} |"

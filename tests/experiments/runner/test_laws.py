@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from ml_collections import ConfigDict
 
-from experiments.runner.laws import Source, across, at_least, judged, lasting, measure, stated_for
+from experiments.runner.laws import Source, across, at_least, differing_in, judged, lasting, measure, stated_for
 from experiments.runner.runs import Run, where
 
 LAST = measure(lambda run: run.last("loss"))
@@ -80,6 +80,13 @@ def test_runs_named_one_by_one_are_taken_in_that_order():
     assert (row.status, row.reason) == ("not_run", "this config has no such variant")
 
 
+def test_of_several_runs_of_one_kind_none_is_taken_for_the_others():
+    law = SOURCE.law("F1", "less", across(lambda pair: [1.0]) < 2.0, (where(net__depth=3), where(net__depth=2)))
+    (row,) = judged([law], [run_of([1], depth=2), run_of([3], depth=3), run_of([9], depth=3, name="b")])
+    assert (row.status, row.members) == ("not_run", 0)
+    assert row.reason == "several runs of this config are of that kind, and it compares one of each"
+
+
 def test_an_event_that_came_in_no_member_is_not_reached():
     law = SOURCE.law("F1", "small once below 1", LAST < 4.0, event=lambda run: run.last("loss") < 1)
     (row,) = judged([law], [run_of([1, 2]), run_of([3])])
@@ -106,6 +113,24 @@ def test_runs_that_are_too_short_or_too_few_are_not_judged(needs, reason):
     assert (not_judged.status, not_judged.reason, not_judged.measured) == ("not_judged", reason, 2.0)
     enough = judged([short, shown], [run_of([1, 2, 3], steps=20)])
     assert [row.status for row in enough] == ["holds", "holds"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({}, "holds"),
+        ({"opt": {"step_size": 0.1}}, "holds"),
+        ({"net": {"depth": 3, "scale": 0.3}}, "not_run"),
+        ({"net": {"depth": 2}}, "not_run"),
+        ({"data": {"rank": 2}}, "not_run"),
+    ],
+)
+def test_runs_that_differ_in_another_field_too_are_not_compared(fields, status):
+    law = SOURCE.law("F1", "alike", across(lambda found: [1.0]) < 2.0, needs=(differing_in("net.depth"),))
+    one, other = run_of([1], depth=2), run_of([1], depth=3)
+    other.config.update(fields)
+    (row,) = judged([law], [one, other])
+    assert (row.status, row.reason) == (status, "it compares runs that differ in net.depth alone" * (status != "holds"))
 
 
 def test_outside_the_setting_of_its_source_a_law_is_measured_and_not_judged():
@@ -160,3 +185,9 @@ def test_a_sentence_may_name_numbers_of_its_runs():
     assert judged([law], [run_of([1]), run_of([2])])[0].statement == "2 runs end small"
     none = SOURCE.law("F1", lambda found: found[0].label, LAST < 4.0, where(net__depth=3))
     assert judged([none], [run_of([1])])[0].statement == "F1, Fig. 1"
+
+
+def test_a_row_without_a_part_speaks_of_any():
+    law = SOURCE.law("F1", "small at L = {}", LAST < 4.0, where(net__depth=3), each="net.depth")
+    (row,) = judged([law], [run_of([1], depth=2)])
+    assert (row.id, row.statement, row.status) == ("F1", "small at L = any", "not_run")

@@ -17,7 +17,7 @@ from experiments.laws.inverse_problems.measures import (
     predicted,
     uncovered,
 )
-from experiments.runner.laws import Law, Objection, Source, across, measure, stated_for
+from experiments.runner.laws import Law, Objection, Source, across, differing_in, measure, stated_for
 from experiments.runner.runs import Run, where
 from experiments.runner.summary import largest
 from lawlib.theory import inverse_problems as theory
@@ -115,6 +115,8 @@ F2, F3, F4, PRINTED, C1 = (
 EARLY_RUNS = tuple(where(net__depth=depth, opt__horizon=lambda value: value < AT_REST) for depth in (5, 3, 2))
 COMMON = {"opt__rescaling_decay": lambda value: value > 0}
 UNDECAYED = {"of": where(opt__weight_decay=0.0, **COMMON), "stated": (WIDE,)}
+FIT = "regression error at the end: largest median over s / smallest - 1"
+APART = "off-subspace error: largest median over s / smallest at the same step"
 SLOPES = f"slope of log off-subspace error in x from {SLOPE_FROM} on: largest over s / smallest - 1"
 ORDER = f"off-subspace error, {EARLY[0]} <= x <= {EARLY[1]}: L = 5 over L = 3, and L = 3 over L = 2"
 LESS = "off-subspace error at the common last step: each lambda over the next smaller one"
@@ -122,11 +124,12 @@ KEPT = "lambda = 0: relative change of the off-subspace error from its start to 
 ETA = "eta = 0.1, d_w = 1000, L >= 3 are 'covered by our theory': step at which a value is not finite"
 SAMPLES = "training on all n samples or on s compressed ones: largest difference of a weight"
 DEEP = {"of": where(net__depth=lambda depth: depth > 2), "statistic": "max", "counts_divergence": True}
+BY_DIMENSION = differing_in("data.subspace_dimension", ("net", "data", "opt.weight_decay"))
 
 LAWS = (
-    F2.law("F2.fit", "regression error at the end: largest median over s / smallest - 1", fit_spread < 0.3),
-    F2.law("F2.slope", SLOPES, slope_spread < 0.1, needs=(reaching(2 * SLOPE_FROM),)),
-    F2.law("F2.apart", "off-subspace error: largest median over s / smallest at the same step", apart < 2.5),
+    F2.law("F2.fit", FIT, fit_spread < 0.3, needs=(BY_DIMENSION,)),
+    F2.law("F2.slope", SLOPES, slope_spread < 0.1, needs=(BY_DIMENSION, reaching(2 * SLOPE_FROM))),
+    F2.law("F2.apart", APART, apart < 2.5, needs=(BY_DIMENSION,)),
     *plateaus(F3, "F3", 20),
     F3.law("F3.order", ORDER, over_shallower < 1.0, EARLY_RUNS, needs=(reaching(0.99 * EARLY[1]),)),
     *plateaus(F4, "F4", 10),

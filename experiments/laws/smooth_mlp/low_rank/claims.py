@@ -56,9 +56,9 @@ def angle(psi: float) -> Where:
 
 
 def up_to_30(found: Sequence[Run]) -> dict[str, Sequence[Run]]:
-    """Angles up to 30 degrees, each with psi = 0."""
+    """Angles up to 30 degrees, each with psi = 0; none where that was not run."""
     runs = by_angle(found)
-    return {f"{psi:g}": (runs[psi], runs[0.0]) for psi in runs if 0 < psi <= 30}
+    return {f"{psi:g}": (runs[psi], runs[0.0]) for psi in runs if 0 < psi <= 30 and 0.0 in runs}
 
 
 def without_goal(found: Sequence[Run]) -> str:
@@ -117,9 +117,9 @@ SUMMARY = {
 
 
 def each_angle(found: Sequence[Run], compare: Callable[[Run, Run], np.ndarray]) -> dict[str, np.ndarray]:
-    """Every angle compared with psi = 0."""
+    """Every angle compared with psi = 0, where it was run."""
     runs = by_angle(found)
-    return {f"psi = {psi:g}": compare(runs[psi], runs[0.0]) for psi in runs if psi}
+    return {f"psi = {psi:g}": compare(runs[psi], runs[0.0]) for psi in runs if psi and 0.0 in runs}
 
 
 COMPARISONS = {
