@@ -89,6 +89,8 @@ def run(
             conclude(experiment, folder, stop)
         verdict = claims_table.from_json((folder.path / "claims.json").read_text())
         claims_table.table(verdict, out)
+        if not verdict:
+            out.print("no law of this experiment speaks of these runs; their numbers are in summary.md")
         out.print(f"run folder: {workdir}", highlight=False, markup=False)
         return CLAIM_FAILED if strict and claims_table.failing(verdict) else DONE
 
