@@ -282,7 +282,7 @@ def _worst(sample: np.ndarray, relation: str, bound: float) -> float:
 
 
 def _measure(sample: np.ndarray, statistic: str) -> float:
-    _require("statistic", statistic, (*STATISTICS, "fraction"))
+    _require("statistic", statistic, ("worst", *STATISTICS, "fraction"))
     if sample.size == 0 or np.isnan(sample).any():
         return float("nan")
     with np.errstate(invalid="ignore"):

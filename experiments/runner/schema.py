@@ -98,7 +98,7 @@ COMMON: Fields = {
     "precision": choice("floating-point type of everything computed", "float64", "float32"),
     "variants": values("settings that change shapes or code, a dict of fields each"),
     "opt.num_steps": integer("steps that a member makes at most", unit="step", at_least=1),
-    "observe.num_times": integer("observations of a member, step 0 apart", at_least=2),
+    "observe.num_times": integer("observations of a member; steps 0 and the last are always among them", at_least=2),
     "observe.spacing": choice("spacing of the observations in time", "even", "log"),
     "run.chunk": integer("members computed in one call; 0: what fits in memory", at_least=0),
     "run.batch": integer("members stepped side by side; 0: what fits in the caches", at_least=0),
