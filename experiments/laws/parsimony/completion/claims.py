@@ -13,7 +13,7 @@ from experiments.laws.parsimony.completion.measures import (
     spread_of_steps,
     steps_to_tolerance,
 )
-from experiments.runner.laws import NO_SUCH_VARIANT, Source, across, measure, stated_for
+from experiments.runner.laws import NO_SUCH_VARIANT, Source, across, differing_in, measure, stated_for
 from experiments.runner.runs import Run, find, where
 from experiments.runner.summary import final
 
@@ -52,6 +52,7 @@ def compressed_over_full(of: Callable[[Run], np.ndarray]) -> Callable[[Sequence[
 
 F4 = Source(paper=PAPER, figure="Fig. 4", of=where(study="depth_width"), stated=(STATED_4,))
 F5 = Source(paper=PAPER, figure="Fig. 5", of=where(study="compressed"), stated=(STATED_5_6,))
+BY_ESTIMATE = (differing_in("net.rank"),)
 F6 = Source(paper=PAPER, figure="Fig. 6", of=where(study="gamma"), stated=(STATED_5_6,))
 AT_END = "recovery error (mean) at the end"
 DEPTH = f"L = 3 recovers the matrix at every width: {AT_END}"
@@ -67,7 +68,7 @@ LAWS = (
     F4.law("F4.overfitting", SHALLOW, recovery > 1e-4, where(net__depth=2, net__width=lambda width: width >= 20)),
     F4.law("F4.width", WIDTH, width_speeds_up < 0.6, (deep_100, deep_10)),
     F5.law("F5.ratio", RATIO, across(narrow_over_compressed) > 1.5, needs=(not_compared,)),
-    F5.law("F5.spread", SPREAD, across(spread_of_steps) < 0.05, where(net__kind="compressed")),
+    F5.law("F5.spread", SPREAD, across(spread_of_steps) < 0.05, where(net__kind="compressed"), needs=BY_ESTIMATE),
     F6.law("F6.ratio", REST, harm_of_rest > 1e4, (still, slow)),
     F6.law("F6.recovery", f"gamma = 0.01 recovers the matrix: {AT_END}", recovery < RECOVERED, slow),
     F6.law(

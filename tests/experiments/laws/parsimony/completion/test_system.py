@@ -242,3 +242,13 @@ def test_a_run_from_end_to_end(smoke):
     assert (final_recovery(still) > 1e-3).all()
     assert (final_recovery(slow) < 1e-4).all()
     assert not capped(slow).any()
+
+
+@pytest.mark.parametrize(("scale", "status"), [(1e-3, "holds"), (2e-3, "not_run")])
+def test_estimates_are_compared_only_where_nothing_else_differs(scale, status):
+    variants = tuple(
+        {"name": f"compressed_{rank}", "net.kind": "compressed", "net.rank": rank, "net.scale": own}
+        for rank, own in ((5, 1e-3), (10, scale))
+    )
+    config = synthetic.config_of("completion_compressed", f"variants={variants!r}", "num_seeds=3")
+    assert synthetic.verdict(cases.lawful, config)["F5.spread"].status == status
