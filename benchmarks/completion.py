@@ -1,6 +1,6 @@
 """Matrix completion against its rivals: seconds after compilation, and the error on the entries that were not seen.
 
-d = 1000, r = 5, 20 % observed, no noise, float32; the target is the best rank-5 part of a Gaussian matrix. Methods are
+d = 1000, r = 5, 20% observed, no noise, float32; the target is the best rank-5 part of a Gaussian matrix. Methods are
 told r^ = 20 and have 2 r^ = 40 columns, ALS at rank 5 knows the truth. The deep solver, the paths of falling penalties
 and the ridge that is picked on held-out entries run as they are; a single ridge, and scale and step of the plain
 networks, were set by hand for this problem. At the end small hard cases: a mean, a spread spectrum, noise.
@@ -31,7 +31,7 @@ RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 PATH = tuple(0.4 * 10 ** (-i / 2) for i in range(8))  # in units of ||mask . matrix||_2, down to 1.3e-4 of it
 GRID = (1e-4, 1e-3, 1e-2, 1e-1)  # in the same units, for the ridge that is picked
 FACTORS = Stop(tolerance=1e-5, stall=1e-4, max_iterations=200)
-# The paper's scale of 1e-3 takes a hundred times as many steps; from .1 on a full network shows its start in the error.
+# The paper's scale of 1e-3 takes a hundred times the steps; from 0.1 on a full network shows its start in the error.
 SCALE, STEP_SIZE, DEPTH = 0.1, 0.01, 3
 DESCENT = Stop(tolerance=5e-4, stall=0.0, max_iterations=5000)
 # A run of the full network that keeps what decides its steps: eta p sigma^(4/3), eps / sigma^(1/3) and the noise of the
@@ -78,7 +78,7 @@ def measure() -> dict[str, float]:
 
 
 def hard_cases() -> dict[str, float]:
-    """Seconds and relative error over the whole matrix, ours and of ALS told the rank or our guess, at ridge .001."""
+    """Seconds and relative error over the whole matrix, ours and of ALS told the rank or our guess, at ridge 0.001."""
     found = {}
     for name, (matrix, seen, shown, guess, rank) in _hard().items():
         mask, given = jnp.asarray(seen, DTYPE), jnp.asarray(shown, DTYPE)
@@ -181,7 +181,7 @@ def run(method: Method, key: PRNGKey, matrix: Matrix, mask: Matrix) -> Row:
 
 
 def steps_at_the_papers_scale() -> int:
-    """Steps of the full network at eps = 1e-3, eta = .005, by the equivalent run at ``SMALL_WIDTH``."""
+    """Steps of the full network at eps = 1e-3, eta = 0.005, by the equivalent run at ``SMALL_WIDTH``."""
     share = 1 / (1 + (1 - SHARE) / SHARE * SMALL_WIDTH / WIDTH)
     key, matrix, mask = draw(0, SMALL_WIDTH, share)
     # The leading value of the target, about 2 sqrt(d), in units of the large one's.

@@ -1,6 +1,6 @@
 """Figure 1 of the induced flow: every depth and scale of the target as one program, 10^5 steps of Euler's method each.
 
-m = 50, d_x = 5, d_y = 1, float64, N = 2, 3, 4, 5, 10 and s_Z = .1, .3, 1, 2 with three seeds each: 60 members. Euler's
+m = 50, d_x = 5, d_y = 1, float64, N = 2, 3, 4, 5, 10 and s_Z = 0.1, 0.3, 1, 2 three seeds each: 60 members. Euler's
 method alone in a bare loop, and the experiment's: beside Euler's method with half the step, and the adaptive solver
 that follows 10^4 intervals.
 """

@@ -5,7 +5,7 @@ for training and 397 for the test. "loss" is that of the 1400, the first batch. 
 hidden kernel; "default" and "truncated" are the starts of lawlib.compress.low_rank_mlp, which take r >= 2 num_classes:
 with num_classes = 5 at r = 10, else 10. The key of low_rank_mlp is the seed plus 1.
 
-(a) Hidden layers of 256 units after 300 steps of gradient descent of size .1 on the 1400, images in random order.
+(a) Hidden layers of 256 units after 300 steps of gradient descent of size 0.1 on the 1400, images in random order.
 (b) Three such layers after 100 steps of Adam of size 3e-3, images in the order of the file, whose last have other
 writers. (c) Training from initialization: three hidden layers of 256 units, r = 20, Adam of size 1e-3 on random batches
 of 128, images in random order, means over three seeds; "drawn" is inner="drawn", "random" a random basis. (d) README's

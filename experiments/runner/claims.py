@@ -225,10 +225,8 @@ def table(claims: Iterable[Claim], console: "Console") -> None:
 
 def markdown(claims: Iterable[Claim], about: Mapping[str, Any]) -> str:
     """The claims as a Markdown table, below what is known of their run."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     lines = [
-        f"Seed {about['seed']} and the following ones ({about['num_seeds']}), commit {about['commit']}, {versions};",
-        f"{about['device_count']} x {about['device_kind']} ({about['platform']}), {about['wall_s']} s.",
+        *_how(about),
         "",
         "| id | kind | source | statement | measured | min, median, max | members | verdict |",
         "|" + " --- |" * 8,
@@ -254,6 +252,19 @@ def table_row(cells: Iterable[str]) -> str:
     """A row of a Markdown table in which the cells read as they are: ``||G||_F * 2`` is no table, and no emphasis."""
     plain = (re.sub(r"[|*]|(?<![A-Za-z0-9])_", r"\\\g<0>", " ".join(cell.split())) for cell in cells)
     return f"| {' | '.join(plain)} |"
+
+
+def _how(about: Mapping[str, Any]) -> list[str]:
+    """How a run was made, in two lines; in one where its provenance is lost."""
+    seeds = f"Seed {about['seed']} and the following ones ({about['num_seeds']})"
+    if not about["versions"]:
+        return [f"{seeds}; how they were run is not known, since provenance.json was lost."]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    time = "time not known" if about["wall_s"] is None else f"{about['wall_s']} s"
+    return [
+        f"{seeds}, commit {about['commit']}, {versions};",
+        f"{about['device_count']} x {about['device_kind']} ({about['platform']}), {time}.",
+    ]
 
 
 def _sentence(claim: Claim) -> str:

@@ -51,6 +51,8 @@ def _about(folder: RunFolder) -> dict[str, Any]:
     """What the tables say of the run: seeds, source, machine and wall time."""
     config = json.loads((folder.path / "config.json").read_bytes())
     known: Mapping[str, Any] = folder.provenance()
+    # A provenance that is lost leaves these unknown: no time is not a time of 0 s.
+    spent = [known[name] for name in ("compile_s", "run_s") if known.get(name) is not None]
     return {
         "experiment": config["experiment"],
         "seed": config["seed"],
@@ -59,5 +61,5 @@ def _about(folder: RunFolder) -> dict[str, Any]:
         "clean": known.get("git_clean"),
         "versions": known.get("versions", {}),
         **{name: known.get(name) for name in ("platform", "device_kind", "device_count")},
-        "wall_s": round(known.get("compile_s", 0.0) + known.get("run_s", 0.0), 1),
+        "wall_s": round(sum(spent), 1) if len(spent) == 2 else None,
     }

@@ -203,6 +203,8 @@ def test_markdown_says_how_the_run_was_made_and_has_a_row_for_each_claim():
     about, machine, empty, *lines = markdown([law([0.5]), law([1.0, 2.0], statistic="median")], ABOUT).splitlines()
     assert about == "Seed 0 and the following ones (3), commit abc, jax 0.10.2;"
     assert (machine, empty) == ("2 x cpu (cpu), 12.5 s.", "")
+    assert "2 x cpu (cpu), time not known." in markdown([], ABOUT | {"wall_s": None})
+    assert "how they were run is not known" in markdown([], ABOUT | {"versions": {}})
     assert len(lines) == 4
     assert all(line.replace("\\|", "").count("|") == 9 for line in lines)
     assert lines[2].startswith("| T1.a | law | Yaras et al. 2023, Fig. 3 | the gap \\|s - rho\\| [L = 3]")
