@@ -2,30 +2,31 @@
 
 Importing this package prepares the process for JAX, before any device is touched.
 
-On a CPU jaxlib 0.10.2 can deadlock. A batched decomposition holds a thread of XLA's pool while it waits for its parts,
-which need a thread of the same pool. The pool has ``NPROC`` threads (without ``NPROC``, as many as cores), and at least
-as many as there are devices, each of which runs one decomposition at a time. So programs on two or more devices
-deadlock if ``NPROC`` is not larger than the number of devices: in 3 of 3 runs on 2, 3, 4, 8 and 16 devices, and in none
-with one more thread. If XLA may run independent operations at the same time, a device holds several threads, and one
-more thread is not enough. So operations run in order here, on twice as many threads as devices.
+JAX sees a CPU as one device, on which a step of a small network uses one core. With one device per core, the members
+are spread over all cores: 64 networks of width 100 take 6.9 us per step and member on two cores, and 11.7 us on one.
 
 Decompositions use OpenBLAS, whose threads spin while they wait for cores that XLA's threads hold: on two busy cores an
 SVD of 784 x 784 took 9.6 s with two OpenBLAS threads and 0.64 s with one.
 
-The same jaxlib silently miscompiles some reductions when it passes them to a library: of the column sums of
-W_2 (W_1 X), W_1 512 x 32 and X 32 x 200, 136 of 200 were wrong. The library's products are correct and fast, and stay
-enabled.
-
-JAX sees a CPU as one device, on which a step of a small network uses one core. With one device per core, the members
-are spread over all cores: 64 networks of width 100 take 6.9 us per step and member on two cores, and 11.7 us on one.
+jaxlib before 0.11 can deadlock on a CPU. A batched decomposition holds a thread of XLA's pool while it waits for its
+parts, which need a thread of the same pool. The pool has ``NPROC`` threads (without ``NPROC``, as many as cores), and
+at least as many as there are devices, each of which runs one decomposition at a time. So programs on two or more
+devices deadlock if ``NPROC`` is not larger than the number of devices: in 3 of 3 runs on 2, 3, 4, 8 and 16 devices, and
+in none with one more thread. If XLA may run independent operations at the same time, a device holds several threads,
+and one more thread is not enough. So with these versions operations run in order here (``lawlib.cpu_flags``, which also
+mends wrong sums), on twice as many threads as devices.
 """
 
 import os
 import re
 import sys
+import warnings
 
-SCHEDULER = "xla_cpu_enable_concurrency_optimized_scheduler"
-REDUCTIONS = "xla_cpu_experimental_ynn_fusion_type"
+with warnings.catch_warnings():
+    # The flags that lawlib may miss are set here.
+    warnings.simplefilter("ignore")
+    from lawlib.cpu import cpu_flags, is_affected
+
 DEVICES = "xla_force_host_platform_device_count"
 # The least for one or two devices: small programs on one device need it if operations run at the same time.
 LEAST_THREADS = 4
@@ -55,7 +56,8 @@ def _prepare_threads(num_devices: int) -> None:
 
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-for flag, value in ((SCHEDULER, "false"), (REDUCTIONS, "-reduce"), (DEVICES, _usable_cores())):
-    if flag not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{flag}={value}".strip()
-_prepare_threads(_num_devices())
+os.environ["XLA_FLAGS"] = cpu_flags()
+if DEVICES not in os.environ["XLA_FLAGS"]:
+    os.environ["XLA_FLAGS"] = f"{os.environ['XLA_FLAGS']} --{DEVICES}={_usable_cores()}".strip()
+if is_affected():
+    _prepare_threads(_num_devices())

@@ -20,14 +20,17 @@ from liveness import end_hung_tests
 from memory import MAX_RESIDENT, drop_programs, resident
 
 import experiments  # noqa: F401  (prepares the process before JAX touches a device)
+from lawlib.cpu import is_affected
 
-# Compiling is most of the suite's time, and LLVM's optimizations most of compiling; the demo runs with all of them. The
-# older emitters of fused loops compile in two thirds of the time, and parts of a program compile at once only where
-# there are idle cores.
+# Compiling is most of the suite's time, and LLVM's optimizations most of compiling; the demo runs with all of them.
+# Parts of a program compile at once only where there are idle cores.
 QUICK = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    "--xla_cpu_parallel_codegen_split_count=1"
 )
+if is_affected():
+    # The older emitters of fused loops, which compile in two thirds of the time, are gone from later versions.
+    QUICK += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 
 jax.config.update("jax_enable_x64", True)
