@@ -28,8 +28,8 @@ def cpu_flags() -> str:
     versions also need ``NPROC`` above their number.
 
     Example:
-        >>> import os
-        >>> os.environ["XLA_FLAGS"] = cpu_flags()  # before JAX first uses a device
+        >>> import os, lawlib
+        >>> os.environ["XLA_FLAGS"] = lawlib.cpu_flags()  # before JAX first uses a device
     """
     return " ".join([os.environ.get("XLA_FLAGS", ""), *_missing()]).strip()
 
@@ -40,7 +40,7 @@ def warn_if_affected() -> None:
     if "cpu" in platforms and _missing():
         warnings.warn(
             f"jaxlib {version('jaxlib')} can sum wrongly and hang on a CPU; jaxlib >= 0.11 (Python >= 3.12) cannot.\n"
-            'Or set XLA_FLAGS before Python starts: export XLA_FLAGS="$(python -W ignore -c \'import lawlib; '
+            "Or set XLA_FLAGS before Python starts: export XLA_FLAGS=\"$(python -W ignore -c 'import lawlib; "
             "print(lawlib.cpu_flags())')\"",
             stacklevel=3,
         )

@@ -100,6 +100,17 @@ def tracker(
     Raises:
         ValueError: every or num_steps is below 1, or a basis of the reference is not orthonormal; from init, the
             shapes of the reference and the matrix differ, matrix(value) is not a matrix, and as ``block_krylov_svd``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lawlib
+        >>> W = jax.random.normal(jax.random.key(0), (20, 10))
+        >>> watch = lawlib.tracker(lambda weights: weights, None, k=2, every=5, num_steps=10)
+        >>> track = watch.init(jax.random.key(1), W)
+        >>> for step in range(10):  # a training loop
+        ...     W = 0.9 * W
+        ...     track = watch.update(track, jnp.asarray(step), W)
+        >>> track.records.step.tolist(), track.records.values.shape
+        ([0, 5], (2, 2))
     """
     for name, given in (("every", every), ("num_steps", num_steps)):
         if given < 1:

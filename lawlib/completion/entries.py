@@ -66,6 +66,12 @@ def from_coo(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> En
 
     Warns:
         UnrecoverableWarning: a row or a column has no entry.
+
+    Example:
+        >>> import lawlib
+        >>> known = lawlib.from_coo(rows=[0, 0, 1], columns=[0, 1, 1], values=[5.0, 3.0, 4.0], shape=(2, 2))
+        >>> float(known.density)
+        0.75
     """
     return _checked(rows, columns, values, shape)
 

@@ -137,6 +137,15 @@ def complete(
     Warns:
         UnrecoverableWarning: rows or columns have no entries.
         UserWarning: the mean of the entries predicts the held-out entries nearly as well.
+
+    Example:
+        >>> import jax, numpy as np, lawlib
+        >>> rng = np.random.default_rng(0)
+        >>> matrix = rng.standard_normal((60, 2)) @ rng.standard_normal((2, 50))
+        >>> seen = np.where(rng.random(matrix.shape) < 0.5, matrix, np.nan)  # half of the entries
+        >>> found = lawlib.complete(jax.random.key(0), seen, rank=4)
+        >>> bool(np.linalg.norm(found.left @ found.right.T - matrix) < 1e-3 * np.linalg.norm(matrix))
+        True
     """
     rank, depth, max_steps = map(operator.index, (rank, depth, max_steps))
     scale = _default_scale(depth) if scale is None else scale

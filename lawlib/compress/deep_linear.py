@@ -133,6 +133,15 @@ def reduce(
     Raises:
         ValueError: 2 rank is not between 0 and d, d_y is neither d nor ``rank``, the widths are not of these kinds,
             or the defect is above the tolerance.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lawlib
+        >>> draw = jax.nn.initializers.orthogonal(0.5)
+        >>> weights = tuple(draw(key, (20, 20)) for key in jax.random.split(jax.random.key(0), 3))
+        >>> target = jnp.diag(jnp.zeros(20).at[:2].set(1.0))  # of rank 2
+        >>> reduction = lawlib.reduce(weights, target, rank=2)
+        >>> [W.shape for W in lawlib.compress.init(reduction).weights.weights]
+        [(4, 4), (4, 4), (4, 4)]
     """
     bases = invariant_bases(weights, target, rank)
     is_square = target.shape[0] == target.shape[1]
@@ -206,6 +215,15 @@ def draw_reduction(
     Raises:
         ValueError: 2 r is not in 2..d, depth is below 2, or the defect is above the tolerance: the target's left
             factor is not orthonormal, or a value not finite.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lawlib
+        >>> from lawlib.compress import LowRank
+        >>> left, right = jnp.eye(10_000, 2), jnp.eye(10_000, 2)  # width 10,000: no array of that size squared
+        >>> target = LowRank(left, jnp.array([2.0, 1.0]), right)
+        >>> reduction = lawlib.draw_reduction(jax.random.key(0), target, depth=3, scale=1e-3)
+        >>> reduction.target.shape
+        (4, 4)
     """
     if depth < 2:
         msg = f"depth must be at least 2 for a deep network, got depth={depth}"
@@ -272,6 +290,16 @@ def expand(reduction: Reduction, reduced: Reduced, weights: Weights, *, toleranc
     Raises:
         ValueError: the reduction was drawn without matrices and has no bases of the hidden layers, or W(0) is not
             the start that was reduced.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lawlib
+        >>> draw = jax.nn.initializers.orthogonal(0.5)
+        >>> weights = tuple(draw(key, (20, 20)) for key in jax.random.split(jax.random.key(0), 3))
+        >>> reduction = lawlib.reduce(weights, jnp.diag(jnp.zeros(20).at[:2].set(1.0)), rank=2)
+        >>> small = lawlib.compress.init(reduction)
+        >>> small = lawlib.compress.step(small, reduction, step_size=0.01, weight_decay=0.0, momentum=0.0)
+        >>> lawlib.expand(reduction, small.weights, weights)[0].shape
+        (20, 20)
     """
     depth, square = len(reduced.weights), len(reduced.weights) - (not _is_square(reduction))
     if len(weights) != depth:

@@ -150,6 +150,17 @@ def low_rank_mlp(
         ValueError: layers that the network does not run exactly once and in this order; an operation between them that
             does not act unit by unit; a rank outside 2K..the narrowest side; an unknown ``inner``; a basis of another
             shape; boxed variables (``nn.Partitioned``).
+
+    Example:
+        >>> import flax.linen as nn, jax, jax.numpy as jnp, lawlib
+        >>> network = nn.Sequential([nn.Dense(64), nn.gelu, nn.Dense(64), nn.gelu, nn.Dense(3)])
+        >>> x, y = jax.random.normal(jax.random.key(0), (1, 50, 20)), jnp.zeros((1, 50, 3))  # one batch
+        >>> variables = network.init(jax.random.key(1), x[0])
+        >>> def loss(variables, batch):
+        ...     return jnp.sum((network.apply(variables, batch[0]) - batch[1]) ** 2)
+        >>> low = lawlib.low_rank_mlp(jax.random.key(2), network, variables, loss, (x, y))
+        >>> low.savings.before.parameters, low.savings.after.parameters
+        (5699, 841)
     """
     # A jitted loss is not traced again, which would hide its layers. Unwrapping a method would lose its self.
     if not inspect.ismethod(loss):

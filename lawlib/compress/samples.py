@@ -37,6 +37,13 @@ def compress_samples(
     Raises:
         ValueError: the numbers of samples differ; rank is outside 1..min(m, n), or below the numerical rank of inputs
             that are not traced; inputs are zero; inputs are traced and rank is not given.
+
+    Example:
+        >>> import jax, lawlib
+        >>> inputs = jax.random.normal(jax.random.key(0), (30, 4)) @ jax.random.normal(jax.random.key(1), (4, 500))
+        >>> few = lawlib.compress_samples(inputs, 2 * inputs, rank=4)
+        >>> few.inputs.shape, few.targets.shape
+        ((30, 4), (30, 4))
     """
     if inputs.shape[1] != targets.shape[1]:
         msg = f"inputs and targets are columns of the same samples, got shapes {inputs.shape} and {targets.shape}"

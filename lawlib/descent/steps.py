@@ -139,6 +139,15 @@ def gradient_descent(loss: Callable[..., Scalar]) -> Descent:
     W <- (1 - eta lambda) W - eta grad loss(W), all layers from the old weights (Yaras et al. 2023, eq. 4).
     eta and lambda are numbers, or trees of numbers, each for a whole branch of the weights.
     ``step(iterate, *data, step_size, weight_decay)``; equal to a step on loss + lambda/2 sum_l ||W_l||_F^2.
+
+    Example:
+        >>> import jax.numpy as jnp, lawlib
+        >>> descent = lawlib.gradient_descent(lambda W: jnp.sum((W - 1.0) ** 2) / 2)
+        >>> iterate = descent.init(jnp.zeros((2, 2)))
+        >>> for _ in range(20):
+        ...     iterate = descent.step(iterate, step_size=0.5, weight_decay=0.25)
+        >>> round(float(iterate.weights[0, 0]), 4)  # the minimum is at 1 / (1 + 0.25)
+        0.8
     """
 
     def step(iterate: Iterate, *data: PyTree, step_size: PyTree[Rate], weight_decay: PyTree[Rate]) -> Iterate:

@@ -164,6 +164,22 @@ def sweep(
     axis over the members, begins there as in ``simulate``. ``resume`` names the last position done and the trajectory
     it yielded (None when it was the last of its chunk). Nothing is computed until the next segment is asked for.
     Raises ValueError as ``simulate`` does.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lawlib
+        >>> from lawlib.dynamics.sweep import grid, plan
+        >>> from lawlib.dynamics.system import Dynamics
+        >>> decay = Dynamics(
+        ...     init=lambda key, hyperparameters, shared: (hyperparameters["rate"], jnp.ones((), "float32")),
+        ...     step=lambda t, state, rate, shared: (1 - rate) * state,
+        ...     observe=lambda t, state, rate, shared: {"value": state},
+        ... )
+        >>> members = grid(3, {"rate": (0.0, 0.5)}, "float32")  # three seeds of each rate
+        >>> cut = plan(decay, jax.random.key(0), members, None, num_times=2, on_cpu=True)
+        >>> mesh = jax.make_mesh((1,), ("members",))
+        >>> segments = lawlib.sweep(decay, jax.random.key(0), members, None, times=[0, 2], plan=cut, mesh=mesh)
+        >>> [float(value) for segment in segments for value in segment.observations["value"][:, -1] if segment.last]
+        [1.0, 0.25, 1.0, 0.25, 1.0, 0.25]
     """
     begun, *given = start or (0,)
     places = (np.full(len(members.seeds), begun, np.int32), *given) if given else ()

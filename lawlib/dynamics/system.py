@@ -153,6 +153,17 @@ def simulate(
     state of this system after t steps, begins there instead of at ``init``. Raises ValueError when times are not
     integers that increase from 0 or from the t of ``start``, or when ``keep`` names a step that is not observed or one
     step twice.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lawlib
+        >>> from lawlib.dynamics.system import Dynamics
+        >>> halving = Dynamics(
+        ...     init=lambda key, hyperparameters, shared: (None, jnp.ones(())),
+        ...     step=lambda t, state, problem, shared: state / 2,
+        ...     observe=lambda t, state, problem, shared: {"value": state},
+        ... )
+        >>> lawlib.simulate(halving, jax.random.key(0), {}, None, times=[0, 1, 3]).observations["value"].tolist()
+        [1.0, 0.5, 0.125]
     """
     begun, *place = start or (0,)
     steps = gaps(times, keep, begun)

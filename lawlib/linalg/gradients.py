@@ -126,6 +126,16 @@ def kernel_gradient_products(
 
     Warns:
         UserWarning: outside jit, G of the route "parameter" is 0, too small for its dtype, or not finite.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lawlib
+        >>> def loss(variables, batch):
+        ...     return jnp.sum(jnp.tanh(batch @ variables["params"]["first"]["kernel"]) ** 2)
+        >>> variables = {"params": {"first": {"kernel": jnp.full((5, 4), 0.1)}}}
+        >>> batches = jax.random.normal(jax.random.key(0), (2, 30, 5))  # two batches of thirty
+        >>> products = lawlib.kernel_gradient_products(loss, variables, "first", batches)
+        >>> lawlib.block_krylov_svd(jax.random.key(1), products, k=1).svd.right.shape
+        (4, 1)
     """
     kernel, dtype = _checked(variables, path, dtype, route)
     jaxpr = trace_of_a_batch(loss, variables, batches)

@@ -109,6 +109,13 @@ def block_krylov_svd(
         TypeError: the dtype is neither float32 nor float64.
         ValueError: k is outside 1..min(m, n), oversample < 1, max_passes < 2, tolerance <= 0, or start has other
             shapes.
+
+    Example:
+        >>> import jax, lawlib
+        >>> G = jax.random.normal(jax.random.key(0), (60, 8)) @ jax.random.normal(jax.random.key(1), (8, 40))
+        >>> found = lawlib.block_krylov_svd(jax.random.key(2), lawlib.matrix_products(G), k=8)
+        >>> found.svd.left.shape, bool(found.certified)
+        ((60, 8), True)
     """
     _check_dtype(products.dtype)
     _check(products.shape, k, oversample, max_passes, tolerance, start)
@@ -131,7 +138,14 @@ def block_krylov_svd(
 
 
 def matrix_products(G: Float[Array | np.ndarray, "m n"]) -> Products:
-    """The products with a given matrix, at the highest precision."""
+    """The products with a given matrix, at the highest precision.
+
+    Example:
+        >>> import jax.numpy as jnp, lawlib
+        >>> products = lawlib.matrix_products(jnp.eye(3, 2))
+        >>> products.forward(jnp.ones((2, 1))).shape, products.adjoint(jnp.ones((3, 1))).shape
+        ((3, 1), (2, 1))
+    """
     G = jnp.asarray(G)
     return Products(lambda V: matmul(G, V), lambda U: matmul(U.T, G).T, (G.shape[0], G.shape[1]), G.dtype)
 

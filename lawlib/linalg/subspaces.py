@@ -62,6 +62,12 @@ def principal_angles(U: Float[Array, "d r"], V: Float[Array, "d s"]) -> Float[Ar
     theta_i = atan2(sin_i, cos_i), with the cosines the singular values of U^T V and the sines those of
     V - U U^T V, V the smaller of the two: the sines carry the small angles and the cosines those near pi/2
     (Bjorck and Golub, Math. Comp. 27, 1973; Knyazev and Argentati, SIAM J. Sci. Comput. 23, 2002).
+
+    Example:
+        >>> import jax.numpy as jnp, lawlib
+        >>> U, V = jnp.eye(3)[:, :2], jnp.eye(3)[:, 1:]  # two planes that share a line
+        >>> [round(float(angle), 4) for angle in lawlib.principal_angles(U, V)]
+        [0.0, 1.5708]
     """
     larger, smaller = _by_dimension(U, V)
     cosines = jnp.linalg.svd(matmul(larger.T, smaller), compute_uv=False)

@@ -1,0 +1,85 @@
+"""The wheel: lawlib alone, and in an environment that holds nothing else the README's library examples run."""
+
+import re
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from liveness import finish, without_settings
+
+import lawlib
+
+ROOT = Path(__file__).parents[1]
+# What the examples need besides lawlib: a Flax network, and scikit-learn's handwritten digits.
+BESIDE = ("scikit-learn",)
+MOST_PACKAGES = 36
+
+
+def called(*arguments):
+    # From a folder of its own: the checkout's lawlib is not to be found.
+    environment = without_settings() | {"PYTHONSAFEPATH": "1", "PYTHONPATH": ""}
+    return finish([str(argument) for argument in arguments], env=environment, cwd=Path(arguments[0]).parent)
+
+
+def installed(python, *what):
+    child = called(python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", *what)
+    if "No matching distribution" in child.stderr and "Failed to establish" in child.stderr:
+        pytest.skip("no package index can be reached from here")
+    assert child.returncode == 0, child.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    child = called(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT)
+    assert child.returncode == 0, child.stdout + child.stderr
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory, wheel):
+    """The Python of an environment that has the wheel alone, and what it depends on."""
+    folder = tmp_path_factory.mktemp("empty")
+    assert called(sys.executable, "-m", "venv", folder).returncode == 0
+    installed(folder / "bin/python", wheel)
+    return folder / "bin/python"
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_module_of_lawlib_and_nothing_else(wheel):
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "lawlib").rglob("*.py")}
+    assert names == modules | {"lawlib/py.typed"}
+    assert wheel.name == f"lawlib-{lawlib.__version__}-py3-none-any.whl"
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_is_light_and_whole(python):
+    listed = called(python, "-m", "pip", "list", "--format=freeze", "--exclude=pip", "--exclude=setuptools")
+    assert len(listed.stdout.split()) <= MOST_PACKAGES, listed.stdout
+    version = "import lawlib, importlib.metadata as m; print(lawlib.__version__, m.version('lawlib'))"
+    assert called(python, "-c", version).stdout.split() == [lawlib.__version__] * 2
+    missing = called(python, "-W", "ignore", "-c", "import lawlib; lawlib.low_rank_mlp(0, 0, {}, 0, 0)")
+    assert missing.stderr.splitlines()[-1].endswith("low_rank_mlp needs flax: pip install 'lawlib[flax]'")
+    assert called(python, "-m", "experiments.main").stderr.strip().endswith("No module named 'experiments'")
+
+
+@pytest.mark.slow
+def test_the_wheel_runs_the_examples_of_the_readme(python, wheel):
+    """As a user would type them: no environment variable, no flag."""
+    installed(python, f"{wheel}[flax]", *BESIDE)
+    examples = "".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
+    assert "assert excess_value" in examples
+    assert "assert all(jnp.allclose" in examples
+    child = called(python, "-c", f"{examples}\nassert 'site-packages' in gradient_descent.__code__.co_filename")
+    assert child.returncode == 0, child.stderr
+    assert [line for line in child.stderr.splitlines() if "Warning" in line and "jaxlib" not in line] == []
+
+
+def test_the_version_stands_in_one_place():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" not in project["project"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "lawlib.__version__"}
