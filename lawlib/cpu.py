@@ -40,7 +40,7 @@ def warn_if_affected() -> None:
     if "cpu" in platforms and _missing():
         warnings.warn(
             f"jaxlib {version('jaxlib')} can sum wrongly and hang on a CPU; jaxlib >= 0.11 (Python >= 3.12) cannot.\n"
-            'Or set XLA_FLAGS before Python starts: export XLA_FLAGS="$(python -W ignore -c \'import lawlib; '
+            "Or set XLA_FLAGS before Python starts: export XLA_FLAGS=\"$(python -W ignore -c 'import lawlib; "
             "print(lawlib.cpu_flags())')\"",
             stacklevel=3,
         )
