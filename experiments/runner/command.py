@@ -41,7 +41,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--show", action="store_true", help="print the config's fields and what they mean, without a run"
     )
-    parser.add_argument("--publish", action="store_true", help="copy tables and pictures of the run to figures/NAME")
+    parser.add_argument("--publish", action="store_true", help="copy tables and new pictures to figures/NAME")
     return parser
 
 

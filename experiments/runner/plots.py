@@ -1,5 +1,6 @@
 """The style that all figures share, and panels that more than one experiment draws."""
 
+import io
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,9 @@ from matplotlib.ticker import (
     ScalarFormatter,
 )
 from numpy.typing import ArrayLike
+from PIL import Image
 
+from experiments.runner.palette import in_palette
 from experiments.runner.store import replacing
 
 __all__ = [
@@ -117,14 +120,26 @@ def figure(width: float, height: float) -> Figure:
 
 
 def save(drawn: Figure, folder: Path, name: str) -> None:
-    """Write NAME.png and NAME.pdf into the folder, each by rename."""
+    """Write NAME.png, with a palette of 256 colours, and NAME.pdf into the folder, each by rename."""
     folder.mkdir(exist_ok=True)
     _tell_ticks_apart(drawn)
-    for kind in ("png", "pdf"):
-        with replacing(folder / f"{name}.{kind}") as partial:
-            drawn.savefig(partial, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
-        # Laid out once; the second format keeps the layout.
-        drawn.set_layout_engine("none")
+    with replacing(folder / f"{name}.png") as partial:
+        _write_png(in_palette(_pixels(drawn)), partial)
+    # Laid out once; the second format keeps the layout.
+    drawn.set_layout_engine("none")
+    with replacing(folder / f"{name}.pdf") as partial:
+        drawn.savefig(partial, format="pdf", metadata={"CreationDate": None})
+
+
+def _pixels(drawn: Figure) -> Image.Image:
+    whole = io.BytesIO()
+    drawn.savefig(whole, format="png", pil_kwargs={"compress_level": 1})
+    return Image.open(whole).convert("RGB")
+
+
+def _write_png(picture: Image.Image, file: Path) -> None:
+    # No dates and no versions: equal pictures are equal bytes.
+    picture.save(file, format="png", optimize=True, dpi=(STYLE["savefig.dpi"],) * 2)
 
 
 def _tell_ticks_apart(drawn: Figure) -> None:
