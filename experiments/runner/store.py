@@ -1,6 +1,5 @@
 """The run folder: one process at a time, files replaced by rename, nothing created before the checks pass."""
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from experiments.runner.lock import LockRefused, locked
 
 if TYPE_CHECKING:  # xarray takes half a second to import, and a refused run needs none of it
     import xarray as xr
@@ -132,7 +133,7 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
     The context releases the lock; if the process dies, the kernel does.
 
     Raises:
-        InputError: The folder cannot be used; nothing was created.
+        InputError: The folder cannot be used; no file of a run was created.
     """
     folder = Path(path)
     _refuse(_obstacles(folder) or _strangers(folder, config))
@@ -140,7 +141,7 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise InputError([f"{folder}: cannot be created: {error}"]) from error
-    with _locked(folder):
+    with _lock(folder):
         # Again: another process may have used the folder between the first check and the lock.
         _refuse(_strangers(folder, config))
         for leftover in folder.rglob(PARTIAL + "*"):
@@ -171,7 +172,8 @@ def _strangers(folder: Path, config: Mapping[str, Any]) -> list[str]:
     file = folder / "config.json"
     if not os.path.exists(file):  # unlike Path.exists, returns False for a name too long for a file
         names = sorted(os.listdir(folder)) if os.path.exists(folder) else []
-        others = [name for name in names if name != LOCK and not name.startswith(PARTIAL)]
+        # config.json may have come since: another process starts the same run.
+        others = [name for name in names if name not in (LOCK, file.name) and not name.startswith(PARTIAL)]
         found = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         return [f"{folder}: is not a run folder: it has no config.json but contains {found}"] if others else []
     try:
@@ -211,18 +213,12 @@ def _fields(value: Any, path: str = "") -> dict[str, str]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     try:
-        lock = (folder / LOCK).open("ab")
-    except OSError as error:
-        raise InputError([f"{folder / LOCK}: cannot be opened: {error}"]) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            problem = f"{folder}: another process is running in this folder; one at a time is allowed"
-            raise InputError([problem]) from error
-        yield
+        with locked(folder / LOCK):
+            yield
+    except LockRefused as refused:
+        raise InputError([f"{folder}: {refused}"]) from refused
 
 
 # The folder -----------------------------------------------------------------------------------------------

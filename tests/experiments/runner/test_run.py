@@ -228,7 +228,7 @@ def test_signals_stop_after_a_checkpoint_a_second_process_is_refused_and_the_sam
     before = bytes_of(folder)
     assert main([*SMALL, f"--workdir={folder}"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"{folder}: another process is running in this folder; one at a time is allowed"
+    assert line.startswith(f"{folder}: is in use by process {process.pid} on host ")
     assert bytes_of(folder) == before
     for share, last_word in ((0.0, signal.SIGINT), (0.6, signal.SIGTERM)):
         process, folder = (process, folder) if share == 0 else running(share)

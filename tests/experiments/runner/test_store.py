@@ -70,9 +70,11 @@ def test_a_folder_of_another_version_is_refused_in_one_line_and_not_touched(tmp_
 
 
 def test_the_same_config_is_let_in_again_and_nothing_changes(tmp_path):
-    for _ in range(2):
-        with open_run(tmp_path / "run", CONFIG):
-            before = tree(tmp_path)
+    with open_run(tmp_path / "run", CONFIG):
+        pass
+    before = tree(tmp_path)
+    with open_run(tmp_path / "run", CONFIG):
+        pass
     assert tree(tmp_path) == before
 
 
@@ -122,9 +124,24 @@ def test_an_empty_folder_and_one_of_a_start_cut_short_are_let_in(tmp_path):
         assert tree(tmp_path).keys() == {"config.json", ".lock"}
 
 
+def test_a_folder_that_another_process_begins_meanwhile_is_no_stranger(tmp_path, monkeypatch):
+    file, exists = tmp_path / "config.json", os.path.exists
+
+    def begun_after(path):
+        found = exists(path)
+        if path == file and not found:
+            store.write_json(file, store.with_digest({"layout": store.LAYOUT, **CONFIG}))
+        return found
+
+    monkeypatch.setattr(os.path, "exists", begun_after)
+    with open_run(tmp_path, CONFIG):
+        pass
+
+
 def test_another_config_is_refused_field_by_field(tmp_path):
     with open_run(tmp_path, CONFIG):
-        before = tree(tmp_path)
+        pass
+    before = tree(tmp_path)
     net = {"depth": 4, "scale": 1, "bias": True}
     problems = refusal(tmp_path, {**CONFIG, "net": net, "variants": ({"net.width": 8},)})
     expected = [
@@ -185,13 +202,13 @@ def test_a_folder_is_held_by_one_process_until_it_dies(tmp_path):
         assert holder.stdout.readline() == "held\n"
         before = tree(tmp_path)
         (problem,) = refusal(folder, config)
-        assert "another process" in problem
+        assert problem.startswith(f"{folder}: is in use by process {holder.pid} on host ")
         assert tree(tmp_path) == before
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
     with open_run(folder, config):
-        assert "another process" in refusal(folder, config)[0]
+        assert f"is in use by process {os.getpid()} " in refusal(folder, config)[0]
     with open_run(folder, config):
         pass
 
