@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.runner.checkout import SOURCE
+
 if TYPE_CHECKING:  # xarray takes half a second to import, and a refused run needs none of it
     import xarray as xr
 
@@ -40,7 +42,6 @@ LAYOUT = 2
 PARTIAL = ".partial-"
 MAX_DIFFERENCES = 10
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "xarray", "lawlib")
-SOURCE = Path(__file__).resolve().parents[2]
 
 
 class InputError(Exception):
