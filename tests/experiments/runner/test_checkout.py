@@ -11,17 +11,22 @@ import pytest
 from experiments.runner import checkout
 
 ROOT = Path(__file__).parents[3]
-COMMAND = [sys.executable, "-m", "experiments.main"]
 
 
 @pytest.fixture
 def refused(tmp_path):
     """The lines on stderr of a command in another folder, which ends with 2 and says nothing else."""
 
-    def run(*arguments, pythonpath=None):
+    def run(*arguments, pythonpath=None, python=()):
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         env |= {"PYTHONPATH": str(pythonpath)} if pythonpath else {}
-        done = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, env=env, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, *python, "-m", "experiments.main", *arguments],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+        )
         assert (done.returncode, done.stdout) == (2, ""), done.stderr
         return done.stderr.splitlines()
 
@@ -52,10 +57,14 @@ def test_a_copy_of_the_experiments_alone(refused, tmp_path, words):
 
 
 @pytest.mark.slow
-def test_another_lawlib_that_comes_first(refused, tmp_path):
+# -S: an editable install of this checkout cannot lend the other lawlib its modules
+@pytest.mark.parametrize(("modules", "python"), [(["__init__.py", "cpu.py"], []), (["types.py"], ["-S"])])
+def test_another_lawlib_that_comes_first(refused, tmp_path, modules, python):
     (tmp_path / "lawlib").mkdir()
-    (tmp_path / "lawlib" / "__init__.py").write_text("raise SystemExit('imported')")
-    (line,) = refused(f"--config={ROOT}/configs/dln_parsimony.py:smoke", pythonpath=ROOT)
+    (tmp_path / "lawlib" / "__init__.py").touch()  # version 0.1 has no more, and no cpu.py
+    for name in modules:
+        shutil.copyfile(ROOT / "lawlib" / name, tmp_path / "lawlib" / name)
+    (line,) = refused(f"--config={ROOT}/configs/dln_parsimony.py:smoke", pythonpath=ROOT, python=python)
     wanted = f"not from {ROOT / 'lawlib'}; run this in its checkout: cd {ROOT}"
     assert line == f"lawlib would be imported from {tmp_path.resolve() / 'lawlib'}, {wanted}"
 
