@@ -1,4 +1,4 @@
-"""The law of parsimony on Fashion-MNIST: Theorem 1, Case 2, of Yaras et al. 2023, arXiv:2306.01154, on real images.
+"""The law of parsimony on real images, Fashion-MNIST: Theorem 1, Case 2 of Yaras et al. 2023, arXiv:2306.01154.
 
     python -m experiments.main --config=configs/dln_fashion_mnist.py[:smoke|cpu|paper]
 
@@ -6,7 +6,7 @@ Gradient descent on deep linear networks with 10 outputs, from an orthogonal ini
 X X^T = I: images averaged over squares of 2 x 2 (196 pixels) at depths 2 and 3, and as they are (784 pixels). Weight
 decay is 0 and 0.1, momentum 0 and 0.9.
 
-Time: cpu 3 minutes of processor time.
+Time on two cores: smoke 30 s, paper 45 minutes.
 Expect: every deviation is below 1e-13 relative to sigma_1 (bound 1e-12), exactly 20 singular values move, and the idle
 subspaces turn by less than 1e-12 rad.
 """

@@ -1,11 +1,11 @@
-"""Without whitening: Figure 10 of Yaras et al. 2023, arXiv:2306.01154, and the same on handwritten digits.
+"""Without whitening, on Gaussian data and handwritten digits: Figure 10 of Yaras et al. 2023, arXiv:2306.01154.
 
     python -m experiments.main --config=configs/dln_unwhitened.py[:smoke|cpu|paper]
 
 Gaussian inputs and outputs (d_x = 30, d_y = 3, N = 300), eps = 1, L = 3, step size 1/900, 10000 steps; and the 1797
 digits of scikit-learn as they are (64 pixels in [0, 1], 10 classes). Here the law is only approximate.
 
-Time on two cores: smoke 20 seconds, cpu 1.5 minutes, paper (a hundred seeds) about 10 minutes.
+Time on two cores: smoke 20 s, paper 10 minutes.
 Expect: 21 of 30 singular values are within 1e-3 of 1 at the end (claimed: 20). The largest angle of an idle subspace
 is 0.4 to 1.5 rad, which refutes the paper's "the corresponding singular subspaces evolve very little". Of the 24 angles
 of an idle subspace 18 are 0 by dimension alone. The counts of the digits are in the summary, without a claim.
@@ -14,11 +14,10 @@ of an idle subspace 18 are 0 by dimension alone. The counts of the digits are in
 from ml_collections import ConfigDict, config_dict
 
 PROFILES = {
-    # seconds on two cores; the tests run it; too short for the claims to be judged
+    # the tests run it; too short for the claims to be judged
     "smoke": {"num_seeds": 2, "num_steps": 500, "num_times": 8},
-    # about 1.5 minutes on two cores
     "cpu": {"num_seeds": 10, "num_steps": 10_000, "num_times": 61},
-    # the paper's own size with a hundred seeds, about 10 minutes on two cores
+    # the paper's own size with a hundred seeds
     "paper": {"num_seeds": 100, "num_steps": 10_000, "num_times": 61},
 }
 

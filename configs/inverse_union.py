@@ -1,4 +1,4 @@
-"""Figure 1b of Laus et al. 2025: weight decay makes a ReLU network on a union of subspaces robust to noise.
+"""Weight decay makes a ReLU network on a union of subspaces robust to noise: Figure 1b of Laus et al. 2025.
 
     python -m experiments.main --config=configs/inverse_union.py[:smoke|cpu|paper]
 
@@ -6,7 +6,7 @@ As Figure 1a, with three subspaces of s = 5 and the network W_L relu(W_{L-1} ...
 not give n; n = 300 here. Relative noise 1 is sigma = 1/sqrt(m) in every measurement. Four layers act on 15 columns, the
 last on 300.
 
-Time: smoke a quarter of a minute, cpu about 4 minutes of one core, paper (ten seeds, d_w = 400) about a day.
+Time on two cores: smoke 15 s, cpu 4 minutes, paper 24 hours.
 Expect: at relative noise 1, an error without decay of at least 1.3 times that with lambda = 0.01.
 """
 

@@ -1,11 +1,11 @@
-"""Figure 2 of Wang and Jacot 2024: depth. At eps = 0.1 four layers jump in time and three rarely do.
+"""At eps = 0.1 four layers jump in time, and three rarely do: Figure 2 of Wang and Jacot 2024.
 
     python -m experiments.main --config=configs/jumps_depth.py[:smoke|cpu|paper]
 
 L = 3 and L = 4, width 100, weights from U(+-1/sqrt(fan_in)). lambda = 0.1 with eta = 0.03 for 500 steps and eta = 0.25
 up to step 5000, then eta = 0.05 and lambda = 0.001 up to step 15,000. The update is that of configs/jumps_annealing.py.
 
-Time on one quiet core: smoke 10 seconds, cpu (64 runs of each depth) under a minute, paper (1024) about 10 minutes.
+Time on two cores: smoke 10 s, paper 10 minutes. cpu has 64 runs of each depth, paper 1024.
 Expect: by step 5000 none of the runs with L = 3 and nine in ten with L = 4 have jumped.
 """
 

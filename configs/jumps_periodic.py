@@ -1,4 +1,4 @@
-"""Figure 4 of Wang and Jacot 2024: periodic rates. All jumps happen in the periods of large eta and lambda.
+"""With periodic rates all jumps happen in the periods of large eta and lambda: Figure 4 of Wang and Jacot 2024.
 
     python -m experiments.main --config=configs/jumps_periodic.py[:smoke|cpu|paper]
 
@@ -6,7 +6,7 @@ L = 3, width 100, eps = 0.2, weights from U(+-1/sqrt(fan_in)). A warm-up of 500 
 followed by periods of 5000 steps that alternate between (eta, lambda) = (0.4, 0.1) and (0.1, 0.001). The high period
 comes first: after a low one the switch makes SGD diverge. The update is that of configs/jumps_annealing.py.
 
-Time on one quiet core: smoke 6 seconds, cpu (64 runs) half a minute, paper (1024 runs, four cycles) about 10 minutes.
+Time on two cores: smoke 6 s, paper 10 minutes. cpu has 64 runs, paper 1024 and four cycles.
 Expect: all jumps happen in high periods, nearly all in the first. The relative test error at the end is 0.007 to 0.011.
 At the switch to the second high period about one run in 64 diverges. One in 64 jumps from rank 1 to A = 0, where its
 error is 1: the claim on the error at the end (F4.error) fails by this run.

@@ -1,12 +1,11 @@
-"""Figures 12 and 13 of Xu et al. 2026: how the gradient's norm and its singular values decay (Assumption 3.4).
+"""How the gradient's norm and its singular values decay (Assumption 3.4): Figures 12 and 13 of Xu et al. 2026.
 
     python -m experiments.main --config=configs/mlp_gradient_decay.py[:smoke|cpu|paper]
 
 The setting of Figure 3 (``mlp_theorem``) for 250 steps, each of them observed, from eps = 0.001, 0.01 and 0.1. Figure
 12 is drawn at 0.01.
 
-Time on one core: smoke a quarter of a minute, cpu (ten seeds, the paper's own size) a minute and a half, paper (a
-hundred seeds) about 12 minutes.
+Time on two cores: smoke 15 s, paper 12 minutes. cpu has the paper's own size and ten seeds, paper a hundred.
 Expect: sigma_{K+1}(G_1(t)) stays below 0.004 sigma_K(W_2^T Y X^T) (bound 0.01). The norm falls to a floor of 0.002
 (ELU) to 0.01 (GELU) of its start; from t = 150 to 200 on it rises again, by up to 2e-6 a step. One claim fails: with
 ELU the floor is reached at t = 50 already, and in two of ten seeds the rise begins before t = 100.

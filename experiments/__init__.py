@@ -22,11 +22,6 @@ import re
 import sys
 import warnings
 
-with warnings.catch_warnings():
-    # The flags that lawlib may miss are set here.
-    warnings.simplefilter("ignore")
-    from lawlib.cpu import cpu_flags, is_affected
-
 DEVICES = "xla_force_host_platform_device_count"
 # The least for one or two devices: small programs on one device need it if operations run at the same time.
 LEAST_THREADS = 4
@@ -55,9 +50,22 @@ def _prepare_threads(num_devices: int) -> None:
         )
 
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ["XLA_FLAGS"] = cpu_flags()
-if DEVICES not in os.environ["XLA_FLAGS"]:
-    os.environ["XLA_FLAGS"] = f"{os.environ['XLA_FLAGS']} --{DEVICES}={_usable_cores()}".strip()
-if is_affected():
-    _prepare_threads(_num_devices())
+def _prepare() -> None:
+    """Set the environment variables that JAX reads."""
+    try:
+        with warnings.catch_warnings():
+            # The flags that lawlib may miss are set here.
+            warnings.simplefilter("ignore")
+            from lawlib.cpu import cpu_flags, is_affected
+    except ImportError:
+        # Another lawlib, or no jaxlib: nothing runs, and experiments.main says why. It lists the configs all the same.
+        return
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ["XLA_FLAGS"] = cpu_flags()
+    if DEVICES not in os.environ["XLA_FLAGS"]:
+        os.environ["XLA_FLAGS"] = f"{os.environ['XLA_FLAGS']} --{DEVICES}={_usable_cores()}".strip()
+    if is_affected():
+        _prepare_threads(_num_devices())
+
+
+_prepare()

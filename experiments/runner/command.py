@@ -1,12 +1,11 @@
-"""The command line: the options of a run, and the default run folder."""
+"""The command line: its options, and how they go together. Nothing outside Python's library is imported."""
 
 import argparse
-from pathlib import Path
+from argparse import Namespace
+from collections.abc import Sequence
 from typing import NoReturn
 
-from experiments.runner.settings import split
-
-__all__ = ["BAD_INPUT", "EXAMPLES", "command_line", "default_workdir", "published_name"]
+__all__ = ["BAD_INPUT", "EXAMPLES", "command_line", "misused"]
 
 BAD_INPUT = 2
 EXAMPLES = (
@@ -33,8 +32,10 @@ def command_line() -> argparse.ArgumentParser:
         "70 an error of ours, 75 stopped by a signal (after a checkpoint), 130 ended at once by a second one.",
         allow_abbrev=False,
     )
-    profiles = "profiles: smoke, cpu (default), paper"
-    parser.add_argument("--config", required=True, metavar="FILE[:PROFILE]", help=profiles)
+    profiles = "profiles: smoke, cpu (default), paper; --list shows those of each config"
+    parser.add_argument("--config", metavar="FILE[:PROFILE]", help=profiles)
+    listed = "list the configs, with paper, figure and times; with words, those that have all of them in any column"
+    parser.add_argument("--list", nargs="*", metavar="WORD", help=listed)
     parser.add_argument("--workdir", metavar="DIR", help="the run folder (default: runs/NAME-PROFILE)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a law or printed claim fails")
     parser.add_argument("--replot", action="store_true", help="redo claims and figures from results.nc, without a run")
@@ -45,13 +46,10 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
-def default_workdir(spec: str) -> Path:
-    """``runs/NAME-PROFILE`` for a config given as FILE[:PROFILE]."""
-    path, profile = split(spec)
-    return Path("runs") / f"{path.stem}-{profile}"
-
-
-def published_name(spec: str) -> str:
-    """The folder below figures/ for a config given as FILE[:PROFILE]: NAME, or NAME_PROFILE for other than cpu."""
-    path, profile = split(spec)
-    return path.stem if profile == "cpu" else f"{path.stem}_{profile}"
+def misused(options: Namespace, overrides: Sequence[str]) -> list[str]:
+    """Why these options cannot be given together; no line if they can."""
+    given = [f"--{name}" for name, value in vars(options).items() if name != "list" and value not in (None, False)]
+    if options.list is None:
+        return [] if options.config is not None else ["--config=FILE[:PROFILE] is missing; --list shows the configs"]
+    others = ", ".join([*given, *overrides])
+    return [f"--list runs nothing and cannot be given together with {others}; leave out one of them"] if others else []

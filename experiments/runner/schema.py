@@ -24,9 +24,10 @@ class Field:
     Attributes:
         kind: The type of its value.
         meaning: What it is, in one line.
-        unit: Its unit; ``1`` for a pure number.
+        unit: Its unit; ``1`` for a pure number. What is no number has none, and is shown with ``-``.
         bounds: ``above``, ``at_least``, ``below``, ``at_most``, for numbers.
         options: The values that are allowed, where they can be listed.
+        items: What the values of a tuple may be, in words.
         sweepable: Whether it may be swept in one program; the others change shapes or code.
         when: Tells from the config whether the field is read; where it is not, it may be absent.
     """
@@ -36,6 +37,7 @@ class Field:
     unit: str = "1"
     bounds: Mapping[str, Any] = field(default_factory=dict)
     options: tuple[Any, ...] = ()
+    items: str = ""
     sweepable: bool = False
     when: Callable[[ConfigDict], bool] | None = None
 
@@ -48,6 +50,8 @@ class Field:
         """What it may be, in words: ``integer >= 2``."""
         if self.options:
             return " | ".join(map(str, self.options))
+        if self.items:
+            return f"{KINDS[self.kind]} of {self.items}"
         limits = (f"{BOUNDS[name][0]} {bound!r}" for name, bound in self.bounds.items())
         return f"{KINDS[self.kind]} {' and '.join(limits)}".strip()
 
@@ -85,9 +89,9 @@ def text(meaning: str, *, when: When | None = None) -> Field:
     return Field(kind=str, meaning=meaning, when=when)
 
 
-def values(meaning: str, *, unit: str = "1", when: When | None = None) -> Field:
-    """A tuple; the experiment's own check says of what."""
-    return Field(kind=tuple, meaning=meaning, unit=unit, when=when)
+def values(meaning: str, *, items: str, unit: str = "1", when: When | None = None) -> Field:
+    """A tuple of ``items``, which the experiment's own check tests."""
+    return Field(kind=tuple, meaning=meaning, items=items, unit=unit, when=when)
 
 
 COMMON: Fields = {
@@ -96,7 +100,7 @@ COMMON: Fields = {
     "seed": integer("root of all random keys", at_least=0, at_most=2**32 - 1),
     "num_seeds": integer("members per setting: seeds 0, 1, ... below the root", at_least=1),
     "precision": choice("floating-point type of everything computed", "float64", "float32"),
-    "variants": values("settings that change shapes or code, a dict of fields each"),
+    "variants": values("settings that change shapes or code", items="dicts of fields", unit="-"),
     "opt.num_steps": integer("steps that a member makes at most", unit="step", at_least=1),
     "observe.num_times": integer("observations of a member; steps 0 and the last are always among them", at_least=2),
     "observe.spacing": choice("spacing of the observations in time", "even", "log"),
@@ -139,7 +143,9 @@ def rows(config: ConfigDict, declared: Fields) -> Iterator[tuple[str, ...]]:
     """What ``--show`` prints of every field: path, value, what is allowed, unit, meaning."""
     own, swept = fields.leaves(config), fields.swept(config)
     for path, about in {**COMMON, **declared}.items():
-        if path in own and path != "variants":
+        if path in own:
             value = f"sweep {swept[path]!r}" if path in swept else repr(own[path])
+            value = f"{len(config.variants)}, listed below" if path == "variants" else value
             may_sweep = ", may be swept" if about.sweepable else ""
-            yield path, value, about.allowed + may_sweep, about.unit, about.meaning
+            unit = about.unit if about.kind in (int, float, tuple) else "-"
+            yield path, value, about.allowed + may_sweep, unit, about.meaning

@@ -8,6 +8,8 @@ gives several values, vmapped in one program; a *variant* is a dict of fields th
 """
 
 import copy
+import difflib
+import os
 import re
 import traceback
 import warnings
@@ -19,6 +21,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from experiments.runner import fields
+from experiments.runner.checkout import SOURCE
+from experiments.runner.spec import split
 
 __all__ = [
     "ConfigError",
@@ -29,7 +33,6 @@ __all__ = [
     "load",
     "override",
     "read",
-    "split",
     "to_plain",
 ]
 
@@ -63,12 +66,6 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     return config
 
 
-def split(spec: str) -> tuple[Path, str]:
-    """The file and the profile of FILE.py[:PROFILE]."""
-    name, _, profile = (spec, "", "cpu") if spec.endswith(".py") else spec.rpartition(":")
-    return Path(name or spec), profile
-
-
 def read(spec: str) -> ConfigDict:
     """Return the locked config that ``FILE.py[:PROFILE]`` builds with its ``get_config(profile)``.
 
@@ -76,9 +73,8 @@ def read(spec: str) -> ConfigDict:
         ConfigError: There is no such file, it has no get_config, the profile is unknown, or the file raises an error.
     """
     (path, profile), names = split(spec), {}
-    if not path.is_file():
-        near = fields.nearest(str(path), map(str, path.parent.glob("*.py")))
-        raise ConfigError([f"--config={spec}: there is no file {path}{near}"])
+    if not os.path.isfile(path):  # unlike Path.is_file, returns False for a name too long for a file
+        raise ConfigError([f"--config={spec}: there is no file {path}{_elsewhere(spec, path)}"])
     try:
         # Compiled from source: cached bytecode is stale if a file changes twice within a second and keeps its size.
         exec(compile(path.read_bytes(), str(path), "exec"), names)
@@ -90,9 +86,23 @@ def read(spec: str) -> ConfigDict:
             problem = f"get_config returned {type(config).__name__}, must return an ml_collections ConfigDict"
     except Exception as error:
         problem = f"{_place(error, path)}{type(error).__name__}: {' '.join(str(error).split())}"
-        if profile not in PROFILES and "get_config" in names:
-            problem = f"unknown profile {profile!r}; the profiles are {', '.join(PROFILES)}"
+        own = names.get("PROFILES")
+        known = list(map(str, own)) if isinstance(own, dict) else PROFILES
+        if profile not in known and "get_config" in names:
+            problem = f"unknown profile {profile!r}; the profiles are {', '.join(known)}"
     raise ConfigError([f"--config={spec}: {problem}"])
+
+
+def _elsewhere(spec: str, path: Path) -> str:
+    """The end of the line about a file that is not there: where it is in the checkout, or the most similar name."""
+    here, there = Path.cwd(), SOURCE / path
+    if not path.is_absolute() and os.path.isfile(there):
+        given = f"--config={SOURCE / spec} (the run folder is then in {here / 'runs'})"
+        return f" in {here}, but the checkout has one: write {given}, or cd {SOURCE} first"
+    folders = [(Path() if here == SOURCE else SOURCE) / "configs", path.parent]
+    files = {file.stem: file for folder in filter(os.path.isdir, folders) for file in folder.glob("*.py")}
+    found = difflib.get_close_matches(path.stem, files, n=1)
+    return f"; did you mean {files[found[0]]}?" if found else "; --list shows the configs"
 
 
 def _place(error: Exception, path: Path) -> str:

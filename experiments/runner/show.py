@@ -1,23 +1,26 @@
 """What ``--show`` prints: every field of a config with its value, what it may be, its unit and its meaning."""
 
-from ml_collections import ConfigDict
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Sequence
 
-from experiments.runner import schema, settings
+from ml_collections import ConfigDict
+
+from experiments.runner import columns, schema, settings
 from experiments.runner.experiment import load
 
 __all__ = ["show"]
 
+HEADER = ("field", "value", "allowed", "unit", "meaning")
 
-def show(config: ConfigDict, console: Console) -> None:
+
+def show(config: ConfigDict) -> None:
     """Print the fields and the variants of a config."""
-    table = Table("field", "value", "allowed", "unit", "meaning", expand=True)
-    table.columns[4].ratio = 1
-    for row in schema.rows(config, load(config.experiment).fields):
-        table.add_row(*map(Text, row))
-    console.print(table)
+    rows = list(schema.rows(config, load(config.experiment).fields))
+    columns.write(columns.table(HEADER, rows, _block, columns.terminal_width()) + "\n")
     for name, own in settings.expand(config):
         fields = ", ".join(f"{path}={value!r}" for path, value in own.variants[0].items() if path != "name")
-        console.print(Text(f"variant {name}: {fields or 'the config as it is'}"))
+        columns.write(f"variant {name}: {fields or 'the config as it is'}\n")
+
+
+def _block(row: Sequence[str]) -> Sequence[str]:
+    path, value, allowed, unit, meaning = row
+    return f"{path} = {value}", meaning, allowed if unit in ("-", "1") else f"{allowed}, in units of {unit}"

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.runner.checkout import SOURCE
 from experiments.runner.lock import LockRefused, locked
 
 if TYPE_CHECKING:  # xarray takes half a second to import, and a refused run needs none of it
@@ -41,7 +42,6 @@ LAYOUT = 2
 PARTIAL = ".partial-"
 MAX_DIFFERENCES = 10
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "xarray", "lawlib")
-SOURCE = Path(__file__).resolve().parents[2]
 
 
 class InputError(Exception):

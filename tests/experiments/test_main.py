@@ -167,10 +167,22 @@ def test_a_module_of_the_runner_is_no_experiment(refused):
     assert line.startswith("experiment = 'plots': is not a package of experiments/laws")
 
 
-@pytest.mark.parametrize("flag", [[], ["--config"]])
-def test_a_missing_config(refused, flag):
-    (line,) = refused(*flag)
-    assert "--config" in line
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "--config=FILE[:PROFILE] is missing; --list shows the configs"),
+        (["--strict"], "--config=FILE[:PROFILE] is missing; --list shows the configs"),
+        (["--config"], "argument --config: expected one argument (see --help)"),
+        (
+            [PARSIMONY, "--list", "--strict", "--config.net.depth=3"],
+            "--list runs nothing and cannot be given together with --config, --strict, --config.net.depth=3; "
+            "leave out one of them",
+        ),
+        (["--list", "colapse"], "--list colapse: no config has colapse; did you mean collapse?"),
+    ],
+)
+def test_options_that_do_not_go_together(refused, words, line):
+    assert refused(*words) == [line]
 
 
 def test_a_missing_file_has_its_nearest_name(refused):
@@ -179,9 +191,25 @@ def test_a_missing_file_has_its_nearest_name(refused):
     assert line.endswith(f"did you mean {ROOT}/configs/dln_parsimony.py?")
 
 
-def test_an_unknown_profile(refused):
-    (line,) = refused(PARSIMONY.replace("smoke", "papre"))
-    assert line.endswith("unknown profile 'papre'; the profiles are smoke, cpu, paper")
+def test_a_name_without_a_folder_has_its_file(refused):
+    (line,) = refused("--config=dln_parsimony")
+    assert (
+        line == f"--config=dln_parsimony: there is no file dln_parsimony; did you mean {ROOT}/configs/dln_parsimony.py?"
+    )
+
+
+def test_a_name_like_no_other(refused):
+    (line,) = refused("--config=@.py")
+    assert line == "--config=@.py: there is no file @.py; --list shows the configs"
+
+
+@pytest.mark.parametrize(
+    ("name", "profiles"),
+    [("dln_parsimony", "smoke, cpu, paper"), ("fashion_mnist_low_rank", "smoke, cpu, once, paper")],
+)
+def test_an_unknown_profile(refused, name, profiles):
+    (line,) = refused(f"--config={ROOT}/configs/{name}.py:papre")
+    assert line.endswith(f"unknown profile 'papre'; the profiles are {profiles}")
 
 
 @pytest.mark.parametrize(
@@ -212,6 +240,44 @@ def test_every_field_is_shown_and_nothing_is_run(tmp_path, capsys, monkeypatch):
     for word in ("net.width", "20", "integer >= 1", "may be swept", "variant case1_L3"):
         assert word in shown
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_fields_of_a_config_that_cannot_run_are_shown_too(tmp_path, capsys, monkeypatch, no_data):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAWLIB_DATA", str(tmp_path))
+    config = f"--config={ROOT}/configs/vgg16_cifar10.py:smoke"
+    assert main([config, "--show", f"--config.data.folder={tmp_path}", "--config.opt.step_size=-1.0"]) == 2
+    out, err = capsys.readouterr()
+    assert re.search(r"^opt\.step_size +-1\.0 +number >= 0\.0 ", out, re.MULTILINE)
+    assert "opt.step_size = -1.0: must be a finite number >= 0.0" in err
+
+
+def test_a_config_that_cannot_be_formed_is_not_shown(refused):
+    assert refused(PARSIMONY, "--show", "--config.net.deph=3") == [
+        "net.deph = 3: unknown field; did you mean net.depth?"
+    ]
+    (line,) = refused(PARSIMONY, "--show", "--config.experiment=plots")
+    assert line.startswith("experiment = 'plots': is not a package of experiments/laws")
+
+
+def test_every_config_has_a_line_in_the_list(capsys):
+    assert main(["--list"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.startswith("config ")
+    assert [line.split()[0] for line in lines] == sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+
+
+@pytest.mark.slow
+def test_the_list_needs_nothing_but_python_and_survives_a_reader_that_leaves(shell):
+    # -S: no package that is installed can be imported
+    code, out, err = shell.finish("--list", "yaras", "figure", "7", python=["-S"])
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()] == ["config", "collapse_depth"]
+    process = shell.start("--list")
+    process.stdout.close()
+    process.stdout = None
+    _, err = communicate(process)
+    assert (process.returncode, err) == (0, "")
 
 
 def test_an_error_of_ours_is_70(tmp_path, monkeypatch, capsys):
@@ -255,8 +321,8 @@ def test_help_comes_without_jax_and_matplotlib(shell):
     for word in ("usage: python -m experiments.main", "--config", "--workdir", "--strict", "--replot", "75 stopped"):
         assert word in out
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in err.splitlines()}
-    assert "ml_collections" in imported
-    assert not imported & {"jax", "jaxlib", "matplotlib", "xarray"}
+    assert "argparse" in imported
+    assert not imported & {"jax", "jaxlib", "matplotlib", "ml_collections", "numpy", "xarray"}
 
 
 @pytest.mark.slow

@@ -93,7 +93,9 @@ COMMON_FIELDS = {
 }
 TEST_FIELDS = {
     "data.num_tests": integer("test signals", at_least=1),
-    "data.noise": values("noise levels sigma, standard deviations of every measurement of a test signal"),
+    "data.noise": values(
+        "noise levels sigma, standard deviations of every measurement of a test signal", items="numbers >= 0"
+    ),
 }
 
 

@@ -12,7 +12,7 @@ FIELDS = {
     "net.init": choice("distribution of W(0)", "orthogonal", "normal"),
     "data.whiten": flag("whether X is whitened"),
     "data.folder": text("where the images lie"),
-    "data.widths": values("widths"),
+    "data.widths": values("widths", items="integers"),
     "bound.failure": number("probability", when=lambda config: config.net.init == "normal", above=0.0),
 }
 

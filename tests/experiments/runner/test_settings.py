@@ -37,7 +37,7 @@ FIELDS = {
     "net.width": integer("width"),
     "net.scale": number("scale of the weights", sweepable=True),
     "net.bias": flag("biases"),
-    "net.sizes": values("sizes"),
+    "net.sizes": values("sizes", items="integers"),
     "opt.step_size": number("step size", sweepable=True, above=0.0),
     "opt.weight_decay": number("weight decay", sweepable=True, at_least=0.0, below=1.0),
     "opt.momentum": number("momentum"),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.main import _validate
 from experiments.runner import checks, fields, settings
 from experiments.runner.command import EXAMPLES, command_line
+from experiments.runner.launch import validate
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -23,7 +23,7 @@ def config_of(name, *words, profile="cpu"):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         problems = settings.override(config, words)
-        return config, problems + checks.collect(config, _validate)
+        return config, problems + checks.collect(config, validate)
 
 
 def names(config):

@@ -48,10 +48,11 @@ sys.exit(main.main(sys.argv[1:]))
 IMPORTING = """
 import sys, threading
 from experiments import main
+from experiments.runner import launch
 def importing(*_, **__):
     print("begun", file=sys.stderr, flush=True)
     threading.Event().wait()
-main._checked = importing
+launch._checked = importing
 sys.exit(main.main(sys.argv[1:]))
 """
 # The signal comes while the garbage collector calls back, and Python lets no exception out of there.

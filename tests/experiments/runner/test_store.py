@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.runner import store
+from experiments.runner.checkout import SOURCE
 from experiments.runner.store import InputError, open_run
 
 CONFIG = {
@@ -196,7 +197,7 @@ def test_any_flipped_bit_of_the_config_is_refused(tmp_path):
 def test_a_folder_is_held_by_one_process_until_it_dies(tmp_path):
     folder, config = tmp_path / "run", {"experiment": "toy"}
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True, cwd=store.SOURCE
+        [sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True, cwd=SOURCE
     )
     try:
         assert holder.stdout.readline() == "held\n"

@@ -68,7 +68,7 @@ def _flows(config: ConfigDict) -> bool:
 FIELDS = {
     "precision": choice("floating-point type of everything computed", "float64"),
     "study": choice("the theorem or lemmas that the runs are for", "convergence", "states", "stationary"),
-    "net.widths": values("widths (d_x, ..., d_y) of the N + 1 layers of units"),
+    "net.widths": values("widths (d_x, ..., d_y) of the N + 1 layers of units", items="three or more integers >= 1"),
     "data.num_samples": integer("number of samples m", at_least=1),
     "data.scale": number("s_Z, the largest singular value of Z", sweepable=True, above=0.0),
     "data.leading_ratio": number("gamma_Z, the second over the largest singular value", at_least=0.0, below=1.0),

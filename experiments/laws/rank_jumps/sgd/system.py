@@ -91,8 +91,10 @@ FIELDS = {
     "monitor.put_back": choice("where a run is put back whose s2/s1 falls below 1e-4", *PUT_BACK),
     "monitor.save_at": integer("step whose state is put back", unit="step", at_least=0, when=_is_put_back_high),
     "monitor.imbalance": flag("whether the imbalance is observed"),
-    "schedule.phases": values("phases (num_steps, step_size, weight_decay), one after the other"),
-    "schedule.tail": values("(step_size, weight_decay) after the phases"),
+    "schedule.phases": values(
+        "phases (num_steps, step_size, weight_decay), one after the other", items="triples of numbers >= 0"
+    ),
+    "schedule.tail": values("(step_size, weight_decay) after the phases", items="two numbers >= 0"),
     "schedule.branch": integer("step at which a member branches", unit="step", sweepable=True, at_least=0),
     "schedule.branch_steps": integer("steps of the branch", unit="step", at_least=0),
     "schedule.branch_step_size": number("step size eta of the branch", at_least=0.0),

@@ -1,0 +1,102 @@
+"""A run from its command line: the config is checked whole, then run, shown or published."""
+
+import os
+import sys
+import traceback
+import warnings
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.runner import checks, settings, stopping
+from experiments.runner.checkout import SOURCE
+from experiments.runner.command import BAD_INPUT
+from experiments.runner.publish import publish
+from experiments.runner.spec import default_workdir, published_name
+from experiments.runner.store import InputError
+
+__all__ = ["launch", "validate"]
+
+OUR_ERROR = 70
+OURS = tuple(f"{SOURCE / package}{os.sep}" for package in ("experiments", "lawlib"))
+
+
+def launch(options: Namespace, overrides: Sequence[str]) -> int:
+    """Do what the options ask for; return the exit code."""
+    with stopping.listening() as stop, _warnings_in_lines():
+        try:
+            return _run(options, overrides, stop)
+        except (settings.ConfigError, InputError) as refusal:
+            print(*refusal.problems, sep="\n", file=sys.stderr)
+            return BAD_INPUT
+        except (Exception, KeyboardInterrupt):
+            if stop.interrupted:  # an interrupt can come out of a library as an error of its own
+                return stopping.STOPPED
+            traceback.print_exc()
+            return OUR_ERROR
+
+
+def _run(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -> int:
+    """Check the config, then do what the options ask for; return the exit code."""
+    config = _checked(options.config, overrides, _no_rules if options.replot or options.show else validate)
+    # Imported late, with JAX behind them.
+    from experiments.runner.run import run
+    from experiments.runner.show import show
+
+    stop.imported()
+    if options.show:
+        show(config)
+        # What is said of a config that cannot run here, for want of data perhaps, comes below its fields.
+        _refuse(checks.collect(config, validate))
+        return 0
+    # Shells leave "~" as it is after "--workdir=".
+    workdir = Path(os.path.expanduser(options.workdir or default_workdir(options.config)))
+    code = run(config, workdir, strict=options.strict, replot=options.replot, stop=stop)
+    if options.publish and code != stopping.STOPPED:
+        publish(workdir, SOURCE / "figures" / published_name(options.config))
+    return code
+
+
+@contextmanager
+def _warnings_in_lines() -> Iterator[None]:
+    """A warning of ours is one line for people; where in the code it came from tells them nothing."""
+    before = warnings.formatwarning
+
+    def reported(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> str:
+        if issubclass(category, UserWarning) and filename.startswith(OURS):
+            return f"warning: {' '.join(str(message).split())}\n"
+        return before(message, category, filename, *place)
+
+    warnings.formatwarning = reported
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _checked(spec: str, overrides: Sequence[str], rules: Callable[[checks.Checks], None]) -> ConfigDict:
+    """The config, or every problem of it and of the command line at once."""
+    config = settings.read(spec)
+    _refuse(settings.override(config, overrides) + checks.collect(config, rules))
+    return config
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise settings.ConfigError(problems)
+
+
+def validate(config_checks: checks.Checks) -> None:
+    """Check what the experiment of a config asks of it."""
+    # Imported late, with JAX behind it: most bad input needs neither.
+    from experiments.runner.experiment import load
+
+    load(config_checks.config.experiment).validate(config_checks)
+
+
+def _no_rules(_: checks.Checks) -> None:
+    """What is drawn again or shown needs none of the files that the run reads."""
