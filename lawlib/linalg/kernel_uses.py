@@ -71,8 +71,11 @@ def _carries_numbers(equation: jax.extend.core.JaxprEqn) -> bool:
     """Whether it is a scan that carries only single numbers; that of a recurrent network carries its state."""
     if equation.primitive.name != "scan":
         return False
-    first = equation.params["num_consts"]
-    return all(ndim(carried) == 0 for carried in equation.invars[first : first + equation.params["num_carry"]])
+    # A result of the body that is carried has no axis of steps outside. How many are is told by parameters whose names
+    # depend on the version of JAX.
+    (body,) = jax.extend.core.jaxprs_in_params(equation.params)
+    results = zip(equation.outvars, body.outvars, strict=True)
+    return all(ndim(outside) == 0 for outside, inside in results if ndim(outside) == ndim(inside))
 
 
 def float_dtypes(jaxpr: jax.extend.core.Jaxpr) -> set[Any]:
