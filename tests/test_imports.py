@@ -10,7 +10,7 @@ from source_tree import DOORS, MODULES, ROOT, imports, module_name, relative, so
 OUTSIDE_LAWLIB = {"jax", "numpy", "flax", "optax", "jaxtyping", "diffrax", "matfree"}
 # Packages of lawlib; each imports only packages of the sets above its own.
 LEVELS = (
-    {"types"},
+    {"types", "cpu", "extras"},
     {"linalg", "networks", "problems", "dynamics"},
     {"descent", "tracking"},
     {"theory"},
