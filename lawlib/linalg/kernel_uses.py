@@ -71,8 +71,11 @@ def _carries_numbers(equation: jax.extend.core.JaxprEqn) -> bool:
     """Whether it is a scan that carries only single numbers; that of a recurrent network carries its state."""
     if equation.primitive.name != "scan":
         return False
-    first = equation.params["num_consts"]
-    return all(ndim(carried) == 0 for carried in equation.invars[first : first + equation.params["num_carry"]])
+    # Its parameters have other names in each JAX. What it carries has the axes that it has in the body, what it stacks
+    # has one more.
+    (body,) = jax.extend.core.jaxprs_in_params(equation.params)
+    outputs = zip(map(ndim, equation.outvars), map(ndim, body.outvars), strict=True)
+    return all(axes == 0 for axes, inside in outputs if axes == inside)
 
 
 def float_dtypes(jaxpr: jax.extend.core.Jaxpr) -> set[Any]:
