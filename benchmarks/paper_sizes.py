@@ -21,9 +21,8 @@ import optax
 
 from benchmarks.timing import alternate
 from lawlib.descent.steps import mean_cross_entropy
-from lawlib.networks.low_rank import LowRankMLP
-from lawlib.networks.mlp import MLP
-from lawlib.networks.vgg import VGG16, VGGFeatures, flat_averages
+from lawlib.networks.linen import MLP, VGG16, LowRankMLP, VGGFeatures
+from lawlib.networks.vgg import flat_averages
 
 K, WIDTH, DEPTH, RANK = 10, 4096, 3, 20
 SIZE, SAMPLES, ALL_IMAGES = 224, 128, 60_000

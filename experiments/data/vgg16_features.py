@@ -12,7 +12,8 @@ from experiments.data.cached_features import cached_features, features_folder
 from experiments.data.datasets import DATA_SETS, image_data
 from experiments.data.idx import Images
 from experiments.data.vgg16 import Pretrained, vgg16_features
-from lawlib.networks.vgg import CONFIGURATION_D, VGGFeatures, flat_averages
+from lawlib.networks.linen import VGGFeatures
+from lawlib.networks.vgg import CONFIGURATION_D, flat_averages
 from lawlib.types import Array, PyTree
 
 __all__ = ["Chosen", "Data", "Extraction", "Part", "features", "loaded", "num_features", "pretrained"]

@@ -15,9 +15,8 @@ import functools as ft
 import inspect
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -43,6 +42,15 @@ __all__ = ["LowRankNetwork", "Savings", "Size", "low_rank_mlp"]
 
 # The start that preserves a trained network; those of ``low_rank_init`` are for an untrained one.
 TRUNCATED = "truncated"
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A ``flax.linen.Module``, whose class is not named here: Flax is imported when ``low_rank_mlp`` is called."""
+
+    def apply(self, *args: Any, **kwargs: Any) -> Any:
+        """The outputs for variables and inputs."""
+        ...
 
 
 class Size(NamedTuple):
@@ -96,7 +104,7 @@ class LowRankNetwork(NamedTuple):
 
 def low_rank_mlp(
     key: PRNGKey,
-    network: nn.Module,
+    network: Network,
     variables: PyTree,
     loss: Callable[[PyTree, Any], Scalar],
     batches: PyTree,
@@ -150,6 +158,7 @@ def low_rank_mlp(
         ValueError: layers that the network does not run exactly once and in this order; an operation between them that
             does not act unit by unit; a rank outside 2K..the narrowest side; an unknown ``inner``; a basis of another
             shape; boxed variables (``nn.Partitioned``).
+        ImportError: flax is not installed.
 
     Example:
         >>> import flax.linen as nn, jax, jax.numpy as jnp, lawlib

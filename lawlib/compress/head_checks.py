@@ -5,14 +5,12 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.core import Scope
-from flax.errors import FlaxError
 from jax.core import Tracer
 
 from lawlib.compress.head_layers import FACTORS, flat_params, with_params
+from lawlib.extras import imports_for
 from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar, matmul
 
 __all__ = [
@@ -60,6 +58,8 @@ class _Seen(NamedTuple):
 
 def without_dropout(function: Callable) -> Callable:
     """A function that applies a network, with every ``nn.Dropout`` in it as the identity."""
+    with imports_for("low_rank_mlp"):
+        import flax.linen as nn
 
     def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
@@ -90,6 +90,9 @@ def measured_losses(
     Raises:
         ValueError: the low-rank network does not run, since shapes disagree or the loss uses a kernel directly.
     """
+    with imports_for("low_rank_mlp"):
+        from flax.errors import FlaxError
+
     before = without_dropout(loss)(variables, batch)
     try:
         after = without_dropout(low_loss)(small, batch)
@@ -227,6 +230,10 @@ def _seen(
     instead: Mapping[str, Array] | None = None,
 ) -> _Seen:
     """One run without dropout, in which ``instead`` replaces the outputs of layers."""
+    with imports_for("low_rank_mlp"):
+        import flax.linen as nn
+        from flax.core import Scope
+
     seen, instead = _Seen({}, {}, [], [], []), instead or {}
     at_start = []
 

@@ -9,12 +9,10 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.core import FrozenDict
-from flax.traverse_util import flatten_dict, unflatten_dict
 
+from lawlib.extras import imports_for
 from lawlib.linalg.batches import check_batches
 from lawlib.types import Array, PyTree, Scalar
 
@@ -22,8 +20,6 @@ __all__ = ["FACTORS", "factors_of", "find_head", "flat_params", "widths_of", "wi
 
 # The factors of a low-rank layer, in the order in which they multiply a row of inputs.
 FACTORS = ("right", "inner", "left")
-# These combine all units, and may have no parameters.
-NORMALIZATIONS = (nn.BatchNorm, nn.GroupNorm, nn.InstanceNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 class _Call(NamedTuple):
@@ -82,6 +78,8 @@ def find_head(
 
 def with_factors(function: Callable, hidden: tuple[str, ...]) -> Callable:
     """A function that applies the network, with factors in place of the kernels of its ``hidden`` layers."""
+    with imports_for("low_rank_mlp"):
+        import flax.linen as nn
 
     def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         module = context.module
@@ -114,11 +112,18 @@ def factors_of(held: Mapping[str, Array], path: str) -> list[Array]:
 
 def flat_params(variables: PyTree) -> dict[str, Any]:
     """The parameters by path, "head/Dense_0/kernel"."""
+    with imports_for("low_rank_mlp"):
+        from flax.traverse_util import flatten_dict
+
     return flatten_dict(variables["params"], sep="/", keep_empty_nodes=True)
 
 
 def with_params(variables: PyTree, flat: dict[str, Any]) -> PyTree:
     """The variables with these parameters, by path; None for a parameter that is removed."""
+    with imports_for("low_rank_mlp"):
+        from flax.core import FrozenDict
+        from flax.traverse_util import unflatten_dict
+
     held = {path: value for path, value in flat.items() if value is not None}
     changed = {**variables, "params": unflatten_dict(held, sep="/")}
     return FrozenDict(changed) if isinstance(variables, FrozenDict) else changed
@@ -142,6 +147,9 @@ def widths_of(flat: dict[str, Any], head: tuple[str, ...]) -> tuple[int, ...]:
 
 def _held(variables: PyTree) -> set[str]:
     """The paths of the layers whose kernels the variables hold."""
+    with imports_for("low_rank_mlp"):
+        import flax.linen as nn
+
     if not isinstance(variables, Mapping) or "params" not in variables:
         msg = "variables must hold the collection 'params', as network.init returns them"
         raise ValueError(msg)
@@ -154,6 +162,10 @@ def _held(variables: PyTree) -> set[str]:
 
 def _calls(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batches: PyTree) -> list[_Call]:
     """The modules in the order of their calls, from a run on shapes only."""
+    import flax.linen as nn
+
+    # These combine all units, and may have no parameters.
+    normalizations = (nn.BatchNorm, nn.GroupNorm, nn.InstanceNorm, nn.LayerNorm, nn.RMSNorm)
     calls = []
 
     def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
@@ -161,7 +173,7 @@ def _calls(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batches: Py
         if context.method_name == "__call__":
             own = [held for group in module.variables.values() for held in group.values()]
             weights = any(jnp.size(held) > 1 for held in own if not isinstance(held, Mapping))
-            mixes = weights or isinstance(module, NORMALIZATIONS)
+            mixes = weights or isinstance(module, normalizations)
             calls.append(_Call("/".join(module.path), type(module).__name__, _is_dense(module), mixes))
         return call(*args, **kwargs)
 
@@ -170,13 +182,15 @@ def _calls(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batches: Py
     return calls
 
 
-def _is_dense(module: nn.Module) -> bool:
+def _is_dense(module: Any) -> bool:
     """Whether it only multiplies by its kernel and adds its bias; a subclass of Dense may."""
+    import flax.linen as nn
+
     is_plain = isinstance(module, nn.Dense) and type(module).__call__ is nn.Dense.__call__
     return is_plain and module.dot_general is None and module.dot_general_cls is None
 
 
-def _applied(module: nn.Dense, path: str, x: Array) -> Array:
+def _applied(module: Any, path: str, x: Array) -> Array:
     """The product of the rows of x with the layer's factors, in the dtype and the precision of the layer."""
     held = module.variables.get("params", {})
     operands: list[Any] = module.promote_dtype(x, held.get("bias"), *factors_of(held, path), dtype=module.dtype)

@@ -5,10 +5,10 @@ Each maps a state, a pytree of arrays of one dtype, to the state one step later,
 
 from collections.abc import Callable
 
-import diffrax
 import jax
 import jax.numpy as jnp
 
+from lawlib.extras import imports_for
 from lawlib.types import Number, PyTree
 
 __all__ = ["adaptive_step", "euler_step"]
@@ -32,10 +32,13 @@ def adaptive_step(
 
     Raises:
         ValueError: a tolerance is not positive, or max_steps is not.
+        ImportError: diffrax is not installed.
     """
     if min(rtol, atol) <= 0 or max_steps < 1:
         msg = f"rtol, atol and max_steps must be positive, got {rtol}, {atol} and {max_steps}"
         raise ValueError(msg)
+    with imports_for("adaptive_step"):
+        import diffrax
     dtype = jnp.result_type(*jax.tree.leaves(state))
     # diffrax mixes dtypes and ranks, which strict promotion refuses.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from matfree import decomp
 
+from lawlib.extras import imports_for
 from lawlib.types import Array, Bool, Float, PyTree, Scalar
 
 __all__ = ["Extremes", "extreme_eigenvalues", "hessian_product"]
@@ -39,10 +39,13 @@ def extreme_eigenvalues(product: Callable[[PyTree], PyTree], start: PyTree, num_
 
     Raises:
         ValueError: num_products is not positive.
+        ImportError: matfree is not installed.
     """
     if num_products < 1:
         msg = f"num_products must be at least 1, got {num_products}"
         raise ValueError(msg)
+    with imports_for("extreme_eigenvalues"):
+        from matfree import decomp
     dimension = sum(leaf.size for leaf in jax.tree.leaves(start))
     lanczos = decomp.tridiag_sym(min(num_products, dimension), materialize=False, custom_vjp=False)
     found = lanczos(product, start)

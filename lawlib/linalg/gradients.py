@@ -6,11 +6,11 @@ low-rank shift of the weight, which the layer applies as two thin products. The 
 product.
 """
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -104,7 +104,8 @@ def kernel_gradient_products(
 
     ``loss(variables, batch)`` calls the network's ``apply``; ``path`` is "layer_1" or "block/Dense_0", and
     ``batches`` and sums are as in ``gradient_products``. The products have ``dtype``, by default that of the kernel,
-    and at least float32.
+    and at least float32. The route "parameter" needs no Flax: any nested dictionaries {"params": {...}} with a kernel
+    at ``path`` do.
 
     With the route "parameter" G is the derivative in the kernel itself. It is correct for every layer with a kernel and
     for every use of it: wrappers, user-defined classes, shared layers, ``nn.scan``, ``nn.remat``, jit inside the loss.
@@ -120,9 +121,9 @@ def kernel_gradient_products(
 
     Raises:
         ValueError: variables that are not those of a linen network, or boxed; no real kernel with two axes at this
-        path;
-            batches or a loss that ``batches.check_batches`` refuses; an unknown route; for "matrix_free", a layer that
-            is not plain, or routes that disagree.
+            path; batches or a loss that ``batches.check_batches`` refuses; an unknown route; for "matrix_free", a layer
+            that is not plain, or routes that disagree.
+        ImportError: flax is not installed, for "matrix_free".
 
     Warns:
         UserWarning: outside jit, G of the route "parameter" is 0, too small for its dtype, or not finite.
@@ -165,10 +166,16 @@ def check_variables(variables: PyTree) -> None:
     if not isinstance(variables, Mapping) or "params" not in variables:
         msg = "variables must hold the collection 'params', as network.init returns them"
         raise ValueError(msg)
-    boxes = jax.tree.leaves_with_path(variables["params"], is_leaf=lambda x: isinstance(x, nn.meta.AxisMetadata))
-    if boxed := [_name(at) for at, held in boxes if isinstance(held, nn.meta.AxisMetadata)]:
+    leaves = jax.tree.leaves_with_path(variables["params"], is_leaf=_is_box)
+    if boxed := [_name(at) for at, held in leaves if _is_box(held)]:
         msg = f"variables must be arrays, but {boxed} are boxed: use flax.linen.meta.unbox(variables)"
         raise ValueError(msg)
+
+
+def _is_box(held: Any) -> bool:
+    """Whether it is a ``nn.Partitioned`` or another box of Flax; without Flax there are none."""
+    meta = sys.modules.get("flax.core.meta")
+    return meta is not None and isinstance(held, meta.AxisMetadata)
 
 
 def _name(path: tuple) -> str:

@@ -71,11 +71,11 @@ def _carries_numbers(equation: jax.extend.core.JaxprEqn) -> bool:
     """Whether it is a scan that carries only single numbers; that of a recurrent network carries its state."""
     if equation.primitive.name != "scan":
         return False
-    # A result of the body that is carried has no axis of steps outside. How many are is told by parameters whose names
-    # depend on the version of JAX.
+    # Its parameters have other names in each JAX. What it carries has the axes that it has in the body, what it stacks
+    # has one more.
     (body,) = jax.extend.core.jaxprs_in_params(equation.params)
-    results = zip(equation.outvars, body.outvars, strict=True)
-    return all(ndim(outside) == 0 for outside, inside in results if ndim(outside) == ndim(inside))
+    outputs = zip(map(ndim, equation.outvars), map(ndim, body.outvars), strict=True)
+    return all(axes == 0 for axes, inside in outputs if axes == inside)
 
 
 def float_dtypes(jaxpr: jax.extend.core.Jaxpr) -> set[Any]:

@@ -3,21 +3,23 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.extend
-from flax.linen.dtypes import promote_dtype
 
+from lawlib.extras import imports_for
 from lawlib.linalg.kernel_uses import leaf_index, ndim, uses
 from lawlib.types import Array, PyTree, Scalar
 
 __all__ = ["MEND", "check_plain", "shifted"]
 
 MEND = "use route='parameter'"
+NEEDS_FLAX = "kernel_gradient_products with route='matrix_free'"
 
 
 def shifted(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, path: str) -> Callable[[Any, Any], Scalar]:
     """A loss(shift, batch) in which x K becomes x (K + M), in each call of the plain ``nn.Dense`` at the path."""
+    with imports_for(NEEDS_FLAX):
+        import flax.linen as nn
 
     def of_shift(shift: Any, batch: Any) -> Scalar:
         def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
@@ -32,12 +34,14 @@ def shifted(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, path: str)
     return of_shift
 
 
-def _is_call_of(context: nn.module.InterceptorContext, path: str) -> bool:
+def _is_call_of(context: Any, path: str) -> bool:
     return context.method_name == "__call__" and "/".join(context.module.path) == path
 
 
 def check_plain(loss: Callable, variables: PyTree, path: str, batches: PyTree, jaxpr: jax.extend.core.Jaxpr) -> None:
     """Raise ValueError unless the layer is exactly ``nn.Dense`` and its kernel is used by its calls only."""
+    with imports_for(NEEDS_FLAX):
+        import flax.linen as nn
     at = leaf_index(variables, f"params/{path}/kernel")
     kernel, met, reasons = jax.tree.leaves(variables)[at], 0, []
 
@@ -63,7 +67,10 @@ def check_plain(loss: Callable, variables: PyTree, path: str, batches: PyTree, j
         raise ValueError(msg)
 
 
-def _not_plain(module: nn.Module, kernel: Array) -> Iterator[str]:
+def _not_plain(module: Any, kernel: Array) -> Iterator[str]:
+    import flax.linen as nn
+    from flax.linen.dtypes import promote_dtype
+
     if type(module) is not nn.Dense:
         yield f"it is a {type(module).__name__}, which is not exactly nn.Dense"
     elif module.dot_general is not None or module.dot_general_cls is not None or module.promote_dtype != promote_dtype:

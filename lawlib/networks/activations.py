@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from lawlib.types import Array, PRNGKey
 
-__all__ = ["ACTIVATIONS", "LINEAR", "Activation", "activation"]
+__all__ = ["ACTIVATIONS", "LINEAR", "Activation", "activated", "activation"]
 
 LEAKY_SLOPE = 0.01
 # Bounds on the slope of the randomized ReLU; without a key the slope is their mean.
@@ -113,3 +113,10 @@ def activation(choice: str | Activation | Callable) -> Activation:
         msg = f"activation must be one of {known}, or an Activation with its constants, got {choice!r}"
         raise ValueError(msg)
     return ACTIVATIONS[choice]
+
+
+def activated(phi: Activation, Z: Array, key: PRNGKey | None) -> Array:
+    """phi(Z), entry by entry; with a key, a randomized activation draws its slopes from it."""
+    if key is None or phi.randomized is None:
+        return phi.function(Z)
+    return phi.randomized(key, Z)

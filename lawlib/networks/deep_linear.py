@@ -1,43 +1,12 @@
-"""Deep linear networks: W_L ... W_1 x as a Flax module and as the papers' tuple of matrices."""
+"""Deep linear networks W_L ... W_1 x as the papers' tuple of matrices; ``networks.linen.DeepLinear`` is in Flax."""
 
 import functools as ft
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import flax.linen as nn
-import jax.numpy as jnp
-from jax.nn.initializers import Initializer
-from jax.typing import DTypeLike
+from lawlib.types import Matrix, Weights, matmul
 
-from lawlib.networks.initializers import orthogonal
-from lawlib.types import Array, Float, Matrix, Weights, matmul
-
-__all__ = ["DeepLinear", "end_to_end", "imbalances", "to_params", "to_weights"]
-
-
-class DeepLinear(nn.Module):
-    """The network x -> W_L ... W_1 x (Yaras et al. 2023, eq. 1), in Flax's convention: the batch comes first.
-
-    ``widths`` = (d_1, ..., d_L) are the outputs of the layers; kernels are (in, out), the transposes of the papers'
-    matrices; ``kernel_init`` draws them (eps-orthogonal with eps = 1 by default); there are no biases.
-    """
-
-    widths: Sequence[int]
-    kernel_init: Initializer = orthogonal(1.0)
-    param_dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "N d_x"]) -> Float[Array, "N d_y"]:
-        """Map a batch of inputs to outputs."""
-        for layer, width in enumerate(self.widths, start=1):
-            x = nn.Dense(
-                width,
-                use_bias=False,
-                kernel_init=self.kernel_init,
-                param_dtype=self.param_dtype,
-                name=f"layer_{layer}",
-            )(x)
-        return x
+__all__ = ["end_to_end", "imbalances", "to_params", "to_weights"]
 
 
 def to_weights(params: Mapping) -> Weights:

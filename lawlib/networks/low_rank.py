@@ -4,16 +4,12 @@ import functools as ft
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax.numpy as jnp
-from jax.nn.initializers import Initializer
-from jax.typing import DTypeLike
 
 from lawlib.networks.activations import Activation, activation
-from lawlib.networks.initializers import orthogonal
 from lawlib.types import Array, Float, Matrix, Weights, matmul
 
-__all__ = ["LowRankMLP", "LowRankWeights", "apply", "to_dense", "to_low_rank_params", "to_low_rank_weights"]
+__all__ = ["LowRankWeights", "apply", "to_dense", "to_low_rank_params", "to_low_rank_weights"]
 
 
 class LowRankWeights(NamedTuple):
@@ -59,34 +55,6 @@ def to_dense(weights: LowRankWeights, widths: Sequence[int]) -> Weights:
     outer[0] = matmul(outer[0], weights.right.T)
     shapes = zip(hidden, (weights.right.shape[0], *hidden), strict=False)
     return *(_padded(W, shape) for W, shape in zip(outer, shapes, strict=True)), weights.last
-
-
-class LowRankMLP(nn.Module):
-    """The same network in Flax's convention: the batch comes first, kernels are (in, out), there are no biases.
-
-    ``rank`` is r, ``width`` the m of U~, ``depth`` the L of the full network, whose last layer has ``num_outputs``.
-    Layers are named right, inner_1, ..., inner_{L-1}, left, last; ``kernel_init`` draws them all.
-    """
-
-    rank: int
-    width: int
-    depth: int
-    num_outputs: int
-    phi: str | Activation
-    kernel_init: Initializer = orthogonal(1.0)
-    param_dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "N d_x"]) -> Float[Array, "N d_y"]:
-        """Map a batch of inputs to outputs."""
-        dense = ft.partial(nn.Dense, use_bias=False, kernel_init=self.kernel_init, param_dtype=self.param_dtype)
-        phi = activation(self.phi).function
-        x = dense(self.rank, name="right")(x)
-        for layer in range(1, self.depth):
-            x = dense(self.rank, name=f"inner_{layer}")(x)
-            x = dense(self.width, name="left")(x) if layer == self.depth - 1 else x
-            x = phi(x)
-        return dense(self.num_outputs, name="last")(x)
 
 
 def to_low_rank_params(weights: LowRankWeights) -> dict:

@@ -1,21 +1,17 @@
-"""The convolutions of VGG-16 as a Flax module, and the whole network with a given head.
+"""VGG-16: the shapes of its convolutions, and the averages of their features that are the inputs of a head.
 
 Simonyan & Zisserman 2015, configuration D; the head on averages over 3 x 3 windows is that of Xu et al. 2026, Section
-5.1.2. Batches of images come first and channels last.
+5.1.2. Batches of images come first and channels last. The network is ``networks.linen.VGG16``.
 """
 
 from collections.abc import Mapping, Sequence
 
-import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jax.nn.initializers import Initializer
-from jax.typing import DTypeLike
 
-from lawlib.networks.convolution import same_convolution
 from lawlib.types import Array, Float
 
-__all__ = ["CONFIGURATION_D", "VGG16", "VGGFeatures", "adaptive_average_pool", "flat_averages", "kernel_shapes"]
+__all__ = ["CONFIGURATION_D", "adaptive_average_pool", "flat_averages", "kernel_shapes"]
 
 # The output channels of each convolution, block by block; a pooling ends every block.
 CONFIGURATION_D = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -30,82 +26,6 @@ def kernel_shapes(channels: Sequence[Sequence[int]] = CONFIGURATION_D) -> Mappin
             shapes[f"block{block}_conv{layer}"] = (3, 3, width, out)
             width = out
     return shapes
-
-
-class VGGFeatures(nn.Module):
-    """The first ``blocks`` blocks: 3 x 3 convolutions with zero padding, ReLU after each, 2 x 2 maxima at the end.
-
-    Images (N, H, W, 3) become (N, H // 2^b, W // 2^b, C) for b = ``blocks``: C = 512 for b = 4 and b = 5. Layers are
-    named block1_conv1, ..., block5_conv3, each with a kernel (3, 3, in, out) and a bias; ``channels`` are the outputs
-    of the convolutions of all blocks, by default those of VGG-16. Variables of more blocks can be used for fewer.
-
-    Raises:
-        ValueError: ``channels`` has fewer blocks, or the images are too small.
-    """
-
-    blocks: int = 5
-    channels: Sequence[Sequence[int]] = CONFIGURATION_D
-    kernel_init: Initializer = nn.initializers.he_normal()
-    param_dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, images: Float[Array, "N H W 3"]) -> Float[Array, "N h w C"]:
-        """Map a batch of images, preprocessed as the weights require, to the features after the last pooling."""
-        self._check(images)
-        x = images
-        for block, outputs in enumerate(self.channels[: self.blocks], start=1):
-            for layer, width in enumerate(outputs, start=1):
-                name = f"block{block}_conv{layer}"
-                conv = nn.Conv(
-                    width,
-                    (3, 3),
-                    kernel_init=self.kernel_init,
-                    param_dtype=self.param_dtype,
-                    conv_general_dilated=_convolution,
-                    name=name,
-                )
-                x = nn.relu(conv(x))
-            x = nn.max_pool(x, (2, 2), strides=(2, 2))
-        return x
-
-    def _check(self, images: Array) -> None:
-        if not 1 <= self.blocks <= len(self.channels):
-            msg = f"blocks must be 1, ..., {len(self.channels)}, got {self.blocks}"
-            raise ValueError(msg)
-        size = 2**self.blocks
-        if min(images.shape[1:3]) < size:
-            msg = f"{self.blocks} blocks need images of {size} x {size} pixels or more, got {images.shape[1:3]}"
-            raise ValueError(msg)
-
-
-def _convolution(
-    images: Array, kernel: Array, strides: Sequence[int], padding: object, *, feature_group_count: int, **_: object
-) -> Array:
-    """``same_convolution`` with the signature that ``nn.Conv`` calls; other options than its own are refused."""
-    if any(step != 1 for step in strides) or padding != "SAME" or feature_group_count != 1:
-        msg = f"need steps of one, SAME padding and one group, got {strides}, {padding} and {feature_group_count}"
-        raise ValueError(msg)
-    return same_convolution(images, kernel)
-
-
-class VGG16(nn.Module):
-    """The features, their averages over ``windows``, then a head: all variables are under ``features`` and ``head``.
-
-    ``head`` is any Flax module from (N, windows[0] windows[1] C), 4608 numbers per image by default, to the outputs: an
-    ``MLP`` gives the full network of an architecture, a ``LowRankMLP`` the low-rank one.
-    """
-
-    head: nn.Module
-    blocks: int = 5
-    channels: Sequence[Sequence[int]] = CONFIGURATION_D
-    windows: tuple[int, int] = (3, 3)
-    param_dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, images: Float[Array, "N H W 3"]) -> Float[Array, "N K"]:
-        """Map a batch of images, preprocessed as the weights require, to the outputs of the head."""
-        features = VGGFeatures(self.blocks, self.channels, param_dtype=self.param_dtype, name="features")
-        return self.head(flat_averages(features(images), self.windows))
 
 
 def adaptive_average_pool(x: Float[Array, "N H W C"], windows: tuple[int, int]) -> Float[Array, "N h w C"]:

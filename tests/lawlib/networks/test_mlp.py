@@ -4,7 +4,6 @@ import functools
 import itertools
 import math
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +15,8 @@ import scipy.stats
 from lawlib.descent import steps
 from lawlib.networks import mlp
 from lawlib.networks.activations import ACTIVATIONS, Activation, activation
-from lawlib.networks.deep_linear import DeepLinear, to_params, to_weights
-from lawlib.networks.mlp import MLP
+from lawlib.networks.deep_linear import to_params
+from lawlib.networks.linen import MLP
 
 SMOOTH, KINKED = ("elu", "gelu", "silu", "tanh"), ("relu", "leaky_relu", "rrelu")
 NUM_INPUTS, NUM_SAMPLES, WIDTHS = 4, 6, (5, 5, 3)
@@ -146,29 +145,6 @@ def test_both_forms_are_the_dense_forward(name, dtype, tol):
     scale = np.abs(expected).max()
     np.testing.assert_allclose(outputs, expected, rtol=0, atol=scale * tol(X))
     np.testing.assert_allclose(by_flax.T, expected, rtol=0, atol=scale * tol(X))
-
-
-def test_the_modules_variables_are_those_of_a_linear_network(dtype):
-    inputs = draw_inputs(0, dtype).T
-    made = [
-        jax.eval_shape(module.init, jax.random.key(0), inputs)
-        for module in (MLP(WIDTHS, "rrelu", param_dtype=dtype), DeepLinear(WIDTHS, param_dtype=dtype))
-    ]
-    assert made[0] == made[1]
-    weights = draw_weights(3, dtype)
-    chex.assert_trees_all_equal(to_weights(to_params(weights)), weights, strict=True)
-
-
-def test_the_module_draws_slopes_from_its_own_rng():
-    module, params = MLP((40, 30), "rrelu", param_dtype=jnp.float64), to_params((-jnp.eye(40), jnp.eye(30, 40)))
-    X = jnp.ones((20, 40))
-    drawn = jax.jit(lambda key: module.apply(params, X, rngs={"activation": key}))
-    with_key = [drawn(jax.random.key(seed)) for seed in (0, 0, 1)]
-    np.testing.assert_array_equal(with_key[0], with_key[1])
-    assert not np.array_equal(with_key[0], with_key[2])
-    uniform = scipy.stats.uniform(1 / 8, 1 / 3 - 1 / 8)
-    assert scipy.stats.kstest(-np.asarray(with_key[0]).ravel(), uniform.cdf).pvalue > 1e-4
-    np.testing.assert_allclose(module.apply(params, X), -11 / 48 * np.ones((20, 30)), rtol=1e-14)
 
 
 def test_the_forward_pass_is_the_same_under_vmap(tol):

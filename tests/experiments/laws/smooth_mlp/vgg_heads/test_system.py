@@ -22,7 +22,8 @@ from experiments.runner.checks import collect
 from experiments.runner.claims import failing, from_json
 from experiments.runner.settings import expand
 from lawlib.networks import low_rank, mlp
-from lawlib.networks.vgg import VGGFeatures, kernel_shapes
+from lawlib.networks.linen import VGGFeatures
+from lawlib.networks.vgg import kernel_shapes
 
 REAL = DATA_SETS["cifar10"]
 SIDE, K, TRAIN, TEST = 8, 10, 60, 40
