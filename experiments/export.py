@@ -122,7 +122,8 @@ def _package(format: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         reason = "is not installed" if error.name == name else f"cannot be imported ({error})"
-        raise InputError([f"--to {format}: the package {name} {reason}; pip install {name}"]) from error
+        remedy = f"pip install {name}{' (the extra export has it)' if format == 'tensorboard' else ''}"
+        raise InputError([f"--to {format}: the package {name} {reason}; {remedy}"]) from error
 
 
 def _unusable(targets: Sequence[Path]) -> list[str]:

@@ -73,7 +73,7 @@ def frame(run: FinishedRun, name: str) -> "pd.DataFrame":
     found = dict.fromkeys(column for table in tables for column in table.columns if column != "value")
     order = [column for column in ("variant", "seed", *columns.values(), "step") if column in found]
     complete = pd.concat([_with_empty_cells(table, found) for table in tables], ignore_index=True)
-    return complete[[*dict.fromkeys([*order, *found]), "value"]]
+    return complete.reindex(columns=[*dict.fromkeys([*order, *found]), "value"])
 
 
 def compare(*runs: FinishedRun) -> "pd.DataFrame":

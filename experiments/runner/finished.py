@@ -88,7 +88,7 @@ class FinishedRun:
         """Every variable by name, as the first variant has it that has it; its attributes hold units and meaning."""
         found: dict[str, Any] = {}
         for node in self.results.children.values():
-            found = {**node.data_vars, **found}
+            found = {str(name): values for name, values in node.data_vars.items()} | found
         return found
 
     def observed(self, variant: str, *names: str) -> "xr.Dataset":
