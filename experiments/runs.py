@@ -131,7 +131,7 @@ def _long(run: FinishedRun, name: str, variant: str, config: ConfigDict, columns
     lost = (data.diverged_at >= 0) & ~before_divergence(data) if "step" in values.dims else None
     if lost is not None and lost.any():
         cells = table["value"].astype(WITH_EMPTY_CELLS.get(values.dtype.kind, values.dtype))
-        table["value"] = cells.mask(lost.broadcast_like(values).transpose(*values.dims).values.ravel())
+        table["value"] = cells.mask(lost.broadcast_like(values).values.ravel())
     own = swept(config)
     table = table.rename(columns={path.split(".")[-1]: column for path, column in columns.items() if path in own})
     fixed = {column: leaves(config)[path] for path, column in columns.items() if path not in own}

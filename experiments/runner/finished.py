@@ -121,7 +121,11 @@ def read(path: str | os.PathLike[str]) -> FinishedRun:
         InputError: The folder is missing, foreign, of another layout, unfinished or damaged; one line for each problem.
     """
     folder = Path(os.path.expanduser(os.fspath(path)))
-    if problems := _no_run(folder):
+    try:
+        problems = _no_run(folder)
+    except OSError as error:
+        problems = [f"{folder}: cannot be read: {error}"]
+    if problems:
         raise InputError(problems)
     config, problems = _config(folder)
     provenance, lost = _part(folder / "provenance.json", _record, {}, "delete it to read the run without it")

@@ -310,6 +310,14 @@ def test_a_file_is_refused(folder):
     assert only(load, file) == f"{file}: is not a folder; give the run folder, such as {folder}"
 
 
+def test_a_folder_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.listdir", denied)  # root may read what others may not
+    assert only(load, tmp_path).startswith(f"{tmp_path}: cannot be read: [Errno 13] Permission denied")
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     assert only(load, tmp_path) == f"{tmp_path}: is not a run folder: it is empty"
     for name in "abcd":
