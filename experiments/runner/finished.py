@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from experiments.runner import settings
+from experiments.runner.checkout import SOURCE
 from experiments.runner.claims import Claim, from_json
 from experiments.runner.fields import nearest
-from experiments.runner.store import LAYOUT, SOURCE, InputError, open_results, read_digested
+from experiments.runner.store import LAYOUT, InputError, open_results, read_digested
 
 if TYPE_CHECKING:  # the tables of a run are read without the half second that xarray takes to import
     import xarray as xr

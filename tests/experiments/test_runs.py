@@ -15,6 +15,7 @@ from finished_folders import DIVERGED, MOMENTA, SIZES, STEPS, SUMMARY, config, f
 from liveness import finish
 
 from experiments.runner import store
+from experiments.runner.checkout import SOURCE
 from experiments.runner.publish import publish
 from experiments.runner.settings import load as load_config
 from experiments.runner.settings import to_plain
@@ -99,7 +100,7 @@ print(*({"jax", "jaxlib", "xarray", "pandas", "h5py", "h5netcdf", "matplotlib"} 
 
 def test_the_tables_are_read_without_results_and_without_jax(folder):
     (folder / "results.nc").write_text("nothing that could be opened")
-    child = finish([sys.executable, "-c", READER, str(folder)], cwd=store.SOURCE)
+    child = finish([sys.executable, "-c", READER, str(folder)], cwd=SOURCE)
     assert child.returncode == 0, child.stderr
     assert child.stdout.splitlines() == ["T1.first 2 plain 2.0", ""]
 
@@ -121,7 +122,7 @@ def test_a_real_run_has_the_config_that_its_file_builds(smoke):
     path, (code, _, err) = smoke("dln_momentum")
     assert code == 0, err
     run = load(path)
-    assert run.config == load_config(f"{store.SOURCE}/configs/dln_momentum.py:smoke")
+    assert run.config == load_config(f"{SOURCE}/configs/dln_momentum.py:smoke")
     table = frame(run, "idle_value")
     assert list(table) == ["variant", "seed", "momentum", "step", "layer", "value"]
     with h5py.File(path / "results.nc") as file:
@@ -290,7 +291,7 @@ def test_a_published_folder_has_all_but_results(folder, tmp_path):
 
 
 def test_every_published_folder_of_this_version_loads():
-    published = sorted(path.parent for path in (store.SOURCE / "figures").glob("*/config.json"))
+    published = sorted(path.parent for path in (SOURCE / "figures").glob("*/config.json"))
     assert len(published) > 5
     for path in published:
         written = json.loads((path / "claims.json").read_text())["claims"]
