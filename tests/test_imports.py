@@ -21,6 +21,8 @@ LEVELS = (
 STRANGERS = {"theory": {"dynamics", "theory"}}
 
 LAWS = "experiments.laws"
+# Who reads finished runs, and which readers each of them knows; laws and runner know none.
+READERS = {"runs": set(), "exporters": {"runs", "exporters"}, "export": {"runs", "exporters"}}
 # Of the runner, data knows how a bad input is refused and how a file is kept.
 OF_RUNNER_IN_DATA = {"experiments.runner.errors", "experiments.runner.store"}
 # The modules of a law, and what none of them may know: a system runs without being judged, claims judge what no
@@ -65,6 +67,8 @@ def fits_experiments(name, imported):
         return fits_law(name, imported)
     if room == ["data"]:
         return rest[0] == "data" or imported in OF_RUNNER_IN_DATA
+    if rest[0] in READERS.get(room[0] if room else "", ()):
+        return True
     # Who runs laws finds them by name, in a package that is empty itself.
     return rest[0] == "runner" or imported == LAWS
 
@@ -214,6 +218,12 @@ def test_a_module_that_cannot_be_imported_or_needs_experiments_is_seen():
         ("experiments.laws.inverse_problems.decay.claims", "import experiments.laws.inverse_problems.theorem.measures"),
         ("experiments.laws.inverse_problems.common", "from experiments.laws.inverse_problems.decay import system"),
         ("experiments.laws.collapse.system", "import experiments.main"),
+        ("experiments.laws.collapse.system", "from experiments.runs import load"),
+        ("experiments.runner.finished", "from experiments.runs import load"),
+        ("experiments.main", "from experiments.exporters import tables"),
+        ("experiments.exporters.tables", "import experiments.export"),
+        ("experiments.exporters.tables", "from experiments.laws.collapse import measures"),
+        ("experiments.runs", "from experiments.exporters.curves import members"),
         ("experiments.laws.collapse.system", "from experiments.laws.collapse import claims"),
         ("experiments.laws.collapse.system", "from experiments.laws.collapse.figures import draw"),
         ("experiments.laws.collapse.system", "from experiments.runner import plots"),
@@ -242,6 +252,8 @@ def test_a_forbidden_import_is_seen(name, source):
         ("lawlib.compress.head", "from lawlib.theory.parsimony import invariant_frames"),
         ("experiments.main", "from lawlib.dynamics.sweep import sweep\nimport rich, experiments.runner.store"),
         ("experiments.runner.checks", "from experiments import laws\nimport experiments"),
+        ("experiments.export", "from experiments.exporters import tables\nfrom experiments.runs import load"),
+        ("experiments.exporters.tables", "from experiments.runs import frame\nfrom experiments.runner import store"),
         ("experiments.data.idx", "from experiments.runner.store import write_atomic\nimport gzip"),
         ("experiments.laws.collapse", "from experiments.laws.collapse import claims, figures, system"),
         ("experiments.laws.collapse.system", "from experiments.data import idx\nfrom experiments.runner import checks"),

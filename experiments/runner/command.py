@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import NoReturn
 
-__all__ = ["BAD_INPUT", "EXAMPLES", "command_line", "misused"]
+__all__ = ["BAD_INPUT", "EXAMPLES", "OneLineParser", "command_line", "misused"]
 
 BAD_INPUT = 2
 EXAMPLES = (
@@ -15,7 +15,9 @@ EXAMPLES = (
 )
 
 
-class _OneLineParser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the exit code of bad input."""
+
     def error(self, message: str) -> NoReturn:
         """Report the problem in one line, without the usage."""
         self.exit(BAD_INPUT, f"{message} (see --help)\n")
@@ -23,7 +25,7 @@ class _OneLineParser(argparse.ArgumentParser):
 
 def command_line() -> argparse.ArgumentParser:
     """The parser of the options; unknown arguments are overrides of the config."""
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="python -m experiments.main",
         description="Run a config into a run folder: results, claims table and figures.",
         epilog=f"Any field can be set: {', '.join(EXAMPLES)}. If variants set a field, a value selects those that have "

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from experiments.runner import settings
 from experiments.runner.fields import assign, leaves
 
-__all__ = ["Run", "Where", "divergence", "drawable", "find", "grouped", "runs", "where"]
+__all__ = ["Run", "Where", "before_divergence", "divergence", "drawable", "find", "grouped", "runs", "where"]
 
 # No axis shows more than this: the last observations before a member diverges can be as large as a float.
 LARGEST_DRAWN = 1e100
@@ -113,9 +113,14 @@ def _while_finite(data: xr.Dataset) -> xr.Dataset:
     """The observations before each member diverged; NaN in place of the others, other members untouched."""
     if not (data.diverged_at >= 0).any():
         return data
-    known = (data.diverged_at < 0) | (data.step < data.diverged_at)
+    known = before_divergence(data)
     kept = {name: values.where(known).transpose(*values.dims) for name, values in data.items() if "step" in values.dims}
     return data.assign(kept)
+
+
+def before_divergence(data: xr.Dataset) -> xr.DataArray:
+    """Which observation times come before the member's divergence, with the axes seed, step and the swept ones."""
+    return (data.diverged_at < 0) | (data.step < data.diverged_at)
 
 
 def drawable(results: xr.DataTree) -> xr.DataTree:

@@ -28,6 +28,7 @@ __all__ = [
     "digest",
     "environment",
     "git_state",
+    "open_results",
     "open_run",
     "read_digested",
     "replacing",
@@ -306,12 +307,16 @@ class RunFolder:
     @contextmanager
     def read_results(self, name: str = "results.nc") -> Iterator["xr.DataTree"]:
         """Open the results lazily; reading data that fail their checksum raises OSError."""
-        import xarray as xr
-
-        # No variable is a date, and a variable in "seconds" must stay a float.
-        options = {"engine": "h5netcdf", "decode_times": False, "decode_timedelta": False}
-        with xr.open_datatree(self.path / name, **options) as tree:
+        with open_results(self.path / name) as tree:
             yield tree
+
+
+def open_results(file: Path) -> "xr.DataTree":
+    """Open results lazily, until they are closed; reading data that fail their checksum raises OSError."""
+    import xarray as xr
+
+    # No variable is a date, and a variable in "seconds" must stay a float.
+    return xr.open_datatree(file, engine="h5netcdf", decode_times=False, decode_timedelta=False)
 
 
 def _encoding(dataset: "xr.Dataset") -> dict[Any, dict[str, Any]]:
