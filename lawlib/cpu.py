@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from importlib.metadata import version
+from importlib import metadata
 
 __all__ = ["cpu_flags", "is_affected", "warn_if_affected"]
 
@@ -15,7 +15,7 @@ FIRST_MENDED = (0, 11)
 
 def is_affected() -> bool:
     """Whether this jaxlib has the faults, whatever the flags say."""
-    major, minor = (int(part) for part in version("jaxlib").split(".")[:2])
+    major, minor = (int(part) for part in metadata.version("jaxlib").split(".")[:2])
     return (major, minor) < FIRST_MENDED
 
 
@@ -38,10 +38,11 @@ def warn_if_affected() -> None:
     """Warn, in two lines, if this jaxlib is an affected one and ``XLA_FLAGS`` lacks one of its mends."""
     platforms = os.environ.get("JAX_PLATFORMS", "cpu")
     if "cpu" in platforms and _missing():
+        installed = f"jaxlib {metadata.version('jaxlib')}"
+        command = """export XLA_FLAGS="$(python -W ignore -c 'import lawlib; print(lawlib.cpu_flags())')\""""
         warnings.warn(
-            f"jaxlib {version('jaxlib')} can sum wrongly and hang on a CPU; jaxlib >= 0.11 (Python >= 3.12) cannot.\n"
-            "Or set XLA_FLAGS before Python starts: export XLA_FLAGS=\"$(python -W ignore -c 'import lawlib; "
-            "print(lawlib.cpu_flags())')\"",
+            f"{installed} can sum wrongly and hang on a CPU; jaxlib >= 0.11 (Python >= 3.12) cannot.\n"
+            f"Or set XLA_FLAGS before Python starts: {command}",
             stacklevel=3,
         )
 

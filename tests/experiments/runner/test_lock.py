@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from experiments.runner import lock, store
+from experiments.runner.checkout import SOURCE
 from experiments.runner.lock import LockRefused, locked
 
 # Takes the lock on each file that it is told of, says how that went, and releases it at the next line.
@@ -74,7 +75,7 @@ def start():
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=store.SOURCE,
+            cwd=SOURCE,
         )
         processes.append(process)
         return process
