@@ -11,7 +11,7 @@ Compress what you train:
     reduce, expand            a deep linear network in, its small equivalent out, and back
     draw_reduction            the equivalent of a network too wide to be stored
     compress_samples          a few samples with the same gradients as all of them
-    low_rank_mlp              the head of a Flax network in low rank, trained by any optimizer
+    low_rank_mlp              the head of a Flax network in low rank, trained by any optimizer (extra ``flax``)
 
 Complete a matrix from some of its entries:
     complete                  given an upper bound on the rank; nothing to tune
