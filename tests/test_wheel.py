@@ -64,7 +64,7 @@ def test_the_wheel_alone_is_light_and_whole(python):
     assert called(python, "-c", version).stdout.split() == [lawlib.__version__] * 2
     missing = called(python, "-W", "ignore", "-c", "import lawlib; lawlib.low_rank_mlp(0, 0, {}, 0, 0)")
     assert missing.stderr.splitlines()[-1].endswith("low_rank_mlp needs flax: pip install 'lawlib[flax]'")
-    assert called(python, "-m", "experiments.main").stderr.strip().endswith("No module named 'experiments'")
+    assert "No module named 'experiments'" in called(python, "-m", "experiments.main").stderr
 
 
 @pytest.mark.slow

@@ -110,7 +110,8 @@ def test_the_compressed_network_starts_from_what_is_observed(key):
 def test_where_all_is_observed_the_compressed_network_is_the_full_one_but_for_rho(key):
     fields = {"data.observed": 1.0, "opt.discrepancy": 0.0, "opt.tolerance": 0.0}
     full, compressed = (run(small(kind, **fields), key, (0, 40)) for kind in ("full", "compressed"))
-    np.testing.assert_array_equal(full[0].target, compressed[0].target)
+    # Each is drawn in a program of its own, which may round in another way.
+    np.testing.assert_allclose(full[0].target, compressed[0].target, rtol=1e-13)
     (weights, ends), ((left, _, right), (_, core, _)) = full[1], compressed[1]
     np.testing.assert_allclose(np.linalg.multi_dot(weights[::-1]) @ right / 0.5**3, left, atol=1e-13)
     rho = 0.5
