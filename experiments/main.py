@@ -16,7 +16,7 @@ if __name__ == "__main__":
 import sys
 from collections.abc import Sequence
 
-from experiments.runner import catalog, checkout, columns, listing
+from experiments.runner import catalog, checkout, columns, extras, listing
 from experiments.runner.command import BAD_INPUT, command_line, misused
 
 
@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     if options.list is not None:
         return list_configs(options.list)
+    if problems := extras.problems("experiments", "run"):
+        print(*problems, sep="\n", file=sys.stderr)
+        return BAD_INPUT
     # Imported late: --list and --help need no package but Python's own.
     from experiments.runner.launch import launch
 

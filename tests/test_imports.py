@@ -23,8 +23,8 @@ STRANGERS = {"theory": {"dynamics", "theory"}}
 LAWS = "experiments.laws"
 # Who reads finished runs, and which readers each of them knows; laws and runner know none.
 READERS = {"runs": set(), "exporters": {"runs", "exporters"}, "export": {"runs", "exporters"}}
-# Of the runner, data knows how a bad input is refused and how a file is kept.
-OF_RUNNER_IN_DATA = {"experiments.runner.errors", "experiments.runner.store"}
+# Of the runner, data knows which packages are missing, how a bad input is refused and how a file is kept.
+OF_RUNNER_IN_DATA = {"experiments.runner.extras", "experiments.runner.store"}
 # The modules of a law, and what none of them may know: a system runs without being judged, claims judge what no
 # figure has drawn, and only figures draw.
 DRAWING = {"experiments.runner.plots", "matplotlib"}

@@ -26,7 +26,8 @@ import numpy as np
 
 from experiments.data.cifar10 import cifar_readers
 from experiments.data.idx import Images, Reader, check_md5, idx_images, in_bytes, located
-from experiments.data.tfds_copies import ORIGIN, SPLITS, read_prepared, read_stock, unread_stock, write_prepared
+from experiments.data.tfds_copies import NEEDED, ORIGIN, SPLITS, read_prepared, read_stock, unread_stock, write_prepared
+from experiments.runner import extras
 from experiments.runner.store import InputError
 
 __all__ = ["DATA_SETS", "ImageData", "Labelled", "digits", "flattened", "image_data"]
@@ -153,8 +154,11 @@ def image_data(name: str, folder: str = "", data_dir: str = "") -> ImageData:
     is the folder of tensorflow-datasets (default: ``TFDS_DATA_DIR``, then ~/tensorflow_datasets).
 
     Raises:
-        InputError: The data set is missing or damaged, one line for each problem; nothing is prepared.
+        InputError: The data set is missing or damaged, one line for each problem, or a package is missing; nothing is
+            prepared.
     """
+    if problems := extras.problems(f"reading {name}", "data", NEEDED):
+        raise InputError(problems)
     wanted = DATA_SETS[name]
     prepared = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
     for kind, found in itertools.product(KINDS, (_kept, _given, _of_stock)):

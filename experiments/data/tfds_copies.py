@@ -12,8 +12,10 @@ import numpy as np
 from experiments.data.idx import Images, in_bytes
 from experiments.runner.store import InputError
 
-__all__ = ["ORIGIN", "SPLITS", "read_prepared", "read_stock", "unread_stock", "write_prepared"]
+__all__ = ["NEEDED", "ORIGIN", "SPLITS", "read_prepared", "read_stock", "unread_stock", "write_prepared"]
 
+# Besides tensorflow-datasets itself what it imports only when it reads or writes a copy.
+NEEDED = ("tensorflow-datasets", "array_record", "importlib_resources")
 # Raise it when the name or the contents of a copy change: older copies are then ignored.
 VERSION = "2.0.0"
 SPLITS = ("train", "test")

@@ -5,7 +5,6 @@ file is ever executed.
 """
 
 import io
-import json
 import pickle
 import struct
 import zipfile
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.runner import extras
 from experiments.runner.store import InputError
 
 __all__ = ["HDF5", "SAFETENSORS", "TORCH_LEGACY", "TORCH_ZIP", "WeightFile", "open_weights"]
@@ -29,19 +29,11 @@ TORCH_ZIP, TORCH_LEGACY = "torch's zip archive", "torch's format before 1.6"
 TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 TORCH_PROTOCOL = 1001
 MAX_DEPTH = 8
-DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": jnp.bfloat16,
-    **{f"I{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
-    "U8": "<u1",
-    "BOOL": "<u1",
-}
+# Torch's storages, and the type of their numbers.
 STORAGES = {
-    **{"DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16"},
-    **{"LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8"},
-    **{"ByteStorage": "U8", "BoolStorage": "BOOL"},
+    **{"DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": jnp.bfloat16},
+    **{"LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1"},
+    **{"ByteStorage": "<u1", "BoolStorage": "<u1"},
 }
 # What reading a damaged or malicious file can raise.
 DAMAGE = (
@@ -153,40 +145,35 @@ def _hdf5(file: BinaryIO) -> Iterator[WeightFile]:
 
 @contextmanager
 def _safetensors(file: BinaryIO) -> Iterator[WeightFile]:
-    """Eight bytes with the length of a JSON header, the header, then the arrays without gaps."""
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    (length,) = struct.unpack("<Q", _exactly(file, 8))
-    if length > size - 8:
-        _damaged(f"its header should have {length} bytes, but only {size - 8} follow")
-    header = json.loads(_exactly(file, length))
-    header.pop("__metadata__", None)
-    shapes = {name: tuple(map(int, entry["shape"])) for name, entry in header.items()}
-    end = 0
-    for begin, after in sorted(tuple(map(int, entry["data_offsets"])) for entry in header.values()):
-        if begin != end or after < begin:
-            _damaged(f"its arrays overlap or leave a gap at byte {begin}")
-        end = after
-    if end != size - 8 - length:
-        _damaged(f"its header announces {end} bytes of arrays, but {size - 8 - length} follow")
+    """The library checks the header, and that the arrays follow it without overlaps and gaps to the end of the file."""
+    if problems := extras.problems(f"{file.name}: reading safetensors", "data", ["safetensors"]):
+        raise InputError(problems)
+    from safetensors import SafetensorError, safe_open
 
-    def read(name: str) -> np.ndarray:
-        begin, end = header[name]["data_offsets"]
-        file.seek(8 + length + begin)
-        raw = np.frombuffer(_exactly(file, end - begin), DTYPES[header[name]["dtype"]])
-        return raw.reshape(shapes[name])
+    try:
+        opened = safe_open(file.name, framework="numpy")
+    except SafetensorError as error:
+        _damaged(f"{error}; the file has {file.seek(0, io.SEEK_END):,} bytes")
+    with opened:
+        slices = {name: opened.get_slice(name) for name in sorted(opened.keys())}
 
-    yield WeightFile(SAFETENSORS, shapes, {}, read)
+        def read(name: str) -> np.ndarray:
+            try:
+                return opened.get_tensor(name)
+            except (SafetensorError, AttributeError) as error:  # numpy lacks a type, except bfloat16, which JAX adds
+                _damaged(f"its numbers are {slices[name].get_dtype()}, which cannot be read: {error}")
+
+        yield WeightFile(SAFETENSORS, {name: tuple(part.get_shape()) for name, part in slices.items()}, {}, read)
 
 
 # Torch ----------------------------------------------------------------------------------------------------
 
 
 class _Storage(NamedTuple):
-    """A storage that a pickle names: the key of its numbers, their type and their count."""
+    """A storage that a pickle names: the key of its numbers, its class in torch and their count."""
 
     key: str
-    dtype: str
+    kind: str
     size: int
 
 
@@ -210,7 +197,7 @@ class _TensorsOnly(pickle.Unpickler):
         """A new placeholder for each of the few names that a dictionary of tensors needs."""
         # Placeholders are never shared: a pickle can set attributes of the objects that it gets.
         if module == "torch" and name in STORAGES:
-            return _Name(STORAGES[name])
+            return _Name(name)
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         # torchvision's file of 2017 uses the first name, which gives only a tensor's place in its storage.
@@ -223,14 +210,14 @@ class _TensorsOnly(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         """The storage that ("storage", class, key, device, size, ...) describes."""
-        kind, dtype, key, _, size, *view = pid
-        if kind != "storage" or not isinstance(dtype, _Name) or any(part is not None for part in view):
+        word, kind, key, _, size, *view = pid
+        if word != "storage" or not isinstance(kind, _Name) or any(part is not None for part in view):
             _damaged(f"it refers to {pid!r:.80}, which is not a whole storage")
-        return self.storages.setdefault(str(key), _Storage(str(key), str(dtype), int(size)))
+        return self.storages.setdefault(str(key), _Storage(str(key), str(kind), int(size)))
 
 
 class _Name(str):
-    """The type of a storage; a class of its own distinguishes it from other strings of a pickle."""
+    """The class of a storage; a type of its own distinguishes it from other strings of a pickle."""
 
     __slots__ = ()
 
@@ -310,7 +297,7 @@ def _flat(loaded: Mapping, path: str, depth: int) -> Iterator[tuple[str, _Tensor
 def _torch_file(tensors: Mapping[str, _Tensor], raw: Callable[[_Storage], bytes]) -> WeightFile:
     def read(name: str) -> np.ndarray:
         tensor = tensors[name]
-        return _strided(np.frombuffer(raw(tensor.storage), DTYPES[tensor.storage.dtype]), tensor)
+        return _strided(np.frombuffer(raw(tensor.storage), STORAGES[tensor.storage.kind]), tensor)
 
     return WeightFile("", {name: tensor.shape for name, tensor in tensors.items()}, {}, read)
 
@@ -325,7 +312,7 @@ def _strided(flat: np.ndarray, tensor: _Tensor) -> np.ndarray:
 
 
 def _itemsize(storage: _Storage) -> int:
-    return np.dtype(DTYPES[storage.dtype]).itemsize
+    return np.dtype(STORAGES[storage.kind]).itemsize
 
 
 # Common ---------------------------------------------------------------------------------------------------

@@ -344,6 +344,22 @@ def test_the_slower_of_two_that_prepare_a_copy_finds_it_there(tmp_path, small_fa
     assert_same(image_data("fashion_mnist", folder, str(copy)), SMALL["train"], SMALL["t10k"])
 
 
+@pytest.mark.parametrize("module", ["tensorflow_datasets", "array_record", "importlib_resources"])
+@pytest.mark.parametrize("present", ["files", "copy", "nothing"])
+def test_a_missing_package_has_one_line_and_nothing_is_kept(tmp_path, small_fashion, monkeypatch, module, present):
+    folder, copy = write_idx(tmp_path / "raw"), tmp_path / "copy"
+    if present == "copy":
+        image_data("fashion_mnist", folder, str(copy))
+        image_data.cache_clear()
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else find(name))
+    with pytest.raises(InputError) as refused:
+        image_data("fashion_mnist", folder if present == "files" else "", str(copy))
+    (line,) = refused.value.problems
+    assert line.startswith(f"reading fashion_mnist needs {module.replace('tensorflow_', 'tensorflow-')} (extra data): ")
+    assert copy.exists() == (present == "copy")
+
+
 def test_what_is_wanted_is_listed_where_nothing_is_found(tmp_path, small_fashion):
     with pytest.raises(InputError, match=r"fashion_mnist was not found.*train-images-idx3-ubyte\.gz \(26,421,880"):
         image_data("fashion_mnist", str(tmp_path), str(tmp_path))

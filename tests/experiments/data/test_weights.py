@@ -1,7 +1,9 @@
 """Files of weights: which are refused and how, and which layouts of wrappers, checkpoints and backends are read."""
 
 import contextlib
+import importlib.util
 import json
+import os
 import zipfile
 
 import h5py
@@ -26,6 +28,7 @@ from weight_layouts import (
     torch_zip_file,
 )
 
+from experiments.data.weights import open_weights
 from experiments.runner.store import InputError
 
 WITH_NORMS = (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)
@@ -168,16 +171,86 @@ def test_arrays_that_lie_in_another_file_are_refused(tmp_path):
     assert "virtual is stored in another file" in line(tmp_path / "weights")
 
 
-@pytest.mark.parametrize("shift", [-8, 4])
-def test_safetensors_whose_arrays_overlap_or_leave_a_gap_are_refused(tmp_path, shift):
+def with_header(path, change=None, header=None, length=None, raw=None):
+    """A safetensors file of two arrays, one part of which is replaced; ``change`` goes to the second array's entry."""
+    entries = {
+        "features.0.bias": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        "features.0.weight": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]} | (change or {}),
+    }
+    encoded = json.dumps(entries).encode() if header is None else header
+    count = len(encoded) if length is None else length
+    path.write_bytes(count.to_bytes(8, "little") + encoded + (bytes(16) if raw is None else raw))
+
+
+BAD_SAFETENSORS = {
+    "overlap": ({"change": {"data_offsets": [4, 16]}}, "invalid offset for tensor `features.0.weight`"),
+    "gap": ({"change": {"data_offsets": [12, 16]}}, "invalid offset for tensor `features.0.weight`"),
+    "backwards": ({"change": {"data_offsets": [8, 4]}}, "invalid offset for tensor `features.0.weight`"),
+    "before the first": ({"change": {"data_offsets": [-8, 8]}}, "invalid value: integer `-8`"),
+    "another shape": ({"change": {"shape": [3]}}, "invalid shape, data type, or offset"),
+    "shape beyond counting": ({"change": {"shape": [2**63, 4]}}, "overflow computing buffer size"),
+    "unknown type": ({"change": {"dtype": "F33"}}, "unknown variant `F33`"),
+    "truncated": ({"raw": bytes(15)}, "file not fully covered"),
+    "longer": ({"raw": bytes(17)}, "file not fully covered"),
+    "header beyond the end": ({"length": 10**6}, "invalid header length"),
+    "huge header": ({"length": 10**17}, "header too large"),
+    "no JSON": ({"header": b"{never closed"}, "invalid JSON in header"),
+    "no text": ({"header": b'{"\xff": 1}'}, "invalid UTF-8 in header"),
+    "no arrays": ({"header": b'{"features.0.bias": 1}'}, "invalid JSON in header"),
+    "nested": ({"header": b"{" + b'"a":{' * 3000}, "recursion limit exceeded"),
+}
+
+
+@pytest.mark.parametrize(("parts", "words"), BAD_SAFETENSORS.values(), ids=BAD_SAFETENSORS)
+def test_damaged_safetensors_are_refused_with_the_reason(tmp_path, parts, words):
+    with_header(tmp_path / "weights", **parts)
+    problem = line(tmp_path / "weights")
+    assert problem.startswith("cannot be read as safetensors (")
+    assert words in problem
+    assert problem.endswith(f"; the file has {(tmp_path / 'weights').stat().st_size:,} bytes)")
+
+
+def test_safetensors_of_these_parts_are_read(tmp_path):
+    with_header(tmp_path / "weights", raw=np.arange(4, dtype="<f4").tobytes())
+    with open_weights(tmp_path / "weights") as file:
+        assert file.shapes == {"features.0.bias": (2,), "features.0.weight": (2,)}
+        np.testing.assert_array_equal(file.read("features.0.weight"), [2, 3])
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [("F8_E5M2", [8]), ("F8_E4M3", [8]), ("F4", [16])])
+def test_types_that_numpy_does_not_have_are_refused(tmp_path, dtype, shape):
+    with_header(tmp_path / "weights", {"dtype": dtype, "shape": shape})
+    with open_weights(tmp_path / "weights") as file, pytest.raises(InputError) as refused:
+        file.read("features.0.weight")
+    (problem,) = refused.value.problems
+    place = f"{tmp_path / 'weights'}: cannot be read as safetensors, features.0.weight"
+    assert problem.startswith(f"{place} (its numbers are {dtype}, which cannot be read")
+
+
+@pytest.mark.parametrize("name", ["safetensors", "keras_1"])
+def test_only_the_arrays_asked_for_are_read(tmp_path, name):
+    """The other one has a terabyte, none of it on the disk."""
+    path, size = tmp_path / "weights", 1 << 40
+    if name == "safetensors":
+        with_header(path, {"shape": [size // 4], "data_offsets": [8, 8 + size]}, raw=np.ones(2, "<f4").tobytes())
+        os.truncate(path, path.stat().st_size + size)
+    else:
+        with h5py.File(path, "w") as file:
+            file["features.0.bias"] = np.ones(2, "<f4")
+            file.create_dataset("features.0.weight", (size // 4,), "<f4")
+    with open_weights(path) as file:
+        assert file.shapes["features.0.weight"] == (size // 4,)
+        np.testing.assert_array_equal(file.read("features.0.bias"), [1, 1])
+
+
+def test_without_its_package_safetensors_are_refused_and_other_files_read(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "safetensors" else find(name))
     safetensors_file(tmp_path / "weights", torch_arrays(layers()))
-    raw = (tmp_path / "weights").read_bytes()
-    length = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + length])
-    header["features.0.bias"]["data_offsets"][0] += shift
-    encoded = json.dumps(header).encode()
-    (tmp_path / "weights").write_bytes(len(encoded).to_bytes(8, "little") + encoded + raw[8 + length :])
-    assert "overlap or leave a gap" in line(tmp_path / "weights")
+    remedy = "(extra data): run make install and use .venv/bin/python, or pip install -e '.[data]' in the checkout"
+    assert line(tmp_path / "weights") == f"reading safetensors needs safetensors {remedy}"
+    torch_zip_file(tmp_path / "weights", torch_arrays(layers()))
+    assert list(read(tmp_path / "weights").variables["params"]) == LAYERS
 
 
 @pytest.mark.parametrize(
