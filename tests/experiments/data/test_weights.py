@@ -7,6 +7,7 @@ import os
 import zipfile
 
 import h5py
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -302,6 +303,20 @@ def test_a_tensor_outside_its_storage_is_refused(tmp_path, write, place):
     write(tmp_path / "weights", arrays, state)
     problem = line(tmp_path / "weights")
     assert "extends to element" in problem or "numbers of strides and dimensions differ" in problem
+
+
+@pytest.mark.parametrize(
+    ("storage", "kind"), [("HalfStorage", "float16"), ("DoubleStorage", "float64"), ("BFloat16Storage", "bfloat16")]
+)
+def test_other_precisions_of_torch_become_float32(tmp_path, storage, kind):
+    arrays = {name: array.astype(jnp.dtype(kind)) for name, array in torch_arrays(layers()).items()}
+    torch_legacy_file(tmp_path / "weights", arrays)
+    raw = (tmp_path / "weights").read_bytes()
+    (tmp_path / "weights").write_bytes(raw.replace(b"FloatStorage", storage.encode()))
+    with open_weights(tmp_path / "weights") as file:
+        found = file.read("features.12.weight")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, arrays["features.12.weight"].astype(np.float32))
 
 
 # Wrappers, checkpoints and backends of Keras ----------------------------------------------------------------
