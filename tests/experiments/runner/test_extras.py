@@ -105,3 +105,12 @@ def test_a_run_without_the_packages_for_data_is_refused_in_one_line(tmp_path):
     assert child.stderr == f"reading fashion_mnist needs {missing} {REMEDY.format('data')}\n"
     assert (child.returncode, child.stdout) == (2, "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_names_what_is_missing_too(tmp_path):
+    """In a process without xarray: one line, and nothing is written."""
+    call = "from experiments.export import main\nsys.exit(main(sys.argv[1:]))"
+    words = [str(tmp_path / "run"), "--to=csv", f"-o={tmp_path / 'export'}"]
+    child = finish([sys.executable, "-c", without("xarray") + call, *words], cwd=ROOT)
+    assert (child.returncode, child.stderr) == (2, f"experiments.export needs xarray {REMEDY.format('run')}\n")
+    assert not list(tmp_path.iterdir())
