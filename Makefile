@@ -19,7 +19,7 @@ $(VENV)/pyvenv.cfg:
 # An environment is not remade for another Python: what ran in silence on the old one would be taken for the new one's.
 .PHONY: same_python
 same_python: $(VENV)/pyvenv.cfg
-	@test -z "$(PYTHON)" || test "$$($(PYTHON) --version)" = "$$($(RUN) --version)" || \
+	@test -z "$(PYTHON)" || test "$$($$(PYTHON="$(PYTHON)" sh .ci/find_python) --version)" = "$$($(RUN) --version)" || \
 	{ echo "$(VENV) is an environment of $$($(RUN) --version), not of $(PYTHON): take another, VENV=.venv2, or remove it"; exit 2; }
 
 # A file for each set of extras that is installed, so that the demo installs no linters.

@@ -35,6 +35,7 @@ Axis letters in every signature: ``d`` width, ``r`` and ``s`` dimensions of subs
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from lawlib.cpu import cpu_flags as cpu_flags
@@ -86,7 +87,7 @@ _FUNCTIONS = {
 _LAWS = ("collapse", "induced_flow", "inverse_problems", "parsimony", "rank_jumps", "smooth_mlp")
 
 
-def __getattr__(name: str) -> Any:
+def _imported(name: str) -> Any:
     """A name of the front door, imported when it is first asked for."""
     if name in _FUNCTIONS:
         value = getattr(importlib.import_module(f"lawlib.{_FUNCTIONS[name]}"), name)
@@ -94,9 +95,13 @@ def __getattr__(name: str) -> Any:
         value = importlib.import_module(f"lawlib.theory.{name}")
     else:
         msg = f"lawlib has no {name!r}; dir(lawlib) lists what it has at the top, help(lawlib) its packages"
-        raise AttributeError(msg, name=name)
+        raise AttributeError(msg, name=name, obj=sys.modules[__name__])
     globals()[name] = value
     return value
+
+
+if not TYPE_CHECKING:  # a type checker that saw it would let every name pass
+    __getattr__ = _imported
 
 
 def __dir__() -> list[str]:

@@ -32,7 +32,7 @@ def test_there_are_about_twenty_names_and_the_version():
 def declared():
     """What type checkers are told: name and module of each import under TYPE_CHECKING."""
     tree = ast.parse(Path(inspect.getfile(lawlib)).read_text())
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    block, _ = (node for node in tree.body if isinstance(node, ast.If))
     return {name.asname: node.module for node in block.body for name in node.names}
 
 

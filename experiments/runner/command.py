@@ -51,7 +51,10 @@ def command_line() -> argparse.ArgumentParser:
 def misused(options: Namespace, overrides: Sequence[str]) -> list[str]:
     """Why these options cannot be given together; no line if they can."""
     given = [f"--{name}" for name, value in vars(options).items() if name != "list" and value not in (None, False)]
+    if options.list is None and options.config is None:
+        unknown = [f"{word}: is not an option (see --help)" for word in overrides if not word.startswith("--config.")]
+        return ["--config=FILE[:PROFILE] is missing; --list shows the configs", *unknown]
     if options.list is None:
-        return [] if options.config is not None else ["--config=FILE[:PROFILE] is missing; --list shows the configs"]
+        return []
     others = ", ".join([*given, *overrides])
     return [f"--list runs nothing and cannot be given together with {others}; leave out one of them"] if others else []

@@ -55,6 +55,7 @@ def _run(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -> i
         return 0
     # Shells leave "~" as it is after "--workdir=".
     workdir = Path(os.path.expanduser(options.workdir or default_workdir(options.config)))
+    _refuse(_published(workdir))
     code = run(config, workdir, strict=options.strict, replot=options.replot, stop=stop)
     if options.publish and code != stopping.STOPPED:
         publish(workdir, SOURCE / "figures" / published_name(options.config))
@@ -83,6 +84,12 @@ def _checked(spec: str, overrides: Sequence[str], rules: Callable[[checks.Checks
     config = settings.read(spec)
     _refuse(settings.override(config, overrides) + checks.collect(config, rules))
     return config
+
+
+def _published(workdir: Path) -> list[str]:
+    if not workdir.resolve().is_relative_to(SOURCE / "figures"):
+        return []
+    return [f"--workdir={workdir}: figures/ holds what is published, by --publish; choose another folder for the run"]
 
 
 def _refuse(problems: list[str]) -> None:

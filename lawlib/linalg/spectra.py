@@ -106,7 +106,7 @@ def block_krylov_svd(
     own shapes: under vmap all stages run for all members. The result is not meant to be differentiated.
 
     Raises:
-        TypeError: the dtype is neither float32 nor float64.
+        TypeError: products are no ``Products``, or their dtype is neither float32 nor float64.
         ValueError: k is outside 1..min(m, n), oversample < 1, max_passes < 2, tolerance <= 0, or start has other
             shapes.
 
@@ -117,6 +117,9 @@ def block_krylov_svd(
         >>> found.svd.left.shape, bool(found.certified)
         ((60, 8), True)
     """
+    if not isinstance(products, Products):
+        msg = f"products must be the products of a matrix, matrix_products(A), got {type(products).__name__}"
+        raise TypeError(msg)
     _check_dtype(products.dtype)
     _check(products.shape, k, oversample, max_passes, tolerance, start)
     m, n = products.shape

@@ -8,6 +8,7 @@ default of an accelerator keeps three digits.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from lawlib.types import Array, Float, Scalar, matmul
 
@@ -63,6 +64,9 @@ def principal_angles(U: Float[Array, "d r"], V: Float[Array, "d s"]) -> Float[Ar
     V - U U^T V, V the smaller of the two: the sines carry the small angles and the cosines those near pi/2
     (Bjorck and Golub, Math. Comp. 27, 1973; Knyazev and Argentati, SIAM J. Sci. Comput. 23, 2002).
 
+    Raises:
+        ValueError: The two are not matrices with the same number of rows, or one that is not traced is not orthonormal.
+
     Example:
         >>> import jax.numpy as jnp, lawlib
         >>> U, V = jnp.eye(3)[:, :2], jnp.eye(3)[:, 1:]  # two planes that share a line
@@ -79,6 +83,9 @@ def sin_theta(U: Float[Array, "d r"], V: Float[Array, "d s"]) -> Scalar:
     """||sin Theta(U, V)||_F = sqrt(sum_i sin^2 theta_i) over the min(r, s) principal angles.
 
     Equals ||V - U U^T V||_F, V the smaller of the two orthonormal bases U (d, r) and V (d, s).
+
+    Raises:
+        ValueError: As ``principal_angles``.
     """
     return jnp.linalg.norm(_residual(*_by_dimension(U, V)))
 
@@ -180,6 +187,15 @@ def wedin(A: Float[Array, "m n"], A_tilde: Float[Array, "m n"], rank: int) -> We
 
 
 def _by_dimension(U: Array, V: Array) -> tuple[Array, Array]:
+    """The basis of more columns first, both checked."""
+    if U.ndim != 2 or V.ndim != 2 or len(U) != len(V):
+        msg = f"two bases need the shapes (d, r) and (d, s), got {U.shape} and {V.shape}"
+        raise ValueError(msg)
+    for basis in (U, V):
+        off = jnp.linalg.norm(matmul(basis.T, basis) - jnp.eye(basis.shape[1], dtype=basis.dtype))
+        if not isinstance(off, Tracer) and off > jnp.finfo(off.dtype).eps ** 0.5:
+            msg = f"a basis {basis.shape} is not orthonormal: ||B^T B - I||_F is {off:.2g}; give jnp.linalg.qr(B)[0]"
+            raise ValueError(msg)
     return (U, V) if U.shape[1] >= V.shape[1] else (V, U)
 
 

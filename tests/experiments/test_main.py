@@ -131,6 +131,18 @@ def test_the_folder_asked_for_is_not_made(refused, tmp_path):
     assert not (tmp_path / "deep").exists()
 
 
+@pytest.mark.parametrize("place", ["figures/dln_momentum", "figures/new", "configs/../figures"])
+def test_a_run_is_not_made_among_what_is_published(refused, place):
+    (line,) = refused(PARSIMONY, f"--workdir={ROOT / place}")
+    assert line.startswith(f"--workdir={ROOT / place}: figures/ holds what is published")
+
+
+def test_words_that_are_no_options_are_named_where_there_is_no_config(refused):
+    missing = "--config=FILE[:PROFILE] is missing; --list shows the configs"
+    named = [f"{word}: is not an option (see --help)" for word in ("--confg=x.py", "list")]
+    assert refused("--confg=x.py", "list", "--config.net.depth=3") == [missing, *named]
+
+
 def test_a_workdir_that_is_a_file(refused, tmp_path):
     taken = tmp_path / "taken"
     taken.write_text("mine")

@@ -1,6 +1,7 @@
 """Leading triplets and their certificates, products with gradients, tracking: against dense SVDs and gradients."""
 
 import functools as ft
+import inspect
 
 import chex
 import flax.linen as nn
@@ -215,6 +216,11 @@ def test_it_runs_under_vmap(tol):
 def test_bad_input_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         spectra.matrix_svd(jax.random.key(0), jnp.ones((7, 5)), **options)
+
+
+def test_a_matrix_in_place_of_its_products_is_told_how_to_give_them():
+    with pytest.raises(TypeError, match=r"matrix_products\(A\), got ArrayImpl"):
+        inspect.unwrap(spectra.block_krylov_svd)(jax.random.key(0), jnp.ones((7, 5)), 2)
 
 
 def test_other_dtypes_are_refused_and_numpy_is_taken():

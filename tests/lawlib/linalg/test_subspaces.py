@@ -1,5 +1,7 @@
 """Angles, distances, complements, sums, Wedin's bound and blocks against scipy, dense algebra and closed forms."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 import scipy.linalg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from liveness import finish, without_settings
+from source_tree import ROOT
 
 from lawlib.linalg import subspaces
 
@@ -292,3 +296,26 @@ def test_block_fractions_are_those_of_whole_bases(seed, tiny):
     expected = [np.square(part).sum() / np.square(blocks).sum() for part in parts]
     # What M itself is rounded to leaves eps^2 in a block that is smaller.
     np.testing.assert_allclose(fractions, expected, rtol=1e-2 if tiny < 1 else 1e-12, atol=1e-29)
+
+
+@pytest.mark.parametrize("of", [subspaces.principal_angles, subspaces.sin_theta, subspaces.projector_distance])
+@pytest.mark.parametrize(
+    ("U", "V", "problem"),
+    [
+        (np.ones((5, 2)), np.eye(5, 2), r"\(5, 2\) is not orthonormal: .* is 9\.1; give jnp\.linalg\.qr\(B\)\[0\]"),
+        (np.eye(5, 2), 1.001 * np.eye(5, 3), r"\(5, 3\) is not orthonormal"),
+        (np.eye(2, 5), np.eye(2, 1), r"\(2, 5\) is not orthonormal"),
+    ],
+)
+def test_columns_that_are_not_orthonormal_are_refused(of, U, V, problem, dtype):
+    for pair in ((U, V), (V, U)):
+        with pytest.raises(ValueError, match=problem):
+            of(*(jnp.asarray(basis, dtype) for basis in pair))
+
+
+def test_bases_of_different_spaces_are_refused_in_a_line():
+    """In a process without the suite's own check of shapes."""
+    ask = "import jax.numpy as jnp, lawlib; lawlib.principal_angles(jnp.eye(5, 2), jnp.eye(6, 2))"
+    child = finish([sys.executable, "-W", "ignore", "-c", ask], env=without_settings(), cwd=ROOT)
+    said = "ValueError: two bases need the shapes (d, r) and (d, s), got (5, 2) and (6, 2)"
+    assert child.stderr.splitlines()[-1] == said
