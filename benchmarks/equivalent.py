@@ -24,12 +24,9 @@ FULL_STEPS, SMALL_STEPS, REPEATS, LARGE = 3, 20_000, 5, 1_000_000
 
 def measure() -> dict[str, float]:
     """Seconds a step of both, their ratio, Figure 1's run, and the setup at d = 10^6 with its orthonormality."""
-    key_target, key_weights = jax.random.split(jax.random.key(0))
-    target = jax.jit(lambda key: low_rank_target(key, (WIDTH, WIDTH), RANK, jnp.float64))(key_target)
-    weights = jax.jit(lambda key: orthogonal_weights(key, (WIDTH,) * (DEPTH + 1), SCALE, jnp.float64))(key_weights)
-    reduction = jax.jit(lambda W, target: compress.reduce(W, target, RANK))(weights, target)
+    weights, target, reduction = draw()
     run = jax.jit(_to_tolerance)
-    full, small, ratios = alternate(_full(weights, target), _small(reduction), REPEATS)
+    full, small, ratios = alternate(full_steps(weights, target), small_steps(reduction), REPEATS)
     full_step, small_step = full / FULL_STEPS, small / SMALL_STEPS
     products = 2 * DEPTH * 2 * WIDTH**3 / limits()["matmul_gflops"] / 1e9
     return {
@@ -45,7 +42,16 @@ def measure() -> dict[str, float]:
     }
 
 
-def _full(weights: tuple, target: jax.Array) -> Callable:
+def draw() -> tuple[tuple, jax.Array, compress.Reduction]:
+    """The d x d weights, their target, and the small network."""
+    key_target, key_weights = jax.random.split(jax.random.key(0))
+    target = jax.jit(lambda key: low_rank_target(key, (WIDTH, WIDTH), RANK, jnp.float64))(key_target)
+    weights = jax.jit(lambda key: orthogonal_weights(key, (WIDTH,) * (DEPTH + 1), SCALE, jnp.float64))(key_weights)
+    return weights, target, jax.jit(lambda W, target: compress.reduce(W, target, RANK))(weights, target)
+
+
+def full_steps(weights: tuple, target: jax.Array) -> Callable:
+    """``FULL_STEPS`` steps of the d x d network."""
     descent = gradient_descent(lambda W, target: sum_squared_error(end_to_end(W), target))
 
     @jax.jit
@@ -62,7 +68,9 @@ def _small_step(iterate: Iterate, reduction: compress.Reduction) -> Iterate:
     return compress.step(iterate, reduction, step_size=STEP_SIZE, weight_decay=0.0, momentum=0.0)
 
 
-def _small(reduction: compress.Reduction) -> Callable:
+def small_steps(reduction: compress.Reduction) -> Callable:
+    """``SMALL_STEPS`` steps of the small network."""
+
     @jax.jit
     def run(reduction: compress.Reduction) -> tuple:
         return lax.fori_loop(0, SMALL_STEPS, lambda _, it: _small_step(it, reduction), compress.init(reduction))

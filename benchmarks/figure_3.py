@@ -16,11 +16,11 @@ from lawlib.dynamics.sweep import grid, plan, sweep
 NUM_SEEDS = 100
 
 
-def measure() -> dict[str, float]:
+def measure(num_seeds: int = NUM_SEEDS) -> dict[str, float]:
     """Seconds of the sweep, of its first call with compilation, and of its decompositions alone."""
     config = next(variant.config for variant in expand(read("configs/dln_parsimony.py")) if variant.name == "case1_L3")
     system, key, times = theorem.dynamics(config), jax.random.key(0), observation_times(config)
-    members, mesh = grid(NUM_SEEDS, {}, "float64"), jax.make_mesh((1,), ("members",))
+    members, mesh = grid(num_seeds, {}, "float64"), jax.make_mesh((1,), ("members",))
     cut = plan(system, key, members, (), len(times), on_cpu=jax.default_backend() == "cpu")
 
     def run() -> list:
@@ -29,5 +29,5 @@ def measure() -> dict[str, float]:
     first = seconds(run)
     matrices = jax.random.normal(key, (300, 30, 30), jnp.float64)
     decompose = jax.jit(lambda A: (jnp.linalg.svd(A), jnp.linalg.svd(A, compute_uv=False)))
-    alone = median(lambda: decompose(matrices), 5) * NUM_SEEDS * config.net.depth * len(times) / len(matrices)
+    alone = median(lambda: decompose(matrices), 5) * num_seeds * config.net.depth * len(times) / len(matrices)
     return {"with_compilation_s": first, "sweep_s": median(run, 3), "decompositions_s": alone}

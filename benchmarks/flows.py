@@ -5,6 +5,7 @@ method alone in a bare loop, and the experiment's: beside Euler's method with ha
 that follows 10^4 intervals.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -24,7 +25,7 @@ STEPS, STEP_S, REPEATS, TIMES = 100_000, 1e-6, 3, (0, 1, 10, 100, 1000, 10_000)
 
 def measure() -> dict[str, float]:
     """Seconds of the bare loop, us of one of its steps, and seconds of the experiment with and without compilation."""
-    bare = _bare()
+    bare = euler_steps()
     alone = median(bare, REPEATS)
     with_compilation, again = seconds(_beside), seconds(_beside)
     return {
@@ -36,7 +37,8 @@ def measure() -> dict[str, float]:
     }
 
 
-def _bare():
+def euler_steps() -> Callable[[], jax.Array]:
+    """All steps of all members in a bare loop."""
     depths = jnp.tile(jnp.asarray([2.0, 3.0, 4.0, 5.0, 10.0]), 12)
     scales = jnp.repeat(jnp.asarray([0.1, 0.3, 1.0, 2.0]), 15)
     drawn = jax.random.normal(jax.random.key(0), (2, 60, 1, 5))

@@ -6,10 +6,12 @@ steps, from which its seconds for all of them follow.
 """
 
 import functools as ft
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from ml_collections import ConfigDict
 
 from benchmarks.timing import median, seconds
 from experiments.laws.rank_jumps.sgd import system as sgd
@@ -25,9 +27,7 @@ MEMBERS, STEPS, PLAIN_STEPS, REPEATS = 64, 20_000, 1000, 3
 
 def measure() -> dict[str, float]:
     """Seconds of the sweep with and without compilation, of its bare steps, and of the plain vmap of jax.grad."""
-    config = next(v.config for v in expand(read("configs/jumps_annealing.py")) if v.name == "without_replacement")
-    with config.unlocked():
-        config.opt.draws, config.opt.num_steps = "with_replacement", STEPS
+    config = annealing()
     system, key, members = sgd.dynamics(config), jax.random.key(0), grid(MEMBERS, {}, "float64")
     times, mesh = observation_times(config), jax.make_mesh((1,), ("members",))
     cut = plan(system, key, members, (), len(times), on_cpu=True, batch=config.run.batch)
@@ -36,23 +36,42 @@ def measure() -> dict[str, float]:
         return [s.observations for s in sweep(system, key, members, (), times.tolist(), plan=cut, mesh=mesh)]
 
     with_compilation = seconds(run)
-    keys = jax.vmap(ft.partial(jax.random.fold_in, key))(jnp.arange(MEMBERS))
-    problems, states = jax.jit(jax.vmap(lambda k: system.init(k, {}, ())))(keys)
+    problems, states = draw(config)
     weights = states.state.network.weights
     plain = jax.jit(jax.vmap(_plain))
     with_plain_compilation = seconds(lambda: plain(problems, weights))
     plain_rate = median(lambda: plain(problems, weights), REPEATS) / PLAIN_STEPS
-    bare = jax.jit(lambda *each: lax.map(lambda one: _bare(*one), each))
     return {
         "sweep_with_compilation_s": with_compilation,
         "sweep_s": (ours := median(run, REPEATS)),
         "sweep_us_a_member_step": ours / MEMBERS / STEPS * 1e6,
-        "bare_steps_us_a_member_step": median(lambda: bare(problems, states), REPEATS) / MEMBERS / PLAIN_STEPS * 1e6,
+        "bare_steps_us_a_member_step": median(bare_steps(problems, states), REPEATS) / MEMBERS / PLAIN_STEPS * 1e6,
         "plain_vmap_of_grad_s": plain_rate * STEPS,
         "plain_vmap_of_grad_compilation_s": with_plain_compilation - plain_rate * PLAIN_STEPS,
         "plain_vmap_of_grad_us_a_member_step": plain_rate / MEMBERS * 1e6,
         "plain_over_sweep": plain_rate * STEPS / ours,
     }
+
+
+def annealing() -> ConfigDict:
+    """The config of the steps that are timed."""
+    config = next(v.config for v in expand(read("configs/jumps_annealing.py")) if v.name == "without_replacement")
+    with config.unlocked():
+        config.opt.draws, config.opt.num_steps = "with_replacement", STEPS
+    return config
+
+
+def draw(config: ConfigDict) -> tuple[sgd.Problem, Monitored]:
+    """The problems of all members and where they start, members first."""
+    system, key = sgd.dynamics(config), jax.random.key(0)
+    keys = jax.vmap(ft.partial(jax.random.fold_in, key))(jnp.arange(MEMBERS))
+    return jax.jit(jax.vmap(lambda k: system.init(k, {}, ())))(keys)
+
+
+def bare_steps(problems: sgd.Problem, states: Monitored) -> Callable[[], jax.Array]:
+    """``PLAIN_STEPS`` steps of each member in turn, without the monitor."""
+    bare = jax.jit(lambda *each: lax.map(lambda one: _bare(*one), each))
+    return lambda: bare(problems, states)
 
 
 def _at(problem: sgd.Problem, step: jax.Array) -> tuple[Entry, dict[str, jax.Array]]:
