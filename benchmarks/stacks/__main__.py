@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks import stacks as described
 from benchmarks.stacks import agreement, hangs, scheduler
 from benchmarks.stacks.children import ROOT, ChildError, Row, Stack, in_turn, measure, median, ratio, run, stack
+from tests.support.liveness import HungError
 
 RESULTS = ROOT / "benchmarks" / "results" / "stacks.md"
 GROUPS = ("importing", "machine", "sweeps", "networks", "decompositions", "completing")
@@ -23,17 +24,17 @@ BAD_INPUT, FAILED = 2, 70
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the parts that are asked for; print every row, and write the table where it is whole."""
     options = _options(arguments)
-    try:
-        first, second = (stack(python) for python in options.pythons)
-    except ChildError as error:
-        print(error, file=sys.stderr)
+    found, problems = _stacks(options.pythons)
+    if problems:
+        print(*problems, sep="\n", file=sys.stderr)
         return BAD_INPUT
+    first, second = found
     began, table = _machine(), []
     try:
         for row in _rows((first, second), options):
             table.append(row)
             print(_line(row), flush=True)
-    except ChildError as error:
+    except (ChildError, HungError) as error:
         print(error, file=sys.stderr)
         return FAILED
     if tuple(options.parts) == PARTS:
@@ -56,6 +57,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if "hangs" in options.parts and not Path("/proc/self/task").exists():
         parser.error("hangs: nothing tells a hung process from a slow one outside Linux; leave the part out by --parts")
     return options
+
+
+def _stacks(pythons: Sequence[str]) -> tuple[list[Stack], list[str]]:
+    """The stacks of the interpreters, and what is wrong with those that have none."""
+    found, problems = [], []
+    for python in dict.fromkeys(pythons):
+        try:
+            found += [stack(python)] * pythons.count(python)
+        except ChildError as error:
+            problems.append(str(error))
+    return found, problems
 
 
 def _count(text: str) -> int:
@@ -87,6 +99,7 @@ def _rows(stacks: tuple[Stack, Stack], options: argparse.Namespace) -> Iterator[
         }
         for part, rows in parts.items():
             if part in options.parts:
+                print(f"{part} ...", file=sys.stderr, flush=True)
                 yield from rows()
     if options.suite_seconds:
         yield _suite(*[(taken, "") for taken in options.suite_seconds])

@@ -65,7 +65,7 @@ def compared(name: str, first: tuple[float, FinishedRun], second: tuple[float, F
 
 
 def _counted(verdicts: Iterable[str]) -> str:
-    return ", ".join(f"{number} {verdict}" for verdict, number in Counter(verdicts).items())
+    return ", ".join(f"{verdict}: {number}" for verdict, number in Counter(verdicts).items())
 
 
 def _seconds(wall: float, provenance: dict) -> str:

@@ -60,6 +60,8 @@ def run(python: str, *arguments: str, environment: Mapping[str, str] = EMPTY, fi
         raise ChildError(msg) from None
     if child.returncode not in fine:
         said = (child.stderr or child.stdout).strip().splitlines()[-3:]
+        if any("ModuleNotFoundError" in line for line in said):
+            said.append(f'lawlib\'s extra "tests" is not installed: {python} -m pip install -e ".[tests]"')
         msg = "\n  ".join([f"{' '.join(command)}: exit code {child.returncode}", *said])
         raise ChildError(msg)
     return child.stdout
@@ -78,11 +80,7 @@ def stack(python: str) -> Stack:
     """
     # Made absolute, but not resolved: a virtual environment is known by the path of its link.
     path = os.path.abspath(python) if os.sep in python else python
-    try:
-        said = json.loads(run(path, "-m", "benchmarks.stacks.times", "--versions"))
-    except ChildError as error:
-        msg = f'{error}\n  {python} needs lawlib\'s extra "tests": {python} -m pip install -e ".[tests]"'
-        raise ChildError(msg) from None
+    said = json.loads(run(path, "-m", "benchmarks.stacks.times", "--versions"))
     return Stack(path, said["versions"], said["is_affected"])
 
 
