@@ -9,13 +9,14 @@ not run; 75 stopped (the same command resumes).
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import seeds
 from experiments.runner import catalog
 from experiments.runner.checkout import SOURCE
+from experiments.runner.claims import Claim
 from experiments.runner.command import BAD_INPUT, OneLineParser
 from experiments.runner.fields import nearest
 from experiments.runner.stopping import STOPPED
@@ -53,8 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return STOPPED
         if code:
             failed.append(f"{name}: did not run (exit code {code})")
-        else:
+            continue
+        try:
             record(name, options.workdir / name, known)
+        except InputError as refusal:
+            failed += refusal.problems
     print(*failed, sep="\n", end="\n" if failed else "", file=sys.stderr)
     return BAD_INPUT if failed else 0
 
@@ -87,7 +91,7 @@ def _run(name: str, folder: Path) -> int:
 def record(name: str, folder: Path, known: Mapping[str, catalog.Entry]) -> None:
     """Write the rows of a config into the table, in place of those that it has."""
     run, file = load(folder), RESULTS / "holdout.json"
-    rows, about = seeds.from_json(file.read_text()) if file.exists() else ([], {"seconds": {}})
+    rows, about = _so_far(file)
     times = about["seconds"] | {name: round(_seconds(run.provenance))}
     about = {
         "seed": SEED,
@@ -96,7 +100,7 @@ def record(name: str, folder: Path, known: Mapping[str, catalog.Entry]) -> None:
             key: entry.times.get(PROFILE, catalog.UNKNOWN) for key, entry in known.items() if key not in times
         },
     }
-    own = seeds.paired(name, tuple(_published(name)), run.claims)
+    own = seeds.paired(name, _published(name), run.claims)
     rows = sorted([*(row for row in rows if row.config != name), *own], key=lambda row: row.config)
     RESULTS.mkdir(exist_ok=True)
     write_atomic(file, seeds.to_json(rows, about))
@@ -106,12 +110,18 @@ def record(name: str, folder: Path, known: Mapping[str, catalog.Entry]) -> None:
     print(f"so far {sum(times.values()) / 60:.1f} minutes for {len(times)} configs", flush=True)
 
 
-def _published(name: str) -> Iterator[Any]:
-    """The claims of seed 0; none where the published folder is of a version that wrote no claims.json."""
+def _so_far(file: Path) -> tuple[list[seeds.Row], dict[str, Any]]:
     try:
-        yield from load(SOURCE / "figures" / name).claims
-    except InputError:
-        return
+        return seeds.from_json(file.read_text(encoding="utf-8")) if file.exists() else ([], {"seconds": {}})
+    except (ValueError, LookupError, TypeError) as error:
+        said = " ".join(str(error).split())
+        raise InputError([f"{file}: is damaged ({said}); restore it, or delete it to begin anew"]) from error
+
+
+def _published(name: str) -> tuple[Claim, ...]:
+    """The claims of seed 0; none where nothing is published, or by a version that wrote no claims.json."""
+    folder = SOURCE / "figures" / name
+    return load(folder).claims if (folder / "claims.json").exists() else ()
 
 
 def _seconds(provenance: Mapping[str, Any]) -> float:

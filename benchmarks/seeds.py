@@ -139,12 +139,14 @@ def to_json(rows: Iterable[Row], about: Mapping[str, Any]) -> str:
 def from_json(text: str) -> tuple[list[Row], dict[str, Any]]:
     """What ``to_json`` wrote."""
     whole = json.loads(text)
-    rows = []
-    for plain in whole["rows"]:
-        numbers = {name: tuple(None if v is None else float(v) for v in plain[name]) for name in ("measured", "bound")}
-        kept = {name: plain[name] for name in ("config", "id", "statement", "relation")}
-        rows.append(Row(**kept, **numbers, status=tuple(plain["status"])))
-    return rows, whole["about"]
+    return [_from_plain(plain) for plain in whole["rows"]], whole["about"]
+
+
+def _from_plain(plain: Mapping[str, Any]) -> Row:
+    known: dict[str, Any] = {name: plain[name] for name in ("config", "id", "statement", "relation")}
+    for name in ("measured", "bound"):
+        known[name] = tuple(None if value is None else float(value) for value in plain[name])
+    return Row(**known, status=tuple(plain["status"]))
 
 
 def _strict(value: Any) -> Any:

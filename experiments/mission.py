@@ -1,10 +1,9 @@
 """Write docs/mission.md, what of the five papers is judged where: python -m experiments.mission [--check].
 
 The items are in experiments/papers; ids, sizes and verdicts are read from the tables in figures/. With --check nothing
-is written, and the exit code is 1 if the file would change.
+is written, and the exit code is 1 if the file would change; it is 2 where a table or a config cannot be read.
 """
 
-import argparse
 import json
 import re
 import sys
@@ -17,9 +16,11 @@ from experiments.papers import induced_flow, inverse_problems, parsimony, rank_j
 from experiments.papers.item import Item, Paper
 from experiments.runner import catalog, settings
 from experiments.runner.checkout import SOURCE
-from experiments.runner.claims import Claim, failing, from_json, table_row
+from experiments.runner.claims import Claim, failing, table_row
+from experiments.runner.command import BAD_INPUT, OneLineParser
+from experiments.runner.finished import read
 from experiments.runner.spec import published_name
-from experiments.runner.store import write_atomic
+from experiments.runner.store import InputError, write_atomic
 
 __all__ = ["PAPERS", "document", "main", "of_no_item"]
 
@@ -28,7 +29,7 @@ DOCUMENT = Path("docs") / "mission.md"
 HEADER = ("item", "statement", "config", "claims", "size", "verdict")
 WITHOUT_TABLE = "published by 0.1"
 # Fields that say how a run is made or drawn, not what is run.
-BESIDE = ("run", "observe", "seed", "name", "layout", "hash")
+BESIDE = ("run", "observe", "seed", "name")
 MOST_FIELDS = 6
 MANY = {"holds": "hold", "fails": "fail", "stands": "stand"}
 
@@ -44,10 +45,14 @@ class Table(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the document, or check it; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.mission", description=__doc__, allow_abbrev=False)
+    parser = OneLineParser(prog="python -m experiments.mission", description=__doc__, allow_abbrev=False)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the file would change")
     options = parser.parse_args(arguments)
-    text, file = document(SOURCE), SOURCE / DOCUMENT
+    try:
+        text, file = document(SOURCE), SOURCE / DOCUMENT
+    except (InputError, settings.ConfigError) as refusal:
+        print(*refusal.problems, sep="\n", file=sys.stderr)
+        return BAD_INPUT
     if options.check:
         same = file.exists() and file.read_text(encoding="utf-8") == text
         print(f"{DOCUMENT}: " + ("up to date" if same else "would change; write it with python -m experiments.mission"))
@@ -96,10 +101,10 @@ def _table(source: Path, config: str, profile: str, name: str) -> Table:
     folder = source / "figures" / name
     if not (folder / "claims.json").exists():
         return Table(name, profile, None, WITHOUT_TABLE)
-    rows = from_json((folder / "claims.json").read_text(encoding="utf-8"))
-    own = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    paper = json.loads(json.dumps(settings.to_plain(settings.read(f"{source / 'configs' / config}.py:paper"))))
-    return Table(name, profile, rows, _size(own, paper))
+    run, paper = read(folder), settings.read(f"{source / 'configs' / config}.py:paper")
+    # As JSON, in which tuples and lists are alike.
+    own, there = (json.loads(json.dumps(settings.to_plain(one))) for one in (run.config, paper))
+    return Table(name, profile, run.claims, _size(own, there))
 
 
 def _size(own: Mapping[str, Any], paper: Mapping[str, Any]) -> str:
@@ -120,8 +125,8 @@ def _differing(own: Any, paper: Any, path: str = "") -> Iterator[tuple[str, Any,
             if path or key not in BESIDE:
                 yield from _differing(own.get(key), paper.get(key), f"{path}.{key}" if path else key)
     elif path == "variants" and own and paper:
-        named = [{variant.get("name", str(i)): variant for i, variant in enumerate(side)} for side in (own, paper)]
-        yield from _differing(*named, path)
+        first, other = ({each.get("name", str(i)): each for i, each in enumerate(side)} for side in (own, paper))
+        yield from _differing(first, other, path)
     elif own != paper:
         yield path, own, paper
 

@@ -81,8 +81,8 @@ def set_aside(axes: Axes) -> None:
     legend.set_loc("upper right")
     share = min(SPARE * legend.get_window_extent().height / axes.bbox.height, 0.8)
     scale = axes.yaxis.get_transform()
-    low, high = scale.transform(axes.get_ylim())
-    axes.set_ylim(axes.get_ylim()[0], scale.inverted().transform(high + (high - low) * share / (1 - share)))
+    low, high = scale.transform(np.asarray(axes.get_ylim()))
+    axes.set_ylim(top=float(scale.inverted().transform(np.asarray(high + (high - low) * share / (1 - share)))))
 
 
 def cut_marks(drawn: Figure) -> list[Line2D]:
@@ -102,4 +102,5 @@ def _is_cut(axes: Axes, line: Line2D) -> bool:
 
 def _inside(points: np.ndarray, box: Bbox, spare: float) -> np.ndarray:
     """Which points are in the box, made larger by so many pixels on each side."""
-    return ((points >= box.min - spare) & (points <= box.max + spare)).all(1)
+    low, high = np.asarray(box.min) - spare, np.asarray(box.max) + spare
+    return np.all((points >= low) & (points <= high), axis=1)

@@ -76,6 +76,17 @@ def test_a_stop_ends_the_command_and_a_refusal_does_not(fake, capsys):
     assert "short: did not run (exit code 2)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"about": {}}', '{"about": {"seconds": {}}, "rows": [{"config": "a"}]}'])
+def test_a_damaged_table_is_left_and_named(fake, capsys, text):
+    fake.results.mkdir()
+    (fake.results / "holdout.json").write_text(text)
+    assert fake() == (2, ["short"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holdout.json: is damaged" in line
+    assert "restore it, or delete it" in line
+    assert (fake.results / "holdout.json").read_text() == text
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -124,6 +124,16 @@ def test_claims_that_no_item_names_are_listed(tables):
     assert not any(id.startswith("T1.value") for id in left["dln_momentum"])
 
 
+def test_a_damaged_table_is_a_line(monkeypatch, tmp_path, capsys):
+    shutil.copytree(SOURCE / "figures" / "dln_momentum", tmp_path / "figures" / "dln_momentum")
+    shutil.copytree(SOURCE / "configs", tmp_path / "configs")
+    (tmp_path / "figures" / "dln_momentum" / "claims.json").write_text("{")
+    monkeypatch.setattr(mission, "SOURCE", tmp_path)
+    assert mission.main([]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "dln_momentum/claims.json" in line
+
+
 def test_a_check_writes_nothing(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(mission, "SOURCE", tmp_path)
     monkeypatch.setattr(mission, "document", lambda source: "new\n")
