@@ -134,7 +134,13 @@ PAPER = Paper(
         Item("Figure 10", "without whitening most singular values stay", {"dln_unwhitened": "F10.values"}),
         Item("Appendix A, Figure 10", "'the subspaces evolve very little'", {"dln_unwhitened": "F10.subspaces"}),
         Item("Figure 11", "a smaller eps decays faster", {"collapse_scale": "F11.*"}),
-        Item("Figure 12", "the same decay from normal and uniform weights", {"collapse_init": "F12.*"}),
+        Item(
+            "Figure 12",
+            "linear decay from normal and uniform weights",
+            {"collapse_init": "F12.*"},
+            remark="the range of the uniform weights is misprinted",
+        ),
+        Item("Appendix A, Figure 12", "it 'decays at the same rate'", {"collapse_init": "F12.rate"}),
         Item(
             "Lemma 1",
             "Case 1: m pairs of directions with W_l v = rho u and W_l^T u = rho v, orthogonal to the target",

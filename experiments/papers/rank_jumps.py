@@ -91,7 +91,7 @@ PAPER = Paper(
             remark="for minima; saddles are not covered",
         ),
         Item("Lemma A.1", "the gradient is Lipschitz in a ball"),
-        Item("Proposition A.5", "GD with a ridge converges to a critical point"),
+        Item("Proposition A.5", "GD with a ridge stays in a ball, and its loss does not rise"),
         Item("Proposition A.6", "the same as 3.2 for gradient flow under a PL inequality"),
         Item("Lemma A.2", "how long the flow takes under a PL inequality"),
         Item("Proposition A.7", "near every global minimum is one with a PL inequality"),
