@@ -44,6 +44,11 @@ PAPER = Paper(
         ),
         Item("Figure 2", "the dimension s changes neither error's rate", {"inverse_dimension": "F2.* W1.*"}),
         Item(
+            "Section 3.1",
+            "the regression errors are alike, off-subspace errors 'differ by a constant offset'",
+            {"inverse_dimension": "F2.fit F2.apart"},
+        ),
+        Item(
             "Figure 3", "larger L falls faster off the subspace", {"inverse_depth": "F3.order F3.rise F3.plateau W1.*"}
         ),
         Item("Section 3.2", "the regression error rests at 'roughly 20 lambda'", {"inverse_depth": "F3.factor"}),
