@@ -5,10 +5,10 @@ PYTHON ?=
 WORKDIR ?= runs/dln_parsimony-cpu
 RUN := $(VENV)/bin/python
 
-.PHONY: help install weights demo test smoke lint wheel bench clean
+.PHONY: help install weights demo test smoke lint wheel bench holdout clean
 
 help:
-	@echo "make install | weights | demo | test | smoke | lint | wheel | bench | clean   (VENV=$(VENV), PYTHON=python3.13)"
+	@echo "make install | weights | demo | test | smoke | lint | wheel | bench | holdout | clean   (VENV=$(VENV), PYTHON=python3.13)"
 
 install: $(VENV)/.run $(VENV)/.data
 
@@ -50,6 +50,10 @@ wheel: $(VENV)/.tests
 
 bench: $(VENV)/.tests
 	$(RUN) -m benchmarks.main
+
+# Every claim again with a root seed that chose no bound; resumes, as the runs do.
+holdout: $(VENV)/.run $(VENV)/.data
+	$(RUN) -m benchmarks.holdout $(if $(ONLY),--only $(ONLY))
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -22,7 +22,13 @@ STRANGERS = {"theory": {"dynamics", "theory"}}
 
 LAWS = "experiments.laws"
 # Who reads finished runs, and which readers each of them knows; laws and runner know none.
-READERS = {"runs": set(), "exporters": {"runs", "exporters"}, "export": {"runs", "exporters"}}
+READERS = {
+    "runs": set(),
+    "exporters": {"runs", "exporters"},
+    "export": {"runs", "exporters"},
+    "papers": {"papers"},
+    "mission": {"papers"},
+}
 # Of the runner, data knows which packages are missing, how a bad input is refused and how a file is kept.
 OF_RUNNER_IN_DATA = {"experiments.runner.extras", "experiments.runner.store"}
 # The modules of a law, and what none of them may know: a system runs without being judged, claims judge what no
@@ -224,6 +230,8 @@ def test_a_module_that_cannot_be_imported_or_needs_experiments_is_seen():
         ("experiments.exporters.tables", "import experiments.export"),
         ("experiments.exporters.tables", "from experiments.laws.collapse import measures"),
         ("experiments.runs", "from experiments.exporters.curves import members"),
+        ("experiments.papers.parsimony", "from experiments.laws.collapse import claims"),
+        ("experiments.laws.collapse.claims", "from experiments.papers import parsimony"),
         ("experiments.laws.collapse.system", "from experiments.laws.collapse import claims"),
         ("experiments.laws.collapse.system", "from experiments.laws.collapse.figures import draw"),
         ("experiments.laws.collapse.system", "from experiments.runner import plots"),

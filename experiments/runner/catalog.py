@@ -28,13 +28,17 @@ CORES = 2
 
 
 class Entry(NamedTuple):
-    """One config: the columns that --list prints; ``times`` has the time of each profile, in words."""
+    """One config: the columns that --list prints; ``times`` has the time of each profile, in words.
+
+    ``seconds`` has those times that are known, as numbers.
+    """
 
     name: str
     title: str
     paper: str = NONE
     figure: str = NONE
     times: Mapping[str, str] = {}
+    seconds: Mapping[str, float] = {}
 
 
 def entries(source: Path) -> list[Entry]:
@@ -52,11 +56,12 @@ def _entry(file: Path, figures: Path) -> Entry:
         return Entry(file.stem, f"(cannot be read: {_reason(error)})")
     docstring = ast.get_docstring(tree) or ""
     about = _headline(docstring)
-    estimates, times = _estimates(docstring), {}
+    estimates, times, seconds = _estimates(docstring), {}, {}
     for profile in _profile_names(tree) or estimates:
         measured = _measured(figures / published_name(f"{file.name}:{profile}") / "provenance.json")
-        times[profile] = measured or estimates.get(profile, UNKNOWN)
-    return Entry(file.stem, times=times, **about)
+        times[profile], seconds[profile] = measured or estimates.get(profile, (UNKNOWN, math.nan))
+    known = {profile: value for profile, value in seconds.items() if math.isfinite(value)}
+    return Entry(file.stem, times=times, seconds=known, **about)
 
 
 def _reason(error: BaseException) -> str:
@@ -70,11 +75,12 @@ def _headline(docstring: str) -> dict[str, str]:
     return found.groupdict() if found else {"title": first or "(has no docstring)"}
 
 
-def _estimates(docstring: str) -> dict[str, str]:
-    """The times that the docstring states, by profile."""
+def _estimates(docstring: str) -> dict[str, tuple[str, float]]:
+    """The times that the docstring states, by profile: in words, and in seconds."""
     line = TIMES.search(docstring)
     found = ESTIMATE.findall(line[1]) if line else []
-    return {name: f"about {_in_words(float(n) * SECONDS[unit])}" if n else "needs a GPU" for name, n, unit in found}
+    seconds = {name: float(n) * SECONDS[unit] if n else math.nan for name, n, unit in found}
+    return {name: (f"about {_in_words(n)}" if n == n else "needs a GPU", n) for name, n in seconds.items()}
 
 
 def _profile_names(tree: ast.Module) -> list[str]:
@@ -87,17 +93,17 @@ def _profile_names(tree: ast.Module) -> list[str]:
     return []
 
 
-def _measured(provenance: Path) -> str:
-    """The wall time of a published run, and its devices unless they are two cores; empty if none is known."""
+def _measured(provenance: Path) -> tuple[str, float] | None:
+    """The wall time of a published run, in words (with its devices unless they are two cores) and in seconds."""
     try:
         record: Any = json.loads(provenance.read_bytes())
         seconds = math.fsum((record["compile_s"], record["run_s"]))
         platform, count = str(record["platform"]), int(record["device_count"])
     except (OSError, ValueError, LookupError, TypeError, OverflowError):
-        return ""
+        return None
     if not 0 < seconds < math.inf:
-        return ""
-    return _in_words(seconds) + ("" if (platform, count) == ("cpu", CORES) else f" on {count} x {platform}")
+        return None
+    return _in_words(seconds) + ("" if (platform, count) == ("cpu", CORES) else f" on {count} x {platform}"), seconds
 
 
 def _in_words(seconds: float) -> str:

@@ -12,18 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    FixedLocator,
-    LogFormatterSciNotation,
-    LogLocator,
-    MaxNLocator,
-    NullFormatter,
-    NullLocator,
-    ScalarFormatter,
-)
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from experiments.runner.legible import make_legible
 from experiments.runner.palette import in_palette
 from experiments.runner.store import replacing
 
@@ -35,7 +27,6 @@ __all__ = [
     "heat",
     "label_rows",
     "largest",
-    "legend_above",
     "legends_beside",
     "looks",
     "name_rows",
@@ -122,7 +113,7 @@ def figure(width: float, height: float) -> Figure:
 def save(drawn: Figure, folder: Path, name: str) -> None:
     """Write NAME.png, with a palette of 256 colours, and NAME.pdf into the folder, each by rename."""
     folder.mkdir(exist_ok=True)
-    _tell_ticks_apart(drawn)
+    make_legible(drawn)
     with replacing(folder / f"{name}.png") as partial:
         _write_png(in_palette(_pixels(drawn)), partial)
     # Laid out once; the second format keeps the layout.
@@ -140,22 +131,6 @@ def _pixels(drawn: Figure) -> Image.Image:
 def _write_png(picture: Image.Image, file: Path) -> None:
     # No dates and no versions: equal pictures are equal bytes.
     picture.save(file, format="png", optimize=True, dpi=(STYLE["savefig.dpi"],) * 2)
-
-
-def _tell_ticks_apart(drawn: Figure) -> None:
-    """On a log axis of less than a decade: few ticks, with all digits in which they differ; of two: no minor names."""
-    for axis in (axis for axes in drawn.axes for axis in (axes.xaxis, axes.yaxis) if axis.get_scale() == "log"):
-        low, high = sorted(axis.get_view_interval())
-        if isinstance(axis.get_major_locator(), FixedLocator) or not 0 < low < high < 100 * low:
-            continue
-        if high < 10 * low:
-            axis.set_major_locator(MaxNLocator(4))
-            axis.set_major_formatter(ScalarFormatter())
-            axis.set_minor_locator(NullLocator())
-        else:
-            axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            axis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))
-            axis.set_minor_formatter(NullFormatter())
 
 
 def note(drawn: Figure, text: str) -> None:
@@ -238,13 +213,6 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
     wrapped = ["\n".join(textwrap.wrap(name.replace(",", ", "), NAME_WIDTH)) for name in names]
     axes.set_yticks(range(len(names)), wrapped)
     axes.set_ylim(len(names) - 0.5, -0.5)
-
-
-def legend_above(axes: Axes, share: float = 0.35) -> None:
-    """A legend over the curves of a log axis, in this share of its height, which they leave to it."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high * (high / low) ** (share / (1 - share)))
-    axes.legend(loc="upper right")
 
 
 def legends_beside(rows: np.ndarray, taken: float = 0.0) -> None:

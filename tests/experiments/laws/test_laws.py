@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from legibility import faults
 from synthetic import NAMES, cases_of, config_of, experiment_of, results_of, verdict
 
 from experiments.data.vgg16 import WANTED
 from experiments.runner.checks import collect
 from experiments.runner.experiment import load
 from experiments.runner.laws import Measure, judged
+from experiments.runner.legible import make_legible
 from experiments.runner.runs import drawable, runs
 from experiments.runner.summary import markdown, summarized
 
@@ -145,6 +147,20 @@ def test_every_figure_has_named_axes(experiment, name):
     for figure in drawn.values():
         assert any(axes.get_xlabel() for axes in figure.axes)
         assert any(axes.get_ylabel() or axes.get_yticklabels() for axes in figure.axes)
+
+
+def a_case_of_each_config():
+    """(experiment, name): laying out every figure of every case would take minutes."""
+    found = {cases_of(experiment).CASES[name].config: (experiment, name) for experiment, name in every("CASES")}
+    return sorted(found.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("experiment", "name"), a_case_of_each_config())
+def test_every_figure_can_be_read(experiment, name):
+    for figure in load(experiment).figures(runs(drawable(lawful_results(experiment, name)))).values():
+        make_legible(figure)
+        assert faults(figure) == []
 
 
 def test_every_config_has_a_case():

@@ -48,7 +48,8 @@ def publish(tmp_path):
 
 def test_a_config_is_read_and_not_executed(checkout):
     times = {"smoke": "about 20 s", "cpu": "about 2 min", "huge": "needs a GPU"}
-    entry = Entry("law", "Rates: decay, and depth", "Wang and Jacot 2024", "Theorem 2 and Figure 3", times)
+    seconds = {"smoke": 20.0, "cpu": 120.0}
+    entry = Entry("law", "Rates: decay, and depth", "Wang and Jacot 2024", "Theorem 2 and Figure 3", times, seconds)
     assert checkout(law=CONFIG) == {"law": entry}
 
 

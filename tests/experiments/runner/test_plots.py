@@ -43,29 +43,6 @@ def test_legends_of_any_width_stand_beside_the_panels(tmp_path):
         assert rows[0, 1].get_window_extent().x1 <= box.x0 < box.x1 <= drawn.bbox.width
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.5612, 0.5618), (0.9, 4.0), (2e6, 5e7)])
-def test_ticks_of_a_log_axis_say_different_things(tmp_path, low, high):
-    drawn = plots.figure(6.0, 4.0)
-    axes = drawn.subplots()
-    axes.semilogy([0, 1], [low, high])
-    plots.save(drawn, tmp_path, "ticks")
-    below, above = axes.get_ylim()
-    seen = [label for label in axes.get_yticklabels(which="both") if below <= label.get_position()[1] <= above]
-    reported = [label.get_text() for label in seen if label.get_text()]
-    assert len(reported) >= 2
-    assert len(set(reported)) == len(reported)
-
-
-def test_a_legend_above_is_over_the_curves():
-    drawn = plots.figure(6.0, 4.0)
-    axes = drawn.subplots()
-    for height in (1e-11, 1e-3):
-        axes.semilogy([0, 1], [height, height], label="a curve")
-    plots.legend_above(axes)
-    drawn.draw_without_rendering()
-    assert axes.get_legend().get_window_extent().y0 > axes.transData.transform((0, 1e-3))[1]
-
-
 @pytest.mark.parametrize("count", [0, 1, 7, 13, 100])
 def test_no_two_looks_are_alike(count):
     looks = plots.looks(count)

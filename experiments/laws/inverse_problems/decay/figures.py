@@ -53,7 +53,7 @@ def _errors(family: Sequence[Run], label: Callable[[Run], str]) -> Figure:
         for axes in row:
             axes.set_xlabel("step t" if by_step else RESCALED_TIME)
             axes.set_yscale("log")
-            axes.set_xlim(0, 1.02 * plots.largest([_times(run, by_step)[_going(run)] for run in members]))
+            axes.set_xlim(0, 1.02 * plots.largest([_times(run, by_step) for run in members]))
             if value is not None and len(decays) > 1:
                 axes.set_title(f"λ = {value:g}")
         if not by_step:
@@ -89,22 +89,37 @@ def _title(run: Run) -> str:
 def _band(axes: Axes, run: Run, name: str, by_step: bool, **look: Any) -> None:
     """The median and the range over the seeds, up to where the first member ends."""
     x, values = _times(run, by_step), np.maximum(run.all(name), FLOOR)
-    x, values = x[_going(run)], values[:, _going(run)]
-    plots.band(axes, x, values, **look)
     if by_step:
+        plots.band(axes, x, values[:, : len(x)], **look)
         axes.set_xscale("symlog", linthresh=10.0)
-
-
-def _going(run: Run) -> np.ndarray:
-    """The observations up to where the first member ends, and the first one after it, which shows that end."""
-    return np.arange(len(run.steps)) <= np.searchsorted(run.steps, _end(run))
+    else:
+        plots.band(axes, x, _at(x, run.all("rescaled_time"), values), **look)
 
 
 def _times(run: Run, by_step: bool) -> np.ndarray:
-    """The rescaled time of the median member, or the steps."""
+    """The steps, or every member's rescaled times, up to where the first member ends.
+
+    Members have step sizes of their own, so that at one step they are at different times, and one may have ended while
+    another is not halfway.
+    """
     if by_step:
-        return np.minimum(run.steps, _end(run))
-    return np.ma.median(np.ma.masked_invalid(run.all("rescaled_time")), axis=0).filled(np.nan)
+        # One observation more, which shows the end.
+        going = np.arange(len(run.steps)) <= np.searchsorted(run.steps, _end(run))
+        return np.minimum(run.steps, _end(run))[going]
+    times = run.all("rescaled_time")
+    whole = times[~run.diverged] if (~run.diverged).any() else times
+    known = np.unique(times[np.isfinite(times)])
+    return known[known <= np.nanmax(whole, axis=1).min()]
+
+
+def _at(x: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Every member's values at common times x, on straight lines of the logarithm; NaN beyond a member's own times."""
+    members = []
+    for own, seen in zip(times, values, strict=True):
+        known = np.isfinite(own) & np.isfinite(seen)
+        curve = np.interp(x, own[known], np.log(seen[known]), right=np.nan) if known.any() else np.full(x.shape, np.nan)
+        members.append(np.exp(curve))
+    return np.stack(members)
 
 
 def _plateau(axes: Axes, run: Run, by_step: bool, colour: str) -> None:
@@ -119,6 +134,6 @@ def _plateau(axes: Axes, run: Run, by_step: bool, colour: str) -> None:
 def _expected_slope(axes: Axes, family: Sequence[Run]) -> None:
     """exp(-x), the decay of the first layer alone."""
     longest = max(family, key=lambda run: plots.largest([_times(run, by_step=False)]))
-    x = _times(longest, by_step=False)
+    x = np.linspace(0, plots.largest([_times(longest, by_step=False)]))
     start = float(np.median(longest.first("off_subspace_error")))
     axes.plot(x, start * np.exp(-x), color="black", linestyle="--", linewidth=1.0, label="first layer alone, e^(−x)")

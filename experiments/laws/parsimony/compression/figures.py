@@ -98,7 +98,7 @@ def _distances(axes: Axes, steps: np.ndarray, member: xr.Dataset) -> None:
     axes.axhline(1e-11, color="black", linestyle="--", linewidth=1.0, label="bound 1e-11")
     axes.set(xlabel="step t", ylabel="‖W_full − W_comp‖ / ‖Φ‖ (Frobenius)")
     axes.set_title("distance of the end-to-end matrices")
-    plots.legend_above(axes)
+    axes.legend()
 
 
 def _alone(variants: list[list[Run]]) -> Figure:
@@ -108,7 +108,7 @@ def _alone(variants: list[list[Run]]) -> Figure:
     for look, family in zip(plots.looks(len(variants)), variants, strict=True):
         config, losses = family[0].config, np.concatenate([run.all("reduced_loss") for run in family])
         for member, loss in enumerate(losses):
-            label = f"d = {config.net.width}, r = {config.data.rank} ({len(losses)} members)"
+            label = f"d = {config.net.width}, r = {config.data.rank} ({len(losses)} member{'s' * (len(losses) > 1)})"
             axes.semilogy(family[0].steps, loss, alpha=0.7, label=None if member else label, **look.curve)
     axes.set(xlabel="step t", ylabel="mean loss")
     axes.set_title("the small network alone, its bases drawn without d x d weights")

@@ -1,0 +1,95 @@
+"""Eftekhari 2020, Training Linear Neural Networks: Non-Local Convergence and Complexity Results."""
+
+from experiments.papers.item import Item, Paper
+
+__all__ = ["PAPER"]
+
+THEORY = "tests/lawlib/theory/test_induced_flow.py::"
+BOUNDS = "tests/lawlib/theory/test_induced_flow_bounds.py::"
+
+PAPER = Paper(
+    "Eftekhari 2020",
+    "Training Linear Neural Networks: Non-Local Convergence and Complexity Results",
+    (
+        Item("Lemmas 4 to 6", "stationary points of the network are stationary points of PCA"),
+        Item("Theorem 7", "every second-order point of PCA is global"),
+        Item(
+            "Theorem 8",
+            "every second-order point of full rank r is global",
+            {"induced_flow_landscape": "T8.gradient T8.count T8.saddles T8.minima"},
+        ),
+        Item(
+            "After Theorem 8",
+            "'the zero matrix is a spurious SOSP when N >= 2'",
+            {"induced_flow_landscape": "T8.zero*"},
+        ),
+        Item("Lemma 9", "gradient flow converges, almost surely to a second-order point"),
+        Item(
+            "Eqs. (15), (17)",
+            "balanced factors stay balanced and follow the induced flow",
+            {"induced_flow_landscape": "flow.induced flow.unbalanced flow.imbalance"},
+            (THEORY + "test_balanced_factors_induce_the_flow_and_keep_imbalance_and_rank",),
+        ),
+        Item(
+            "Eqs. (16), (173), Lemma 24",
+            "the operator A_W: definition, SVD form and closed form of rank one",
+            {"induced_flow_landscape": "A_W"},
+            (THEORY + "test_the_forms_of_the_operator_agree_at_every_rank",),
+        ),
+        Item("Lemma 11", "the induced flow keeps its rank", {"induced_flow_landscape": "flow.rank"}),
+        Item("Lemma 12", "the set of full rank is not closed, and its complement has measure zero"),
+        Item("Lemma 15", "from N_alpha the limit is not 0", {"induced_flow_landscape": "T16.away T16.set"}),
+        Item(
+            "Theorem 16",
+            "gradient flow reaches a global minimum from every balanced start in N_alpha",
+            {"induced_flow_landscape": "T16.arrives T16.opposite T16.negative"},
+        ),
+        Item("Lemma 17", "the induced flow then reaches Z_1", {"induced_flow_landscape": "T16.arrives"}),
+        Item(
+            "Eq. (33)",
+            "L_{1,1} <= T_1 + s_Z T_2",
+            {"induced_flow_landscape": "E33"},
+            (BOUNDS + "test_33_and_lemma_18_at_any_state",),
+        ),
+        Item(
+            "Lemma 18, eq. (35)",
+            "the loss falls at least at this rate",
+            {"induced_flow_landscape": "L18"},
+            (BOUNDS + "test_lemma_18_is_an_equality_where_its_proof_loses_nothing",),
+        ),
+        Item(
+            "Lemma 19",
+            "the flow stays in N_{alpha,beta}",
+            {"induced_flow": "L19.*", "induced_flow_landscape": "L19.*"},
+            (BOUNDS + "test_the_flow_points_into_the_stable_set_on_its_border",),
+        ),
+        Item(
+            "Theorem 20",
+            "two exponential bounds on the distance, before and after tau",
+            {"induced_flow": "T20.single T20.several T20.fast"},
+            (BOUNDS + "test_the_distance_bound_changes_its_exponent_at_tau",),
+            "with the exponent s_Z^(2 - 2/N) that the proof gives",
+        ),
+        Item("Eq. (38)", "the same as printed, with s_Z^(-2/N)", {"induced_flow": "T20.printed"}),
+        Item(
+            "After Theorem 20",
+            "gamma_Z must be of order 1/N for the second exponent to be negative",
+            tests=(BOUNDS + "test_the_largest_gap_is_where_the_slow_exponent_vanishes",),
+        ),
+        Item("Lemma 21", "second-order points of PCA have rank r"),
+        Item(
+            "Lemmas 22, 23",
+            "N_alpha is invariant: u^T Z_1 v does not fall",
+            {"induced_flow_landscape": "T16.set T16.rise"},
+        ),
+        Item("Eq. (207)", "above sqrt 6 s_Z convergence is fast", {"induced_flow": "T20.fast"}),
+        Item("Figure 1", "distance over time for N = 2, 3, 4, 5, 10", {"induced_flow": "F1.*"}),
+        Item("Figure 1, far", "'the faster faraway convergence rate for deeper networks'", {"induced_flow": "F1.far"}),
+        Item(
+            "Figure 1, near",
+            "'the nearby convergence rate might actually be slower for deeper networks', an open question",
+            {"induced_flow": "F1.rate* F1.slower F1.faster F1.equal"},
+            (BOUNDS + "test_the_nearby_rate_is_the_slowest_of_the_linearized_flow",),
+        ),
+    ),
+)

@@ -1,0 +1,159 @@
+"""Yaras et al. 2023, The Law of Parsimony in Gradient Descent for Learning Deep Linear Networks."""
+
+from experiments.papers.item import Item, Paper
+
+__all__ = ["PAPER"]
+
+THEORY = "tests/lawlib/theory/test_parsimony.py::"
+COLLAPSE = "tests/lawlib/theory/test_collapse.py::"
+REDUCTION = "tests/lawlib/compress/test_deep_linear.py::"
+FIRST_CASE = "T1.*[case1*]"
+
+PAPER = Paper(
+    "Yaras et al. 2023",
+    "The Law of Parsimony in Gradient Descent for Learning Deep Linear Networks",
+    (
+        Item(
+            "Eq. (4)",
+            "a step of gradient descent with weight decay, written out",
+            tests=("tests/lawlib/descent/test_steps.py::test_gradient_descent_is_equation_4",),
+            remark="an index is misprinted",
+        ),
+        Item(
+            "Theorem 1, Case 1",
+            "a target of rank r: outside of 2r fixed directions every layer is rho(t) times an isometry, eqs. (5), (6)",
+            {"dln_parsimony": FIRST_CASE},
+            (THEORY + "test_gradient_descent_moves_only_the_active_blocks",),
+        ),
+        Item(
+            "Theorem 1, Case 2",
+            "r outputs: the same in the layers l < L, with rho(t) = eps (1 - eta lambda)^t, eq. (7)",
+            {"dln_parsimony": "T1.*[case2*] T1.*[digits*]", "dln_fashion_mnist": "T1.*"},
+            (THEORY + "test_rho_of_case_2_without_momentum_is_geometric",),
+        ),
+        Item(
+            "Section 3, widths",
+            "'Assumption 1 can be potentially relaxed to d_{L-1} >= ... >= d_1'",
+            tests=(
+                "tests/lawlib/compress/test_deep_linear_defect.py"
+                "::test_hidden_layers_of_any_width_that_falls_and_rises_have_an_equivalent",
+            ),
+            remark="no config trains such a network",
+        ),
+        Item("Section 3, conditioning", "'approximately hold for any well-conditioned X': the condition number swept"),
+        Item(
+            "Section 3, eq. (8)",
+            "'rho(t) undergoes minimal changes when eps is small'",
+            tests=(THEORY + "test_without_weight_decay_rho_falls_like_a_power_of_time",),
+            remark="the paper shows it by Figure 3, where eps = 1",
+        ),
+        Item(
+            "Section 3, weight decay",
+            "'rho(t) tends to zero asymptotically' with weight decay",
+            tests=(THEORY + "test_with_weight_decay_the_rate_of_rho_tends_to_that_of_case_2",),
+            remark="no claim of a config; without weight decay rho falls to 0 too",
+        ),
+        Item("Section 3, optimizers", "'can be generalized to Adam, AdaGrad, RMSprop'"),
+        Item(
+            "Figure 1, left",
+            "the trajectory of the compressed network is that of the d x d network",
+            {"dln_factorization": "F1.*"},
+            (REDUCTION + "test_the_small_network_unfolds_to_the_trained_weights",),
+            "the paper's d = 1000 whole is not run: its first 500 steps, and the last from unfolded weights",
+        ),
+        Item(
+            "Figure 1, right",
+            "training loss over wall time: the optimum 'an entire order of magnitude earlier'",
+            remark="the loss is drawn over counted operations; benchmarks/results/equivalent.md has times",
+        ),
+        Item("Figure 2", "progressive collapse with linear decay, linear and ReLU", {"collapse_depth": "F2.*"}),
+        Item("Figure 3", "singular values and vectors of the first layer, L = 3", {"dln_parsimony": FIRST_CASE}),
+        Item(
+            "Figure 4, left",
+            "L = 3 recovers the matrix at every width, L = 2 overfits",
+            {"completion_depth_width": "F4.recovery F4.overfitting"},
+        ),
+        Item("Figure 4, right", "wider networks need fewer iterations", {"completion_depth_width": "F4.width"}),
+        Item(
+            "Figure 5, left",
+            "the compressed network needs fewer iterations than a narrow one, 'almost unaffected by r^'",
+            {"completion_compressed": "F5.*"},
+            remark="cpu has two of the six r^",
+        ),
+        Item("Figure 5, right", "time to converge", remark="drawn over counted operations, without a claim"),
+        Item("Section 4.1, samples", "'the same sampling complexity as the original network'"),
+        Item(
+            "Figure 6",
+            "gamma = 0 leaves a high recovery error, gamma = 0.01 a small one",
+            {"completion_gamma": "F6.*"},
+        ),
+        Item(
+            "Section 4.1, Figure 6",
+            "with gamma = 0.01 the trajectory 'closely mirrors that of the original network'",
+            remark="not covered: end points are compared, not paths",
+        ),
+        Item(
+            "Section 4.2, eq. (13)",
+            "the separation D_l of the features; at the input (n - 1) K / (K - 1)",
+            {
+                "collapse_depth": "F2.start",
+                "collapse_scale": "F11.start",
+                "collapse_init": "F12.start",
+                "collapse_theorem": "T2.start",
+            },
+            (COLLAPSE + "test_the_separation_is_the_quotient_of_the_covariances_traces",),
+            "'between' and 'within' are swapped at eq. (14)",
+        ),
+        Item(
+            "Theorem 2",
+            "D_{l+1} / D_l <= 2 (sqrt K + 1) eps^2 at a balanced global optimum with an unchanged spectrum",
+            {"collapse_theorem": "T2.*"},
+            (COLLAPSE + "test_theorem_2_holds_for_a_trained_network",),
+            "sqrt(30L) must be sqrt(30) L",
+        ),
+        Item(
+            "Corollary 1",
+            "the same bound after gradient flow from eps-orthogonal layers and W_L(0) = eps [U_L 0]",
+            {"collapse_theorem": "T2.*"},
+            (COLLAPSE + "test_an_orthogonal_start_is_balanced_but_for_its_last_layer",),
+            "run by gradient descent",
+        ),
+        Item("Figure 7", "linear decay at L = 6, 8, 10, linear and ReLU", {"collapse_depth": "F2.* F7.*"}),
+        Item(
+            "Section 4.2, Figure 7",
+            "'the decay rate is independent of the depth L'",
+            {"collapse_depth": "F2.depth"},
+        ),
+        Item("Figure 8", "Figure 3 for all layers", {"dln_parsimony": FIRST_CASE}),
+        Item(
+            "Figure 9, eq. (16)",
+            "the law with momentum",
+            {"dln_momentum": "T1.*"},
+            (THEORY + "test_rho_of_case_2_with_momentum_is_the_solution_by_roots",),
+        ),
+        Item("Figure 10", "without whitening most singular values stay", {"dln_unwhitened": "F10.values"}),
+        Item("Appendix A, Figure 10", "'the subspaces evolve very little'", {"dln_unwhitened": "F10.subspaces"}),
+        Item("Figure 11", "a smaller eps decays faster", {"collapse_scale": "F11.*"}),
+        Item(
+            "Figure 12",
+            "linear decay from normal and uniform weights",
+            {"collapse_init": "F12.*"},
+            remark="the range of the uniform weights is misprinted",
+        ),
+        Item("Appendix A, Figure 12", "it 'decays at the same rate'", {"collapse_init": "F12.rate"}),
+        Item(
+            "Lemma 1",
+            "Case 1: m pairs of directions with W_l v = rho u and W_l^T u = rho v, orthogonal to the target",
+            {"dln_parsimony": "T1.block[case1] T1.angle[case1]"},
+            (THEORY + "test_the_idle_inputs_are_the_null_spaces_of_the_proof",),
+        ),
+        Item(
+            "Lemma 2",
+            "Case 2: the same for l < L, and the last layer ignores these directions",
+            {"dln_parsimony": "T1.readout*", "dln_fashion_mnist": "T1.readout*"},
+        ),
+        Item("Lemma 3, eq. (29)", "(n/2)^(1/2L) <= sigma_K(W_l) <= sigma_1(W_l) <= (2n)^(1/2L)"),
+        Item("Lemma 4, eqs. (31), (32)", "balanced layers share singular values and vectors, the last one nearly"),
+        Item("Lemma 5, eq. (53)", "||A^T A||_F <= ||A||_F^2 <= sqrt(r) ||A^T A||_F"),
+    ),
+)
