@@ -8,7 +8,15 @@ RUN := $(VENV)/bin/python
 .PHONY: help install weights demo test smoke lint wheel bench holdout clean
 
 help:
-	@echo "make install | weights | demo | test | smoke | lint | wheel | bench | holdout | clean   (VENV=$(VENV), PYTHON=python3.13)"
+	@echo "make install   what the experiments and their data need, into $(VENV)"
+	@echo "make demo      installs, runs configs/dln_parsimony.py into $(WORKDIR), prints its claims"
+	@echo "make test      installs, runs every test;  make smoke: the fast ones"
+	@echo "make lint      installs, runs ruff and basedpyright"
+	@echo "make weights   convolutions of VGG-16 for the configs vgg16_*"
+	@echo "make holdout   judges the claims with another root seed (ONLY=\"NAME ...\")"
+	@echo "make bench     measures the tables of benchmarks/results"
+	@echo "make wheel     builds the wheel of lawlib into dist/;  make clean: removes what was built"
+	@echo "VENV=.venv2 takes another environment, PYTHON=python3.12 another Python than the newest that is found"
 
 install: $(VENV)/.run $(VENV)/.data
 
