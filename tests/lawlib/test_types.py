@@ -12,6 +12,7 @@ import pytest
 
 from lawlib import types
 from lawlib.compress import samples
+from lawlib.linalg import curvature
 from lawlib.networks import low_rank, mlp
 from lawlib.networks.activations import activation
 from lawlib.theory import collapse, induced_flow, parsimony, rank_jumps_region, smooth_mlp
@@ -139,6 +140,7 @@ PART, FRAME = induced_flow.RankOne(jnp.ones(()), VECTOR, VECTOR), parsimony.Fram
         (lambda W, G: rank_jumps_region.sgd_step((W, W), G, step_size=0.1, weight_decay=0.1), (EYE, EYE)),
         (lambda W: smooth_mlp.first_layer_gradient((W, W[:3]), EYE, LABELS, "silu"), (EYE,)),
         (lambda Y: samples.compress_samples(Y, Y, rank=2), (EYE,)),
+        (lambda v: curvature.extreme_eigenvalues(lambda x: EYE @ x, v, 3), (VECTOR,)),
     ],
 )
 def test_products_of_the_theory_have_the_highest_precision_whatever_the_default(function, arguments):

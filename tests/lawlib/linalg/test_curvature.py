@@ -1,6 +1,7 @@
 """Extreme eigenvalues by products, against dense decompositions."""
 
 import functools as ft
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from lawlib.linalg.curvature import extreme_eigenvalues, hessian_product
+from lawlib.linalg.curvature import _residual, extreme_eigenvalues, hessian_product
 
 
 def symmetric(seed, values, dtype):
@@ -106,6 +107,78 @@ def test_a_product_that_is_not_finite_shows():
     assert np.isnan(extremes(A.at[2, 3].set(jnp.nan), start, 6)).all()
 
 
+# Spectra of n eigenvalues, largest in magnitude 1 or 0.
+SPECTRA = (
+    np.ones,  # a multiple of I
+    np.zeros,
+    lambda n: np.arange(n) == n - 1,  # rank one
+    lambda n: np.arange(n) % 2,  # a projection
+    lambda n: (-1.0) ** np.arange(n),
+    lambda n: 1 - 1e-6 * np.arange(n) - 0.5 * (np.arange(n) >= n / 2),  # two clusters
+    lambda n: np.linspace(-0.7, 1, n),
+)
+# The smallest norm of a map, an ordinary one, and the largest.
+SCALES = {np.float32: (1e-8, 2.0, 1e18), np.float64: (1e-130, 2.0, 1e150)}
+
+
+def in_invariant_subspaces(n, dtype):
+    """Symmetric matrices (cases, n, n), and starts from the spans of 1, 2, 3 and all n of their eigenvectors."""
+    rng = np.random.default_rng(n)
+    frames = (np.eye(n), np.linalg.qr(rng.standard_normal((n, n)))[0])
+    matrices, starts = [], []
+    dimensions = {1, min(2, n), min(3, n), n}
+    for spectrum, scale, dimension, frame in itertools.product(SPECTRA, SCALES[dtype.type], dimensions, frames):
+        inside = rng.permutation(n)[:dimension]
+        matrices.append(scale * (frame * spectrum(n)) @ frame.T)
+        starts.append(frame[:, inside] @ rng.choice([-1.0, 1.0, 0.3], dimension))
+    return jnp.asarray(matrices, dtype), jnp.asarray(starts, dtype)
+
+
+@pytest.mark.parametrize(("n", "num_products"), [(1, 1), (2, 2), (3, 3), (7, 3), (7, 7)])
+def test_residuals_bound_the_error_wherever_the_krylov_space_ends(n, num_products, dtype, tol):
+    A, starts = in_invariant_subspaces(n, dtype)
+    found = jax.jit(jax.vmap(ft.partial(extremes, num_products=num_products)))(A, starts)
+    factor = tol(starts, 4)
+    A, starts = (np.asarray(x, np.float64) for x in (A, starts))
+    dense = np.linalg.eigvalsh(A)
+    allowed = factor * np.abs(dense).max(1)
+    smallest, largest, *residuals = np.asarray(found, np.float64)
+    for value, residual in zip((smallest, largest), residuals, strict=True):
+        assert np.all(np.abs(dense - value[:, None]).min(1) <= residual + allowed)
+        assert np.all(dense[:, 0] - allowed <= value)
+        assert np.all(value <= dense[:, -1] + allowed)
+    quotient = np.einsum("ci,cij,cj->c", starts, A, starts) / np.sum(starts**2, 1)
+    assert np.all(smallest <= quotient + allowed)
+    assert np.all(quotient - allowed <= largest)
+    if num_products == n:
+        assert np.all(np.maximum(*residuals) <= allowed)
+
+
+@pytest.mark.parametrize("n", [2, 3, 7])
+def test_a_multiple_of_the_identity_has_one_eigenvalue(n, dtype, tol):
+    """The second direction is a rounding error, which after its normalization may be parallel to the first."""
+    start = jnp.ones(n, dtype)
+    np.testing.assert_allclose(extreme_eigenvalues(lambda v: 2 * v, start, n), [2.0, 2.0, 0.0, 0.0], atol=tol(start, 4))
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_the_extremes_of_an_invariant_subspace_are_found(dimension, size, dtype, tol):
+    scale = SCALES[dtype.type][size]
+    A, _ = symmetric(7, scale * np.asarray([-2.0, -1, 0.5, 1, 3, 4]), jnp.float64)
+    values, frame = np.linalg.eigh(np.asarray(A))
+    start = jnp.asarray(frame[:, 2 : 2 + dimension].sum(1), dtype)
+    found = extremes(A.astype(dtype), start, dimension)
+    expected = [values[2], values[1 + dimension], 0.0, 0.0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tol(start, 4) * 4 * scale)
+
+
+def test_the_residual_is_relative_to_the_length_of_the_vector():
+    basis = 0.5 * jnp.eye(2)
+    residual = _residual(lambda v: jnp.asarray([1.0, 3.0]) * v, basis, basis[0], jnp.ones(2, bool), jnp.asarray(2.0))
+    assert float(residual) == 1.0
+
+
 def loss(weights, X):
     return jnp.sum(jnp.square(jnp.tanh(weights["b"] @ weights["a"] @ X)))
 
@@ -133,3 +206,9 @@ def test_the_hessian_of_any_pytree_under_vmap(dtype, tol):
 def test_no_products_are_refused():
     with pytest.raises(ValueError, match="num_products must be at least 1, got 0"):
         extreme_eigenvalues(lambda v: v, jnp.ones(3), 0)
+
+
+@pytest.mark.parametrize("start", [jnp.ones(0), (), {"a": jnp.ones((3, 0))}])
+def test_a_start_without_entries_is_refused(start):
+    with pytest.raises(ValueError, match="start must have at least one entry, got none"):
+        extreme_eigenvalues(lambda v: v, start, 2)
