@@ -16,6 +16,7 @@ from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.mlp import apply
 from lawlib.problems import synthetic
 from lawlib.theory import collapse, induced_flow, inverse_problems, parsimony, rank_jumps, rank_jumps_region, smooth_mlp
+from lawlib.theory.parsimony_widths import layer_scale
 
 RNG = np.random.default_rng(0)
 norm, sqrtm = np.linalg.norm, scipy.linalg.sqrtm
@@ -85,7 +86,7 @@ CASES = [
     ("blocks", subspaces.block_energies, (WHOLE, LEFT[:, :2], RIGHT[:, :3]), ENERGIES),
     ("rho_square", ft.partial(parsimony.rho_square, before=0.9, depth=3, momentum=0.5, **RATES), (0.8,), 0.7443232),
     ("rho_wide", ft.partial(parsimony.rho_wide, before=0.9, momentum=0.5, **RATES), (0.8,), 0.7476),
-    ("layer_scale", parsimony.layer_scale, (0.7 * frame(5, 3),), 0.7),
+    ("layer_scale", layer_scale, (0.7 * frame(5, 3),), 0.7),
     (
         "spectrum",
         ft.partial(parsimony.predicted_spectrum, rho=-0.5, width=5),

@@ -8,12 +8,12 @@ network up to floating-point error, with weight decay and momentum included:
     W_{L:1} = U_{L,1} W~_{L:1} V_{1,1}^T + rho^L (Q - U_{L,1} V_{1,1}^T),   Q = W_{L:1}(0) / eps^L    (Case 1),
     W_{L:1} = W~_{L:1} V_{1,1}^T, with W~_L of shape r x 2r                                           (Case 2).
 
+Layers of other widths have such an equivalent too, with k_l directions of layer l as in ``theory.parsimony_widths``.
 The paper calls this "almost equivalent", since it omits the term of rho. A step costs O(L r^3), independently of the
 width d, and the bases of Case 1 can be drawn without any d x d matrix.
 """
 
 import functools as ft
-import itertools
 from typing import NamedTuple
 
 import jax
@@ -21,19 +21,18 @@ import jax.numpy as jnp
 
 from lawlib.descent.steps import Iterate, heavy_ball
 from lawlib.networks.initializers import orthogonal
-from lawlib.theory.parsimony import bases_through, invariant_bases, layer_scale, rho_square, rho_wide
+from lawlib.theory.parsimony import bases_through, check_idle, invariant_bases, rho_square, rho_wide, start_cores
 from lawlib.theory.parsimony_defects import (
     allowed_defect,
     basis_parts,
     check_start,
     checked_defect,
-    core_identity,
+    layer_parts,
     probe,
     scale_parts,
-    square_layer_parts,
     target_parts,
-    wide_layer_parts,
 )
+from lawlib.theory.parsimony_widths import layer_scale, passed_products
 from lawlib.types import Array, Float, PRNGKey, Rate, Scalar, Weights, matmul
 
 __all__ = [
@@ -78,11 +77,14 @@ class LowRank(NamedTuple):
 class Reduced(NamedTuple):
     """The small network: ``weights`` (W~_1, ..., W~_L) and rho.
 
-    Each weight is 2r x 2r; in Case 2 the last is r x 2r, and layers that change the width are k_l x k_{l-1}.
+    Each weight is 2r x 2r; in Case 2 the last is r x 2r, and layers that change the width are k_l x k_{l-1}. ``rho`` is
+    the idle value of directions that all layers pass on (Case 1), or, if there are none, of all (Case 2). ``rho_cut``
+    is that of directions that a narrower layer cuts off or a wider one adds: it follows eq. (7) in both cases.
     """
 
     weights: Weights
     rho: Scalar
+    rho_cut: Scalar
 
 
 class Reduction(NamedTuple):
@@ -98,9 +100,10 @@ class Reduction(NamedTuple):
 
     - ||Phi - B_L B_L^T Phi B_0 B_0^T||_F / ||Phi||_F, the part of the target outside the bases B_l (Case 2: B_L = I);
     - ||B_l^T B_l - I||_F of each basis;
-    - Case 1: ||W_l(0)^T W_l(0) / eps^2 - I||_F of each layer, with the first layer's eps;
-    - Case 2: ||W_l(0) B_{l-1} / eps - B_l||_F and ||W_l(0)^T B_l / eps - B_{l-1}||_F of all layers but the last (0 for
-      the directions that a change of width adds), and ||W_L(0) (I - B_{L-1} B_{L-1}^T)||_F / ||W_L(0)||_F.
+    - Case 1: ||W_l(0)^T W_l(0) / eps^2 - I||_F of each layer (W_l W_l^T if it narrows), with the first layer's eps;
+    - unless all layers are square: ||W_l(0) B_{l-1} / eps - B_l C_l||_F and ||W_l(0)^T B_l / eps - B_{l-1} C_l^T||_F of
+      all layers (Case 2: all but the last), with C_l = W~_l(0) / eps, which is I, padded or cut, unless directions mix;
+    - Case 2: ||W_L(0) (I - B_{L-1} B_{L-1}^T)||_F / ||W_L(0)||_F.
     """
 
     bases: tuple[Float[Array, "_ _"], ...]
@@ -122,17 +125,19 @@ def reduce(
     """The small equivalent of a network with the eps-orthogonal weights W(0) that is trained on ``target``.
 
     For whitened X, 1/2 ||W_{L:1} X - Y||_F^2 (a sum over entries) equals 1/2 ||W_{L:1} - Phi||_F^2 + ``floor`` with
-    Phi = Y X^T (``problems.synthetic.regression`` gives both). Case 1: square layers and a target (d, d) of
-    rank r = rank; Case 2: d_y = r outputs, before which the widths may fall and then rise. All layers have one eps
-    (Case 2: the last layer may have any values).
+    Phi = Y X^T (``problems.synthetic.regression`` gives both). Case 1: a target (d_y, d) of rank at most ``rank``, with
+    ``rank`` < d_y; Case 2: ``rank`` = d_y outputs. All layers have one eps (Case 2: the last layer may have any values). The small
+    network has 2 rank directions in each layer if they have one width, and those of
+    ``theory.parsimony_widths.active_dimensions`` for any widths. A rank above the target's costs time and changes
+    nothing else.
 
     The small network equals the full one only if ``defect`` is at the level of rounding. A defect above ``tolerance``
     is an error; the default is 100 eps(dtype) sqrt(d), d the largest width, and math.inf accepts any defect. Traced
     values (under jit or vmap) are not checked: read ``defect`` of the result.
 
     Raises:
-        ValueError: 2 rank is not between 0 and d, d_y is neither d nor ``rank``, the widths are not of these kinds,
-            or the defect is above the tolerance.
+        ValueError: ``rank`` is not between 1 and min(d_y, d), no direction idles (with one width d: 2 rank is not below
+            d), or the defect is above the tolerance.
 
     Example:
         >>> import jax, jax.numpy as jnp, lawlib
@@ -144,16 +149,18 @@ def reduce(
         [(4, 4), (4, 4), (4, 4)]
     """
     bases = invariant_bases(weights, target, rank)
-    is_square = target.shape[0] == target.shape[1]
-    scale = layer_scale(weights[0])
+    has_left, scale = len(bases) > len(weights), layer_scale(weights[0])
+    cores = start_cores(weights, bases)
     core = matmul(target, bases[0])
-    readout = () if is_square else (matmul(weights[-1], bases[-1]),)
-    core = matmul(bases[-1].T, core) if is_square else core
-    captured = matmul(matmul(bases[-1], core) if is_square else core, bases[0].T)
+    readout = () if has_left else (matmul(weights[-1], bases[-1]),)
+    core = matmul(bases[-1].T, core) if has_left else core
+    captured = matmul(matmul(bases[-1], core) if has_left else core, bases[0].T)
     parts = target_parts(target - captured, target, rank) | basis_parts(bases)
-    parts |= square_layer_parts(weights, scale) if is_square else wide_layer_parts(weights, bases, scale)
+    parts |= layer_parts(weights, bases, cores, scale)
     defect = checked_defect(parts, allowed_defect(tolerance, bases))
-    return _reduction(bases, core, scale, len(weights), readout, floor, defect, tuple(map(probe, weights)))
+    start = (*(scale * C for C in cores), *readout)
+    floor, probes = jnp.asarray(floor, target.dtype), tuple(map(probe, weights))
+    return Reduction(bases, core, Reduced(start, scale, scale), floor, defect, probes)
 
 
 def draw_bases(key: PRNGKey, left: Float[Array, "m r"], right: Float[Array, "n r"]) -> Bases:
@@ -187,20 +194,19 @@ def draw_bases(key: PRNGKey, left: Float[Array, "m r"], right: Float[Array, "n r
 
 
 def bases_of(weights: Weights, left: Float[Array, "d r"], right: Float[Array, "d r"]) -> Bases:
-    """The same bases from given square weights W(0): V_{1,1} = orth[V_Phi, W_{L:1}(0)^T U_Phi], U_{L,1} = Q V_{1,1}.
+    """The same bases from given weights W(0).
 
+    With square ones they are V_{1,1} = orth[V_Phi, W_{L:1}(0)^T U_Phi] and U_{L,1} = Q V_{1,1}.
     ``left`` and ``right`` are orthonormal bases of the target's singular subspaces, or estimates of them
     (Yaras et al. 2023, eqs. 9 to 11).
 
     Raises:
-        ValueError: 2 r is not between 0 and d.
+        ValueError: no direction idles (with square weights: 2 r is not between 0 and d).
     """
-    (rank, width) = left.shape[1], right.shape[0]
-    if not 0 < 2 * rank < width:
-        msg = f"the invariant subspace needs 0 < 2 rank < width, got rank={rank} and width={width}"
-        raise ValueError(msg)
+    check_idle((len(right), *(W.shape[0] for W in weights)), left.shape[1])
     bases = bases_through(weights, left, right)
-    return Bases(bases[-1], bases[0])
+    # With r outputs, left spans all of them.
+    return Bases(bases[-1] if len(bases) > len(weights) else left, bases[0])
 
 
 def draw_reduction(
@@ -234,7 +240,8 @@ def draw_reduction(
     core, scale = matmul(core, matmul(target.right.T, right)), jnp.asarray(scale, left.dtype)
     parts = target_parts(outside, target.values, len(target.values)) | basis_parts((right, left))
     defect = checked_defect(parts | scale_parts(scale), allowed_defect(tolerance, (left, right)))
-    return _reduction((right, left), core, scale, depth, (), 0.0, defect, ())
+    start = Reduced((scale * jnp.eye(len(core), dtype=core.dtype),) * depth, scale, scale)
+    return Reduction((right, left), core, start, jnp.zeros((), core.dtype), defect, ())
 
 
 def init(reduction: Reduction) -> Iterate:
@@ -246,26 +253,28 @@ def step(iterate: Iterate, reduction: Reduction, *, step_size: Rate, weight_deca
     """One step of gradient descent with weight decay and momentum of the full network, in its small equivalent.
 
     W~_l follow eqs. (4) and (16) of Yaras et al. 2023 on 1/2 ||W~_{L:1} - Phi~||_F^2, a sum over entries; rho follows
-    its recursion (``rho_square`` in Case 1, ``rho_wide`` in Case 2). ``iterate`` holds the network now and one step
-    before.
+    its recursion (``rho_square`` in Case 1, ``rho_wide`` in Case 2), and so does ``rho_cut`` (``rho_wide``).
+    ``iterate`` holds the network now and one step before.
     """
     now, before = iterate
     rates = {"step_size": step_size, "weight_decay": weight_decay, "momentum": momentum}
     moved = _descent.step(Iterate(now.weights, before.weights), reduction.target, **rates)
-    if _is_square(reduction):
+    if _num_passed(reduction):
         rho = rho_square(now.rho, before=before.rho, depth=len(now.weights), **rates)
     else:
         rho = rho_wide(now.rho, before=before.rho, **rates)
-    return Iterate(Reduced(moved.weights, jnp.asarray(rho)), now)
+    rho_cut = rho_wide(now.rho_cut, before=before.rho_cut, **rates)
+    return Iterate(Reduced(moved.weights, jnp.asarray(rho), jnp.asarray(rho_cut)), now)
 
 
 def reduced_loss(reduction: Reduction, reduced: Reduced) -> Scalar:
     """The loss of the full network, half a sum of squares: 1/2 ||W~_{L:1} - Phi~||_F^2 + 1/2 m rho^{2L} + floor.
 
-    m = d - 2r. The term of rho exists in Case 1 only. The penalty of weight decay is not included.
+    m is the number of idle directions that all layers pass on: d - 2r with square layers, 0 in Case 2. The penalty of
+    weight decay is not included.
     """
-    width, active = reduction.bases[0].shape
-    idle = (width - active) * reduced.rho ** (2 * len(reduced.weights)) / 2 if _is_square(reduction) else 0.0
+    passed = _num_passed(reduction)
+    idle = passed * reduced.rho ** (2 * len(reduced.weights)) / 2 if passed else 0.0
     return _loss(reduced.weights, reduction.target) + idle + reduction.floor
 
 
@@ -276,15 +285,16 @@ def factors(reduction: Reduction, reduced: Reduced) -> Bases:
     W_{L:1} itself. Products with vectors cost O(d r); no d x d array is formed.
     """
     core = _product(reduced.weights)
-    left = matmul(reduction.bases[-1], core) if _is_square(reduction) else core
+    left = matmul(reduction.bases[-1], core) if _has_left(reduction) else core
     return Bases(left, reduction.bases[0])
 
 
 def expand(reduction: Reduction, reduced: Reduced, weights: Weights, *, tolerance: float | None = None) -> Weights:
     """The d x d weights that the small network represents, exact up to rounding; ``weights`` are W(0).
 
-    W_l = (rho/eps) W_l(0) + U_{l,1} (W~_l - rho I) V_{l,1}^T; in Case 2 W_L = W~_L U_{L-1,1}^T. One product
-    with each layer checks, unless it is traced, that the weights are those of the reduction; ``tolerance`` is the
+    W_l = (rho/eps) W_l(0) + U_{l,1} (W~_l - rho I) V_{l,1}^T; in Case 2 W_L = W~_L U_{L-1,1}^T. Where widths differ,
+    rho I is (rho/eps) W~_l(0), and directions that a layer cuts off have rho_cut for rho. One product with each layer
+    checks, unless it is traced, that the weights are those of the reduction; ``tolerance`` is the
     allowed relative difference, by default as in ``reduce``.
 
     Raises:
@@ -301,37 +311,27 @@ def expand(reduction: Reduction, reduced: Reduced, weights: Weights, *, toleranc
         >>> lawlib.expand(reduction, small.weights, weights)[0].shape
         (20, 20)
     """
-    depth, square = len(reduced.weights), len(reduced.weights) - (not _is_square(reduction))
+    depth, has_left = len(reduced.weights), _has_left(reduction)
     if len(weights) != depth:
         msg = f"W(0) must have the small network's {depth} layers, got {len(weights)}"
         raise ValueError(msg)
-    if len(reduction.bases) != square + 1:
+    if len(reduction.bases) != depth + has_left:
         msg = "a reduction drawn without matrices gives products on the active subspace (factors), not d x d weights"
         raise ValueError(msg)
     check_start(weights, reduction.probes, allowed_defect(tolerance, weights))
-    rho, bases = reduced.rho, reduction.bases
-    shrink = rho / reduction.start.rho
-    layers = zip(weights[:square], reduced.weights, bases[1:], bases, strict=False)
-    moved = [(W, core - rho * core_identity(U, V), U, V) for W, core, U, V in layers]
-    expanded = [shrink * W + matmul(U, matmul(core, V.T)) for W, core, U, V in moved]
-    readout = () if square == depth else (matmul(reduced.weights[-1], bases[-1].T),)
-    return (*expanded, *readout)
+    bases, readout = reduction.bases, () if has_left else (matmul(reduced.weights[-1], reduction.bases[-1].T),)
+    layers = weights if has_left else weights[:-1]
+    if has_left and any(W.shape[0] != W.shape[1] for W in weights):
+        expanded, others = _expanded(layers, reduction, reduced, reduced.rho_cut), passed_products(weights, bases)
+        return tuple(W + (reduced.rho - reduced.rho_cut) * P for W, P in zip(expanded, others, strict=True))
+    return (*_expanded(layers, reduction, reduced, reduced.rho), *readout)
 
 
-def _reduction(
-    bases: tuple[Array, ...],
-    target: Array,
-    scale: Scalar,
-    depth: int,
-    readout: tuple[Array, ...],
-    floor: Rate,
-    defect: Scalar,
-    probes: tuple[Array, ...],
-) -> Reduction:
-    num_cores = depth - len(readout)
-    pairs = itertools.pairwise(bases) if len(bases) == num_cores + 1 else [bases] * num_cores
-    start = Reduced((*(scale * core_identity(after, before) for before, after in pairs), *readout), scale)
-    return Reduction(bases, target, start, jnp.asarray(floor, target.dtype), defect, probes)
+def _expanded(layers: Weights, reduction: Reduction, reduced: Reduced, rho: Scalar) -> Weights:
+    """The layers with one idle value rho."""
+    eps, bases = reduction.start.rho, reduction.bases
+    cores = zip(layers, reduced.weights, reduction.start.weights, bases[1:], bases, strict=False)
+    return tuple(rho / eps * W + matmul(U, matmul(core - rho * (C / eps), V.T)) for W, core, C, U, V in cores)
 
 
 def _outside(basis: Array, block: Array) -> Array:
@@ -341,8 +341,14 @@ def _outside(basis: Array, block: Array) -> Array:
     return block
 
 
-def _is_square(reduction: Reduction) -> bool:
-    return reduction.target.shape[0] == reduction.target.shape[1]
+def _has_left(reduction: Reduction) -> bool:
+    """Whether the outputs have a basis (Case 1): a reduction drawn without matrices has no probes, but both bases."""
+    return not reduction.probes or len(reduction.bases) > len(reduction.start.weights)
+
+
+def _num_passed(reduction: Reduction) -> int:
+    """The number of idle directions that all layers pass on: in some layer there are no others."""
+    return min(basis.shape[0] - basis.shape[1] for basis in reduction.bases) if _has_left(reduction) else 0
 
 
 def _product(weights: Weights) -> Array:

@@ -10,11 +10,13 @@ Throughout the inputs are whitened (X X^T = I) and the loss is 1/2 ||W_{L:1} X -
 weight decay lambda/2 sum_l ||W_l||_F^2.
 """
 
+import itertools
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from lawlib.linalg.subspaces import complement, orthonormal_sum
+from lawlib.theory.parsimony_widths import active_dimensions, bases_of_any_widths, falls_then_rises, layer_scale
 from lawlib.types import Array, Float, Int, Matrix, Rate, Scalar, Weights, matmul
 
 __all__ = [
@@ -25,14 +27,15 @@ __all__ = [
     "bases_through",
     "block_decomposition",
     "block_deviation",
+    "check_idle",
     "excess_value",
     "invariant_bases",
     "invariant_frames",
-    "layer_scale",
     "predicted_spectrum",
     "rho_square",
     "rho_wide",
     "split_spectrum",
+    "start_cores",
 ]
 
 
@@ -85,28 +88,22 @@ def rho_wide(rho: Rate, *, before: Rate, step_size: Rate, weight_decay: Rate, mo
 
 
 def invariant_bases(weights: Weights, target: Float[Array, "d_y d"], rank: int) -> tuple[Float[Array, "_ _"], ...]:
-    """The active bases [V_{1,1}, U_{1,1} = V_{2,1}, ...] of Theorem 1, each (d, 2r), from W(0) and Phi = Y X^T.
+    """The active bases [V_{1,1}, U_{1,1} = V_{2,1}, ...] of Theorem 1 from W(0) and Phi = Y X^T.
 
     V_{1,1} = orth[row space of Phi, W_{L:1}(0)^T (column space of Phi)], U_{l,1} = W_l(0) V_{l,1} / eps; no
-    intersection of null spaces is computed. Layer l maps basis l-1 to basis l. There are L+1 of them in Case 1 (square
-    layers) and L in Case 2, whose last layer has no left basis. ``rank`` is that of the target (Case 2: its number of
-    outputs).
+    intersection of null spaces is computed. Layer l maps basis l-1 to basis l. There are L+1 of them in Case 1 and L
+    in Case 2, whose last layer has no left basis. ``rank`` is that of the target, or an upper bound; as many outputs
+    as ``rank`` are Case 2, in which the last layer may have any values.
 
-    Beyond the theorem, in Case 2 the widths of the hidden layers may fall and then rise. The sum is then taken at the
-    narrowest layer. Each change of width by c away from it adds min(r, c) directions to a basis: the directions of the
-    row space of Phi (before) or of W_L(0) (after) that the layer of that change maps to 0.
+    With square layers each basis is (d, 2r). Beyond the theorem, layers may have any widths: the bases are then
+    (d_l, k_l) with k_l from ``active_dimensions``.
 
     Raises:
-        ValueError: 2 rank is not between 0 and d, d_y is neither d nor ``rank``, or the widths are not of these kinds.
+        ValueError: ``rank`` is not between 1 and the numbers of inputs and outputs, no direction idles (with square
+            layers: 2 rank is not below the width), or the shapes do not form a network.
     """
-    width, num_outputs = weights[0].shape[1], target.shape[0]
-    if num_outputs not in (width, rank):
-        msg = f"the law holds for width={width} outputs (Case 1) or rank={rank} outputs (Case 2), got {num_outputs}"
-        raise ValueError(msg)
-    if not 0 < 2 * rank < width:
-        msg = f"the invariant subspace needs 0 < 2 rank < width, got rank={rank} and width={width}"
-        raise ValueError(msg)
     _check_chain(weights, target.shape)
+    check_idle((target.shape[1], *(W.shape[0] for W in weights)), rank)
     left, _, right = jnp.linalg.svd(target, full_matrices=False)
     return bases_through(weights, left[:, :rank], right[:rank].T)
 
@@ -116,15 +113,18 @@ def bases_through(
 ) -> tuple[Float[Array, "_ _"], ...]:
     """The same bases from orthonormal bases of the column space (left) and row space (right) of Phi.
 
-    Layers are divided by their scale as they are applied, so that eps^L does not underflow.
-
-    Raises:
-        ValueError: not all layers are square, or, with r outputs, the widths before the outputs do not fall and then
-            rise.
+    Layers are divided by their scale as they are applied, so that eps^L does not underflow. Unless a width is larger
+    than one before it and one after it, the sum of the two spaces is taken at the narrowest layer, and each widening
+    away from it adds the part of them that the layer maps to 0.
     """
-    is_square = left.shape[0] == right.shape[0]
-    widths = _checked_widths(weights, is_square)
-    layers, backward = (weights, [left]) if is_square else (weights[:-1], [_pulled(weights[-1], left)])
+    has_left = left.shape[0] > left.shape[1]
+    layers = weights if has_left else weights[:-1]
+    widths = (weights[0].shape[1], *(W.shape[0] for W in layers))
+    if not falls_then_rises(widths):
+        # In Case 2 all outputs are active, and of the last layer only the row space matters.
+        outer = () if has_left else (_polar(weights[-1]),)
+        return bases_of_any_widths((*layers, *outer), left, right)[: len(widths)]
+    backward = [left] if has_left else [_pulled(weights[-1], left)]
     for W in reversed(layers):
         backward.insert(0, _pulled(W, backward[0]))
     forward = [right]
@@ -139,9 +139,38 @@ def bases_through(
     return tuple(bases)
 
 
-def layer_scale(W: Matrix) -> Scalar:
-    """The eps of an eps-orthogonal layer: ||W||_F divided by the square root of its smaller side."""
-    return jnp.linalg.norm(W) / jnp.sqrt(jnp.asarray(min(W.shape), W.dtype))
+def check_idle(widths: tuple[int, ...], rank: int) -> None:
+    """Check that some direction of a network of these widths (d_0, ..., d_L) idles for targets of this rank.
+
+    Raises:
+        ValueError: none does, or a target of this shape cannot have this rank.
+    """
+    width, outputs = widths[0], widths[-1]
+    if rank < 1 or (set(widths[:-1]) == {width} and outputs in (width, rank) and 2 * rank >= width):
+        msg = f"the invariant subspace needs 0 < 2 rank < width, got rank={rank} and width={width}"
+        raise ValueError(msg)
+    if rank > min(width, outputs):
+        msg = (
+            f"a target for {width} inputs and {outputs} outputs has at most rank {min(width, outputs)}, got rank={rank}"
+        )
+        raise ValueError(msg)
+    if active_dimensions(widths, rank).active == widths:
+        msg = (
+            f"no direction idles in layers of widths {widths} with rank={rank}, so no smaller network is equivalent: "
+            "give a smaller rank, or fewer widths that are larger than one before and one after them"
+        )
+        raise ValueError(msg)
+
+
+def start_cores(weights: Weights, bases: tuple[Float[Array, "_ _"], ...]) -> tuple[Float[Array, "_ _"], ...]:
+    """W~_l(0) / eps = B_l^T W_l(0) B_{l-1} / eps of each layer between two bases: the identity, padded or cut.
+
+    Where a width is larger than one before it and one after it, the mixed directions have other entries.
+    """
+    if falls_then_rises([len(basis) for basis in bases]):
+        return tuple(jnp.eye(V.shape[1], U.shape[1], dtype=U.dtype) for U, V in itertools.pairwise(bases))
+    layers = zip(weights, bases, bases[1:], strict=False)
+    return tuple(matmul(V.T, _pushed(W, U)) for W, U, V in layers)
 
 
 def invariant_frames(weights: Weights, target: Float[Array, "d_y d"], rank: int) -> tuple[Frame, ...]:
@@ -193,20 +222,10 @@ def _check_chain(weights: Weights, shape: tuple[int, ...]) -> None:
         raise ValueError(msg)
 
 
-def _checked_widths(weights: Weights, is_square: bool) -> list[int]:
-    """The widths of the layers that have bases, after a check that an invariant subspace is known for them."""
-    widths = [weights[0].shape[1], *(W.shape[0] for W in weights[: None if is_square else -1])]
-    narrowest = widths.index(min(widths))
-    if is_square and len(set(widths)) > 1:
-        msg = f"with as many outputs as inputs all layers must be square, got widths {tuple(widths)}"
-        raise ValueError(msg)
-    if widths != sorted(widths[:narrowest], reverse=True) + sorted(widths[narrowest:]):
-        msg = (
-            f"the widths before the outputs may fall and then rise, and not rise and then fall, got {tuple(widths)}: "
-            "no invariant subspace of few dimensions is known"
-        )
-        raise ValueError(msg)
-    return widths
+def _polar(W: Matrix) -> Matrix:
+    """The semi-orthogonal matrix with the row and column space of W."""
+    U, _, Vt = jnp.linalg.svd(W, full_matrices=False)
+    return matmul(U, Vt)
 
 
 def block_decomposition(W: Matrix, left: Frame, right: Frame) -> Blocks:

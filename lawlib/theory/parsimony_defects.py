@@ -1,9 +1,9 @@
 """The conditions under which the small network equals the full one, measured: the parts of ``Reduction.defect``.
 
-With bases B_l, W_l(t) = (rho/eps) W_l(0) + B_l (W~_l - rho I) B_{l-1}^T holds at every step, for every step size,
-weight decay and momentum under three conditions. The bases are orthonormal and contain the target. The layers map each
-basis into the next, and back. On the complements rho alone changes: by orthogonality in Case 1; in Case 2 because the
-last layer vanishes there, so that the complements have no gradient.
+With bases B_l, W_l(t) = (rho/eps) W_l(0) + B_l (W~_l - (rho/eps) W~_l(0)) B_{l-1}^T holds at every step, for every step
+size, weight decay and momentum under three conditions. The bases are orthonormal and contain the target. The layers
+map each basis into the next, and back. On the complements rho alone changes: by orthogonality in Case 1; in Case 2
+because the last layer vanishes there, so that the complements have no gradient.
 """
 
 import math
@@ -18,12 +18,10 @@ __all__ = [
     "basis_parts",
     "check_start",
     "checked_defect",
-    "core_identity",
+    "layer_parts",
     "probe",
     "scale_parts",
-    "square_layer_parts",
     "target_parts",
-    "wide_layer_parts",
 ]
 
 _norm = jnp.linalg.norm
@@ -46,29 +44,40 @@ def scale_parts(scale: Scalar) -> Parts:
     return {"the scale is not a positive number": jnp.where((scale > 0) & (scale < jnp.inf), 0 * scale, jnp.nan)}
 
 
-def square_layer_parts(weights: Weights, scale: Scalar) -> Parts:
-    """||W^T W / eps^2 - I||_F of each layer of Case 1, with one eps."""
-    grams = [matmul(W.T, W) / scale**2 - jnp.eye(len(W), dtype=W.dtype) for W in weights]
+def layer_parts(weights: Weights, bases: tuple[Array, ...], cores: tuple[Array, ...], scale: Scalar) -> Parts:
+    """How far each layer is from the conditions; ``cores`` are C_l = W~_l(0) / eps.
+
+    Case 1, L + 1 bases: ||W^T W / eps^2 - I||_F with one eps (W W^T where that is smaller). Unless all layers are
+    square: how far W_l(0) / eps is from mapping each basis to the next by C_l, and back by C_l^T. Case 2, L bases: the
+    same, but for W_L(0), whose norm outside the last basis is measured, relative to its norm.
+    """
+    if len(bases) == len(weights):
+        last = weights[-1]
+        outside = last - matmul(matmul(last, bases[-1]), bases[-1].T)
+        parts = _invariance(weights, bases, cores, scale)
+        return parts | {"the last layer has a part outside the bases": _relative(outside, last)}
+    if all(W.shape[0] == W.shape[1] for W in weights):
+        return _orthogonality(weights, scale)
+    carried = _invariance(weights, bases, cores, scale)
+    return {layer: jnp.maximum(part, carried[layer]) for layer, part in _orthogonality(weights, scale).items()}
+
+
+def _orthogonality(weights: Weights, scale: Scalar) -> Parts:
+    tall = [W if W.shape[0] >= W.shape[1] else W.T for W in weights]
+    grams = [matmul(W.T, W) / scale**2 - jnp.eye(W.shape[1], dtype=W.dtype) for W in tall]
     return {_LAYER.format(layer): _norm(gram) for layer, gram in enumerate(grams, start=1)}
 
 
-def wide_layer_parts(weights: Weights, bases: tuple[Array, ...], scale: Scalar) -> Parts:
-    """How far the layers of Case 2 are from eps times a map of each basis to the next, and W_L from their span."""
+def _invariance(weights: Weights, bases: tuple[Array, ...], cores: tuple[Array, ...], scale: Scalar) -> Parts:
     parts = {}
-    for layer, (W, before, after) in enumerate(zip(weights, bases, bases[1:], strict=False), start=1):
-        forth = matmul(W, before) / scale - matmul(after, core_identity(after, before))
-        back = matmul(W.T, after) / scale - matmul(before, core_identity(before, after))
+    for layer, (W, C, before, after) in enumerate(zip(weights, cores, bases, bases[1:], strict=False), start=1):
+        forth = matmul(W, before) / scale - matmul(after, C)
+        back = matmul(W.T, after) / scale - matmul(before, C.T)
         parts[_LAYER.format(layer)] = jnp.maximum(_norm(forth), _norm(back))
-    outside = weights[-1] - matmul(matmul(weights[-1], bases[-1]), bases[-1].T)
-    return parts | {"the last layer has a part outside the bases": _relative(outside, weights[-1])}
+    return parts
 
 
 _LAYER = "layer {} is not orthogonal times the first layer's eps"
-
-
-def core_identity(after: Matrix, before: Matrix) -> Matrix:
-    """The identity from the coordinates of one basis to those of the next, (k_l, k_{l-1})."""
-    return jnp.eye(after.shape[1], before.shape[1], dtype=after.dtype)
 
 
 def allowed_defect(tolerance: float | None, blocks: tuple[Array, ...]) -> float:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lawlib.theory import parsimony
 from lawlib.theory.parsimony import Frame, invariant_frames, rho_square, rho_wide
+from lawlib.theory.parsimony_widths import layer_scale
 
 NUM_STEPS = 40
 CASES = pytest.mark.parametrize("wide", [False, True], ids=["case_1", "case_2"])
@@ -273,9 +274,17 @@ def test_a_rank_that_leaves_no_idle_direction_is_refused(rank):
         invariant_frames((jnp.eye(6),) * 2, jnp.eye(6), rank)
 
 
-def test_outputs_between_the_two_cases_are_refused():
-    with pytest.raises(ValueError, match=r"width=6 outputs .* or rank=1 outputs .* got 2"):
-        invariant_frames((jnp.eye(6), jnp.eye(2, 6)), jnp.eye(2, 6), 1)
+@pytest.mark.parametrize(
+    ("shape", "rank", "message"),
+    [
+        ((2, 6), 3, "for 6 inputs and 2 outputs has at most rank 2, got rank=3"),
+        ((6, 2), 4, "for 2 inputs and 6 outputs has at most rank 2, got rank=4"),
+        ((6, 2), 2, r"no direction idles in layers of widths \(2, 2, 6\) with rank=2"),
+    ],
+)
+def test_ranks_that_no_target_has_or_that_leave_nothing_idle_are_refused(shape, rank, message):
+    with pytest.raises(ValueError, match=message):
+        invariant_frames((jnp.eye(shape[1]), jnp.eye(*shape)), jnp.eye(*shape), rank)
 
 
 def test_frames_and_deviations_run_under_jit_and_vmap(tol):
@@ -408,4 +417,4 @@ def test_frames_of_hidden_layers_of_another_width_are_refused():
 @pytest.mark.parametrize("shape", [(7, 3), (3, 7), (5, 5)])
 def test_the_scale_of_a_layer_is_that_of_its_orthonormal_rows_or_columns(shape):
     Q = np.linalg.qr(np.random.default_rng(12).standard_normal((max(shape), max(shape))))[0][: shape[0], : shape[1]]
-    np.testing.assert_allclose(parsimony.layer_scale(jnp.asarray(0.3 * Q)), 0.3, rtol=1e-14)
+    np.testing.assert_allclose(layer_scale(jnp.asarray(0.3 * Q)), 0.3, rtol=1e-14)
