@@ -125,11 +125,10 @@ def reduce(
     """The small equivalent of a network with the eps-orthogonal weights W(0) that is trained on ``target``.
 
     For whitened X, 1/2 ||W_{L:1} X - Y||_F^2 (a sum over entries) equals 1/2 ||W_{L:1} - Phi||_F^2 + ``floor`` with
-    Phi = Y X^T (``problems.synthetic.regression`` gives both). Case 1: a target (d_y, d) of rank at most ``rank``, with
-    ``rank`` < d_y; Case 2: ``rank`` = d_y outputs. All layers have one eps (Case 2: the last layer may have any values). The small
-    network has 2 rank directions in each layer if they have one width, and those of
-    ``theory.parsimony_widths.active_dimensions`` for any widths. A rank above the target's costs time and changes
-    nothing else.
+    Phi = Y X^T (``problems.synthetic.regression`` gives both). The target is (d_y, d), of rank at most ``rank``: Case 1
+    if ``rank`` < d_y, Case 2 if ``rank`` = d_y. All layers have one eps (Case 2: the last layer may have any values). The small network has
+    2 rank directions in each layer if all have one width, otherwise those of
+    ``theory.parsimony_widths.active_dimensions``. A rank above the target's makes it larger and no less exact.
 
     The small network equals the full one only if ``defect`` is at the level of rounding. A defect above ``tolerance``
     is an error; the default is 100 eps(dtype) sqrt(d), d the largest width, and math.inf accepts any defect. Traced

@@ -67,7 +67,8 @@ def largest_scale(*, width: int, samples_per_class: int, num_classes: int, depth
     """The largest eps of Theorem 2 and Corollary 1 (Yaras et al. 2023, eq. 28).
 
     eps_max = min(n^{1/2L} / (sqrt(30) L (d-K)^{1/4}), (n/2)^{1/4L} / (d-K)^{1/4}, 1 / sqrt(2 (sqrt K + 1)))
-    for d = width = N. The paper prints sqrt(30 L) in place of sqrt(30) L, which its proof needs (eq. 27). The
+    for d = width = N. The paper prints sqrt(30 L) in place of sqrt(30) L, which its proof needs (eq. 27). Its eq. (45)
+    needs K <= (30 L^2 / 16)^2 besides, 56 classes for L = 2, which is not checked here. The
     other hypotheses: X orthogonal, W_{L:1} X = Y, an eps-orthogonal start with W_L(0) = eps [U_L 0], and gradient flow.
 
     Raises:
