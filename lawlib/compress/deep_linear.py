@@ -126,8 +126,8 @@ def reduce(
 
     For whitened X, 1/2 ||W_{L:1} X - Y||_F^2 (a sum over entries) equals 1/2 ||W_{L:1} - Phi||_F^2 + ``floor`` with
     Phi = Y X^T (``problems.synthetic.regression`` gives both). The target is (d_y, d), of rank at most ``rank``: Case 1
-    if ``rank`` < d_y, Case 2 if ``rank`` = d_y. All layers have one eps (Case 2: the last layer may have any values). The small network has
-    2 rank directions in each layer if all have one width, otherwise those of
+    if ``rank`` < d_y, Case 2 if ``rank`` = d_y. All layers have one eps (Case 2: the last layer may have any values).
+    The small network has 2 rank directions in each layer if all have one width, otherwise those of
     ``theory.parsimony_widths.active_dimensions``. A rank above the target's makes it larger and no less exact.
 
     The small network equals the full one only if ``defect`` is at the level of rounding. A defect above ``tolerance``

@@ -150,7 +150,8 @@ def _fate(size: int, *, narrowed: int, width: int) -> tuple[int, int]:
 
 def _intervals(weights: Weights) -> dict[tuple[int, int], tuple[Array, ...]]:
     """For each interval [a, b] of directions, the one from 0 to L first, their bases in R^{d_a}, ..., R^{d_b}."""
-    ended, live = {}, {0: (jnp.eye(weights[0].shape[1], dtype=weights[0].dtype),)}
+    live: dict[int, tuple[Array, ...]] = {0: (jnp.eye(weights[0].shape[1], dtype=weights[0].dtype),)}
+    ended: dict[tuple[int, int], tuple[Array, ...]] = {}
     for layer, W in enumerate(weights, start=1):
         out, d = W.shape
         if out < d:
