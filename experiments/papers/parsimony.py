@@ -6,6 +6,7 @@ __all__ = ["PAPER"]
 
 THEORY = "tests/lawlib/theory/test_parsimony.py::"
 COLLAPSE = "tests/lawlib/theory/test_collapse.py::"
+LEMMAS = "tests/lawlib/theory/test_collapse_lemmas.py::"
 REDUCTION = "tests/lawlib/compress/test_deep_linear.py::"
 FIRST_CASE = "T1.*[case1*]"
 
@@ -35,10 +36,10 @@ PAPER = Paper(
             "Section 3, widths",
             "'Assumption 1 can be potentially relaxed to d_{L-1} >= ... >= d_1'",
             tests=(
-                "tests/lawlib/compress/test_deep_linear_defect.py"
-                "::test_hidden_layers_of_any_width_that_falls_and_rises_have_an_equivalent",
+                "tests/lawlib/theory/test_parsimony_widths.py::test_so_many_singular_values_follow_each_recursion",
+                "tests/lawlib/compress/test_deep_linear_defect.py::test_layers_of_any_widths_have_an_equivalent",
             ),
-            remark="no config trains such a network",
+            remark="for any widths, with other numbers of directions than 2r; no config trains such a network",
         ),
         Item("Section 3, conditioning", "'approximately hold for any well-conditioned X': the condition number swept"),
         Item(
@@ -152,8 +153,43 @@ PAPER = Paper(
             "Case 2: the same for l < L, and the last layer ignores these directions",
             {"dln_parsimony": "T1.readout*", "dln_fashion_mnist": "T1.readout*"},
         ),
-        Item("Lemma 3, eq. (29)", "(n/2)^(1/2L) <= sigma_K(W_l) <= sigma_1(W_l) <= (2n)^(1/2L)"),
-        Item("Lemma 4, eqs. (31), (32)", "balanced layers share singular values and vectors, the last one nearly"),
-        Item("Lemma 5, eq. (53)", "||A^T A||_F <= ||A||_F^2 <= sqrt(r) ||A^T A||_F"),
+        Item(
+            "Lemma 3, eq. (29)",
+            "(n/2)^(1/2L) <= sigma_K(W_l) <= sigma_1(W_l) <= (2n)^(1/2L)",
+            tests=(LEMMAS + "test_lemma_3",),
+        ),
+        Item(
+            "Lemma 4, eqs. (31), (32)",
+            "balanced layers share singular values and vectors, the last one nearly",
+            tests=(
+                LEMMAS + "test_lemma_4_on_the_layers_below_the_last",
+                LEMMAS + "test_lemma_4_on_the_last_layer",
+            ),
+            remark="Sigma_{l+1} = Sigma_l holds for l <= L-2, not L-1",
+        ),
+        Item(
+            "Eq. (41)",
+            "sigma_i <= K^(1/4) eps for i > K",
+            tests=(LEMMAS + "test_the_other_singular_values_are_small",),
+        ),
+        Item(
+            "Eq. (47)",
+            "the scatter within classes leaves the leading K directions",
+            tests=(LEMMAS + "test_the_scatter_within_classes_leaves_the_leading_directions",),
+        ),
+        Item(
+            "Eq. (52)",
+            "the leading K inputs are the class means, up to 1/2",
+            tests=(LEMMAS + "test_the_leading_inputs_are_the_class_means",),
+        ),
+        Item("Lemma 5, eq. (53)", "||A^T A||_F <= ||A||_F^2 <= sqrt(r) ||A^T A||_F", tests=(LEMMAS + "test_lemma_5",)),
+        Item(
+            "Section 4.1, footnote 3",
+            "a rank r^ above r may take the place of r",
+            tests=(
+                "tests/lawlib/compress/test_deep_linear_defect.py"
+                "::test_a_rank_above_the_targets_gives_an_exact_equivalent",
+            ),
+        ),
     ),
 )
