@@ -279,7 +279,7 @@ def test_a_rank_that_leaves_no_idle_direction_is_refused(rank):
     [
         ((2, 6), 3, "for 6 inputs and 2 outputs has at most rank 2, got rank=3"),
         ((6, 2), 4, "for 2 inputs and 6 outputs has at most rank 2, got rank=4"),
-        ((6, 2), 2, r"no direction idles in layers of widths \(2, 2, 6\) with rank=2"),
+        ((4, 2), 2, r"no direction idles in layers of widths \(2, 2, 4\) with rank=2"),
     ],
 )
 def test_ranks_that_no_target_has_or_that_leave_nothing_idle_are_refused(shape, rank, message):
