@@ -51,10 +51,10 @@ def replaced(variant, field, value, member=-1):
     return change
 
 
-def line(variant, ratio):
+def line(variant, ratio, member=-1):
     def change(name, seen):
         if name == variant:
-            seen["separation"][-1] = 11.25 * ratio ** np.arange(seen["separation"].shape[-1])
+            seen["separation"][member] = 11.25 * ratio ** np.arange(seen["separation"].shape[-1])
 
     return change
 
@@ -80,7 +80,10 @@ BREAKS = {
     "capped": broken("depth", replaced("linear_L8", "converged_at", -1), "F2.rate", "F2.line", "F2.depth"),
     "diverged": broken("depth", replaced("linear_L8", "diverged_at", 7), "F2.start", "F2.rate", "F2.line", "F2.depth"),
     "a bent ReLU": broken("depth", scaled("relu_L8", 1e-4), "F7.line[8]"),
-    "a slow ReLU": broken("depth", line("relu_L10", 0.21), "F7.rate[10]"),
+    "a slow ReLU": broken("depth", line("relu_L10", 0.21), "F7.rate[10]", "F7.ratio[10]"),
+    "a slow layer of ReLU": broken("depth", scaled("relu_L10", 1.4), "F7.ratio[10]"),
+    "a bent ReLU, as drawn": broken("depth", scaled("relu_L6", 1e-4, member=-2), "F7.line_drawn[6]"),
+    "a slow ReLU, as drawn": broken("depth", line("relu_L8", 0.21, member=-2), "F7.rate_drawn[8]", "F7.ratio_drawn[8]"),
     "one ratio, scale": broken("scale", scaled("linear", 1.06), "F11.rate"),
     "no steeper": broken("scale", line("relu", 0.1), "F11.relu"),
     "no steeper, linear": broken("scale", line("linear", 0.9), "F11.rate", "F11.linear"),

@@ -106,7 +106,7 @@ def test_a_relu_network_on_a_plateau_is_counted_and_not_judged():
 
     rows = verdict("collapse_depth", plateau)
     assert status(rows) == status(verdict("collapse_depth"))
-    assert (rows["F7.rate[6]"].members, rows["F7.rate[8]"].members) == (3, 2)
+    assert (rows["F7.rate[6]"].members, rows["F7.rate[8]"].members, rows["F7.ratio_drawn[8]"].members) == (3, 2, 2)
     assert [ended(run).sum() for run in runs_of(config_of("collapse_depth", num_seeds=3), plateau)][-4:] == [2, 2, 3, 3]
 
 
@@ -124,7 +124,7 @@ def test_a_single_depth_says_nothing_of_the_others():
     one = "variants=({'name': 'linear_L6', 'net.depth': 6, 'sweep.opt.tolerance': (1e-6, 1e-12)},)"
     rows = status(verdict("collapse_depth", unchanged, one))
     assert rows == dict.fromkeys(("F2.start", "F2.rate", "F2.line"), "holds") | dict.fromkeys(
-        ("F7.line", "F7.rate", "F2.depth"), "not_run"
+        (*(f"F7.{what}{at}" for what in ("line", "rate", "ratio") for at in ("", "_drawn")), "F2.depth"), "not_run"
     )
 
 
