@@ -1,9 +1,10 @@
 """Claims: a sentence from a paper, a measured number, a bound and a verdict.
 
 A claim is a sentence that could fail. A ``law`` holds or fails. A ``printed`` claim is a sentence of the paper that we
-dispute: it is refuted where it fails by the margin that the row states, and otherwise it stands. The verdict is a
-function of one number per member, the members being the trajectories of a sweep. NaN never holds, no bound holds where
-a member diverged unless the sentence is about that, and nothing holds of no members.
+dispute: it is refuted where it fails by the margin that the row states, and otherwise it stands. A ``check`` holds by
+construction, or says that a run is of use: it is about the code or the run, and no evidence for the paper. The verdict
+is a function of one number per member, the members being the trajectories of a sweep. NaN never holds, no bound holds
+where a member diverged unless the sentence is about that, and nothing holds of no members.
 """
 
 import json
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Claim", "failing", "from_json", "judge", "markdown", "table", "table_row", "to_json", "unjudged", "wilson"]
 
-KINDS = ("law", "printed")
 # What a verdict is where the relation to the bound holds, and where it does not.
-VERDICTS = {"law": ("holds", "fails"), "printed": ("refuted", "stands")}
+VERDICTS = {"law": ("holds", "fails"), "printed": ("refuted", "stands"), "check": ("holds", "fails")}
 # Measured, but outside the setting of the bound; an event did not come; this machine or profile cannot do it.
 WITHOUT_VERDICT = ("not_judged", "not_reached", "not_run")
 STATUSES = (*VERDICTS["law"], *VERDICTS["printed"], *WITHOUT_VERDICT)
@@ -40,7 +40,7 @@ class Claim:
 
     Attributes:
         id: The row's name, unique in the table: ``T1.block[case1]``.
-        kind: ``law`` or ``printed``.
+        kind: ``law``, ``printed`` or ``check``.
         paper: Where the sentence comes from.
         figure: The figure, theorem or equation.
         statement: The sentence that could fail.
@@ -73,7 +73,7 @@ class Claim:
     reason: str = ""
 
     def __post_init__(self):
-        _require("kind", self.kind, KINDS)
+        _require("kind", self.kind, VERDICTS)
         _require("relation", self.relation, ("", *RELATIONS))
         _require("status", self.status, STATUSES)
 
@@ -103,7 +103,7 @@ def judge(
 
     Args:
         id: The claim's name in the table.
-        kind: ``law`` or ``printed``.
+        kind: ``law``, ``printed`` or ``check``.
         paper: Where the statement comes from.
         figure: The figure, theorem or equation.
         statement: The sentence that could fail.
@@ -120,7 +120,7 @@ def judge(
     Raises:
         ValueError: The kind, relation or statistic is unknown.
     """
-    _require("kind", kind, KINDS)
+    _require("kind", kind, VERDICTS)
     _require("relation", relation, RELATIONS)
     sample = _sample(values)
     known = sample if counts_divergence else _known(sample, diverged * apiece)
@@ -177,7 +177,7 @@ def unjudged(
 
 
 def failing(claims: Iterable[Claim]) -> tuple[Claim, ...]:
-    """The laws that fail and the printed sentences that stand."""
+    """The laws and checks that fail and the printed sentences that stand."""
     return tuple(claim for claim in claims if claim.status == VERDICTS[claim.kind][1])
 
 
@@ -296,7 +296,8 @@ def _measure(sample: np.ndarray, statistic: str) -> float:
     _require("statistic", statistic, ("worst", *STATISTICS, "fraction"))
     if sample.size == 0 or np.isnan(sample).any():
         return float("nan")
-    with np.errstate(invalid="ignore"):
+    # A sum beyond the largest float is infinite, and so is its mean.
+    with np.errstate(invalid="ignore", over="ignore"):
         return float(np.mean(sample != 0) if statistic == "fraction" else STATISTICS[statistic](sample))
 
 

@@ -103,7 +103,7 @@ def across(of: Callable[..., ArrayLike], least: int = 2) -> Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Law:
-    """A sentence that could fail; ``Source.law`` and ``Source.printed`` describe the attributes."""
+    """A sentence that could fail; ``Source``'s methods ``law``, ``printed`` and ``check`` describe the attributes."""
 
     id: str
     says: str | Callable[[Runs], str]
@@ -111,7 +111,7 @@ class Law:
     source: "Source"
     of: Where | tuple[Where, ...] | None
     each: str | tuple[str, ...] | Callable[[Run], str | None]
-    printed: bool
+    kind: str
     statistic: str
     counts_divergence: bool
     event: Callable[[Run], np.ndarray] | None
@@ -175,7 +175,7 @@ class Source:
             source=self,
             of=of,
             each=each,
-            printed=False,
+            kind="law",
             statistic=statistic,
             counts_divergence=counts_divergence,
             event=event,
@@ -185,7 +185,11 @@ class Source:
 
     def printed(self, *args: Any, **options: Any) -> Law:
         """A sentence of the paper that we dispute: refuted where ``expected``, its failure by a margin, holds."""
-        return replace(self.law(*args, **options), printed=True)
+        return replace(self.law(*args, **options), kind="printed")
+
+    def check(self, *args: Any, **options: Any) -> Law:
+        """What holds by construction, or of a useful run: if it fails the code or the run is wrong, not the paper."""
+        return replace(self.law(*args, **options), kind="check")
 
 
 # Objections. ----------------------------------------------------------------------------------------------------------
@@ -276,7 +280,7 @@ def _value(law: Law, run: Run) -> str | None:
 
 def _row(law: Law, value: str, part: Runs) -> Claim:
     about: dict[str, Any] = {"paper": law.source.paper, "figure": law.source.figure, "statistic": law.statistic}
-    about |= {"id": f"{law.id}[{value}]" if value else law.id, "kind": "printed" if law.printed else "law"}
+    about |= {"id": f"{law.id}[{value}]" if value else law.id, "kind": law.kind}
     several = False
     if isinstance(law.of, tuple):
         fitting = [list(filter(fits, part)) for fits in law.of]

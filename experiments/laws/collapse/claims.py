@@ -108,7 +108,7 @@ def relu(id: str, loss: str, fits: Where) -> tuple[Law, ...]:
 LAWS = (
     # D_0 is known before anything is drawn.
     *(
-        Source(paper=PAPER, figure=source.figure, of=source.of).law(f"{id}.start", START, off_start < 1e-12)
+        Source(paper=PAPER, figure=source.figure, of=source.of).check(f"{id}.start", START, off_start < 1e-12)
         for id, source in (("F2", F2), ("F11", F11), ("F12", F12), ("T2", T2))
     ),
     F2.law("F2.rate", RATE, off_law < 0.05, lawful, event=ended),

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -29,7 +29,7 @@ COMPARE = {
 }
 ABOUT = {"seed": 0, "num_seeds": 3, "commit": "abc", "versions": {"jax": "0.10.2"}}
 ABOUT |= {"device_count": 2, "device_kind": "cpu", "platform": "cpu", "wall_s": 12.5}
-VERDICTS = {"law": ("holds", "fails"), "printed": ("refuted", "stands")}
+VERDICTS = {"law": ("holds", "fails"), "printed": ("refuted", "stands"), "check": ("holds", "fails")}
 numbers = st.floats(allow_nan=False, width=32)
 samples = st.lists(numbers, min_size=1, max_size=8)
 
@@ -64,7 +64,7 @@ def test_the_order_of_the_members_does_not_matter(values, bound, relation, stati
     bound=numbers,
     relation=st.sampled_from(RELATIONS),
     statistic=st.sampled_from(["worst", "median", "mean", "fraction"]),
-    kind=st.sampled_from(["law", "printed"]),
+    kind=st.sampled_from(["law", "printed", "check"]),
     place=st.integers(0, 8),
 )
 def test_one_nan_fails(values, bound, relation, statistic, kind, place):
@@ -123,7 +123,7 @@ def test_a_nan_bound_never_holds():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "report"}, "kind must be one of 'law', 'printed', got 'report'"),
+        ({"kind": "report"}, "kind must be one of 'law', 'printed', 'check', got 'report'"),
         ({"relation": "=<"}, "relation must be one of '<', '<=', '>', '>=', '==', got '=<'"),
         ({"statistic": "mode"}, "statistic must be one of .*'fraction', got 'mode'"),
     ],
@@ -148,13 +148,15 @@ def test_outside_the_setting_of_the_bound_a_number_is_shown_and_not_judged():
     assert failing([claim]) == ()
 
 
-def test_laws_that_fail_and_printed_sentences_that_stand_are_failures():
+def test_laws_and_checks_that_fail_and_printed_sentences_that_stand_are_failures():
     claims = [law([2.0], id="a"), law([2.0], id="b", kind="printed"), law([0.0], id="c")]
     claims += [law([0.0], id="d", kind="printed"), unjudged("not_run", "e", kind="law", **SOURCE, reason="slow")]
-    assert [claim.id for claim in failing(claims)] == ["a", "b"]
-    assert [claim.status for claim in claims] == ["fails", "stands", "holds", "refuted", "not_run"]
+    claims += [law([2.0], id="f", kind="check"), law([0.0], id="g", kind="check")]
+    assert [claim.id for claim in failing(claims)] == ["a", "b", "f"]
+    assert [claim.status for claim in claims] == ["fails", "stands", "holds", "refuted", "not_run", "fails", "holds"]
 
 
+@example(values=[1.7e308, 1.7e308], bound=1.0, statistic="mean")
 @given(values=st.lists(st.floats(), max_size=4), bound=st.floats(), statistic=st.sampled_from(["worst", "mean"]))
 def test_json_is_strict_and_keeps_every_value(values, bound, statistic):
     def refuse(word):

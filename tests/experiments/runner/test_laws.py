@@ -64,6 +64,12 @@ def test_a_printed_sentence_is_refuted_by_its_margin_or_stands():
     assert judged([law], [run_of([1])])[0].kind == "printed"
 
 
+def test_a_check_is_judged_as_a_law_and_named_apart():
+    law = SOURCE.check("F1", "the start is what it is", LAST < 4.0)
+    assert [judged([law], [run_of([value])])[0].status for value in (1, 5)] == ["holds", "fails"]
+    assert judged([law], [run_of([1])])[0].kind == "check"
+
+
 def test_runs_that_are_compared_are_two_or_more():
     law = SOURCE.law("F1", "close", across(lambda found: found[0].last("loss") / found[1].last("loss")) < 2.0)
     assert rows(law, run_of([3]), run_of([2]))[0][1:3] == ("holds", 1.5)

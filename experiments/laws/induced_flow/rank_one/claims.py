@@ -100,7 +100,7 @@ LAWS = (
     F1.law(
         "F1.equal", f"s_Z = 1: depth is irrelevant nearby: |({RATIO}) - 1|", unequal < 0.06, equal, needs=LATE_DEPTHS
     ),
-    F1.law("F1.euler", ORDER, off_order < 0.1, timed),
+    F1.check("F1.euler", ORDER, off_order < 0.1, timed),
 )
 SUMMARY = {
     "s_Z": final("target_value"),

@@ -224,9 +224,9 @@ EXACT: dict[str, Any] = AT | {"counts_divergence": True}
 RANK_2 = "L = {}, eps below the exact end of the rank-2 minimum: GD ends at it: |s_2/s_1 over its value - 1|"
 RANK_1 = "L = {}, eps with no rank-2 minimum: GD ends at rank 1: s_2/s_1"
 START = "L = {}: eps at which GD starts to end at rank 1 (middle of its bracket) over the exact end: |. - 1|"
-DRIFT = "L = {}, lambda = 0.1: exact end of the rank-2 minimum: Fig. 3's successes at larger eps are drift"
-THREE = "L = {}: 'three local minima' at lambda = 0.1: largest lambda of the main text with rank 2, eps = 0.05 to 0.25"
-GLOBAL = "L = {}, lambda = 0.001: the recovered rank-1 minimum is the global one: its C_lambda over that of rank 2"
+DRIFT = "calculated, L = {}, lambda = 0.1: exact end of the rank-2 minimum: Fig. 3's successes at larger eps are drift"
+THREE = "calculated, L = {}: 'three local minima' at lambda = 0.1: largest lambda (main text) with rank 2, eps <= 0.25"
+GLOBAL = "calculated, L = {}, lambda = 0.001: the recovered rank-1 minimum is global: its C_lambda over that of rank 2"
 BALANCED = "L = {}: GD ends balanced, ||W_(l+1)^T W_(l+1) - W_l W_l^T||_F (Prop. A.1)"
 ENDS = "L = {{}}: every descent on {} ends at one of the exact minima: distance".format
 FOUND = "L = {}: 'there are three local minima': found, the fourth of rank 1 with A_01 < 0"
@@ -240,11 +240,11 @@ FOR_ALL = (
 SETTLED = "lambda <= 0.1: smallest s_1 of A since the loss was below half of what rank 0 leaves (t_0)"
 LEFT = "lambda beyond the exact end of the rank-1 minimum, where 0 is all that is left: s_1 at the end"
 BUDGET = "'the network fails to recover the rank 1 solution even for eps = 1': relative test error after all steps"
-NOTHING = "the failure at eps = 1 is a minimum of rank 2: the largest lambda that has one"
+NOTHING = "calculated: the failure at eps = 1 is a minimum of rank 2: the largest lambda that has one"
 CLOSED = "L = {}: no step of the admissible eta leaves B_1 from points that attain its bounds: smallest eta over it"
 TOO_SMALL = "L = {}: 'C <= 1/(2 lambda)': at C below C_1/(2 lambda) the smallest eta that leaves, over the admissible"
-POWER = "L = {}: 'eta ~ lambda^(4L+1+(L+1)/(L-2))': the power of Theorem B.1's constants, larger by 1 or more"
-ANY = "L = {}: 'for any lambda >= 0': log10 of the admissible eta at lambda = 1e-6, which vanishes with lambda"
+POWER = "calculated, L = {}: 'eta ~ lambda^(4L+1+(L+1)/(L-2))': the power of Theorem B.1's constants, 1 more or larger"
+ANY = "calculated, L = {}: 'for any lambda >= 0': log10 of the admissible eta at lambda = 1e-6, vanishing with it"
 
 LAWS = (
     FOLD.law("S3.1.rank2", RANK_2, off_rank_2 < 1e-4, has_rank_2, **AT),

@@ -158,7 +158,7 @@ LAWS = (
     F1.law("F1.branch.before", BRANCHES("before"), branch_error(-1) > 0.25, family, **long(1000)),
     EPOCHS.law("F1.epochs", UNREPLACED, jumped_by(20_000) <= 0.1, unreplaced, **frequency(20_000)),
     # No state of low rank returns, and the monitor can see a return.
-    ONE_WAY.law("T3.2.steps", MONITORED, monitored >= 1e6, low, **long(20_000)),
+    ONE_WAY.check("T3.2.steps", MONITORED, monitored >= 1e6, low, **long(20_000)),
     ONE_WAY.law("T3.2.return", RETURN, highest <= 0.05, low, **long(20_000)),
     ONE_WAY.law("T3.2.control", CONTROL, share_returned > 0.5, high, **long(8000)),
     UPDATE.printed("F1.main_text", MAIN_TEXT, measure(m.size) < 1e-3, main_text, **long(5000)),

@@ -146,7 +146,7 @@ LAWS = (
         F3.law(f"F3.{t}", f"{BLOCK_1} {t}", measure(lambda run, t=t: share(run, "blocks", t)) >= bound, **seen(t))
         for t, bound in ((100, 0.99), (250, 0.97))
     ),
-    D11.law("D11.start", STARTS, start <= ROUNDED),
+    D11.check("D11.start", STARTS, start <= ROUNDED),
     D11.law("D11.first", FIRST_FORM, of_first_form <= ONE),
     D11.law("D11.tight", TIGHT, of_first_form >= 0.6, where(**papers), each=title, stated=STATED),
     D11.printed("D11.proof", f"the end of the proof, '{STEP} <= eta rho(t)': largest ratio", without_p > ONE),

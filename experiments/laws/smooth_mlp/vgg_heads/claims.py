@@ -135,6 +135,7 @@ BATCH_MINUS_FULL = f"{ACCURACY}, S_big of one batch, r = 2K, minus full"
 ALL_MINUS_FULL = f"{ACCURACY}, S_big of all images, r = 2K, minus full"
 ALL_MINUS_BATCH = f"{ACCURACY}, S_big of all images minus S_big of one batch, r = 2K"
 RANDOM_LOSS, OVER_START = "final training loss of a random subspace", "final training loss over that at the start"
+LEARNS = f"all layers, the code trains: {OVER_START}"
 WITH_IMAGENET, WHOLE_WITH_IMAGENET = "{}, ImageNet weights", "{}, ImageNet weights, all layers"
 LAWS = (
     FORMS.law("F7.batch", f"{{}}: {BATCH_MINUS_FULL}", minus >= -0.15, (BATCH, FULL), **EDGES),
@@ -146,7 +147,8 @@ LAWS = (
     WHOLE.law("F7.whole", f"{WHOLE_WITH_IMAGENET}: {BATCH_MINUS_FULL}", minus >= -0.03, (BATCH, FULL), **IMAGENET),
     WHOLE.law("F7.whole_random", f"{WHOLE_WITH_IMAGENET}: {RANDOM_LOSS}", final_loss >= STUCK, (RANDOM,), **IMAGENET),
     *_ranks(),
-    WHOLE.law("F7.learns", f"all layers: {OVER_START}", remaining < 0.95, learns, each=form_and_rank),
+    # A few hundred steps on a few hundred images show that the code trains, not what the figure shows.
+    WHOLE.check("F7.learns", LEARNS, remaining < 0.95, learns, each=form_and_rank),
 )
 SUMMARY = {
     "SGD steps": lambda run: sgd_steps(run)[-1],
