@@ -42,6 +42,16 @@ def case(run: Run) -> str:
     return f"{title(run)}, {METHODS[run.config.opt.method]}"
 
 
+def elu_muon(run: Run) -> bool:
+    """ELU networks under Muon."""
+    return case(run) == "ELU, Muon"
+
+
+def undisputed(run: Run) -> np.ndarray:
+    """The least share of block 1 in the layers in which the paper is right about it."""
+    return np.delete(shares(run), [layer - 1 for layer in DISPUTED.get(case(run), ())], axis=1).min(1)
+
+
 def every_step(found: Sequence[Run]) -> str:
     """The objection to runs that were not observed at every step."""
     return next(filter(None, (observed(range(run.config.opt.num_steps + 1))([run]) for run in found)), "")
@@ -65,8 +75,11 @@ F4 = source("Fig. 4", "deep", DEEP, elu=1e-3, gelu=5e-3)
 F5 = source("Fig. 5", "optimizers", OPTIMIZERS, elu=1e-4, gelu=5e-4)
 LEAST = "block 1's share of the change, the least of layers 1..L-1"
 ORDER = "block 1's share in layer 1 falls from SGD to Adam to Muon: smallest fall"
-MAJORITY = "{}, Muon, last epoch: block 1 has 'a majority of the change' in layer 1: its share"
-least, first_layer = (measure(lambda run: shares(run).min(1)), measure(lambda run: shares(run)[:, 0]))
+MAJORITY = "block 1 has 'a majority of the change'"
+# The layers in which it has none at the end; ELU with Muon has none in layer 1 up to epoch 24 or so.
+DISPUTED = {"GELU, Adam": (1,), "GELU, Muon": (1, 2)}
+EARLY, LATE = 10, 30
+least, minority = measure(lambda run: shares(run).min(1)), measure(measures.last_minority)
 fall, methods = across(measures.smallest_fall), tuple(where(opt__method=method) for method in METHODS)
 matched = {"needs": (every_step,), "event": measures.is_matched}
 
@@ -99,7 +112,40 @@ LAWS = (
         F5.law(f"F5.order.{name}", f"{{}}, last epoch: {ORDER}", fall > 0.0, methods, each=title, statistic=name)
         for name in AVERAGED
     ),
-    F5.printed("F5.majority", MAJORITY, first_layer < 0.5, where(opt__method="muon"), each=title),
+    *(
+        F5.printed(
+            f"F5.majority.{layer}",
+            f"{{}}, last epoch: {MAJORITY} in layer {layer}: its share",
+            measure(lambda run, place=layer - 1: shares(run)[:, place]) < 0.5,
+            lambda run, layer=layer: layer in DISPUTED.get(case(run), ()),
+            each=case,
+            statistic="mean",
+        )
+        for layer in (1, 2)
+    ),
+    F5.law(
+        "F5.majority.rest",
+        f"{{}}, last epoch: {MAJORITY} in the layers in which we do not dispute it: its least share",
+        measure(undisputed) >= 0.5,
+        each=case,
+    ),
+    F5.printed(
+        "F5.majority.early",
+        f"{{}}, epoch {EARLY}: {MAJORITY} in layer 1: its share",
+        measure(lambda run: run.all("fractions")[:, run.steps == EARLY, 0, 0]) < 0.5,
+        elu_muon,
+        each=case,
+        needs=(observed([EARLY]),),
+        statistic="mean",
+    ),
+    F5.law(
+        "F5.majority.late",
+        f"{{}}, from epoch {LATE} on {MAJORITY} in layer 1: last epoch without it",
+        minority <= LATE,
+        elu_muon,
+        each=case,
+        needs=(observed([LATE]),),
+    ),
 )
 
 # Numbers without a bound. ---------------------------------------------------------------------------------------------

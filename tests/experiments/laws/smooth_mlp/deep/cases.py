@@ -9,7 +9,11 @@ from lawlib.dynamics.sweep import grid
 from lawlib.networks.activations import ACTIVATIONS
 
 CASES = {name: Case(f"mlp_{name}") for name in ("spectra", "deep", "optimizers")}
-SHARES = {"elu": {"sgd": 0.95, "adam": 0.6, "muon": 0.3}, "gelu": {"sgd": 0.7, "adam": 0.5, "muon": 0.2}}
+# Block 1's share in each layer; with Muon ELU has no majority in layer 1 at first.
+SHARES = {
+    "elu": {"sgd": (0.95, 0.96, 0.97), "adam": (0.6, 0.7, 0.8), "muon": (0.55, 0.8, 0.9)},
+    "gelu": {"sgd": (0.7, 0.8, 0.9), "adam": (0.45, 0.7, 0.8), "muon": (0.2, 0.45, 0.6)},
+}
 
 
 def lawful(config):
@@ -27,9 +31,11 @@ def lawful(config):
         seen |= {"bottom": seen["top"].copy(), "singular_values": np.ones((*series, 3, d))}
     else:
         deep = config.study == "deep" or config.data.source == "digits"
-        share = 0.98 if deep else SHARES[config.net.activation][config.opt.method]
-        blocks = np.array([share, *[(1 - share) / 3] * 3])
-        seen |= {"fractions": np.tile(blocks, (*series, 3, 1)), "random_fractions": np.full((*series, 3, 4), 0.25)}
+        share = np.array((0.98,) * 3 if deep else SHARES[config.net.activation][config.opt.method])
+        blocks = np.stack([share, *[(1 - share) / 3] * 3], axis=1)
+        seen |= {"fractions": np.tile(blocks, (*series, 1, 1)), "random_fractions": np.full((*series, 3, 4), 0.25)}
+        if (config.net.activation, config.opt.method) == ("elu", "muon"):
+            seen["fractions"][:, times <= 24, 0] = [0.4, 0.2, 0.2, 0.2]
         seen["fractions"][:, 0] = np.nan
     return seen | {"converged_at": np.full(n, -1), "diverged_at": np.full(n, -1)}
 
@@ -62,15 +68,19 @@ DEEP = {
 }
 OPTIMIZERS = {
     "momentum": (put("elu_sgd", "fractions", (-1, 2, 0), 0.89), "F5.worst[ELU, SGD]"),
-    "adam": (put("gelu_adam", "fractions", LAST_2, 0.39), "F5.worst[GELU, Adam]"),
-    "adam, all": (put("gelu_adam", "fractions", LAST_2, 0.39, EVERY), *GELU_ADAM),
-    "order": (put("gelu_adam", "fractions", LAST_1, 0.71), "F5.order.worst[GELU]"),
+    "adam": (put("gelu_adam", "fractions", LAST_1, 0.39), "F5.worst[GELU, Adam]"),
+    "adam, all": (put("gelu_adam", "fractions", LAST_1, 0.39, EVERY), *GELU_ADAM),
+    "order": (put("gelu_muon", "fractions", LAST_1, 0.46), "F5.order.worst[GELU]"),
     "order, all": (
-        put("gelu_adam", "fractions", LAST_1, 0.71, EVERY),
+        put("gelu_muon", "fractions", LAST_1, 0.46, EVERY),
         "F5.order.mean[GELU]",
         "F5.order.worst[GELU]",
     ),
-    "majority": (put("elu_muon", "fractions", LAST_1, 0.51), "F5.majority[ELU]"),
+    "majority": (put("gelu_adam", "fractions", LAST_1, 0.51, EVERY), "F5.majority.1[GELU, Adam]"),
+    "majority of layer 2": (put("gelu_muon", "fractions", LAST_2, 0.51, EVERY), "F5.majority.2[GELU, Muon]"),
+    "no majority elsewhere": (put("gelu_muon", "fractions", (-1, 2, 0), 0.49), "F5.majority.rest[GELU, Muon]"),
+    "early majority": (put("elu_muon", "fractions", (5, 0, 0), 0.51, EVERY), "F5.majority.early[ELU, Muon]"),
+    "no late majority": (put("elu_muon", "fractions", (16, 0, 0), 0.49), "F5.majority.late[ELU, Muon]"),
 }
 BREAKS = {
     f"{case}: {what}": Break(case, change, frozenset(ids))
