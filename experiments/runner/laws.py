@@ -116,6 +116,7 @@ class Law:
     counts_divergence: bool
     event: Callable[[Run], np.ndarray] | None
     needs: tuple[Objection, ...]
+    awaits: tuple[Objection, ...]
     stated: tuple[Objection, ...]
 
 
@@ -150,6 +151,7 @@ class Source:
         counts_divergence: bool = False,
         event: Callable[[Run], np.ndarray] | None = None,
         needs: tuple[Objection, ...] = (),
+        awaits: tuple[Objection, ...] = (),
         stated: tuple[Objection, ...] = (),
     ) -> Law:
         """A sentence that must hold.
@@ -166,6 +168,7 @@ class Source:
             counts_divergence: The sentence is about divergence, which then does not fail it.
             event: Which members of a run met what the sentence presupposes. Where none did, it is not reached.
             needs: Objections by which the law is not run (``lasting``, ``at_least``, ``differing_in``).
+            awaits: Objections by which it is not reached: the runs were made, and some did not get where all have to.
             stated: Objections by which it is measured and not judged, besides those of the source.
         """
         return Law(
@@ -180,6 +183,7 @@ class Source:
             counts_divergence=counts_divergence,
             event=event,
             needs=needs,
+            awaits=awaits,
             stated=self.stated + stated,
         )
 
@@ -288,6 +292,8 @@ def _row(law: Law, value: str, part: Runs) -> Claim:
     about["statement"] = _sentence(law, value, part)
     if reason := _obstacle(law, part) or AMBIGUOUS * several:
         return unjudged("not_run", reason=reason, members=0, **about)
+    if late := _first(law.awaits, part):
+        return unjudged("not_reached", reason=late, members=sum(run.num_seeds for run in part), **about)
     members, steps = sum(run.num_seeds for run in part), max(int(run.steps[-1]) for run in part)
     came = law.event is None or any(np.any(law.event(run)) for run in part)
     if not came and not any(run.num_diverged for run in part):
@@ -324,7 +330,11 @@ def _obstacle(law: Law, part: Runs) -> str:
     least = law.expected.measure.least
     if not isinstance(law.of, tuple) and len(part) < least:
         return COMPARES.format({2: "two", 3: "three"}.get(least, least))
-    return next(filter(None, (objection(part) for objection in law.needs)), "")
+    return _first(law.needs, part)
+
+
+def _first(objections: Iterable[Objection], part: Runs) -> str:
+    return next(filter(None, (objection(part) for objection in objections)), "")
 
 
 def _bound(bound: float | Callable[[Run], float], part: Runs) -> float:

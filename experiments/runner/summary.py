@@ -33,7 +33,8 @@ def summarized(
 
     A comparison may give numbers by name: each is then a row of its own, ``heading: name``.
 
-    Members without a number, since they diverged or did not get there, are left out and counted.
+    Members without a number are left out and counted. An infinite number is that of a member that did not get there: of
+    the step at which it would have, say. It is counted apart from those that diverged, whose number is NaN.
     """
     return {
         "runs": [
@@ -71,7 +72,8 @@ def _statistics(values: ArrayLike | None) -> dict[str, Any]:
     sample = np.asarray(values, float).ravel()
     numbers = sample[np.isfinite(sample)]
     measured = {name: float(statistic(numbers)) for name, statistic in STATISTICS.items()} if numbers.size else {}
-    return {**measured, "numbers": int(numbers.size), "of": int(sample.size)}
+    late = int(np.isposinf(sample).sum())
+    return {**measured, "numbers": int(numbers.size), "of": int(sample.size)} | ({"not_reached": late} if late else {})
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
@@ -96,10 +98,12 @@ def _members(row: Mapping[str, Any]) -> str:
 def _cell(numbers: Mapping[str, Any]) -> str:
     if not numbers:
         return "-"
+    late = f"not reached by {numbers['not_reached']} of {numbers['of']}" if "not_reached" in numbers else ""
     if not numbers["numbers"]:
-        return f"none of {numbers['of']}"
+        return late or f"none of {numbers['of']}"
     spread = "" if numbers["min"] == numbers["max"] else f" ({numbers['min']:.3g} to {numbers['max']:.3g})"
-    among = "" if numbers["numbers"] == numbers["of"] else f" [{numbers['numbers']} of {numbers['of']}]"
+    counted = late or f"{numbers['numbers']} of {numbers['of']}"
+    among = "" if numbers["numbers"] == numbers["of"] else f" [{counted}]"
     return f"{numbers['median']:.3g}{spread}{among}"
 
 

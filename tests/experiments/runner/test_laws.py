@@ -101,6 +101,16 @@ def test_an_event_that_came_in_no_member_is_not_reached():
     assert rows(law, run_of([0.5, 2]))[0][1] == "holds"
 
 
+def test_where_some_did_not_get_where_all_have_to_the_law_is_not_reached():
+    def late(found):
+        return "1 of 2 members did not reach T" * any(np.any(run.last("loss") > 2) for run in found)
+
+    law = SOURCE.law("F1", "small", LAST < 4.0, awaits=(late,))
+    (row,) = judged([law], [run_of([1, 3])])
+    assert (row.status, row.reason, row.members) == ("not_reached", "1 of 2 members did not reach T", 2)
+    assert rows(law, run_of([1, 2]))[0][1] == "holds"
+
+
 def test_where_members_diverged_and_no_other_got_there_the_law_fails():
     law = SOURCE.law("F1", "small once below 1", LAST < 4.0, event=lambda run: run.last("loss") < 1)
     (row,) = judged([law], [run_of([np.nan, 2], diverged=(0,))])

@@ -32,6 +32,17 @@ def test_each_run_has_its_row_and_numbers_that_are_none_are_counted():
     assert summary["comparisons"] == {"ratio": {"median": 5.0, "min": 5.0, "max": 5.0, "numbers": 1, "of": 1}}
 
 
+def test_what_was_not_reached_is_told_from_what_diverged():
+    compared = {"some": lambda _: [3.0, np.inf, np.nan], "all": lambda _: [np.inf, np.inf], "low": lambda _: [-np.inf]}
+    summary = summarized([], {}, compared)
+    assert [row.get("not_reached") for row in summary["comparisons"].values()] == [1, 2, None]
+    assert markdown(summary).splitlines()[-3:] == [
+        "| some | 3 [not reached by 1 of 3] |",
+        "| all | not reached by 2 of 2 |",
+        "| low | none of 1 |",
+    ]
+
+
 def test_the_table_shows_the_spread_and_what_is_missing():
     head, _, first, second, _, *compared = markdown(summarized(FOUND, COLUMNS, {"x": lambda _: [np.nan]})).splitlines()
     assert head == "| run | members | end | most |"

@@ -54,7 +54,7 @@ LOWER = "lambda = 0: test error minus the lower bound (20) with constants 1, eve
 LAWS = (
     A2.law("A2.rate", RATE, rate <= 1.0, event=first_phase_ended),
     A2.law("A2.off", "off-subspace error at T over d_w^(-3/2)", share < 1.0, event=at_end),
-    A2.law("A2.slope", SLOPE, slope_in_width < -1.5, needs=(everyone(at_end, "T"),)),
+    A2.law("A2.slope", SLOPE, slope_in_width < -1.5, awaits=(everyone(at_end, "T"),)),
     *first_layer_laws("Theorem A.2", decayed),
     C26.law("C2.6.lower", LOWER, above >= 0.0, where(opt__weight_decay=0.0), event=at_end),
 )
