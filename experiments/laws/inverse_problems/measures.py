@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.laws.inverse_problems.common import PAPER
-from experiments.runner.laws import Law, Measure, Objection, Source, measure
+from experiments.runner.laws import Law, Measure, Objection, Source, measure, stated_for
 from experiments.runner.runs import Run, Where
 from experiments.runner.summary import final
 from lawlib.theory import inverse_problems as theory
@@ -97,12 +97,16 @@ def _goes_beyond(run: Run) -> bool:
     return bool((run.last("rescaled_time") > 1.01 * EXACT_UNTIL).any())
 
 
-def uncovered(figure: str, of: Where) -> Law:
-    """The paper says that its theory covers its figures; the operators' isometry constants are too large for it."""
+def uncovered(figure: str, of: Where, printed: Where) -> Law:
+    """The paper says that its theory covers its figures; the operators' isometry constants are too large for it.
+
+    ``printed`` tells which runs have the sizes of a figure: it says nothing of other operators.
+    """
     isometry = measure(lambda run: run.first("isometry") / theory.LARGEST_ISOMETRY)
     says = "the figures are 'covered by our theory': RIP constant delta over the theorem's 1/10"
     source = Source(paper=PAPER, figure=figure, of=of)
-    return source.printed("A2.rip", says, isometry > 1.0, counts_divergence=True)
+    sizes = (stated_for("the sizes d, m and s of the figures", printed),)
+    return source.printed("A2.rip", says, isometry > 1.0, counts_divergence=True, stated=sizes)
 
 
 def hypotheses(run: Run) -> theory.Hypotheses:

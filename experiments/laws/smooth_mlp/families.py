@@ -83,11 +83,12 @@ def goal(full: Run, share: float) -> float:
 def first_step(run: Run, accuracy: ArrayLike) -> np.ndarray:
     """The first observed step of each member with this test accuracy or more, shape (seed,).
 
-    ``accuracy`` is one number or one for each seed. A member that never has it takes infinitely many steps; where the
-    accuracy is NaN, that of a network that diverged, so is the step.
+    ``accuracy`` is one number or one for each seed. A member that never has it takes infinitely many steps. The step is
+    NaN where a network diverged before: this one, or that of the accuracy, which is then NaN.
     """
     reached = (accuracy <= run.all("test_accuracy").T).T
-    return np.where(reached.any(1), run.steps[reached.argmax(1)], np.inf) + 0 * np.asarray(accuracy)
+    late = np.where(np.isnan(run.last("test_accuracy")), np.nan, np.inf)
+    return np.where(reached.any(1), run.steps[reached.argmax(1)], late) + 0 * np.asarray(accuracy)
 
 
 def speeds(of_each: Families, share: float) -> dict[str, np.ndarray]:

@@ -30,6 +30,30 @@ WIDE = stated_for(
     "networks as wide as the signals are long", lambda run: run.config.net.width >= run.config.data.dimension
 )
 
+FIGURE_2 = {"data__dimension": 256, "data__num_measurements": 128}
+FIGURES_3_4 = {"data__dimension": 64, "data__num_measurements": 32, "data__subspace_dimension": 4}
+# Width and step size do not enter a plateau, which is that of the minimizers (F3.plateau, F4.plateau).
+PLATEAUS = {
+    id: (
+        stated_for(f"d = 64, m = 32, s = 4, {words}", where(data__condition_number=1.0, **FIGURES_3_4, **fields)),
+        WIDE,
+    )
+    for id, words, fields in (
+        ("F3", "lambda = 1e-4", {"opt__weight_decay": 1e-4}),
+        ("F4", "L = 3", {"net__depth": 3}),
+    )
+}
+AS_PRINTED = (
+    stated_for(
+        "d = 64, m = 32, s = 4, d_w = 1000, eta = 0.1", where(net__width=1000, opt__step_size=0.1, **FIGURES_3_4)
+    ),
+)
+
+
+def as_printed(run: Run) -> bool:
+    """Whether a run has the sizes of a figure."""
+    return where(**(FIGURE_2 if run.config.study == "dimension" else FIGURES_3_4))(run)
+
 
 def settles(run: Run) -> bool:
     """Whether a run of Figure 3 or 4 is long enough, by its config, for the regression error to come to rest."""
@@ -104,7 +128,7 @@ def plateaus(source: Source, id: str, factor: int) -> tuple[Law, ...]:
     return (
         source.law(f"{id}.plateau", level, off_plateau < 0.01, **at_rest),
         source.law(f"{id}.rise", above, rise > 1.5, **at_rest, stated=(WIDE,)),
-        source.printed(f"{id}.factor", printed, share < 4 / factor, **at_rest),
+        source.printed(f"{id}.factor", printed, share < 4 / factor, **at_rest, stated=PLATEAUS[id]),
     )
 
 
@@ -124,14 +148,15 @@ KEPT = "lambda = 0: relative change of the off-subspace error from its start to 
 ETA = "eta = 0.1, d_w = 1000, L >= 3 are 'covered by our theory': step at which a value is not finite"
 SAMPLES = "training on all n samples or on s compressed ones: largest difference of a weight"
 DEEP = {"of": where(net__depth=lambda depth: depth > 2), "statistic": "max", "counts_divergence": True}
+DEEP |= {"stated": AS_PRINTED}
 BY_DIMENSION = differing_in("data.subspace_dimension", ("net", "data", "opt.weight_decay"))
 
 LAWS = (
     F2.law("F2.fit", FIT, fit_spread < 0.3, needs=(BY_DIMENSION,)),
-    F2.law("F2.slope", SLOPES, slope_spread < 0.1, needs=(BY_DIMENSION, reaching(2 * SLOPE_FROM))),
+    F2.law("F2.slope", SLOPES, slope_spread < 0.1, needs=(BY_DIMENSION,), awaits=(reaching(2 * SLOPE_FROM),)),
     F2.law("F2.apart", APART, apart < 2.5, needs=(BY_DIMENSION,)),
     *plateaus(F3, "F3", 20),
-    F3.law("F3.order", ORDER, over_shallower < 1.0, EARLY_RUNS, needs=(reaching(0.99 * EARLY[1]),)),
+    F3.law("F3.order", ORDER, over_shallower < 1.0, EARLY_RUNS, awaits=(reaching(0.99 * EARLY[1]),)),
     *plateaus(F4, "F4", 10),
     F4.law("F4.order", LESS, over_less_decay < 1.0, where(**COMMON)),
     F4.law("F4.kept", KEPT, moved < 0.05, **UNDECAYED),
@@ -139,7 +164,7 @@ LAWS = (
     *first_layer_laws("Figs. 2 to 4", where(study=lambda study: study in ("dimension", "depth", "decay"))),
     PRINTED.printed("F3/4.eta", ETA, blown_up_at <= 10, **DEEP),
     C1.law("C1.samples", SAMPLES, measure(lambda run: run.worst("weight_gap")) < 1e-10),
-    uncovered("Figs. 2 to 4", where(study=lambda study: study != "compression")),
+    uncovered("Figs. 2 to 4", where(study=lambda study: study != "compression"), as_printed),
 )
 SUMMARY = columns("isometry", "decay") | {
     "plateau / lambda": column(settled, lambda run: run.last("regression_error") / decay(run), settles),

@@ -217,7 +217,13 @@ has_rank_1, no_rank_1 = (
 factors, matrices = where(study="factors"), where(study="matrix")
 admitted, small_norm = where(region__norm_times=lambda c: c >= 1), where(region__norm_times=lambda c: c < 1)
 small_decay = where(opt__weight_decay=lambda decay: decay <= 0.1)
-FULL = (stated_for("40000 steps or more", where(opt__num_steps=lambda steps: steps >= 10 * LAST_OF_FIGURE_3)),)
+FULL = (
+    stated_for("40000 steps or more", where(opt__num_steps=lambda steps: steps >= 10 * LAST_OF_FIGURE_3)),
+    stated_for(
+        "L = 4, width 100, eta = 0.02, lambda = 0.001, eps = 1",
+        where(net__depth=4, net__width=100, opt__step_size=0.02, opt__weight_decay=0.001, data__offdiagonal=1.0),
+    ),
+)
 # A row for each depth; EXACT is for curves and constants alone, as true where a member of the run diverges.
 AT: dict[str, Any] = {"each": "net.depth"}
 EXACT: dict[str, Any] = AT | {"counts_divergence": True}

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from experiments.laws.rank_jumps.sgd import measures as m
 from experiments.runner.claims import wilson
-from experiments.runner.laws import Measure, Source, across, at_least, lasting, measure
+from experiments.runner.laws import Measure, Source, across, at_least, lasting, measure, stated_for
 from experiments.runner.runs import Run, find, where
 from experiments.runner.settings import hyperparameters
 
@@ -110,6 +110,12 @@ tenth, smallest = where(data__epsilon=0.1), where(data__epsilon=0.05)
 short, longer = where(data__epsilon=0.1, schedule__branch=1000), where(data__epsilon=0.1, schedule__branch=8000)
 enough = where(data__epsilon=lambda eps: eps >= 0.2, schedule__branch=1000)
 cold = where(data__epsilon=lambda eps: eps <= 0.7 and eps != 0.05, schedule__branch=0)
+figure_1 = where(
+    net__depth=3, net__width=100, net__init="uniform", data__epsilon=0.25, opt__draws="with_replacement",
+    schedule__phases=lambda phases: [tuple(phase) for phase in phases] == [(500, 0.03, 0.1)],
+    schedule__tail=lambda tail: tuple(tail) == (0.2, 0.1),
+)  # fmt: skip
+as_figure_1: dict[str, Any] = long(5000) | {"stated": (stated_for("the numbers of Figure 1", figure_1),)}
 eps: dict[str, Any] = {"each": "data.epsilon"}
 t0: dict[str, Any] = {"each": "schedule.branch"}
 
@@ -161,9 +167,9 @@ LAWS = (
     ONE_WAY.check("T3.2.steps", MONITORED, monitored >= 1e6, low, **long(20_000)),
     ONE_WAY.law("T3.2.return", RETURN, highest <= 0.05, low, **long(20_000)),
     ONE_WAY.law("T3.2.control", CONTROL, share_returned > 0.5, high, **long(8000)),
-    UPDATE.printed("F1.main_text", MAIN_TEXT, measure(m.size) < 1e-3, main_text, **long(5000)),
-    UPDATE.printed("F1.appendix", DRIFTS, jump_step < 1000.0, appendix, **long(5000)),
-    UPDATE.printed("F1.appendix.chance", NO_CHANCE, latest_over_earliest < 1.5, appendix, **long(5000)),
+    UPDATE.printed("F1.main_text", MAIN_TEXT, measure(m.size) < 1e-3, main_text, **as_figure_1),
+    UPDATE.printed("F1.appendix", DRIFTS, jump_step < 1000.0, appendix, **as_figure_1),
+    UPDATE.printed("F1.appendix.chance", NO_CHANCE, latest_over_earliest < 1.5, appendix, **as_figure_1),
     BALANCE.law("F1.balance", BALANCED, off_balance < 0.05, where(monitor__imbalance=True)),
     F2.law("F2.L3", f"L = 3: {JUMPED(5000)}", jumped_by(5000) <= 0.1, three, **frequency(5000)),
     F2.law("F2.L4", f"L = 4: {JUMPED(5000)}", jumped_by(5000) >= 0.55, four, **frequency(5000)),

@@ -10,7 +10,6 @@ from experiments.laws.smooth_mlp.families import SHARES, difference, differences
 from experiments.laws.smooth_mlp.vgg_heads.measures import (
     Clock,
     K,
-    beyond_half,
     by_form,
     by_form_and_rank,
     form,
@@ -19,6 +18,7 @@ from experiments.laws.smooth_mlp.vgg_heads.measures import (
     last_before,
     loss_before,
     loss_left,
+    middles,
     sgd_steps,
     sum_of_step_sizes,
     tail_ratio,
@@ -81,7 +81,6 @@ def learns(run: Run) -> bool:
 FULL, RANDOM, ALL, BATCH = map(of, ("full", *(f"{form}, r = {2 * K}" for form in ("random", "s_big", "s_big_batch"))))
 
 minus = across(lambda found: difference(*found))
-past_middle = across(lambda found: beyond_half(*found))
 final_loss = measure(lambda run: run.last("train_loss"))
 remaining = measure(loss_left)
 FORMS, CONJECTURE, RANKS, WHOLE = (
@@ -122,10 +121,8 @@ def _ranks() -> Iterator[Law]:
     for name, (start, words) in STARTS.items():
         small, twice = (of(f"{start}, r = {times * K}") for times in (2, 4))
         gain = f"{words}: {ACCURACY}, r = 4K minus r = 2K"
-        half = f"'r = 4K noticeably closes the gap' by half: {ACCURACY}, r = 4K minus the middle of r = 2K and full"
-        both, three = (twice, small), (small, twice, FULL)
+        both = (twice, small)
         yield RANKS.law(f"F15.gain_{name}", f"{{}}, {gain}", minus >= 0.0, both, **EDGES, **mean)
-        yield RANKS.printed(f"F15.half_{name}", f"{{}}, {words}: {half}", past_middle < 0.0, three, **EDGES, **mean)
         yield RANKS.law(
             f"F15.imagenet_{name}", f"{{}}, ImageNet weights, {gain}", minus > 0.0, both, **IMAGENET, **mean
         )
@@ -171,6 +168,13 @@ COMPARISONS = {
     **{
         f"{ACCURACY}, full minus {words}, r = 16K": (
             lambda found, role=f"{start}, r = {16 * K}": differences(by_form_and_rank(heads(found)), "full", role)
+        )
+        for start, words in STARTS.values()
+    },
+    # The paper's "r = 4K noticeably closes the gap" is about ImageNet weights, and names no share of the gap.
+    **{
+        f"{ACCURACY}, {words}, r = 4K minus the middle of r = 2K and full": (
+            lambda found, start=start: middles(by_form_and_rank(heads(found)), start)
         )
         for start, words in STARTS.values()
     },

@@ -83,14 +83,19 @@ def loss_left(run: Run) -> np.ndarray:
     return run.last("train_loss") / run.first("train_loss")
 
 
-def beyond_half(small: Run, twice: Run, full: Run) -> np.ndarray:
-    """The final test accuracy of ``twice`` minus the middle between ``small`` and ``full``, shape (seed,).
+def middles(of_each: Families, start: str) -> dict[str, np.ndarray]:
+    """The final test accuracy at r = 4K minus the middle of r = 2K and the full head, shape (seed,), by title.
 
     The middle is that of means, since the full head may have fewer seeds. A share of their difference would be
-    meaningless where that is as small as the error of an accuracy.
+    meaningless where that is as small as the error of an accuracy. Families that lack one of the three are left out.
     """
-    gap = np.mean(full.last("test_accuracy")) - np.mean(small.last("test_accuracy"))
-    return difference(twice, small) - gap / 2
+    small, twice = (f"{start}, r = {times * K}" for times in (2, 4))
+    found = {}
+    for title, family in of_each.items():
+        if {"full", small, twice} <= family.keys():
+            gap = np.mean(family["full"].last("test_accuracy")) - np.mean(family[small].last("test_accuracy"))
+            found[title] = difference(family[twice], family[small]) - gap / 2
+    return found
 
 
 def tail_ratio(run: Run) -> np.ndarray | None:

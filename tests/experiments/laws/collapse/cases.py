@@ -19,7 +19,8 @@ def lawful(config):
     law = scale**2 / 10 ** (1 / depth)
     separation = 11.25 * (law if linear else 0.3 * scale)[:, None] ** np.arange(depth)
     if linear:
-        separation[tolerance == 1e-6, -1] *= 3  # the residual leaks into the last layer before the optimum
+        # The residual leaks into the last layer before the optimum, most at the largest depth.
+        separation[tolerance == 1e-6, -1] *= 30 if depth == 10 else 3
     series = (n, len(times))
     return {
         "loss": np.full(series, 1e-7),
@@ -65,6 +66,12 @@ def straight(name, seen):
         seen["separation"] = np.repeat(seen["separation"][1::2], 2, axis=0)
 
 
+def same_rate(name, seen):
+    """One rate at every depth where the paper draws it, in the last seed."""
+    if name.startswith("linear"):
+        seen["separation"][-2] = 11.25 * 0.18 ** np.arange(seen["separation"].shape[-1])
+
+
 def broken(case, change, *fails):
     return Break(case, change, frozenset(fails))
 
@@ -75,6 +82,7 @@ BREAKS = {
     "inputs, init": broken("init", scaled("linear_normal", 1 + 2e-12, layer=0), "F12.start"),
     "inputs, theorem": broken("theorem", scaled("L4_within", 1 + 2e-12, layer=0), "T2.start"),
     "one ratio": broken("depth", scaled("linear_L8", 1.06), "F2.rate"),
+    "one depth, as drawn": broken("depth", same_rate, "F2.depth_drawn"),
     "not a number": broken("depth", scaled("linear_L8", np.nan), "F2.rate", "F2.line", "F2.depth"),
     "no line": broken("depth", scaled("linear_L6", 3.0, layer=3), "F2.rate", "F2.line"),
     "capped": broken("depth", replaced("linear_L8", "converged_at", -1), "F2.rate", "F2.line", "F2.depth"),

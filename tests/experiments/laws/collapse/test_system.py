@@ -124,7 +124,12 @@ def test_a_single_depth_says_nothing_of_the_others():
     one = "variants=({'name': 'linear_L6', 'net.depth': 6, 'sweep.opt.tolerance': (1e-6, 1e-12)},)"
     rows = status(verdict("collapse_depth", unchanged, one))
     assert rows == dict.fromkeys(("F2.start", "F2.rate", "F2.line"), "holds") | dict.fromkeys(
-        (*(f"F7.{what}{at}" for what in ("line", "rate", "ratio") for at in ("", "_drawn")), "F2.depth"), "not_run"
+        (
+            *(f"F7.{what}{at}" for what in ("line", "rate", "ratio") for at in ("", "_drawn")),
+            "F2.depth",
+            "F2.depth_drawn",
+        ),
+        "not_run",
     )
 
 

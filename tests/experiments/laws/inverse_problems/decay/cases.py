@@ -7,7 +7,8 @@ from synthetic import Case
 SEEDS = ("num_seeds=2",)
 CASES = {
     "dimension": Case("inverse_dimension", SEEDS, frozenset({"W1.rounding"})),
-    "depth": Case("inverse_depth", SEEDS, frozenset({"W1.rounding"})),
+    "depth": Case("inverse_depth", SEEDS, frozenset({"W1.rounding", "F3.factor"})),
+    "depth, as printed": Case("inverse_depth", SEEDS, frozenset({"W1.rounding"}), "paper"),
     "decay": Case("inverse_decay", SEEDS),
 }
 
@@ -56,7 +57,7 @@ BREAKS = breaks(
     diverged_s=("dimension", replaced("s8", "diverged_at", 17), "F2.fit", "F2.slope", "F2.apart", "W1.exact"),
     plateau_of_depth=("depth", scaled("L5_rest", FIT, 1.02), "F3.plateau"),
     no_rise_of_depth=("depth", altered("L5_rest", FIT, at_its_end, since=0), "F3.rise"),
-    five_lambda=("depth", scaled("L5_rest", FIT, 4.5), "F3.plateau", "F3.factor"),
+    five_lambda=("depth, as printed", scaled("L5_rest", FIT, 4.5), "F3.plateau", "F3.factor"),
     order=("depth", scaled("L5_early", OFF, 1.5), "F3.order"),
     diverged_depth=("depth", replaced("L3_early", "diverged_at", 17), "F3.order", "W1.exact"),
     plateau=("decay", scaled("rest", FIT, 1.02), "F4.plateau"),

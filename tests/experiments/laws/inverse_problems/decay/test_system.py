@@ -79,7 +79,10 @@ def test_runs_that_end_early_are_not_judged():
     rows = verdict(lawful, config_of("inverse_depth", "num_seeds=2"), short)
     assert {rows[f"F3.{name}"].status for name in ("plateau", "rise", "factor")} == {"not_reached"}
     assert rows["F3.plateau"].reason == "in none of 8 members within 800000 steps"
-    assert (rows["F3.order"].status, rows["F3.order"].reason) == ("not_run", "6 of 6 members did not reach x = 0.495")
+    assert (rows["F3.order"].status, rows["F3.order"].reason) == (
+        "not_reached",
+        "6 of 6 members did not reach x = 0.495",
+    )
 
 
 def test_members_that_come_to_rest_are_judged_without_the_others():
@@ -89,13 +92,19 @@ def test_members_that_come_to_rest_are_judged_without_the_others():
 
     rows = verdict(lawful, config_of("inverse_depth", "num_seeds=2"), cut)
     judged = {(rows[f"F3.{name}"].status, rows[f"F3.{name}"].members) for name in ("plateau", "rise", "factor")}
-    assert judged == {("holds", 7), ("refuted", 7)}
+    # The printed factor is about another weight decay.
+    assert judged == {("holds", 7), ("not_judged", 7)}
 
 
 @pytest.mark.filterwarnings("ignore:net.width")
 def test_bounds_for_wide_networks_are_not_carried_to_narrow_ones():
     rows = verdict(lawful, config_of("inverse_decay", "num_seeds=2", "net.width=63"))
-    assert {id for id, row in rows.items() if row.status == "not_judged"} == {"F4.rise", "F4.kept", "F4.fit"}
+    assert {id for id, row in rows.items() if row.status == "not_judged"} == {
+        "F4.rise",
+        "F4.factor",
+        "F4.kept",
+        "F4.fit",
+    }
 
 
 def test_the_summary_has_the_sharpness_of_a_run_that_diverged():

@@ -74,5 +74,6 @@ def test_the_smoke_run_keeps_its_laws(smoke):
     assert (code, err) == (0, "")
     rows = {row["id"]: row["status"] for row in json.loads((folder / "claims.json").read_text())["claims"]}
     judged = {id: status for id, status in rows.items() if status != "not_run"}
-    assert judged == {"W1.exact": "holds", "A2.rip": "refuted"}
+    # The smoke profile has other sizes than the figure.
+    assert judged == {"W1.exact": "holds", "A2.rip": "not_judged"}
     assert (folder / "figures" / "robustness.png").exists()

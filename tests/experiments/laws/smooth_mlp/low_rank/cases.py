@@ -10,7 +10,8 @@ from lawlib.dynamics.sweep import grid
 F6 = frozenset({"F6.s_big[SiLU]", "F6.random[SiLU]"})
 CASES = {
     "forms": Case("fashion_mnist_low_rank", ("num_seeds=2",)),
-    "angle": Case("fashion_mnist_angle", ("num_seeds=2",)),
+    "angle": Case("fashion_mnist_angle", ("num_seeds=2", "data.num_train=50000", "opt.step_size=1e-5")),
+    "fewer images": Case("fashion_mnist_angle", ("num_seeds=2",), frozenset({"F14.alike", "F14.stays"})),
     "short": Case("fashion_mnist_low_rank", ("num_seeds=2", "opt.num_steps=1400"), F6),
 }
 # Final accuracies at angles of 0, 15, ..., 90 degrees: 45 falls behind and 60 does not.

@@ -44,9 +44,9 @@ def test_a_full_head_of_fewer_seeds_is_compared_as_far_as_it_goes():
             seen["test_accuracy"][1] += 0.2
 
     config = config_of("vgg16_rank")
-    middle = verdict(config, uneven)["F15.half_all[SiLU]"]
-    assert (middle.members, middle.status) == (2, "stands")
-    np.testing.assert_allclose(middle.measured, (0.005 + 0.205) / 2 - 0.05 / 2)
+    middle = "final test accuracy, S_big of all images, r = 4K minus the middle of r = 2K and full"
+    beyond = COMPARISONS[middle](runs_of(config, uneven))
+    np.testing.assert_allclose(beyond["SiLU"], [0.005 - 0.05 / 2, 0.205 - 0.05 / 2])
     lacks = COMPARISONS["final test accuracy, full minus S_big of all images, r = 16K"](runs_of(config, uneven))
     np.testing.assert_allclose(lacks["SiLU"], [0.05 - 3 * 0.005])
 
