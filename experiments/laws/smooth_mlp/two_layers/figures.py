@@ -73,6 +73,7 @@ def _bounds(upper: Axes, lower: Axes, panel: Panel) -> None:
     step, largest, later = measures.first_form(run), num_classes(run) ** 0.5, run.steps[1:]
     _band(upper, run.steps, step.measured, 0, "largest block's step / $\\sqrt{p}$")
     _band(upper, run.steps, step.bound, 1, "first form: $\\eta\\,\\rho(t)$")
+    _band(upper, run.steps, np.asarray(step.trivial), 2, "every step: $\\eta\\,||G_1(t)||_F / \\sqrt{p}$")
     smooth = is_smooth(run.config.net.activation)
     loose = measures.second_form(run).bound if smooth else np.full((1, len(later)), np.nan)
     _band(upper, later, run.config.opt.step_size * loose, 3, "second form (smooth alone)")

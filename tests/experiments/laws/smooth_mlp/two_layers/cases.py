@@ -39,7 +39,7 @@ def lawful_blocks(config, times, values, scale):
     """The observations of the theorem's study only."""
     p, eta, changed = config.data.dimension - 8, config.opt.step_size, (times > 0)[:, None]
     constant = np.ones(values.shape[:2])
-    turned = 2 * (1 - np.exp(-((times / 60) ** 2))) * constant
+    turned = 2 * (1 - np.exp(-((times / 60) ** 4))) * constant
     bound = eta * np.sqrt((values[..., 0] * turned) ** 2 / p + values[..., 4] ** 2)
     gap = values[:, :1, 3] - values[..., 4]
     seen = {
@@ -89,13 +89,14 @@ def diverged(name, seen):
 
 
 BLOCKS, ANGLES = ("step_bound", "step_distances"), ("left_sine", "gradient_change", "wedin_bound")
-ALGEBRA = ("D11.start", "D11.first", "D11.proof", "Wedin.17[ReLU]", "Wedin.D5[ReLU]")
+ALGEBRA = ("D11.start", "D11.first[ReLU]", "Wedin.17[ReLU]", "Wedin.D5[ReLU]")
 THEOREM = {
     "block 1 at 100": (scaled("elu", "blocks", 0.4, (100, 0)), "F3.100[ELU]"),
     "block 1 at 250": (scaled("silu", "blocks", 0.1, (250, 0)), "F3.250[SiLU]"),
     "start": (scaled("gelu", "weight_blocks", 1.0, (0, 1), plus=1e-26), "D11.start"),
     "idle block": (scaled("gelu", "weight_blocks", 1 + 3e-12, (0, 3)), "D11.start"),
-    "a step": (scaled("relu", "step_distances", 1.251, (40, 0)), "D11.first"),
+    "a step": (scaled("relu", "step_distances", 1.251, (40, 0)), "D11.first[ReLU]"),
+    "late news": (all_scaled("elu", BLOCKS, 0.3, 120), "D11.ends[ELU]"),
     "loose": (scaled("gelu", "step_distances", 0.7), "D11.tight[GELU]"),
     "no p lacks": (scaled("gelu", "step_distances", 0.16), "D11.tight[GELU]", "D11.proof"),
     "too long a step": (scaled("elu", "lipschitz", 2.01, (3,)), "D11.step_size"),
@@ -105,7 +106,7 @@ THEOREM = {
     "delta": (scaled("gelu", "lipschitz", 0.02), "D9[GELU]", "D11.second[GELU]"),
     "no delta": (scaled("silu", "lipschitz", np.nan), "D11.step_size", "D9[SiLU]", "D11.second[SiLU]"),
     "too little turned": (scaled("silu", "left_sine", 0.94), "A.250[SiLU]"),
-    "turned too soon": (all_scaled("elu", ANGLES, 5.0, 20), "A.decayed[ELU]"),
+    "turned too soon": (all_scaled("elu", ANGLES, 50.0, 20), "A.decayed[ELU]"),
     "interval": (scaled("elu", "target_values", 1.0, (0, 2), plus=0.1), "D8[ELU, eps=0.01]"),
     "Wedin": (scaled("relu", "gradient_change", 0.79, (200,)), "Wedin.17[ReLU]"),
     "sharper Wedin": (scaled("gelu", "wedin_bound", 0.89, (1,)), "Wedin.D5[GELU]"),
