@@ -156,9 +156,9 @@ def column(variable: str, of: Callable[[Run], Any]) -> Callable[[Run], Any]:
     return lambda run: of(run) if variable in run.data else None
 
 
-def share_in(layer: int) -> Callable[[Run], Any]:
+def share_in(layer: int, name: str = "fractions") -> Callable[[Run], Any]:
     """Block 1's share in a layer, of the networks that have it."""
-    return column("fractions", lambda run: shares(run)[:, layer - 1] if layer < run.config.net.depth else None)
+    return column(name, lambda run: shares(run, name)[:, layer - 1] if layer < run.config.net.depth else None)
 
 
 SUMMARY = {
@@ -173,9 +173,7 @@ SUMMARY = {
     },
     f"first step with L <= {MATCHED_LOSS} L_0": column("middle", measures.matched_step),
     **{f"block 1's share in layer {layer}": share_in(layer) for layer in (1, 2, 3)},
-    "block 1's share with a random S_small, largest of all layers": column(
-        "random_fractions", lambda run: shares(run, "random_fractions").max(1)
-    ),
+    **{f"block 1's share in layer {layer}, random S_small": share_in(layer, "random_fractions") for layer in (1, 2, 3)},
     "last step without a majority in block 1 of layer 1": column("fractions", measures.last_minority),
     **{
         f"sigma_{{{i}}}(G_1(0)) / sigma_1(G_1(0))": lambda run, place=place: run.first("start_gradient")[:, place]

@@ -46,9 +46,14 @@ def off_centre(run: Run) -> np.ndarray:
     return np.abs(values(run)[:, 0] - measures.centres(run)).max(-1) / run.first("spread")
 
 
-def changes(first: int, last: int) -> Measure:
+def change(run: Run, first: int, last: int) -> np.ndarray:
     """The largest change of ||G_1||_F / ||G_1(0)||_F in a step between these two."""
-    return measure(lambda run: np.diff(norm_ratio(run)[:, (run.steps >= first) & (run.steps <= last)], axis=1).max(1))
+    return np.diff(norm_ratio(run)[:, (run.steps >= first) & (run.steps <= last)], axis=1).max(1)
+
+
+def changes(first: int, last: int) -> Measure:
+    """``change`` as what is judged."""
+    return measure(lambda run: change(run, first, last))
 
 
 def is_positive(run: Run) -> np.ndarray:
@@ -69,11 +74,20 @@ def start(run: Run) -> np.ndarray:
     return np.maximum(idle, sizes[:, 1:3].max(-1)) / scale
 
 
-@measure
 def decayed(run: Run) -> np.ndarray:
     """sigma_1(G_1(t)) / sigma_1(G_1(0)) at the first step with A(t) > sqrt K / 2; NaN without one."""
     far, leading = measures.turned(run) > num_classes(run) ** 0.5 / 2, values(run)[..., 0] / values(run)[:, :1, 0]
     return np.where(far.any(1), leading[np.arange(len(far)), far.argmax(1)], np.nan)
+
+
+def excess(run: Run) -> np.ndarray:
+    """The largest ratio of a leading value's decay to that of the norm."""
+    return (measures.value_ratio(run) / norm_ratio(run)).max(1)
+
+
+def tail_share(run: Run) -> np.ndarray:
+    """The largest sigma_{K+1}(G_1(t)) over sigma_K(W_2^T Y X^T)."""
+    return measures.tail(run).max(1) / measures.smallest_target(run)
 
 
 @across
@@ -89,8 +103,6 @@ without_p = measure(lambda run: num_small(run) ** 0.5 * largest_step(run))
 steepness = measure(lambda run: run.config.opt.step_size * run.worst("lipschitz"))
 condition = measure(lambda run: 2 * run.first("spread") / measures.centres(run)[:, num_classes(run) - 1])
 first_rate = measure(lambda run: measures.rate(run)[:, 0] / run.first("spread"))
-excess = measure(lambda run: (measures.value_ratio(run) / norm_ratio(run)).max(1))
-tail_share = measure(lambda run: measures.tail(run).max(1) / measures.smallest_target(run))
 relu_bound = measure(lambda run: run.first("relu_bound"))
 of_bounded = measure(lambda run: (run.first("relu_bound") / measures.bounded_value(run))[is_positive(run)])
 
@@ -142,8 +154,9 @@ SECOND, D9 = (source(figure, "theorem", **smooth) for figure in ("Theorem D.11",
 D8 = source("Lemma D.8", lambda study: study != "decay", net__init="orthogonal", **smooth)
 F3 = source("Fig. 3", "theorem", stated=True, net__scale=measures.SCALE, **papers)
 A = source("Theorem 3.5", "theorem", stated=True, **smooth)
-F12 = source("Fig. 12", "decay", stated=True, net__scale=measures.SCALE)
-F13 = source("Fig. 13", "decay", stated=True)
+# ReLU is run beside them, for its numbers in the summary.
+F12 = source("Fig. 12", "decay", stated=True, net__scale=measures.SCALE, **smooth)
+F13 = source("Fig. 13", "decay", stated=True, **smooth)
 F11 = source("Fig. 11", "tail", stated=True, net__init="orthogonal")
 B1 = source("Prop. B.1", "tail", net__init="normal")
 BLOCK_1 = "{}: block 1's share in the change of W_1 at t ="
@@ -183,12 +196,12 @@ LAWS = (
     informative(WEDIN, "Wedin.17", f"A(t) over {WEDINS}", "sqrt K", measures.equation_17, ONE),
     informative(WEDIN, "Wedin.D5", "A(t) over the bound in Lemma D.5's proof", "sqrt K", measures.wedin, ONE),
     A.law("A.250", ORTHOGONAL, measure(lambda run: rotation(run, 250)) >= 0.95, **seen(250)),
-    A.law("A.decayed", BY_THEN, decayed <= 0.1, **seen(*range(251))),
+    A.law("A.decayed", BY_THEN, measure(decayed) <= 0.1, **seen(*range(251))),
     F12.law(
         "F12.early", f"{{}}: ||G_1||_F strictly falls to t = 100: {CHANGE}", changes(0, 100) < 0.0, **seen(*range(101))
     ),
     F12.law("F12.late", f"{{}}, t = 100..250: {CHANGE}", changes(100, 250) <= 1e-5, **seen(*range(251))),
-    F12.law("F12.values", RATIOS, excess <= measures.MOST_EXCESS, **seen(*range(251))),
+    F12.law("F12.values", RATIOS, measure(excess) <= measures.MOST_EXCESS, **seen(*range(251))),
     F12.printed(
         "F12.monotone",
         f"{{}}: '||G_1||_F monotonically decays throughout training': {CHANGE}",
@@ -196,7 +209,12 @@ LAWS = (
         statistic="max",
         **seen(*range(251)),
     ),
-    F13.law("F13", "{}: largest sigma_{K+1}(G_1(t)) / sigma_K(W_2^T Y X^T)", tail_share <= 0.01, each=title_and_scale),
+    F13.law(
+        "F13",
+        "{}: largest sigma_{K+1}(G_1(t)) / sigma_K(W_2^T Y X^T)",
+        measure(tail_share) <= 0.01,
+        each=title_and_scale,
+    ),
     F11.law(
         "F11.tail",
         f"{{}}: |{SLOPE} - s|, i > K (s = 1, of tanh 2, of ReLU 0)",
@@ -260,7 +278,18 @@ SUMMARY = {
     ),
     "second form over rho(t), median over t": at(0, looseness, "lipschitz"),
     "r(eps) over the distance that it bounds (Lemma D.8)": at(0, lambda run: 1 / off_centre(run), "spread"),
-    **{f"A({step}) / sqrt K": at(step, lambda run, t=step: rotation(run, t), "left_sine") for step in (10, 100)},
+    **{f"A({step}) / sqrt K": at(step, lambda run, t=step: rotation(run, t), "left_sine") for step in (10, 100, 250)},
+    "the same of two random subspaces, sqrt(1 - K/m)": at(
+        0, lambda run: [(1 - num_classes(run) / run.config.net.width) ** 0.5], "left_sine"
+    ),
+    "sigma_1(t) / sigma_1(0) where A(t) first exceeds sqrt K / 2": at(0, decayed, "left_sine"),
+    "sigma_{K+1}(G_1(0)) / sigma_K(G_1(0))": at(
+        0, lambda run: measures.tail(run)[:, 0] / values(run)[:, 0, num_classes(run) - 1]
+    ),
+    "largest sigma_{K+1}(G_1(t)) / sigma_K(W_2^T Y X^T)": at(0, tail_share),
+    f"{CHANGE}, to t = 100": at(100, lambda run: change(run, 0, 100)),
+    f"{CHANGE}, t = 100 to 250": at(250, lambda run: change(run, 100, 250)),
+    "largest sigma_i(G_1(t)) / sigma_i(G_1(0)), i <= K, over the ratio of the norms": at(1, excess),
     "step after which ||G_1||_F first rises, to t = 250": at(250, first_rise),
     "rise of ||G_1||_F above its least value, to t = 250, over ||G_1(0)||_F": at(
         250, lambda run: floor(run) - norm_ratio(run)[:, run.steps <= 250].min(1)
