@@ -10,10 +10,13 @@ from experiments.laws.collapse.measures import (
     fit,
     fraction_ended,
     initial_separation,
+    is_descent,
     is_lawful,
     largest_scale,
+    last_imbalance,
     law,
     of_bound,
+    off_balance,
     rates,
     ratios,
     separation,
@@ -79,13 +82,23 @@ def smallest_drawn(run: Run) -> bool:
 
 
 def within(run: Run) -> bool:
-    """Theorem 2's hypotheses on the start."""
-    return optimal(run) and run.config.net.init == "corollary" and run.config.net.scale <= largest_scale(run)
+    """Descent from a start as Corollary 1 has it, at an eps within (28)."""
+    return optimal(run) and is_descent(run) and small(run)
+
+
+def small(run: Run) -> bool:
+    """Corollary 1's hypotheses on the start."""
+    return run.config.net.init == "corollary" and run.config.net.scale <= largest_scale(run)
+
+
+def flows(run: Run) -> bool:
+    """The flow from such a start."""
+    return optimal(run) and not is_descent(run) and small(run)
 
 
 def beyond(run: Run) -> bool:
     """A larger eps, at which the bound still says something."""
-    return optimal(run) and run.config.net.scale > largest_scale(run) and bound(run) < 1
+    return optimal(run) and is_descent(run) and run.config.net.scale > largest_scale(run) and bound(run) < 1
 
 
 F2, F11, F12 = (
@@ -98,6 +111,9 @@ RATE = "linear, mean loss 1e-12: |(D_{l+1}/D_l) / (eps^2/n^(1/L)) - 1|, l = 0..L
 LINE = "log D_l is linear in l: R^2 of the best line"
 STEEPER = "a smaller eps gives a steeper line: its rate over that of the next larger eps"
 OF_BOUND = "D_{l+1}/D_l over its bound 2 (sqrt K + 1) eps^2, l = 0..L-2, mean loss 1e-16"
+HIDDEN = "hypothesis (ii), gradient flow: ||W_{l+1}^T W_{l+1} - W_l W_l^T||_F / eps^2, l <= L-2"
+LAST = "hypothesis (ii), gradient flow: ||W_L^T W_L - W_{L-1} W_{L-1}^T||_F over eps^2 sqrt(d - K)"
+SPECTRUM = "hypothesis (iii), gradient flow: d - 2K singular values of each W_l, l < L: |sigma_i / eps - 1|"
 BY_SCALE = (differing_in("net.scale"),)
 
 
@@ -163,8 +179,14 @@ LAWS = (
         event=ended,
         needs=(differing_in("net.init"),),
     ),
-    T2.law("T2.within", f"{OF_BOUND}, within the hypotheses", share_of_bound <= 1.0, within, event=ended),
-    T2.law("T2.beyond", f"{OF_BOUND}, beyond the hypotheses, bound < 1", share_of_bound <= 1.0, beyond, event=ended),
+    T2.law("T2.hidden", HIDDEN, measure(off_balance) < 1e-6, flows, event=ended),
+    T2.law("T2.last", LAST, measure(last_imbalance) <= 1 + 1e-6, flows, event=ended),
+    T2.law("T2.spectrum", SPECTRUM, measure(lambda run: run.last("unchanged")) < 1e-6, flows, event=ended),
+    T2.law("T2.flow", f"{OF_BOUND}, gradient flow: all hypotheses", share_of_bound <= 1.0, flows, event=ended),
+    T2.law("T2.within", f"{OF_BOUND}, descent with eps within (28)", share_of_bound <= 1.0, within, event=ended),
+    T2.law(
+        "T2.beyond", f"{OF_BOUND}, descent with a larger eps, bound < 1", share_of_bound <= 1.0, beyond, event=ended
+    ),
 )
 SUMMARY = {
     "mean loss": final("loss"),
@@ -176,6 +198,8 @@ SUMMARY = {
     "D_{L-1} / D_0": lambda run: ratios(run).prod(1),
     "largest D_{l+1}/D_l over Theorem 2's bound": of_bound,
     "largest imbalance of the hidden layers / eps^2": lambda run: (
-        run.last("imbalance")[:, :-1].max(1) / run.config.net.scale**2 if run.config.net.depth > 2 else None
+        off_balance(run) if run.config.net.depth > 2 else None
     ),
+    "imbalance of the last layer / (eps^2 sqrt(d - K))": lambda run: last_imbalance(run) if T2.of(run) else None,
+    "|sigma_i / eps - 1|, d - 2K values of each layer": lambda run: run.last("unchanged") if T2.of(run) else None,
 }

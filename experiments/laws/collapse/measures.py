@@ -90,6 +90,22 @@ def of_bound(run: Run) -> np.ndarray:
     return ratios(run).max(1) / bound(run)
 
 
+def is_descent(run: Run) -> bool:
+    """Whether the run is one of gradient descent, and not of the flow."""
+    return run.config.opt.get("method", "descent") == "descent"
+
+
+def off_balance(run: Run) -> np.ndarray:
+    """The largest imbalance of the hidden layers over eps^2; Theorem 2 asks for 0."""
+    return run.last("imbalance")[:, :-1].max(1) / run.config.net.scale**2
+
+
+def last_imbalance(run: Run) -> np.ndarray:
+    """The imbalance of the last two layers over the largest of Theorem 2, eps^2 sqrt(d - K)."""
+    net, K = run.config.net, run.config.data.num_classes
+    return run.last("imbalance")[:, -1] / (net.scale**2 * (net.width - K) ** 0.5)
+
+
 def rates(found: Sequence[Run]) -> np.ndarray:
     """The rate of every member's line, shape (run, seed), from the largest eps to the smallest."""
     return np.stack([fit(separation(run)).rate for run in sorted(found, key=lambda run: -run.config.net.scale)])

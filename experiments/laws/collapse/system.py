@@ -19,6 +19,7 @@ from experiments.runner.checks import Checks
 from experiments.runner.experiment import Variable
 from experiments.runner.hyperparameters import value_of
 from experiments.runner.schema import choice, integer, number
+from lawlib.descent.flows import adaptive_step
 from lawlib.descent.steps import Iterate, evaluated, sum_squared_error
 from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.networks.activations import ACTIVATIONS, LINEAR, Activation
@@ -44,6 +45,9 @@ VARIABLES = {
         ("layer",), "1", "D_l of the features after layer l = 0 (the inputs), ..., L-1", f"{PAPER}, eq. 13"
     ),
     "imbalance": Variable(("joint",), "1", "||W_{l+1}^T W_{l+1} - W_l W_l^T||_F, l = 1, ..., L-1", f"{PAPER}, eq. 23"),
+    "unchanged": Variable(
+        (), "1", "largest |sigma_i(W_l) / eps - 1|, l < L, of the d - 2K indices i nearest to it", f"{PAPER}, Theorem 2"
+    ),
 }
 
 
@@ -53,7 +57,15 @@ class Problem(NamedTuple):
     data: tuple[Array, Array] | None
     step_size: Array
     tolerance: Array
+    scale: Array
 
+
+def _is_theorem(config: ConfigDict) -> bool:
+    return config.study == "theorem"
+
+
+# The flow's solver has to tell residuals of 1e-8, whose mean loss is the smallest tolerance, from 0.
+RTOL, ATOL = 1e-11, 1e-13
 
 FIELDS = {
     "precision": choice("floating-point type of everything computed", "float64"),
@@ -64,6 +76,9 @@ FIELDS = {
     "net.activation": choice("activation of the hidden layers", "linear", "relu"),
     "net.init": choice("distribution of the first weights", *INITS),
     "opt.step_size": number("step size eta on the sum loss", sweepable=True, above=0.0),
+    "opt.method": choice(
+        "gradient descent, or gradient flow observed after every step size", "descent", "flow", when=_is_theorem
+    ),
     "opt.tolerance": number("mean loss at which a member ends; 0: it makes all steps", sweepable=True, at_least=0.0),
     "data.source": choice("inputs: a Haar orthogonal matrix, or whitened digits", "orthogonal", "digits"),
     "data.num_classes": integer("number of classes K", at_least=2),
@@ -101,7 +116,7 @@ def shared(config: ConfigDict) -> tuple:
 
 
 def dynamics(config: ConfigDict) -> Dynamics:
-    """Gradient descent on the sum loss, stopped where the mean loss first falls below the tolerance."""
+    """Gradient descent or flow on the sum loss, stopped where the mean loss first falls below the tolerance."""
     activation, predict = _network(config)
 
     def loss(weights: Weights, inputs: Array, labels: Array) -> Scalar:
@@ -117,11 +132,19 @@ def dynamics(config: ConfigDict) -> Dynamics:
         key_data, key_weights = jax.random.split(key)
         own_data = None if shared else _draw(config, key_data)
         weights = _start(config, key_weights, value_of(config, hyperparameters, "net.scale"))
-        rates = (value_of(config, hyperparameters, f"opt.{name}") for name in ("step_size", "tolerance"))
+        rates = (value_of(config, hyperparameters, path) for path in ("opt.step_size", "opt.tolerance", "net.scale"))
         return Problem(own_data, *rates), descent.init(weights, *(own_data or shared))
 
     def step(_: Time, iterate: Iterate, problem: Problem, shared: tuple) -> Iterate:
-        return descent.step(iterate, *(problem.data or shared), step_size=problem.step_size, weight_decay=0.0)
+        data = problem.data or shared
+        if _is_theorem(config) and config.opt.method == "flow":
+
+            def downhill(weights: Weights) -> Weights:
+                return jax.tree.map(jnp.negative, jax.grad(loss)(weights, *data))
+
+            weights = adaptive_step(downhill, iterate.weights, problem.step_size, rtol=RTOL, atol=ATOL)
+            return descent.init(weights, *data)
+        return descent.step(iterate, *data, step_size=problem.step_size, weight_decay=0.0)
 
     def observe(_: Time, iterate: Iterate, problem: Problem, shared: tuple) -> dict[str, Array]:
         inputs, labels = problem.data or shared
@@ -132,12 +155,19 @@ def dynamics(config: ConfigDict) -> Dynamics:
             "accuracy": jnp.mean(right.astype(labels.dtype)),
             "separation": jnp.stack([theory.separation(Z, labels) for Z in features]),
             "imbalance": theory.imbalance(iterate.weights),
-        }
+        } | ({"unchanged": _unchanged(iterate.weights, problem.scale, len(labels))} if _is_theorem(config) else {})
 
     def done(_: Time, iterate: Iterate, problem: Problem, shared: tuple) -> Array:
         return mean_loss(iterate, problem, shared) < problem.tolerance
 
     return until(Dynamics(init, step, observe), done)
+
+
+def _unchanged(weights: Weights, scale: Array, num_classes: int) -> Array:
+    """How far the d - 2K singular values that are nearest to eps in all layers l < L are from it, relative."""
+    values = jnp.stack([jnp.linalg.svd(W, compute_uv=False) for W in weights[:-1]])
+    off = jnp.sort(jnp.max(jnp.abs(values / scale - 1), axis=0))
+    return off[len(off) - 2 * num_classes - 1]
 
 
 def _network(config: ConfigDict) -> tuple[Activation, Callable[[Weights, Array], Array]]:

@@ -22,7 +22,7 @@ def lawful(config):
         # The residual leaks into the last layer before the optimum, most at the largest depth.
         separation[tolerance == 1e-6, -1] *= 30 if depth == 10 else 3
     series = (n, len(times))
-    return {
+    return ({"unchanged": np.full(series, 1e-12)} if config.study == "theorem" else {}) | {
         "loss": np.full(series, 1e-7),
         "accuracy": np.ones(series),
         "separation": np.repeat(separation[:, None], len(times), axis=1),
@@ -66,6 +66,14 @@ def straight(name, seen):
         seen["separation"] = np.repeat(seen["separation"][1::2], 2, axis=0)
 
 
+def put(variant, field, place, value):
+    def change(name, seen):
+        if name == variant:
+            seen[field][place] = value
+
+    return change
+
+
 def same_rate(name, seen):
     """One rate at every depth where the paper draws it, in the last seed."""
     if name.startswith("linear"):
@@ -99,6 +107,10 @@ BREAKS = {
     "one init": broken("init", line("linear_normal", 0.1875 * 1.31), "F12.rate"),
     "bent init": broken("init", scaled("linear_uniform", 4.0), "F12.line"),
     "bound": broken("theorem", line("L4_within", 3.6e-3), "T2.within"),
+    "bound of the flow": broken("theorem", line("L4_flow", 3.6e-3), "T2.flow"),
+    "hidden layers": broken("theorem", put("L4_flow", "imbalance", (-1, -1, 1), 1e-6), "T2.hidden"),
+    "last layer": broken("theorem", put("L3_flow", "imbalance", (-1, -1, 1), 1.0), "T2.last"),
+    "spectrum": broken("theorem", put("L3_flow", "unchanged", (-1, -1), 2e-6), "T2.spectrum"),
     "bound beyond": broken("theorem", line("L3_beyond", 0.102), "T2.beyond"),
 }
 
@@ -122,11 +134,6 @@ RULES = {
             {"net.width": 49},
             "net.width = 49: must be 50 = data.num_classes * data.samples_per_class, for X is square and orthogonal",
         ),
-        (
-            "theorem",
-            {"study": "theorem", "data.samples_per_class": 2, "net.width": 10},
-            "data.samples_per_class = 2: must be at least 3 for Theorem 2, which asks for d > 2K",
-        ),
         ("study", {"study": "digits"}, "study = 'digits': cannot be that for data.source = 'orthogonal'"),
         ("digits", DIGITS | {"data.num_classes": 9}, "data.num_classes = 9: must be 10 for the digits"),
         (
@@ -141,3 +148,11 @@ RULES = {
         ),
     )
 }
+RULES["theorem"] = Rule(
+    "collapse_theorem",
+    {"data.samples_per_class": 2, "net.width": 10},
+    "data.samples_per_class = 2: must be at least 3 for Theorem 2, which asks for d > 2K",
+)
+RULES["method"] = Rule(
+    "collapse_theorem", {"opt.method": "sgd"}, "opt.method = 'sgd': must be one of 'descent', 'flow'"
+)

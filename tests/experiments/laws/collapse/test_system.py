@@ -32,7 +32,7 @@ def status(rows):
 def test_the_theorems_config_stays_within_its_hypotheses():
     for name, config in expand(config_of("collapse_theorem")):
         largest = largest_scale(width=50, samples_per_class=10, num_classes=5, depth=config.net.depth)
-        if name.endswith("within"):
+        if name.endswith(("within", "flow")):
             assert config.net.scale == pytest.approx(0.99 * largest, rel=1e-12)
         else:
             assert min(config.sweep.net.scale) > largest
@@ -84,6 +84,26 @@ def test_corollary_1_starts_its_last_layer_in_the_first_coordinates():
         np.testing.assert_allclose(W.T @ W, 0.49 * np.eye(6), atol=1e-14)
     np.testing.assert_allclose(last[:, :2] @ last[:, :2].T, 0.49 * np.eye(2), atol=1e-14)
     assert np.all(last[:, 2:] == 0)
+
+
+def test_the_flow_keeps_what_theorem_2_asks_for_and_descent_does_not():
+    fields = {"net.width": 6, "data.num_classes": 2, "data.samples_per_class": 3, "net.depth": 3, "net.scale": 0.3}
+    kept, t = {}, jnp.zeros((), jnp.int32)
+    for method in ("flow", "descent"):
+        ((_, config),) = expand(config_of("collapse_theorem", f"variants=({fields | {'opt.method': method}!r},)"))
+        system = dynamics(config)
+        problem, state = jax.jit(lambda key, system=system: system.init(key, {}, ()))(jax.random.key(0))
+        step = jax.jit(lambda s, system=system, problem=problem: system.step(t, s, problem, ()))
+        for _ in range(100):
+            state = step(state)
+        weights = [np.asarray(W) for W in state.state.weights]
+        first, second, last = weights
+        seen = system.observe(t, state, problem, ())
+        off = np.sort(np.abs(np.stack([np.linalg.svd(W)[1] for W in weights[:-1]]) / 0.3 - 1).max(0))[: 6 - 4]
+        assert float(seen["unchanged"]) == pytest.approx(off.max(), abs=1e-12)
+        kept[method] = np.linalg.norm(second.T @ second - first @ first.T)
+        assert np.linalg.norm(last.T @ last - second @ second.T) == pytest.approx(0.09 * 4**0.5, rel=0.2)
+    assert kept["flow"] < 1e-9 < 1e-4 < kept["descent"]
 
 
 # Claims ---------------------------------------------------------------------------------------------------
