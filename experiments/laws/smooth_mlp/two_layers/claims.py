@@ -168,7 +168,10 @@ TIGHT = "{}: the first form is nearly attained: its largest ratio at the steps a
 # No block changes by more than W_1 does, in steps of eta ||G_1(t)||_F.
 ENDS = "{}: the first form is below eta ||G_1(t)||_F, which every step obeys, up to this step alone, of 250"
 INTERVAL = "{}: largest |sigma_i(G_1(0)) - centre of its interval| over r(eps), i = 1..d"
-ORTHOGONAL = "{}: the gradient's leading subspaces become orthogonal to those of t = 0: A(250) / sqrt K"
+ORTHOGONAL = (
+    "{}: the gradient's leading subspaces become orthogonal to those of t = 0: A(250) / sqrt K, which is about "
+    "sqrt(1 - K/m) of two random ones"
+)
 BY_THEN = "{}: by then the gradient has decayed: sigma_1(t) / sigma_1(0) where A(t) first exceeds sqrt K / 2"
 RATIOS = "{}: largest sigma_i(G_1(t)) / sigma_i(G_1(0)), i <= K, over ||G_1(t)||_F / ||G_1(0)||_F"
 SLOPE = "slope of log sigma_i(G_1(0)) in log eps"
