@@ -102,6 +102,24 @@ def test_a_measure_past_its_bound_fails_that_law(experiment, name):
                 assert row.status == before[row.id].status
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "ids"),
+    [
+        ("jumps_annealing", ("num_seeds=2", "net.width=50"), {"F1.main_text", "F1.appendix", "F1.appendix.chance"}),
+        ("collapse_depth", ("num_seeds=2", "net.scale=0.4"), {"F2.depth", "F2.depth_drawn"}),
+        ("collapse_scale", ("num_seeds=2", "net.depth=5"), {"F11.drawn"}),
+        ("inverse_dimension", ("num_seeds=2", "data.dimension=200"), {"A2.rip"}),
+        ("inverse_decay", ("num_seeds=2", "data.num_measurements=30"), {"A2.rip", "F3/4.eta", "F4.factor"}),
+        ("fashion_mnist_angle", ("num_seeds=2",), {"F14.alike", "F14.stays"}),
+    ],
+)
+def test_a_printed_sentence_is_disputed_in_its_own_setting_alone(name, words, ids):
+    config = config_of(name, *words)
+    rows = verdict(cases_of(config.experiment).lawful, config)
+    assert {id for id, row in rows.items() if row.kind == "printed"} == ids
+    assert {rows[id].status for id in ids} == {"not_judged"}
+
+
 def moved(law):
     """The law with its measure past its bound in every member."""
     relation, bound = law.expected.relation, law.expected.bound
