@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.laws.collapse.measures import bound, ended, fit, is_lawful, largest_scale, law, of_bound
+from experiments.laws.collapse.measures import bound, ended, fit, is_descent, is_lawful, largest_scale, law, of_bound
 from experiments.runner import plots
 from experiments.runner.runs import Run, grouped
 
@@ -71,7 +71,8 @@ def _setting(run: Run) -> str:
     """What tells the curves of a study apart."""
     net = run.config.net
     depth, scale = f"L = {net.depth}", f"ε = {net.scale:.3g}"
-    return {"scale": scale, "init": net.init, "theorem": f"{depth}, {scale}"}.get(run.config.study, depth)
+    theorem = f"{depth}, {scale}" + ", flow" * (not is_descent(run))
+    return {"scale": scale, "init": net.init, "theorem": theorem}.get(run.config.study, depth)
 
 
 def _bounds(found: Sequence[Run]) -> Figure:
