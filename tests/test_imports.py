@@ -59,8 +59,14 @@ def fits_lawlib(name, imported):
         return True
     own, other = name.split(".")[1], rest[0] if rest else ""
     if other in STRANGERS.get(own, ()):
-        return name in DOORS and other == own
+        return other == own and (name in DOORS or of_one_law(name, imported))
     return other == own or other in set().union(*LEVELS[: level_of(own)])
+
+
+def of_one_law(name, imported):
+    """Whether two modules of lawlib.theory are of one law: ``parsimony`` and ``parsimony_widths``."""
+    shorter, longer = sorted(".".join(module.split(".")[2:3]) for module in (name, imported))
+    return bool(shorter) and longer.startswith(f"{shorter}_")
 
 
 def fits_experiments(name, imported):
@@ -204,6 +210,7 @@ def test_a_module_that_cannot_be_imported_or_needs_experiments_is_seen():
         ("lawlib.theory.parsimony", "import lawlib.dynamics"),
         ("lawlib.theory.parsimony", "from lawlib.theory.induced_flow import rate"),
         ("lawlib.theory.parsimony", "from lawlib.theory import induced_flow"),
+        ("lawlib.theory.parsimony", "import lawlib.theory"),
         ("lawlib.theory.parsimony", "from lawlib.compress import expand"),
         ("lawlib.theory.parsimony", "import experiments.runner.store"),
         ("lawlib.dynamics.system", "from lawlib.theory.parsimony import rho_square"),
@@ -254,6 +261,7 @@ def test_a_forbidden_import_is_seen(name, source):
         ("lawlib.linalg.gradients", "from lawlib.linalg import spectra"),
         ("lawlib.theory", "from lawlib.theory import induced_flow"),
         ("lawlib.theory.parsimony", "from lawlib.networks.deep_linear import end_to_end"),
+        ("lawlib.theory.parsimony", "from lawlib.theory.parsimony_widths import active_dimensions"),
         ("lawlib.theory.parsimony", "from lawlib.linalg import subspaces\nimport math\nfrom lawlib import types"),
         ("lawlib.dynamics.sweep", "from lawlib.dynamics.system import until\nfrom jax import lax"),
         ("lawlib.compress", "from lawlib.compress.deep_linear import expand"),
