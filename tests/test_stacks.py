@@ -5,8 +5,9 @@ import sys
 import numpy as np
 import pytest
 
+from benchmarks.stacks import __main__ as command
 from benchmarks.stacks.agreement import difference
-from benchmarks.stacks.children import ChildError, in_turn, ratio, run
+from benchmarks.stacks.children import ChildError, Row, Stack, in_turn, ratio, run
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,22 @@ def test_a_process_that_fails_is_reported_with_what_it_said():
         run(sys.executable, "-c", "import no_such_module")
     with pytest.raises(ChildError, match="give the path of a Python interpreter"):
         run("/no/such/python")
+
+
+def test_a_part_that_is_measured_again_replaces_its_own_rows_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    stacks = [Stack("a", {"python": "3", "jax": version}, is_affected=False) for version in ("0.1", "0.2")]
+
+    def measured(value):
+        return {"measured": f"day {value}", "rows": [Row("step, us", (value, value), "1")]}
+
+    for part, value in (("hangs", "3"), ("times", "1"), ("times", "2")):
+        command._keep(part, stacks, measured(value))
+    (first, times), (second, hangs) = [
+        text.split("\n\n", 1) for text in (tmp_path / "stacks.md").read_text().split("## ")[1:]
+    ]
+    assert (first, second) == ("times", "hangs")
+    assert "| step, us | 2 | 2 | 1 |" in times
+    assert "day 2, with python 3, jax 0.1 and python 3, jax 0.2" in times
+    assert "| step, us | 3 | 3 | 1 |" in hangs
+    assert "day 1" not in times + hangs

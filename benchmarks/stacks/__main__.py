@@ -1,58 +1,76 @@
-"""``python -m benchmarks.stacks PYTHON PYTHON`` measures two stacks and writes benchmarks/results/stacks.md."""
+"""``python -m benchmarks.stacks PYTHON PYTHON`` measures two stacks and writes benchmarks/results/stacks.md.
+
+The rows of each part are kept in stacks.json with the time and the versions that they are of, so that ``--parts`` can
+measure some again.
+"""
 
 import argparse
+import json
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks import stacks as described
 from benchmarks.stacks import agreement, hangs, scheduler
 from benchmarks.stacks.children import ROOT, ChildError, Row, Stack, in_turn, measure, median, ratio, run, stack
 from tests.support.liveness import HungError
 
-RESULTS = ROOT / "benchmarks" / "results" / "stacks.md"
+RESULTS = ROOT / "benchmarks" / "results"
 GROUPS = ("importing", "machine", "sweeps", "networks", "decompositions", "completing")
-PARTS = ("times", "scheduler", "hangs", "results", "demo")
+PARTS = ("times", "scheduler", "hangs", "results", "demo", "suite")
 BAD_INPUT, FAILED = 2, 70
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure the parts that are asked for; print every row, and write the table where it is whole."""
+    """Measure the parts that are asked for, print and keep their rows; return the exit code."""
     options = _options(arguments)
     found, problems = _stacks(options.pythons)
     if problems:
         print(*problems, sep="\n", file=sys.stderr)
         return BAD_INPUT
-    first, second = found
-    began, table = _machine(), []
     try:
-        for row in _rows((first, second), options):
-            table.append(row)
-            print(_line(row), flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            for part, rows in _measurements((found[0], found[1]), options, Path(folder)).items():
+                if part in options.parts:
+                    _keep(part, found, _printed(part, rows))
     except (ChildError, HungError) as error:
         print(error, file=sys.stderr)
         return FAILED
-    if tuple(options.parts) == PARTS:
-        RESULTS.write_text(_document((first, second), table, began))
-        print(RESULTS.relative_to(ROOT))
     return 0
+
+
+def _printed(part: str, rows: Callable[[], Iterable[Row]]) -> dict[str, Any]:
+    """Print the rows of a part as they come; they are returned with when they were measured."""
+    print(f"{part} ...", file=sys.stderr, flush=True)
+    began, table = _machine(), []
+    for row in rows():
+        table.append(row)
+        print(_line(row), flush=True)
+    return {"measured": f"{began} to {_machine()}", "rows": table}
+
+
+def _keep(part: str, stacks: Sequence[Stack], measured: dict[str, Any]) -> None:
+    """Put a part in place of what stacks.json has of it, and write the table of all parts."""
+    kept = json.loads(path.read_text()) if (path := RESULTS / "stacks.json").exists() else {}
+    kept[part] = measured | {"versions": [each.versions for each in stacks], "stacks": [each.name for each in stacks]}
+    kept = {name: kept[name] for name in PARTS if name in kept}
+    path.write_text(json.dumps(kept, indent=1) + "\n")
+    (RESULTS / "stacks.md").write_text(_document(json.loads(path.read_text())))
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stacks", description=described.__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("pythons", nargs=2, metavar="PYTHON", help="an interpreter with lawlib's extra 'tests'")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure these alone, and only print")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure these alone")
     parser.add_argument("--rounds", type=_count, default=3, help="processes of each stack for times and scheduler (3)")
     parser.add_argument("--runs", type=_count, default=3, help="runs of each reproducer on each number of devices (3)")
-    suite = parser.add_mutually_exclusive_group()
-    suite.add_argument("--suite", action="store_true", help="run the tests as well")
-    suite.add_argument("--suite-seconds", nargs=2, type=_seconds, metavar=("A", "B"), help="what the tests took before")
     options = parser.parse_args(arguments)
     if "hangs" in options.parts and not Path("/proc/self/task").exists():
         parser.error("hangs: nothing tells a hung process from a slow one outside Linux; leave the part out by --parts")
@@ -77,34 +95,17 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        msg = f"{text!r} is not a positive number of seconds"
-        raise argparse.ArgumentTypeError(msg)
-    return value
-
-
-def _rows(stacks: tuple[Stack, Stack], options: argparse.Namespace) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory() as folder:
-        parts = {
-            "times": partial(_times, stacks, options.rounds),
-            "scheduler": partial(scheduler.rows, stacks, options.rounds),
-            "hangs": partial(hangs.rows, stacks, options.runs),
-            "results": partial(agreement.rows, stacks, agreement.CONFIGS, Path(folder, "results")),
-            "demo": partial(agreement.rows, stacks, agreement.DEMO, Path(folder, "demo")),
-        }
-        for part, rows in parts.items():
-            if part in options.parts:
-                print(f"{part} ...", file=sys.stderr, flush=True)
-                yield from rows()
-    if options.suite_seconds:
-        yield _suite(*[(taken, "") for taken in options.suite_seconds])
-    elif options.suite:
-        yield _suite(*[_tests(each) for each in stacks])
+def _measurements(
+    stacks: tuple[Stack, Stack], options: argparse.Namespace, folder: Path
+) -> dict[str, Callable[[], Iterable[Row]]]:
+    return {
+        "times": partial(_times, stacks, options.rounds),
+        "scheduler": partial(scheduler.rows, stacks, options.rounds),
+        "hangs": partial(hangs.rows, stacks, options.runs),
+        "results": partial(agreement.rows, stacks, agreement.CONFIGS, folder / "results"),
+        "demo": partial(agreement.rows, stacks, agreement.DEMO, folder / "demo"),
+        "suite": lambda: [_suite(*[_tests(each) for each in stacks])],
+    }
 
 
 def _times(stacks: tuple[Stack, Stack], rounds: int) -> Iterator[Row]:
@@ -133,21 +134,14 @@ def _line(row: Row) -> str:
     return f"| {' | '.join((row.what, *row.cells, row.compared))} |"
 
 
-def _document(stacks: tuple[Stack, Stack], table: Sequence[Row], began: str) -> str:
-    versions = [", ".join(f"{name} {version}" for name, version in each.versions.items()) for each in stacks]
-    head = Row("what", (stacks[0].name, stacks[1].name), "second / first, or what agrees")
-    return "\n".join(
-        [
-            "# " + str(described.__doc__).strip(),
-            "",
-            f"Measured from {began} to {_machine()}, with {' and '.join(versions)}.",
-            "",
-            _line(head),
-            _line(Row("---", ("---", "---"), "---")),
-            *map(_line, table),
-            "",
-        ]
-    )
+def _document(kept: Mapping[str, Any]) -> str:
+    lines = ["# " + str(described.__doc__).strip()]
+    for part, measured in kept.items():
+        versions = [", ".join(f"{name} {version}" for name, version in each.items()) for each in measured["versions"]]
+        lines += ["", f"## {part}", "", f"Measured from {measured['measured']}, with {' and '.join(versions)}.", ""]
+        lines += [_line(Row("what", tuple(measured["stacks"]), "second / first, or what agrees"))]
+        lines += [_line(Row("---", ("---", "---"), "---")), *[_line(Row(*row)) for row in measured["rows"]]]
+    return "\n".join([*lines, ""])
 
 
 def _machine() -> str:
