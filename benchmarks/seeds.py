@@ -88,7 +88,7 @@ def markdown(rows: Iterable[Row], about: Mapping[str, Any]) -> str:
     parts = ranked(rows)
     counts = ", ".join(f"{PARTS[part][0].lower()}: {len(found)}" for part, found in parts.items())
     lines = [
-        f"# Every claim with root seed {about['seed']}",
+        f"# The claims of {len(about['seconds'])} configs with root seed {about['seed']}",
         "",
         "Bounds were chosen with root seed 0, whose tables are in figures/. Here the same configs run with another",
         "root seed, which shares no random draw with it. `make holdout` writes this table.",

@@ -35,6 +35,7 @@ Axis letters in every signature: ``d`` width, ``r`` and ``s`` dimensions of subs
 """
 
 import importlib
+import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,8 @@ def _imported(name: str) -> Any:
         value = getattr(importlib.import_module(f"lawlib.{_FUNCTIONS[name]}"), name)
     elif name in _LAWS:
         value = importlib.import_module(f"lawlib.theory.{name}")
+    elif name.isidentifier() and importlib.util.find_spec(f"lawlib.{name}"):
+        return importlib.import_module(f"lawlib.{name}")
     else:
         msg = f"lawlib has no {name!r}; dir(lawlib) lists what it has at the top, help(lawlib) its packages"
         raise AttributeError(msg, name=name, obj=sys.modules[__name__])

@@ -1,6 +1,7 @@
 """The XLA flags that jaxlib before 0.11 needs on a CPU to sum rightly and not to hang."""
 
 import os
+import re
 import warnings
 from importlib import metadata
 
@@ -15,8 +16,12 @@ FIRST_MENDED = (0, 11)
 
 def is_affected() -> bool:
     """Whether this jaxlib has the faults, whatever the flags say."""
-    major, minor = (int(part) for part in metadata.version("jaxlib").split(".")[:2])
-    return (major, minor) < FIRST_MENDED
+    try:
+        major, minor = re.findall(r"\d+", f"{metadata.version('jaxlib')}.0")[:2]
+    except metadata.PackageNotFoundError as error:
+        msg = "lawlib needs jaxlib, which is not installed: pip install lawlib, or make install in a checkout"
+        raise ModuleNotFoundError(msg, name="jaxlib") from error
+    return (int(major), int(minor)) < FIRST_MENDED
 
 
 def cpu_flags() -> str:
@@ -36,7 +41,8 @@ def cpu_flags() -> str:
 
 def warn_if_affected() -> None:
     """Warn, in two lines, if this jaxlib is an affected one and ``XLA_FLAGS`` lacks one of its mends."""
-    platforms = os.environ.get("JAX_PLATFORMS", "cpu")
+    # An empty value is no choice: JAX then takes what there is.
+    platforms = os.environ.get("JAX_PLATFORMS") or "cpu"
     if "cpu" in platforms and _missing():
         installed = f"jaxlib {metadata.version('jaxlib')}"
         command = """export XLA_FLAGS="$(python -W ignore -c 'import lawlib; print(lawlib.cpu_flags())')\""""

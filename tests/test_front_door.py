@@ -60,6 +60,11 @@ def test_a_name_that_it_does_not_have_is_refused_with_where_to_look(name):
         getattr(lawlib, name)
 
 
+def test_packages_come_when_they_are_asked_for():
+    asked = "import lawlib; print(lawlib.theory.__name__, lawlib.dynamics.__name__, lawlib.compress.init.__name__)"
+    assert python(asked) == ["lawlib.theory", "lawlib.dynamics", "init"]
+
+
 def test_help_is_a_page_that_names_every_name():
     page = pydoc.render_doc(lawlib, renderer=pydoc.plaintext)
     assert len(page.splitlines()) < 100

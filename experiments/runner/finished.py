@@ -129,7 +129,7 @@ def read(path: str | os.PathLike[str]) -> FinishedRun:
     if problems:
         raise InputError(problems)
     config, problems = _config(folder)
-    provenance, lost = _part(folder / "provenance.json", _record, {}, "delete it to read the run without it")
+    provenance, lost = _part(folder / "provenance.json", _provenance, {}, "delete it to read the run without it")
     problems += lost
     if missing := [name for name in ("claims.json", "summary.json") if not (folder / name).exists()]:
         raise InputError([*problems, _unfinished(folder, missing, provenance)])
@@ -145,7 +145,7 @@ def read(path: str | os.PathLike[str]) -> FinishedRun:
 def command(provenance: Mapping[str, Any], folder: Path, *flags: str) -> str:
     """The command that the run was last started with, for this folder; empty if that is not known."""
     starts = provenance.get("starts")
-    words = starts[-1].get("command", ()) if isinstance(starts, list) and starts else ()
+    words = starts[-1].get("command", ()) if starts else ()
     if "experiments.main" not in words:
         return ""
     kept, rest = [], iter(words[words.index("experiments.main") + 1 :])
@@ -206,7 +206,7 @@ def _part(file: Path, parse: Callable[[str], Any], lost: Any, remedy: str) -> tu
         return lost, []
     try:
         return parse(file.read_text()), []
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return lost, [f"{file}: is damaged ({type(error).__name__}: {' '.join(str(error).split())}); {remedy}"]
 
 
@@ -218,10 +218,18 @@ def _record(text: str) -> dict[str, Any]:
     return record
 
 
+def _provenance(text: str) -> dict[str, Any]:
+    record = _record(text)
+    for start in record.get("starts", []):
+        for word in start.get("command", []):
+            _ = word.startswith("--")
+    return record
+
+
 def _summary(text: str) -> dict[str, Any]:
     summary = _record(text)
     for row in summary["runs"]:
-        _ = row["run"], row["members"], row["diverged"], row["columns"].values()
+        _ = row["run"], row["members"], row["diverged"], [column.keys() for column in row["columns"].values()]
     summary["comparisons"].values()
     return summary
 

@@ -1,11 +1,14 @@
 """Publishing a finished run: pictures, tables and config in figures/, without what names a machine or a user."""
 
 import hashlib
+import io
 import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from experiments.runner.store import InputError, write_atomic, write_json
 
@@ -17,8 +20,6 @@ PRIVATE = ("command",)
 RESULTS_HASH = "results_sha256"
 # In bytes: pictures stay in the history of the repository.
 LARGEST_PICTURE = 200_000
-# In a PNG's header, where the pixels are indices into a palette.
-PALETTE_TYPE = 3
 
 
 def publish(run_folder: Path, target: Path) -> None:
@@ -34,6 +35,8 @@ def publish(run_folder: Path, target: Path) -> None:
         raise InputError([f"{run_folder}: has no {', '.join(missing)} to publish; run it first"])
     record = _public_provenance(run_folder / "provenance.json")
     pictures = {file.name: file.read_bytes() for file in sorted((run_folder / "figures").glob("*.png"))}
+    if not pictures:
+        raise InputError([f"{run_folder / 'figures'}: holds no picture; --replot draws them"])
     refused = {name: _refusal(picture) for name, picture in pictures.items()}
     if problems := [f"{run_folder / 'figures' / name}: {why}" for name, why in refused.items() if why]:
         raise InputError(problems)
@@ -55,7 +58,13 @@ def _public_provenance(file: Path) -> dict[str, Any]:
 
 def _refusal(picture: bytes) -> str:
     """Why a picture cannot be published, or nothing."""
-    if picture[25:26] != bytes([PALETTE_TYPE]):
+    try:
+        with Image.open(io.BytesIO(picture), formats=["PNG"]) as opened:
+            mode = opened.mode
+            opened.verify()
+    except Exception as error:  # whatever Pillow and zlib raise of damaged bytes
+        return f"is not a whole PNG ({error}); --replot draws it again"
+    if mode != "P":
         return "is not a PNG with a palette; --replot draws it again"
     if len(picture) > LARGEST_PICTURE:
         return f"has {len(picture):,} bytes, and {LARGEST_PICTURE:,} are allowed; draw it smaller"

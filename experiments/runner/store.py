@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import lawlib
 from experiments.runner.checkout import SOURCE
 from experiments.runner.lock import LockRefused, locked
 
@@ -42,7 +43,7 @@ LOCK = ".lock"
 LAYOUT = 2
 PARTIAL = ".partial-"
 MAX_DIFFERENCES = 10
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "xarray", "lawlib")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "xarray")
 
 
 class InputError(Exception):
@@ -340,7 +341,12 @@ def environment() -> dict[str, Any]:
     devices, settings = jax.devices(), jax.config.values
     commit, clean = git_state(SOURCE)
     return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        # What an installer noted of an editable lawlib is out of date once it has changed.
+        "versions": {
+            "python": platform.python_version(),
+            "lawlib": lawlib.__version__,
+            **{name: _version(name) for name in PACKAGES},
+        },
         "platform": devices[0].platform,
         "device_kind": devices[0].device_kind,
         "device_count": len(devices),

@@ -14,6 +14,7 @@ width d, and the bases of Case 1 can be drawn without any d x d matrix.
 """
 
 import functools as ft
+import operator
 from typing import NamedTuple
 
 import jax
@@ -147,7 +148,10 @@ def reduce(
         >>> [W.shape for W in lawlib.compress.init(reduction).weights.weights]
         [(4, 4), (4, 4), (4, 4)]
     """
-    bases = invariant_bases(weights, target, rank)
+    if not weights:
+        msg = "reduce needs the weights of one layer or more, got none"
+        raise ValueError(msg)
+    bases = invariant_bases(weights, target, operator.index(rank))
     has_left, scale = len(bases) > len(weights), layer_scale(weights[0])
     cores = start_cores(weights, bases)
     core = matmul(target, bases[0])
@@ -297,6 +301,7 @@ def expand(reduction: Reduction, reduced: Reduced, weights: Weights, *, toleranc
     allowed relative difference, by default as in ``reduce``.
 
     Raises:
+        TypeError: ``reduced`` is not the small network's weights, such as ``iterate.weights``.
         ValueError: the reduction was drawn without matrices and has no bases of the hidden layers, or W(0) is not
             the start that was reduced.
 
@@ -310,6 +315,9 @@ def expand(reduction: Reduction, reduced: Reduced, weights: Weights, *, toleranc
         >>> lawlib.expand(reduction, small.weights, weights)[0].shape
         (20, 20)
     """
+    if not isinstance(reduced, Reduced):
+        msg = f"expand needs the small network's weights and rho, iterate.weights, got {type(reduced).__name__}"
+        raise TypeError(msg)
     depth, has_left = len(reduced.weights), _has_left(reduction)
     if len(weights) != depth:
         msg = f"W(0) must have the small network's {depth} layers, got {len(weights)}"

@@ -29,6 +29,7 @@ widening by c adds min(r, c): 6, 9 and 12 directions for the widths 30, 36, 40, 
 """
 
 import itertools
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -61,6 +62,7 @@ def active_dimensions(widths: Sequence[int], rank: int) -> ActiveDimensions:
     Theorem 1 is d_L = r.
 
     Raises:
+        TypeError: a width or the rank is not a whole number.
         ValueError: widths are not two or more positive sizes, or the rank is not in 1..min(d_0, d_L).
 
     Example:
@@ -70,6 +72,7 @@ def active_dimensions(widths: Sequence[int], rank: int) -> ActiveDimensions:
         >>> active_dimensions((30, 36, 40, 3), rank=3)
         ActiveDimensions(active=(6, 9, 12, 3), passed=0)
     """
+    widths, rank = [operator.index(width) for width in widths], operator.index(rank)
     if len(widths) < 2 or min(widths) < 1 or not 1 <= rank <= min(widths[0], widths[-1]):
         msg = (
             "active directions need two or more positive widths (d_0, ..., d_L) and a rank in 1..min(d_0, d_L), "

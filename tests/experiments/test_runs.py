@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 from finished_folders import DIVERGED, MOMENTA, SIZES, STEPS, SUMMARY, config, finished, rows
 from liveness import finish
+from PIL import Image
 
 from experiments.runner import store
 from experiments.runner.checkout import SOURCE
@@ -278,6 +279,8 @@ def test_statements_that_differ_are_both_named(made, tmp_path):
 
 def test_a_published_folder_has_all_but_results(folder, tmp_path):
     (folder / "summary.md").touch()
+    (folder / "figures").mkdir()
+    Image.new("P", (2, 2)).save(folder / "figures" / "loss.png")
     publish(folder, tmp_path / "figures" / "dln_momentum_smoke")
     run = load(tmp_path / "figures" / "dln_momentum_smoke")
     assert [claim.id for claim in run.claims] == ["T1.first", "T1.nan", "T1.last"]
@@ -429,3 +432,20 @@ def test_results_that_lack_a_variant_are_refused(folder):
     with store.open_run(folder, to_plain(config())) as run:
         run.write_results([("plain", xr.Dataset())], {"config": json.dumps(to_plain(config()))})
     assert "is of another config" in only(lambda: load(folder).results)
+
+
+@pytest.mark.parametrize("starts", [3, [3], [{"command": 3}], [{"command": [1, "experiments.main", 2]}]])
+def test_a_provenance_that_holds_something_else_is_damaged(folder, starts):
+    (folder / "provenance.json").write_text(json.dumps({"starts": starts}))
+    assert only(load, folder).startswith(f"{folder / 'provenance.json'}: is damaged (")
+
+
+def test_a_table_nested_without_end_is_damaged(folder):
+    (folder / "claims.json").write_text("[" * 100_000)
+    assert only(load, folder).startswith(f"{folder / 'claims.json'}: is damaged (RecursionError")
+
+
+def test_a_summary_of_bare_numbers_is_damaged(folder):
+    row = {"run": "a", "members": 1, "diverged": 0, "columns": {"rate": 3}}
+    (folder / "summary.json").write_text(json.dumps({"runs": [row], "comparisons": {}}))
+    assert only(load, folder).startswith(f"{folder / 'summary.json'}: is damaged (AttributeError")

@@ -47,7 +47,7 @@ def test_an_affected_jaxlib_gets_what_is_missing_beside_what_is_set(stack, affec
     assert cpu.cpu_flags() == wanted
 
 
-@pytest.mark.parametrize("mended", ["0.11.0", "0.12.0.1", "0.12.0.dev20261101", "1.0.0"])
+@pytest.mark.parametrize("mended", ["0.11.0", "0.11rc1", "0.12.0.1", "0.12.0.dev20261101", "1.0.0", "1"])
 @pytest.mark.parametrize("given", ["", "--a"])
 def test_a_mended_jaxlib_gets_no_flag(stack, mended, given):
     stack(mended, XLA_FLAGS=given)
@@ -57,7 +57,9 @@ def test_a_mended_jaxlib_gets_no_flag(stack, mended, given):
     assert not said
 
 
-@pytest.mark.parametrize("settings", [{}, {"XLA_FLAGS": IN_ORDER}, {"JAX_PLATFORMS": "cuda,cpu"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"XLA_FLAGS": IN_ORDER}, {"JAX_PLATFORMS": "cuda,cpu"}, {"JAX_PLATFORMS": ""}]
+)
 def test_an_affected_jaxlib_without_flags_is_warned_of_in_two_lines(stack, settings):
     stack("0.10.2", **settings)
     with pytest.warns(UserWarning, match=r"jaxlib 0\.10\.2 .*\n.*lawlib\.cpu_flags\(\)") as said:

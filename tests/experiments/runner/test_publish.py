@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -154,13 +155,32 @@ def test_a_run_whose_provenance_is_damaged_is_not_published(finished, target, re
     assert not target.exists()
 
 
+def test_pictures_that_are_lost_do_not_remove_those_that_are_published(finished, target):
+    publish(finished, target)
+    published = {file.name for file in target.glob("*.png")}
+    assert published
+    redraw(finished)
+    with pytest.raises(InputError, match=r"figures: holds no picture; --replot draws them"):
+        publish(finished, target)
+    assert {file.name for file in target.glob("*.png")} == published
+
+
 def test_all_pictures_that_cannot_be_published_are_named_at_once(finished, target):
-    redraw(finished, a=picture(1, "RGB"), b=b"", c=FIRST + bytes(module.LARGEST_PICTURE), d=FIRST)
+    redraw(
+        finished,
+        a=picture(1, "RGB"),
+        b=b"",
+        c=FIRST + bytes(module.LARGEST_PICTURE),
+        d=FIRST,
+        e=FIRST[:-20],
+        f=b"x" * 25 + b"\x03",
+    )
     with pytest.raises(InputError) as refused:
         publish(finished, target)
-    *without, large = refused.value.problems
-    assert [line.partition("figures/")[2] for line in without] == [
-        f"{name}.png: is not a PNG with a palette; --replot draws it again" for name in "ab"
+    without, *damaged, large = sorted(refused.value.problems, key=lambda line: ("palette" not in line, "bytes" in line))
+    assert without.endswith("a.png: is not a PNG with a palette; --replot draws it again")
+    assert [re.sub(r"\(.*\)", "()", line.partition("figures/")[2]) for line in damaged] == [
+        f"{name}.png: is not a whole PNG (); --replot draws it again" for name in "bef"
     ]
     assert large.endswith(f"c.png: has {len(FIRST) + 200_000:,} bytes, and 200,000 are allowed; draw it smaller")
     assert not target.exists()

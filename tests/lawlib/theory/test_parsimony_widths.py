@@ -1,6 +1,7 @@
 """The law of any widths against subspaces closed vector by vector, and against gradient descent in numpy."""
 
 import functools as ft
+import inspect
 import itertools
 
 import jax.numpy as jnp
@@ -175,3 +176,10 @@ def test_widths_fall_and_rise_unless_one_is_larger_than_one_on_each_side(widths)
 def test_widths_and_ranks_of_no_network_are_refused(widths, rank):
     with pytest.raises(ValueError, match=rf"rank in 1..min\(d_0, d_L\), got widths .* and rank={rank}"):
         active_dimensions(widths, rank)
+
+
+@pytest.mark.parametrize(("widths", "rank"), [((30, 30), 1.5), ((30.0, 30), 1), ((30, "30"), 1)])
+def test_what_is_no_whole_number_is_refused(widths, rank):
+    """Without the suite's own check of types."""
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        inspect.unwrap(active_dimensions)(widths, rank)
