@@ -41,10 +41,10 @@ from pathlib import Path
 from experiments.runner.lock import locked
 with locked(Path(sys.argv[1])):
     if sys.argv[2] == "exec":
-        child = subprocess.Popen(["sleep", "600"]).pid
-    else:
-        child = os.fork() or signal.pause()
-    print(child, flush=True)
+        print(subprocess.Popen(["sleep", "600"]).pid, flush=True)
+    elif not os.fork():
+        # Said by the child: a moment ago, before it ran at all, it did hold the lock.
+        print(os.getpid(), flush=True)
     signal.pause()
 """
 
