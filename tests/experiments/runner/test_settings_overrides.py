@@ -79,7 +79,7 @@ def test_variants_that_keep_their_own_value_are_reported():
     ("name", "word", "wanted", "reported"),
     [
         ("inverse_decay", "opt.weight_decay=0.01", ["common", "opt.weight_decay=0.01"], "common (0.0, 0.003, 0.01)"),
-        ("collapse_theorem", "net.scale=0.5", ["net.scale=0.5", "L3_beyond", "L3_flow"], "L3_beyond (0.25,)"),
+        ("collapse_theorem", "net.scale=0.5", ["net.scale=0.5", "L3_beyond", "method=flow"], "L3_beyond (0.25,)"),
         ("completion_gamma", "opt.discrepancy=0.1", ["full", "compressed"], "compressed (0.01, 0.0, 1.0)"),
         ("jumps_theory", "data.offdiagonal=0.25", ["region_L3"], ""),
     ],
