@@ -119,7 +119,8 @@ def test_the_optima_have_the_hypotheses_and_use_them_up(settings):
     np.testing.assert_allclose(hidden, 0, atol=1e-13)
     assert 0.999 * o.delta < last <= (1 + 1e-9) * o.delta
     assert np.sum(np.abs(o.values - o.eps) < 1e-12) == len(o.X) - 2 * o.K
-    assert o.delta <= o.n ** (1 / o.depth) / (30 * o.depth**2)
+    # Equal but for rounding at the largest eps, share = 1.
+    assert o.delta <= (1 + 1e-12) * o.n ** (1 / o.depth) / (30 * o.depth**2)
     printed = o.n ** (1 / (2 * o.depth)) / (np.sqrt(30 * o.depth) * (len(o.X) - o.K) ** 0.25)
     assert printed**2 * np.sqrt(len(o.X) - o.K) > 1.9 * o.n ** (1 / o.depth) / (30 * o.depth**2)
 
