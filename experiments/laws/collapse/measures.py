@@ -91,8 +91,8 @@ def of_bound(run: Run) -> np.ndarray:
 
 
 def is_descent(run: Run) -> bool:
-    """Whether the run is one of gradient descent, and not of the flow."""
-    return run.config.opt.get("method", "descent") == "descent"
+    """Whether the run is one of gradient descent; Theorem 2's study alone follows the flow too."""
+    return run.config.study != "theorem" or run.config.opt.method == "descent"
 
 
 def off_balance(run: Run) -> np.ndarray:

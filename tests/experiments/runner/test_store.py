@@ -136,7 +136,8 @@ def test_a_folder_that_another_process_begins_meanwhile_is_no_stranger(tmp_path,
 
     monkeypatch.setattr(os.path, "exists", begun_after)
     with open_run(tmp_path, CONFIG):
-        pass
+        assert store.read_digested(file) == json.loads(json.dumps({"layout": store.LAYOUT, **CONFIG}))
+        assert tree(tmp_path).keys() == {"config.json", ".lock"}
 
 
 def test_another_config_is_refused_field_by_field(tmp_path):
