@@ -1,4 +1,4 @@
-"""Hangs in most of its runs on two cores where XLA runs operations concurrently, with NPROC 2, 4, 8 and 16 alike.
+"""With jaxlib before 0.11 it hangs in most of its runs where XLA runs operations at once, NPROC 2, 4, 8 and 16 alike.
 
 ``XLA_FLAGS=--xla_cpu_enable_concurrency_optimized_scheduler=true PYTHONPATH=.
 python tests/support/deadlock_reproducer.py``
