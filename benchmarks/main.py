@@ -21,6 +21,7 @@ from benchmarks import (
     scale,
     spectra,
     trained_heads,
+    wall_time,
 )
 from benchmarks.timing import limits
 from experiments.runner.run import prepare
@@ -33,6 +34,7 @@ BENCHMARKS = {
         figure_3,
         memory,
         equivalent,
+        wall_time,
         completion,
         scale,
         spectra,

@@ -55,12 +55,12 @@ PROFILES = {
     },
     "paper": {
         "num_seeds": 1,
-        "num_steps": 5000,
+        "num_steps": 22_000,
         "variants": (
-            {"name": "pair_d1000_r5_end", "net.skip": 15_000},
-            {"name": "pair_d1000_r5_start", "opt.num_steps": 500},
-            {"name": "small_d1000_r5", "net.kind": "small", "opt.num_steps": 30_000},
-            {"name": "small_d1000_r10", "net.kind": "small", "data.rank": 10, "opt.num_steps": 30_000},
+            # A checkpoint after every observation, 110 steps apart.
+            {"name": "pair_d1000_r5", "run.segment": 1},
+            {"name": "small_d1000_r5", "net.kind": "small"},
+            {"name": "small_d1000_r10", "net.kind": "small", "data.rank": 10},
         ),
     },
 }

@@ -60,7 +60,7 @@ PAPER = Paper(
             "the trajectory of the compressed network is that of the d x d network",
             {"dln_factorization": "F1.*"},
             (REDUCTION + "test_the_small_network_unfolds_to_the_trained_weights",),
-            "the paper's d = 1000 whole is not run: its first 500 steps, and the last from unfolded weights",
+            "the paper's d = 1000 is the profile paper",
         ),
         Item(
             "Figure 1, right",
@@ -79,10 +79,23 @@ PAPER = Paper(
             "Figure 5, left",
             "the compressed network needs fewer iterations than a narrow one, 'almost unaffected by r^'",
             {"completion_compressed": "F5.*"},
-            remark="cpu has two of the six r^",
         ),
-        Item("Figure 5, right", "time to converge", remark="drawn over counted operations, without a claim"),
-        Item("Section 4.1, samples", "'the same sampling complexity as the original network'"),
+        Item(
+            "Figure 5, right",
+            "time to converge",
+            remark="drawn over counted operations, without a claim; benchmarks/results/wall_time.md has times",
+        ),
+        Item(
+            "Section 4.1, samples",
+            "'the same sampling complexity as the original network'",
+            {"completion_sampling": "S4.1.samples* S4.1.enough S4.1.too_few"},
+            remark="stated in the introduction, without an experiment",
+        ),
+        Item(
+            "Section 4.1, depth",
+            "'deeper networks improve sample complexity over their shallow counterparts', of Arora et al. 2019",
+            {"completion_sampling": "S4.1.depth"},
+        ),
         Item(
             "Figure 6",
             "gamma = 0 leaves a high recovery error, gamma = 0.01 a small one",
