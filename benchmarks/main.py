@@ -1,4 +1,7 @@
-"""Run benchmarks, all or those named, and write benchmarks/results/NAME.md: python -m benchmarks.main [NAME ...]."""
+"""Run benchmarks, all or those named, and write benchmarks/results/NAME.md: python -m benchmarks.main [NAME ...].
+
+Those of ``FIGURES`` have a picture beside their table.
+"""
 
 import platform
 import sys
@@ -24,6 +27,7 @@ from benchmarks import (
     wall_time,
 )
 from benchmarks.timing import limits
+from experiments.runner import plots
 from experiments.runner.run import prepare
 
 RESULTS = Path(__file__).parent / "results"
@@ -47,6 +51,7 @@ BENCHMARKS = {
         convolution,
     )
 }
+FIGURES = {"equivalent": equivalent, "wall_time": wall_time}
 
 
 def main(names: list[str]) -> None:
@@ -56,9 +61,12 @@ def main(names: list[str]) -> None:
     prepare()
     RESULTS.mkdir(exist_ok=True)
     for name in names or BENCHMARKS:
-        table = _table(str(BENCHMARKS[name].__doc__), limits() | BENCHMARKS[name].measure())
+        measured = BENCHMARKS[name].measure()
+        table = _table(str(BENCHMARKS[name].__doc__), limits() | measured)
         print(table, flush=True)
         (RESULTS / f"{name}.md").write_text(table)
+        if name in FIGURES:
+            plots.save(FIGURES[name].figure(measured), RESULTS, name)
 
 
 def _table(description: str, measured: dict[str, float]) -> str:

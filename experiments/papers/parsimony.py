@@ -65,7 +65,7 @@ PAPER = Paper(
         Item(
             "Figure 1, right",
             "training loss over wall time: the optimum 'an entire order of magnitude earlier'",
-            remark="the loss is drawn over counted operations; benchmarks/results/equivalent.md has times",
+            remark="the loss is drawn over counted operations; over wall time in benchmarks/results/equivalent",
         ),
         Item("Figure 2", "progressive collapse with linear decay, linear and ReLU", {"collapse_depth": "F2.*"}),
         Item("Figure 3", "singular values and vectors of the first layer, L = 3", {"dln_parsimony": FIRST_CASE}),
@@ -83,7 +83,7 @@ PAPER = Paper(
         Item(
             "Figure 5, right",
             "time to converge",
-            remark="drawn over counted operations, without a claim; benchmarks/results/wall_time.md has times",
+            remark="drawn over counted operations, without a claim; over wall time in benchmarks/results/wall_time",
         ),
         Item(
             "Section 4.1, samples",
