@@ -61,7 +61,7 @@ def _depth_and_width(found: Sequence[Run]) -> Figure:
         _members(errors, widths, [final_recovery(run) for run in family], stopped, **look)
         if depth > 2:
             _members(steps, widths, [steps_to_tolerance(run) for run in family], stopped, **look)
-    errors.set(xlabel="width of the hidden layers", ylabel="recovery error at the end (mean)", yscale="log")
+    errors.set(xlabel="width of the hidden layers", ylabel="recovery error at the end (mean)", yscale=_scale(found))
     steps.set(xlabel="width of the hidden layers", ylabel="gradient steps to the tolerance", ylim=(0, None))
     _legend(drawn, errors, found)
     return drawn
@@ -138,9 +138,9 @@ def _sampling(found: Sequence[Run]) -> Figure:
     for axes in (errors, steps):
         share = degrees_of_freedom(data) / data.size**2
         axes.axvline(share, color="black", linestyle=":", label="as many as degrees of freedom, r(2d − r)")
-        axes.set(xlabel="share of the entries that is observed", yscale="log")
-    errors.set(ylabel="recovery error at the end (mean)")
-    steps.set(ylabel="gradient steps to the tolerance")
+        axes.set_xlabel("share of the entries that is observed")
+    errors.set(ylabel="recovery error at the end (mean)", yscale=_scale(found))
+    steps.set(ylabel="gradient steps to the tolerance", yscale="log")
     _legend(drawn, errors, found)
     return drawn
 
@@ -207,12 +207,23 @@ def _members(
     label: str,
 ) -> None:
     """Every member as a marker, hollow where it did not reach the tolerance, and a line through the medians."""
-    axes.plot(places, [np.ma.median(np.ma.masked_invalid(each)) for each in values], **look.curve)
+    axes.plot(places, [_median(each) for each in values], **look.curve)
     axes.plot([], [], marker=look.marker, markersize=4.5, label=label, **look.curve)
     for place, each, hollow in zip(places, values, stopped, strict=True):
         for chosen, filling in ((~hollow, look.colour), (hollow, "white")):
             where, filled = np.full(chosen.sum(), place), {"markerfacecolor": filling, "markersize": 4.5}
             axes.plot(where, each[chosen], linestyle="", **look.points, **filled)
+
+
+def _median(values: np.ndarray) -> float:
+    """Of the members with a number; NaN, which is not drawn, if there are none."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else np.nan
+
+
+def _scale(found: Sequence[Run]) -> str:
+    """Of an axis of recovery errors: a log axis cannot be drawn if every member diverged."""
+    return "log" if any(np.isfinite(final_recovery(run)).any() for run in found) else "linear"
 
 
 def _legend(drawn: Figure, axes: Axes, found: Sequence[Run]) -> None:

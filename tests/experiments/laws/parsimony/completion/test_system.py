@@ -270,6 +270,19 @@ def test_a_diverged_network_is_not_drawn_as_data():
     assert all(np.isfinite(np.asarray(line.get_ydata(), float)).all() for line in by_step.lines)
 
 
+def all_diverged(name, seen):
+    """Every member meets a value that is not finite at its first step."""
+    seen["diverged_at"][:], seen["converged_at"][:] = 1, -1
+    seen["recovery_error"][:] = np.nan
+
+
+@pytest.mark.parametrize("name", LEGENDS)
+def test_networks_that_all_diverged_have_a_figure(name):
+    (figure,) = EXPERIMENT.figures(runs_of(name, all_diverged)).values()
+    figure.draw_without_rendering()
+    assert all(axes.get_xlabel() for axes in figure.axes[1:])
+
+
 # A whole run ----------------------------------------------------------------------------------------------------------
 
 
