@@ -8,15 +8,14 @@ from benchmarks import equivalent, wall_time
 from benchmarks.main import FIGURES
 from experiments.runner.legible import make_legible
 
-SECONDS = {"d x d": 0.2, "small": 2e-6}
+TIMES = {"full_step_s": 0.2, "small_step_us": 2.0}
 
 
-def losses():
-    """Rows of both networks: 1000 steps for each factor of 10 in the loss."""
-    rows = {}
-    for power, loss in enumerate(equivalent.LOSSES, start=1):
-        rows |= {equivalent._row(loss, f"{name}, s"): 1000 * power * step for name, step in SECONDS.items()}
-    return rows
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Figure 1 with matrices of 60 rows."""
+    monkeypatch.setattr(equivalent, "WIDTH", 60)
+    monkeypatch.setattr(equivalent, "STEP_SIZE", 0.01)
 
 
 def estimates():
@@ -29,7 +28,7 @@ def estimates():
     return rows | {"r^ = 5: full, ms a step": 4.0}
 
 
-MEASURED = {"equivalent": losses(), "wall_time": estimates()}
+MEASURED = {"equivalent": TIMES, "wall_time": estimates()}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -42,13 +41,16 @@ def test_a_picture_can_be_read(name):
     assert axes.get_ylabel()
 
 
-def test_the_time_to_a_loss_is_that_of_its_steps():
-    (axes,) = equivalent.figure(losses()).axes
-    curves = {line.get_label(): line.get_xydata() for line in axes.lines}
-    for name, step in SECONDS.items():
-        times, means = curves[f"{name} network"].T
-        np.testing.assert_allclose(times, 1000 * step * np.arange(1, 10))
-        np.testing.assert_allclose(means, 10.0 ** -np.arange(2, 11))
+def test_both_networks_have_one_loss_at_each_step_until_the_tolerance():
+    (axes,) = equivalent.figure(TIMES).axes
+    full, small = (line.get_xydata() for line in axes.lines)
+    np.testing.assert_allclose(full[:, 0] / 0.2, np.arange(1, len(full) + 1))
+    np.testing.assert_allclose(small[:, 0] / 2e-6, np.arange(1, len(full) + 1))
+    np.testing.assert_array_equal(full[:, 1], small[:, 1])
+    assert (np.diff(full[:, 1]) < 0).all()
+    assert full[-1, 1] <= equivalent.TOLERANCE < full[-2, 1]
+    # Five singular values of about 2 sqrt(60), of which none is learned after a step.
+    assert full[0, 1] == pytest.approx(5 * 4 * 60 / 2 / 60**2, rel=0.3)
 
 
 def test_the_time_to_the_tolerance_is_that_of_its_steps():
