@@ -55,7 +55,12 @@ PAPER = Paper(
             "a low-rank head of VGG-16 in S_big is close to the full one, a random one guesses",
             {"vgg16_cifar10": "F7.batch* F7.all* F7.random* F7.imagenet*"},
         ),
-        Item("Figure 7, full training", "the same with all layers trained", {"vgg16_cifar10": "F7.whole*"}),
+        Item(
+            "Figure 7, full training",
+            "the same with all layers trained",
+            {"vgg16_cifar10": "F7.whole*"},
+            remark="run on 480 images of 32 x 32 alone, 240 steps: a check of the code, not of the figure",
+        ),
         Item(
             "Section 5.1.2, gap",
             "classifier alone: 'about 5% - 10%' in test accuracy between S_big and full at r = 2K",
