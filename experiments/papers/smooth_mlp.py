@@ -48,7 +48,7 @@ PAPER = Paper(
             "Figure 6",
             "a low-rank MLP in S_big trains like the full one, in a random subspace it does not",
             {"fashion_mnist_low_rank": "F6.*"},
-            remark="SiLU; GELU is in the paper profile alone",
+            remark="all images and GELU at 14 x 14 pixels alone; F6.uniform: last layer as PyTorch's Linear",
         ),
         Item(
             "Figure 7, classifier",
@@ -160,7 +160,8 @@ PAPER = Paper(
         Item(
             "Figure 14",
             "up to 45 degrees from S_big GD reaches similar solutions, beyond progressively worse ones",
-            {"fashion_mnist_angle": "F14.near* F14.worse F14.right_angle F14.falls"},
+            {"fashion_mnist_angle": "F14.near* F14.worse F14.right_angle F14.falls F14.uniform*"},
+            remark="F14.uniform: last layer as PyTorch's Linear",
         ),
         Item(
             "Appendix F.1",
