@@ -163,7 +163,7 @@ def test_each_last_layer_has_a_panel_and_is_compared_with_its_own_psi_0():
 def test_a_plateau_ends_below_99_percent_of_the_first_loss():
     def seen(name, seen):
         if name == "silu_random":
-            seen["test_loss"][1, 7:] = 0.494
+            seen["test_loss"][1, :7], seen["test_loss"][1, 7:] = 0.6, 0.593
 
     (random,) = find(runs_of(config_of("num_seeds=2"), seen), net__form="random")
     np.testing.assert_array_equal(plateau(random), [1500, 7 * 25])
