@@ -48,14 +48,19 @@ PAPER = Paper(
             "Figure 6",
             "a low-rank MLP in S_big trains like the full one, in a random subspace it does not",
             {"fashion_mnist_low_rank": "F6.*"},
-            remark="SiLU; GELU is in the paper profile alone",
+            remark="all images and GELU at 14 x 14 pixels alone; F6.uniform: last layer as PyTorch's Linear",
         ),
         Item(
             "Figure 7, classifier",
             "a low-rank head of VGG-16 in S_big is close to the full one, a random one guesses",
             {"vgg16_cifar10": "F7.batch* F7.all* F7.random* F7.imagenet*"},
         ),
-        Item("Figure 7, full training", "the same with all layers trained", {"vgg16_cifar10": "F7.whole*"}),
+        Item(
+            "Figure 7, full training",
+            "the same with all layers trained",
+            {"vgg16_cifar10": "F7.whole*"},
+            remark="run on 480 images of 32 x 32 alone, 240 steps: a check of the code, not of the figure",
+        ),
         Item(
             "Section 5.1.2, gap",
             "classifier alone: 'about 5% - 10%' in test accuracy between S_big and full at r = 2K",
@@ -155,7 +160,8 @@ PAPER = Paper(
         Item(
             "Figure 14",
             "up to 45 degrees from S_big GD reaches similar solutions, beyond progressively worse ones",
-            {"fashion_mnist_angle": "F14.near* F14.worse F14.right_angle F14.falls"},
+            {"fashion_mnist_angle": "F14.near* F14.worse F14.right_angle F14.falls F14.uniform*"},
+            remark="F14.uniform: last layer as PyTorch's Linear",
         ),
         Item(
             "Appendix F.1",

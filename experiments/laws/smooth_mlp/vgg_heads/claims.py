@@ -6,7 +6,9 @@ There are two sets of bounds: one from the paper, for ImageNet weights, and one 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.laws.smooth_mlp.families import SHARES, difference, differences, parts, speeds
+import numpy as np
+
+from experiments.laws.smooth_mlp.families import SHARES, difference, differences, ends_in_common, parts, speeds
 from experiments.laws.smooth_mlp.vgg_heads.measures import (
     Clock,
     K,
@@ -19,6 +21,7 @@ from experiments.laws.smooth_mlp.vgg_heads.measures import (
     loss_before,
     loss_left,
     middles,
+    plateau,
     sgd_steps,
     sum_of_step_sizes,
     tail_ratio,
@@ -30,6 +33,8 @@ from experiments.runner.summary import final
 PAPER = "Xu et al. 2026"
 # A loss this near to ln 10 has hardly moved.
 STUCK = 2.29
+# After so many SGD steps a network that is not stuck has learnt: its training loss is below this share of another.
+ENOUGH, LEARNT = 100, 0.95
 # Losses are compared at 1000 steps, which the paper names, and where the sum of the step sizes is that of 1000 steps in
 # 35 epochs of 4000 images with eta = 0.005. When a random subspace escapes depends on that sum.
 CLOCKS: Mapping[str, tuple[str, Clock, float]] = {
@@ -74,8 +79,13 @@ def of(role: str) -> Where:
 
 
 def learns(run: Run) -> bool:
-    """Whether a network must have learnt: no random subspace, and 100 steps or more."""
-    return form(run) != "random" and sgd_steps(run)[-1] >= 100
+    """Whether a network must have learnt: no random subspace, and enough steps."""
+    return form(run) != "random" and sgd_steps(run)[-1] >= ENOUGH
+
+
+def too_short(found: Sequence[Run]) -> str:
+    """Why networks need not have learnt; empty where they must have."""
+    return f"it needs {ENOUGH} SGD steps" if any(sgd_steps(run)[-1] < ENOUGH for run in found) else ""
 
 
 FULL, RANDOM, ALL, BATCH = map(of, ("full", *(f"{form}, r = {2 * K}" for form in ("random", "s_big", "s_big_batch"))))
@@ -83,6 +93,7 @@ FULL, RANDOM, ALL, BATCH = map(of, ("full", *(f"{form}, r = {2 * K}" for form in
 minus = across(lambda found: difference(*found))
 final_loss = measure(lambda run: run.last("train_loss"))
 remaining = measure(loss_left)
+over_random = across(lambda found: np.divide(*ends_in_common("train_loss", *found)))
 FORMS, CONJECTURE, RANKS, WHOLE = (
     Source(paper=PAPER, figure=figure, of=where(**fields), parts=parts(by_form_and_rank))
     for figure, fields in (
@@ -133,6 +144,7 @@ ALL_MINUS_FULL = f"{ACCURACY}, S_big of all images, r = 2K, minus full"
 ALL_MINUS_BATCH = f"{ACCURACY}, S_big of all images minus S_big of one batch, r = 2K"
 RANDOM_LOSS, OVER_START = "final training loss of a random subspace", "final training loss over that at the start"
 LEARNS = f"all layers, the code trains: {OVER_START}"
+CONTRAST = "all layers, the code trains: final training loss, S_big of one batch over a random subspace"
 WITH_IMAGENET, WHOLE_WITH_IMAGENET = "{}, ImageNet weights", "{}, ImageNet weights, all layers"
 LAWS = (
     FORMS.law("F7.batch", f"{{}}: {BATCH_MINUS_FULL}", minus >= -0.15, (BATCH, FULL), **EDGES),
@@ -145,13 +157,17 @@ LAWS = (
     WHOLE.law("F7.whole_random", f"{WHOLE_WITH_IMAGENET}: {RANDOM_LOSS}", final_loss >= STUCK, (RANDOM,), **IMAGENET),
     *_ranks(),
     # A few hundred steps on a few hundred images show that the code trains, not what the figure shows.
-    WHOLE.check("F7.learns", LEARNS, remaining < 0.95, learns, each=form_and_rank),
+    WHOLE.check("F7.learns", LEARNS, remaining < LEARNT, learns, each=form_and_rank),
+    WHOLE.check("F7.contrast", f"{{}}, {CONTRAST}", over_random < LEARNT, (BATCH, RANDOM), needs=(too_short,)),
 )
 SUMMARY = {
     "SGD steps": lambda run: sgd_steps(run)[-1],
     ACCURACY: final("test_accuracy"),
     "final training loss": final("train_loss"),
     OVER_START: loss_left,
+    f"epochs until the training loss of a random subspace is below {STUCK}": lambda run: (
+        plateau(run, STUCK) if form(run) == "random" else None
+    ),
     "norm of the head's inputs": final("input_norm"),
     "sigma_{K+1} / sigma_K of the first gradient": tail_ratio,
     "bound on the angles of its K leading singular subspaces as found": lambda run: (
