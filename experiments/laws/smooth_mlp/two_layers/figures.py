@@ -142,11 +142,11 @@ def _first_step(panels: Sequence[Panel]) -> Figure:
             changed = np.stack([measures.first_step(run, name) for run in panel], 1)
             scales = [run.config.net.scale for run in panel]
             # Each curve is thinner than those below it, so that equal ones are seen.
-            look = plots.looks(place + 1)[place].curve | {"linewidth": max(6.0 - place, 1.0)}
+            look = plots.looks(place + 1)[place].curve | {"linewidth": max(4.0 - 0.6 * place, 0.8)}
             plots.band(axes, scales, changed, label=title(panel[0]), **look)
         axes.set_title(words)
         axes.set_xlabel("ε")
-    for slope, low, line in ((1, 3e-4, "--"), (2, 1e-6, ":")):
+    for slope, low, line in ((1, 6e-4, "--"), (2, 3e-6, ":")):
         _slope_line(rows[0, 0], panels, slope, low, line)
     rows[0, 1].loglog()
     plots.label_rows(rows, ("largest $||\\tilde{W}_i(1) - \\tilde{W}_i(0)||_F / \\sqrt{p}$, i = 2, 3, 4",))
