@@ -144,6 +144,7 @@ PAPER = Paper(
             "a bound on the angles between the gradient's subspaces at t and at 0",
             {"mlp_theorem": "D9*"},
             (THEORY + "test_lemma_d9_wedins_bound_and_its_chain_hold_along_the_run",),
+            remark="its denominator needs G_3 > 1 - phi'(0) + r(eps) / sigma_K, which Assumption 3.4 does not state",
         ),
         Item(
             "Lemma D.10",
