@@ -1,7 +1,7 @@
 """What tracking adds to training: a look every ten steps at a trained network, where it certifies and where not.
 
 A 784-784-784-784-10 network (SiLU, orthogonal at first) has been trained for 300 steps of SGD (0.01, momentum 0.9, mean
-cross-entropy, batches of 128) on the digits of scikit-learn, enlarged to 28 x 28 pixels; its loss is then below 0.01.
+cross-entropy, batches of 128) on the digits of scikit-learn, enlarged to 28 x 28 pixels; its loss is then about 0.01.
 The next 50 steps run with and without a tracker of the k = K = 10 leading triplets of the second layer's kernel, of
 its gradient, or of its change since initialization, without a reference. "default" has the tracker's own two passes and
 tolerance (sqrt(eps) of float32, 3.5e-4), "certifying" up to eight passes and a tolerance of 0.01. The two run in turn
