@@ -142,12 +142,12 @@ def _first_step(panels: Sequence[Panel]) -> Figure:
             changed = np.stack([measures.first_step(run, name) for run in panel], 1)
             scales = [run.config.net.scale for run in panel]
             # Each curve is thinner than those below it, so that equal ones are seen.
-            look = plots.looks(place + 1)[place].curve | {"linewidth": max(4.0 - 0.6 * place, 0.8)}
-            plots.band(axes, scales, changed, label=title(panel[0]), **look)
+            thickness, look = max(4.0 - 0.6 * place, 0.8), plots.looks(place + 1)[place].curve
+            plots.band(axes, scales, changed, alpha=0.2, label=title(panel[0]), linewidth=thickness, **look)
         axes.set_title(words)
         axes.set_xlabel("ε")
-    for slope, low, line in ((1, 6e-4, "--"), (2, 3e-6, ":")):
-        _slope_line(rows[0, 0], panels, slope, low, line)
+    for slope, most, line in ((1, 6e-4, "--"), (2, 3e-6, ":")):
+        _slope_line(rows[0, 0], panels, slope, most, line)
     rows[0, 1].loglog()
     plots.label_rows(rows, ("largest $||\\tilde{W}_i(1) - \\tilde{W}_i(0)||_F / \\sqrt{p}$, i = 2, 3, 4",))
     handles, labels = rows[0, 0].get_legend_handles_labels()
