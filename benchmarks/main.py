@@ -23,6 +23,7 @@ from benchmarks import (
     samples,
     scale,
     spectra,
+    tracker,
     trained_heads,
     wall_time,
 )
@@ -42,6 +43,7 @@ BENCHMARKS = {
         completion,
         scale,
         spectra,
+        tracker,
         jumps,
         flows,
         samples,

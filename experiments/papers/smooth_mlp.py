@@ -19,7 +19,7 @@ PAPER = Paper(
             "Assumption 3.4",
             "the residual is bounded; gradient norm and singular values decay; the tail stays small",
             {"mlp_gradient_decay": "F12.* F13*"},
-            remark="the constants M and G_3 are not reported",
+            remark="M and G_3 are in the summaries of mlp_theorem, mlp_gradient_decay and mlp_epsilon",
         ),
         Item(
             "Theorem 3.5",
@@ -27,7 +27,11 @@ PAPER = Paper(
             {"mlp_theorem": "A.* D11.*"},
             (THEORY + "test_theorem_d11_holds_at_every_step",),
         ),
-        Item("Section 3.2, eps", "after the first step the perturbation grows by O(eps): its slope in eps"),
+        Item(
+            "Section 3.2, eps",
+            "in the first step the perturbation grows by at most O(eps): its exponent in eps",
+            {"mlp_epsilon": "E.*"},
+        ),
         Item("Figure 3", "block 1 carries almost all of the change of W_1", {"mlp_theorem": "F3.*"}),
         Item(
             "Section 3.3, eqs. (5) to (8)",
@@ -145,6 +149,7 @@ PAPER = Paper(
             "a bound on the angles between the gradient's subspaces at t and at 0",
             {"mlp_theorem": "D9*"},
             (THEORY + "test_lemma_d9_wedins_bound_and_its_chain_hold_along_the_run",),
+            remark="its denominator needs G_3 > 1 - phi'(0) + r(eps) / sigma_K, which Assumption 3.4 does not state",
         ),
         Item(
             "Lemma D.10",

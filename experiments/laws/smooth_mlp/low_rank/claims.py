@@ -22,6 +22,7 @@ from experiments.laws.smooth_mlp.low_rank.measures import (
     ninety_percent,
     plateau,
 )
+from experiments.runner.controls import in_row, in_summary
 from experiments.runner.laws import Source, across, measure, stated_for
 from experiments.runner.runs import Run, Where, where
 from experiments.runner.summary import final
@@ -113,16 +114,41 @@ RIGHT_ANGLE = f"psi = 90 degrees: |final test loss an image - {SILENT}|, {SILENT
 ALIKE = "'curves are nearly identical for all psi in {0, 15, 30, 45}'"
 DECREASES = "'the test loss still decreases from their initial values'"
 S_BIG_MINUS_FULL = "{}: final test accuracy, S_big minus full"
-PLATEAU = f"{{}}: steps until the test loss is below {STAYED} of its start, random subspace over S_big"
+STEPS_TO_LEAVE = f"steps until the test loss is below {STAYED} of its start"
+PLATEAU = f"{{}}: {STEPS_TO_LEAVE}, random subspace over S_big"
 STAYS = f"{DECREASES}: psi = 75 degrees, {OVER_START}"
 
+# The controls are a random subspace and, of the angles, 90 degrees: the complement of S_big.
+ACCURACY, LOSS = "final test accuracy", "final test loss an image"
+OF_ANGLES = in_summary(MINUS_STRAIGHT)
+
 LAWS = (
-    F6.law("F6.s_big", S_BIG_MINUS_FULL, minus >= -POINTS, (of("s_big"), of("full"))),
-    F6.law("F6.random", RANDOM_LOSS, random_loss >= WORSE, (of("full"), of("s_big"), of("random"))),
-    F6.law("F6.plateau", PLATEAU, over_s_big >= LONGER, (of("random"), of("s_big"))),
-    replace(F14, parts=up_to_30).law("F14.near", f"psi = {{}} degrees: {MINUS_STRAIGHT}", minus >= -POINTS),
-    F14.law("F14.worse", f"psi = 75 degrees: {MINUS_STRAIGHT}", minus <= -POINTS, (angle(75.0), angle(0.0))),
-    F14.law("F14.right_angle", RIGHT_ANGLE, off_silent <= 0.02, (angle(90.0),)),
+    F6.law("F6.s_big", S_BIG_MINUS_FULL, minus >= -POINTS, (of("s_big"), of("full")), control=in_summary(ACCURACY)),
+    F6.law(
+        "F6.random",
+        RANDOM_LOSS,
+        random_loss >= WORSE,
+        (of("full"), of("s_big"), of("random")),
+        control=in_row("F6.s_big"),
+    ),
+    F6.law(
+        "F6.plateau",
+        PLATEAU,
+        over_s_big >= LONGER,
+        (of("random"), of("s_big")),
+        control=in_summary(STEPS_TO_LEAVE),
+    ),
+    replace(F14, parts=up_to_30).law(
+        "F14.near", f"psi = {{}} degrees: {MINUS_STRAIGHT}", minus >= -POINTS, control=OF_ANGLES
+    ),
+    F14.law(
+        "F14.worse",
+        f"psi = 75 degrees: {MINUS_STRAIGHT}",
+        minus <= -POINTS,
+        (angle(75.0), angle(0.0)),
+        control=OF_ANGLES,
+    ),
+    F14.law("F14.right_angle", RIGHT_ANGLE, off_silent <= 0.02, (angle(90.0),), control=in_summary(LOSS)),
     F14.printed(
         "F14.alike",
         f"{ALIKE}: {TO_SHARE}, the latest of 15, 30 and 45 degrees over psi = 0",
@@ -132,23 +158,57 @@ LAWS = (
         awaits=(without_goal,),
         stated=PRINTED_FOR,
     ),
-    F14.law("F14.falls", f"psi = 60 degrees: {OVER_START}", remaining < FELL, (angle(60.0),)),
-    F14.printed("F14.stays", STAYS, remaining > STAYED, (angle(75.0),), stated=PRINTED_FOR),
-    F6_UNIFORM.law("F6.uniform.s_big", S_BIG_MINUS_FULL, minus >= -POINTS, (of("s_big"), of("full"))),
-    F6_UNIFORM.law("F6.uniform.leaves", f"{{}}, random subspace: {OVER_START}", remaining < FELL, of("random")),
-    F6_UNIFORM.law("F6.uniform.random", RANDOM_LOSS, random_loss >= WORSE, (of("full"), of("s_big"), of("random"))),
-    replace(F14_UNIFORM, parts=up_to_30).law(
-        "F14.uniform.near", f"psi = {{}} degrees: {MINUS_STRAIGHT}", minus >= -POINTS
+    F14.law(
+        "F14.falls",
+        f"psi = 60 degrees: {OVER_START}",
+        remaining < FELL,
+        (angle(60.0),),
+        control=in_summary(OVER_START),
     ),
-    F14_UNIFORM.law("F14.uniform.falls", f"psi = 60 degrees: {OVER_START}", remaining < FELL, (angle(60.0),)),
-    F14_UNIFORM.law("F14.uniform.stays", f"psi = 75 degrees: {OVER_START}", remaining > STAYED, (angle(75.0),)),
-    F14_UNIFORM.law("F14.uniform.right_angle", RIGHT_ANGLE, off_silent <= 0.02, (angle(90.0),)),
+    F14.printed("F14.stays", STAYS, remaining > STAYED, (angle(75.0),), stated=PRINTED_FOR),
+    F6_UNIFORM.law(
+        "F6.uniform.s_big", S_BIG_MINUS_FULL, minus >= -POINTS, (of("s_big"), of("full")), control=in_summary(ACCURACY)
+    ),
+    F6_UNIFORM.law(
+        "F6.uniform.leaves",
+        f"{{}}, random subspace: {OVER_START}",
+        remaining < FELL,
+        of("random"),
+        control=in_summary(OVER_START),
+    ),
+    F6_UNIFORM.law(
+        "F6.uniform.random",
+        RANDOM_LOSS,
+        random_loss >= WORSE,
+        (of("full"), of("s_big"), of("random")),
+        control=in_row("F6.uniform.s_big"),
+    ),
+    replace(F14_UNIFORM, parts=up_to_30).law(
+        "F14.uniform.near", f"psi = {{}} degrees: {MINUS_STRAIGHT}", minus >= -POINTS, control=OF_ANGLES
+    ),
+    F14_UNIFORM.law(
+        "F14.uniform.falls",
+        f"psi = 60 degrees: {OVER_START}",
+        remaining < FELL,
+        (angle(60.0),),
+        control=in_summary(OVER_START),
+    ),
+    F14_UNIFORM.law(
+        "F14.uniform.stays",
+        f"psi = 75 degrees: {OVER_START}",
+        remaining > STAYED,
+        (angle(75.0),),
+        control=in_summary(OVER_START),
+    ),
+    F14_UNIFORM.law(
+        "F14.uniform.right_angle", RIGHT_ANGLE, off_silent <= 0.02, (angle(90.0),), control=in_summary(LOSS)
+    ),
 )
 SUMMARY = {
-    "final test accuracy": final("test_accuracy"),
-    "final test loss an image": final("test_loss"),
+    ACCURACY: final("test_accuracy"),
+    LOSS: final("test_loss"),
     OVER_START: loss_left,
-    f"steps until the test loss is below {STAYED} of its start": plateau,
+    STEPS_TO_LEAVE: plateau,
 }
 
 

@@ -26,6 +26,7 @@ from experiments.laws.smooth_mlp.vgg_heads.measures import (
     sum_of_step_sizes,
     tail_ratio,
 )
+from experiments.runner.controls import in_row, in_summary, uncontrolled
 from experiments.runner.laws import Law, Source, across, measure, stated_for
 from experiments.runner.runs import Run, Where, find, where
 from experiments.runner.summary import final
@@ -112,13 +113,13 @@ def _early() -> Iterator[Law]:
     for until, (time, clock, end) in CLOCKS.items():
         loss = measure(lambda run, clock=clock, end=end: loss_before(run, clock, end))
         options: dict[str, Any] = EDGES | {"needs": (*EDGES["needs"], _seen(clock, end))}
-        for name, words, role, expected in (
-            ("random", "a random subspace", RANDOM, loss >= STUCK),
-            ("batch", "S_big of one batch", BATCH, loss < 1.3),
-            ("all", "S_big of all images", ALL, loss < 1.3),
+        for name, words, role, expected, control in (
+            ("random", "a random subspace", RANDOM, loss >= STUCK, "batch"),
+            ("batch", "S_big of one batch", BATCH, loss < 1.3, "random"),
+            ("all", "S_big of all images", ALL, loss < 1.3, "random"),
         ):
-            says = f"{{}}, {words}: training loss at the last epoch before {time}"
-            yield FORMS.law(f"F7.{name}_{until}", says, expected, (role,), **options)
+            says, beside = f"{{}}, {words}: training loss at the last epoch before {time}", f"F7.{control}_{until}"
+            yield FORMS.law(f"F7.{name}_{until}", says, expected, (role,), control=in_row(beside), **options)
 
 
 def _seen(clock: Clock, end: float) -> Callable[[Sequence[Run]], str]:
@@ -133,9 +134,15 @@ def _ranks() -> Iterator[Law]:
         small, twice = (of(f"{start}, r = {times * K}") for times in (2, 4))
         gain = f"{words}: {ACCURACY}, r = 4K minus r = 2K"
         both = (twice, small)
-        yield RANKS.law(f"F15.gain_{name}", f"{{}}, {gain}", minus >= 0.0, both, **EDGES, **mean)
+        yield RANKS.law(f"F15.gain_{name}", f"{{}}, {gain}", minus >= 0.0, both, control=NO_RANK, **EDGES, **mean)
         yield RANKS.law(
-            f"F15.imagenet_{name}", f"{{}}, ImageNet weights, {gain}", minus > 0.0, both, **IMAGENET, **mean
+            f"F15.imagenet_{name}",
+            f"{{}}, ImageNet weights, {gain}",
+            minus > 0.0,
+            both,
+            control=NO_RANK,
+            **IMAGENET,
+            **mean,
         )
 
 
@@ -146,15 +153,50 @@ RANDOM_LOSS, OVER_START = "final training loss of a random subspace", "final tra
 LEARNS = f"all layers, the code trains: {OVER_START}"
 CONTRAST = "all layers, the code trains: final training loss, S_big of one batch over a random subspace"
 WITH_IMAGENET, WHOLE_WITH_IMAGENET = "{}, ImageNet weights", "{}, ImageNet weights, all layers"
+# The random subspace is one of the runs of these columns.
+LOSS = "final training loss"
+OF_ACCURACY, OF_LOSS = in_summary(ACCURACY), in_summary(LOSS)
+NO_RANK = uncontrolled("a random subspace is run at r = 2K alone, in vgg16_cifar10, and has not learnt by then")
+NO_IMAGES = uncontrolled("a random subspace is not estimated from images")
 LAWS = (
-    FORMS.law("F7.batch", f"{{}}: {BATCH_MINUS_FULL}", minus >= -0.15, (BATCH, FULL), **EDGES),
-    FORMS.law("F7.all", f"{{}}: {ALL_MINUS_FULL}", minus >= -0.10, (ALL, FULL), **EDGES),
-    CONJECTURE.law("F7.conjecture", f"{{}}: {ALL_MINUS_BATCH}", minus >= 0.02, (ALL, BATCH), **EDGES),
+    FORMS.law("F7.batch", f"{{}}: {BATCH_MINUS_FULL}", minus >= -0.15, (BATCH, FULL), control=OF_ACCURACY, **EDGES),
+    FORMS.law("F7.all", f"{{}}: {ALL_MINUS_FULL}", minus >= -0.10, (ALL, FULL), control=OF_ACCURACY, **EDGES),
+    CONJECTURE.law(
+        "F7.conjecture", f"{{}}: {ALL_MINUS_BATCH}", minus >= 0.02, (ALL, BATCH), control=NO_IMAGES, **EDGES
+    ),
     *_early(),
-    FORMS.law("F7.imagenet", f"{WITH_IMAGENET}: {BATCH_MINUS_FULL}", minus >= -0.15, (BATCH, FULL), **IMAGENET),
-    FORMS.law("F7.imagenet_random", f"{WITH_IMAGENET}: {RANDOM_LOSS}", final_loss >= STUCK, (RANDOM,), **IMAGENET),
-    WHOLE.law("F7.whole", f"{WHOLE_WITH_IMAGENET}: {BATCH_MINUS_FULL}", minus >= -0.03, (BATCH, FULL), **IMAGENET),
-    WHOLE.law("F7.whole_random", f"{WHOLE_WITH_IMAGENET}: {RANDOM_LOSS}", final_loss >= STUCK, (RANDOM,), **IMAGENET),
+    FORMS.law(
+        "F7.imagenet",
+        f"{WITH_IMAGENET}: {BATCH_MINUS_FULL}",
+        minus >= -0.15,
+        (BATCH, FULL),
+        control=OF_ACCURACY,
+        **IMAGENET,
+    ),
+    FORMS.law(
+        "F7.imagenet_random",
+        f"{WITH_IMAGENET}: {RANDOM_LOSS}",
+        final_loss >= STUCK,
+        (RANDOM,),
+        control=OF_LOSS,
+        **IMAGENET,
+    ),
+    WHOLE.law(
+        "F7.whole",
+        f"{WHOLE_WITH_IMAGENET}: {BATCH_MINUS_FULL}",
+        minus >= -0.03,
+        (BATCH, FULL),
+        control=OF_ACCURACY,
+        **IMAGENET,
+    ),
+    WHOLE.law(
+        "F7.whole_random",
+        f"{WHOLE_WITH_IMAGENET}: {RANDOM_LOSS}",
+        final_loss >= STUCK,
+        (RANDOM,),
+        control=OF_LOSS,
+        **IMAGENET,
+    ),
     *_ranks(),
     # A few hundred steps on a few hundred images show that the code trains, not what the figure shows.
     WHOLE.check("F7.learns", LEARNS, remaining < LEARNT, learns, each=form_and_rank),
@@ -163,7 +205,7 @@ LAWS = (
 SUMMARY = {
     "SGD steps": lambda run: sgd_steps(run)[-1],
     ACCURACY: final("test_accuracy"),
-    "final training loss": final("train_loss"),
+    LOSS: final("train_loss"),
     OVER_START: loss_left,
     f"epochs until the training loss of a random subspace is below {STUCK}": lambda run: (
         plateau(run, STUCK) if form(run) == "random" else None
