@@ -84,6 +84,8 @@ CONDITION = Source(
 )
 # Near kappa = 1: the next power of log kappa is 1e-3 of the leading one, and rounding less than that.
 NEARLY_WHITE = where(data__condition=lambda kappa: 1.0001 <= kappa <= 1.001)
+# The square of log kappa is over the smallest active value, which may be as small as 1e-3: nearer, so that it leads.
+NEAREST_WHITE = where(data__condition=lambda kappa: 1.00001 <= kappa <= 1.0001)
 VALUE = "d - 2r singular values of each layer equal rho(t): largest difference"
 BLOCK = "each layer has the blocks of eq. 5: ||U^T W(t) V - [W~ 0; 0 rho I]||_F"
 EXCESS = "each layer without its idle part has rank 2r: sigma_{2r+1}(W(t) - (rho(t)/eps) W(0))"
@@ -117,9 +119,10 @@ LAWS = (
     # To first order in log kappa an idle direction of X learns, or one of the outputs' side, but no pair of both.
     CONDITION.law(
         "K.excess",
-        "from kappa = 1.0001 to 1.001 sigma_{2r+1} grows like the square of log kappa: |exponent - 2|",
-        across(lambda found: np.abs(exponent(found, final_excess) - 2)) < 0.02,
-        NEARLY_WHITE,
+        "from kappa = 1.00001 to 1.0001 sigma_{2r+1} grows like the square of log kappa: |exponent - 2|",
+        # Rounding, 5e-15 of 5e-14 at kappa = 1.00001, changes an exponent by 0.04.
+        across(lambda found: np.abs(exponent(found, final_excess) - 2)) < 0.1,
+        NEAREST_WHITE,
         each=depth,
     ),
     CONDITION.law(

@@ -29,7 +29,7 @@ CASES = {
 def held(config, sigma):
     """The largest lambda that an aligned start survives: that of any w up to it which stays in place, on a grid."""
     L = config.net.depth
-    w = np.linspace(0, min(config.net.scale, sigma ** (1 / L)), 200_001)
+    w = np.linspace(0, min(config.net.scale, sigma ** (1 / L)), 20_001)
     return float((w ** (L - 2) * (sigma - w**L)).max())
 
 
