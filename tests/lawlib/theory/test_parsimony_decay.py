@@ -56,6 +56,14 @@ def test_the_closed_form_ends_exponentially_with_decay_and_as_a_power_without():
     np.testing.assert_allclose(free, (4 * 0.01 * 10.0**12) ** -0.25, rtol=1e-9)
 
 
+def test_the_closed_form_solves_the_recursion_whose_series_is_cut():
+    """y+ = (1 - eta lambda)^-p (y + p eta / (1 - eta lambda)), p = 4, for steps that are not small."""
+    setting = {"scale": 0.8, "depth": 3, "step_size": 0.4, "weight_decay": 0.7}
+    y = idle_decay(np.arange(6), **setting) ** -4
+    np.testing.assert_allclose(y[0], 0.8**-4, rtol=1e-14)
+    np.testing.assert_allclose(y[1:], 0.72**-4 * (y[:-1] + 1.6 / 0.72), rtol=1e-13)
+
+
 def limit(w, sigma, decay, depth, step=0.02, most=400_000):
     """Where gradient descent on (w^L - sigma)^2 / (2 L) + lambda w^2 / 2 ends."""
     for _ in range(most):
