@@ -5,6 +5,7 @@ from experiments.papers.item import Item, Paper
 __all__ = ["PAPER"]
 
 THEORY = "tests/lawlib/theory/test_parsimony.py::"
+DECAY = "tests/lawlib/theory/test_parsimony_decay.py::"
 COLLAPSE = "tests/lawlib/theory/test_collapse.py::"
 LEMMAS = "tests/lawlib/theory/test_collapse_lemmas.py::"
 REDUCTION = "tests/lawlib/compress/test_deep_linear.py::"
@@ -35,24 +36,39 @@ PAPER = Paper(
         Item(
             "Section 3, widths",
             "'Assumption 1 can be potentially relaxed to d_{L-1} >= ... >= d_1'",
-            tests=(
+            {"dln_widths": "W.*"},
+            (
                 "tests/lawlib/theory/test_parsimony_widths.py::test_so_many_singular_values_follow_each_recursion",
                 "tests/lawlib/compress/test_deep_linear_defect.py::test_layers_of_any_widths_have_an_equivalent",
             ),
-            remark="for any widths, with other numbers of directions than 2r; no config trains such a network",
+            "for any widths; where they change, more than 2r directions move",
         ),
-        Item("Section 3, conditioning", "'approximately hold for any well-conditioned X': the condition number swept"),
+        Item(
+            "Section 3, conditioning",
+            "'approximately hold for any well-conditioned X': the condition number swept",
+            {"dln_condition": "K.*"},
+            remark="no number in print; near kappa = 1 blocks move off like log kappa, sigma_{2r+1} like its square",
+        ),
         Item(
             "Section 3, eq. (8)",
             "'rho(t) undergoes minimal changes when eps is small'",
-            tests=(THEORY + "test_without_weight_decay_rho_falls_like_a_power_of_time",),
-            remark="the paper shows it by Figure 3, where eps = 1",
+            {"dln_decay": "WD.power*"},
+            (THEORY + "test_without_weight_decay_rho_falls_like_a_power_of_time",),
+            "the paper shows it by Figure 3, where eps = 1",
         ),
         Item(
             "Section 3, weight decay",
             "'rho(t) tends to zero asymptotically' with weight decay",
-            tests=(THEORY + "test_with_weight_decay_the_rate_of_rho_tends_to_that_of_case_2",),
-            remark="no claim of a config; without weight decay rho falls to 0 too",
+            {"dln_decay": "WD.idle* WD.rate* WD.form*"},
+            (THEORY + "test_with_weight_decay_the_rate_of_rho_tends_to_that_of_case_2",),
+            "without weight decay rho falls to 0 too in Case 1",
+        ),
+        Item(
+            "Section 3, low-rank bias",
+            "'gradient descent with weight decay is biased towards finding low-rank solutions': which values are lost",
+            {"dln_decay": "WD.values* WD.collapse* WD.jump* WD.independent*"},
+            (DECAY + "test_a_start_is_kept_up_to_its_threshold_and_lost_beyond",),
+            "beyond a decay that the paper does not name the solution is 0",
         ),
         Item("Section 3, optimizers", "'can be generalized to Adam, AdaGrad, RMSprop'"),
         Item(
