@@ -45,8 +45,8 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         }
         for depth in size["depths"]
     )
-    # The flow is followed to the global optimum, in steps of ten times the time of one of descent. About 1100 suffice; a
-    # network that stalls at floating-point error, one of fifty, would take all of 40,000, slowly.
+    # The flow is followed to the global optimum, in steps of ten times the time of one of descent, so a tenth of them
+    # suffices. All members of a chunk wait for one that does not get there.
     flow = tuple(
         {
             "name": f"L{depth}_flow",
