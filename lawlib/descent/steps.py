@@ -29,6 +29,7 @@ __all__ = [
     "mean_squared_error",
     "sum_squared_error",
     "summed_over_batches",
+    "taken_by",
     "transformed",
 ]
 
@@ -226,6 +227,11 @@ def _asked_for(
         return jax.grad(value_fn)(weights)
 
     known = {"value": value, "grad": gradients, "value_fn": value_fn, "obj_fn": value_fn, "grad_fn": grad_fn}
+    return taken_by(transform, known)
+
+
+def taken_by(transform: optax.GradientTransformation, known: dict[str, Any]) -> dict[str, Any]:
+    """Those of the known keywords that the update of a transformation takes."""
     taken = inspect.signature(transform.update).parameters
     takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
     return known if takes_all else {name: given for name, given in known.items() if name in taken}
