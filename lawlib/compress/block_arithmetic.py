@@ -36,7 +36,11 @@ MAX_PLAIN = 10**6
 
 def like_a_layer(shape: tuple[int, ...], layers: frozenset) -> bool:
     """Whether an array is too large to be formed, or has the shape of a layer but for axes of size 1."""
-    return math.prod(shape) > MAX_PLAIN or tuple(length for length in shape if length != 1) in layers
+    return math.prod(shape) > MAX_PLAIN or any(_long(shape) == _long(layer) for layer in layers)
+
+
+def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)
 
 
 def default(eqn: Any, values: list, layers: frozenset) -> list:
@@ -105,6 +109,9 @@ def _unary(eqn: Any, values: list, layers: frozenset) -> list:
     (value,) = values
     dtype = eqn.outvars[0].aval.dtype
     if isinstance(value, BlockArray):
+        # Whole numbers and truth values are rounded, entry by entry.
+        if value.kind == "finite" or (value.kind != "values" and not jnp.issubdtype(dtype, jnp.floating)):
+            refuse(eqn.primitive.name)
         return [value.like(*_both(eqn, _parts(value)))]
     if isinstance(value, Zero):
         return [Zero(value.shape, dtype)]
@@ -138,7 +145,9 @@ def _sum_of_two(eqn: Any, values: list, layers: frozenset) -> list:
     shape = eqn.outvars[0].aval.shape
     if isinstance(second, Zero) or (isinstance(first, Zero) and eqn.primitive.name != "sub"):
         other: Any = first if isinstance(second, Zero) else second
-        return [other if is_lazy(other) or jnp.shape(other) == shape else Fill(jnp.reshape(other, ()), shape)]
+        return [
+            other if is_lazy(other) or jnp.shape(other) == shape else Fill(jnp.reshape(jnp.asarray(other), ()), shape)
+        ]
     if isinstance(first, Zero) and is_lazy(second):
         return [jax.tree.map(jnp.negative, second)]
     if isinstance(first, Iota) and not is_lazy(second) and is_zero(second):
@@ -242,7 +251,9 @@ def _all_finite(eqn: Any, values: list, layers: frozenset) -> list:
     (value,) = values
     if not isinstance(value, BlockArray):
         return entrywise(eqn, values, layers)
-    return [BlockArray(*_both(eqn, _parts(value)), value.axes, "entries")]
+    if value.kind not in ("turning", "values"):
+        refuse(eqn.primitive.name)
+    return [BlockArray(*_both(eqn, _parts(value)), value.axes, "finite" if value.kind == "turning" else "values")]
 
 
 def _equal(eqn: Any, values: list, layers: frozenset) -> list:

@@ -52,14 +52,18 @@ class BlockArray:
     """diag(core, idle I) over the axes that are not None; ``idle`` has the shape of the core without them.
 
     ``kind`` is "turning" for what turns along with the directions; "entries" for an entrywise product of two such
-    arrays, of which only the sum over all entries is the same in every basis; and "values" for the values of a
-    decomposition along one axis, on which any function acts one by one.
+    arrays, of which only the sum over all entries is the same in every basis; "finite" for whether entries are
+    finite, of which only all together are asked; and "values" for the values of a decomposition along one axis, on
+    which any function acts one by one.
     """
 
-    core: Array
-    idle: Array
+    # Not ``Array``, since a tree of shapes has shapes in their place.
+    core: Any
+    idle: Any
     axes: tuple[Axis | None, ...] = dataclasses.field(metadata={"static": True})
-    kind: Literal["turning", "entries", "values"] = dataclasses.field(default="turning", metadata={"static": True})
+    kind: Literal["turning", "entries", "finite", "values"] = dataclasses.field(
+        default="turning", metadata={"static": True}
+    )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,6 +80,11 @@ class BlockArray:
     def directions(self) -> tuple[int, ...]:
         """The places of the axes over directions or spectra."""
         return tuple(place for place, axis in enumerate(self.axes) if axis)
+
+    @property
+    def is_spectral(self) -> bool:
+        """Whether an axis runs over the values of one decomposition."""
+        return any(axis is not None and axis.spectral for axis in self.axes)
 
     @property
     def num_idle(self) -> int:
@@ -101,7 +110,7 @@ class Zero:
 class Fill:
     """One number in all entries."""
 
-    value: Array
+    value: Any
     shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
     @property
@@ -115,7 +124,7 @@ class Fill:
 class Eye:
     """A number times the identity."""
 
-    value: Array
+    value: Any
     shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
     @property

@@ -22,7 +22,7 @@ __all__ = ["called", "conformed_tree", "steady"]
 
 # Operations that call a function once, with the parameter that holds it.
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
-CALLED = {"pjit", "jit", "closed_call", "core_call", "remat", "checkpoint", "custom_jvp_call", "custom_vjp_call"}
+CALLED = {"pjit", "jit", "closed_call", "core_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call"}
 
 
 def called(function: Callable, *arguments: PyTree, layers: frozenset) -> PyTree:
@@ -36,7 +36,7 @@ def called(function: Callable, *arguments: PyTree, layers: frozenset) -> PyTree:
     program, shapes = jax.make_jaxpr(lambda *flat: function(*tree.unflatten(flat)), return_shape=True)(*structs)
     outputs = _run(program.jaxpr, program.consts, leaves, "", layers)
     for value in outputs:
-        if isinstance(value, BlockArray) and any(axis.spectral for axis in value.axes if axis):
+        if isinstance(value, BlockArray) and value.is_spectral:
             msg = "it keeps the vectors or values of a decomposition from step to step"
             raise Unreadable(msg)
     return jax.tree.structure(shapes).unflatten(outputs)
@@ -113,6 +113,9 @@ def _settled(value: Any) -> Any:
     if isinstance(value, Eye | Fill | Iota):
         msg = "it builds constant matrices in a branch or a loop"
         raise Unreadable(msg)
+    if isinstance(value, BlockArray) and value.is_spectral:
+        msg = "it keeps the vectors or values of a decomposition from round to round"
+        raise Unreadable(msg)
     return value if is_lazy(value) else jax.numpy.asarray(value)
 
 
@@ -178,11 +181,7 @@ def _while(eqn: Any, values: list, path: str, layers: frozenset) -> list:
 
 
 def _steady(body: Callable[[list], list], carry: list) -> list:
-    carry = steady(body, [_settled(value) for value in carry])
-    if any(isinstance(v, BlockArray) and any(axis.spectral for axis in v.axes if axis) for v in carry):
-        msg = "it keeps the vectors or values of a decomposition from round to round"
-        raise Unreadable(msg)
-    return carry
+    return steady(body, [_settled(value) for value in carry])
 
 
 RULES = {**ARITHMETIC, **SHAPES, "dot_general": dot_general}

@@ -12,8 +12,8 @@ from lawlib.compress.block_arrays import BlockArray, Eye, Fill, Iota, Raveled, U
 __all__ = ["SHAPES"]
 
 
-def _reduction(reduce: Callable, join: Callable) -> Callable:
-    """A reduction of entries over all directions, or of values over a spectrum; or over other axes."""
+def _reduction(reduce: Callable, join: Callable, of_entries: str = "") -> Callable:
+    """A reduction of one kind of entries over all directions, or of values over a spectrum; or over other axes."""
 
     def rule(eqn: Any, values: list, layers: frozenset) -> list:
         (value,) = values
@@ -31,8 +31,7 @@ def _reduction(reduce: Callable, join: Callable) -> Callable:
             left = tuple(place for place in range(len(value.axes)) if place not in value.directions)
             idle = jnp.sum(value.idle, axis=tuple(left.index(place) for place in axes))
             return [BlockArray(jnp.sum(value.core, axis=axes), idle, without(axes, value.axes), value.kind)]
-        allowed = ("values",) if reduce in (jnp.max, jnp.min) else ("values", "entries")
-        if not all(over) or value.kind not in allowed:
+        if not all(over) or value.kind not in ("values", of_entries):
             msg = f"it takes the {eqn.primitive.name} of single rows, columns or entries of a layer's array"
             raise Unreadable(msg)
         kept = without(value.directions, tuple(range(len(value.axes))))
@@ -101,7 +100,7 @@ def _broadcast(eqn: Any, values: list, layers: frozenset) -> list:
     if like_a_layer(shape, layers) and jnp.size(value) == 1:
         if is_zero(value):
             return [Zero(shape, jnp.asarray(value).dtype)]
-        return [Fill(jnp.reshape(value, ()), shape)]
+        return [Fill(jnp.reshape(jnp.asarray(value), ()), shape)]
     return default(eqn, values, layers)
 
 
@@ -122,8 +121,8 @@ def _picked(eqn: Any, values: list, layers: frozenset) -> list:
 SHAPES: dict[str, Callable] = {
     **dict.fromkeys(("slice", "dynamic_slice", "gather", "scatter", "dynamic_update_slice", "sort"), _picked),
     **dict.fromkeys(("reshape", "squeeze", "expand_dims"), _reshape),
-    "reduce_sum": _reduction(jnp.sum, lambda core, idle, count: core + count * idle),
-    "reduce_and": _reduction(jnp.all, lambda core, idle, _: core & idle),
+    "reduce_sum": _reduction(jnp.sum, lambda core, idle, count: core + count * idle, "entries"),
+    "reduce_and": _reduction(jnp.all, lambda core, idle, _: core & idle, "finite"),
     "reduce_max": _reduction(jnp.max, lambda core, idle, _: jnp.maximum(core, idle)),
     "reduce_min": _reduction(jnp.min, lambda core, idle, _: jnp.minimum(core, idle)),
     "transpose": _transpose,

@@ -208,7 +208,7 @@ def transformed(loss: Callable[..., Scalar], transform: optax.GradientTransforma
         # optax raises its rates to an integer power, a mixture of dtypes that strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
             updates, memory = transform.update(gradients, iterate.memory, iterate.weights, **more)
-        return Iterate(optax.apply_updates(iterate.weights, updates), memory)
+            return Iterate(optax.apply_updates(iterate.weights, updates), memory)
 
     return Descent(lambda weights: Iterate(weights, transform.init(weights)), step)
 

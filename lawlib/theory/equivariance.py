@@ -49,7 +49,7 @@ from jax import lax
 
 from lawlib.descent.steps import Iterate, transformed
 from lawlib.networks.initializers import orthogonal
-from lawlib.types import Array, Float, Matrix, PRNGKey, Rate, Scalar, Weights, matmul
+from lawlib.types import Array, Float, Matrix, PRNGKey, Scalar, Weights, matmul
 
 __all__ = ["check_transform", "equivariance_defect", "idle_gradients", "newton_schulz"]
 
@@ -66,14 +66,19 @@ def idle_gradients(rho: Float[Array, " L"]) -> Float[Array, " L"]:
 
 
 def newton_schulz(
-    value: Rate, *, norm: Rate, coefficients: Sequence[float] = MUON, num_rounds: int = 5, eps: float = 1e-8
-) -> Scalar:
-    """What Newton-Schulz makes of one singular value of a matrix V with the Frobenius norm ``norm``.
+    value: Float[Array, "..."],
+    *,
+    norm: Float[Array, "..."],
+    coefficients: Sequence[float] = MUON,
+    num_rounds: int = 5,
+    eps: float = 1e-8,
+) -> Float[Array, "..."]:
+    """What Newton-Schulz makes of singular values ``value`` of matrices with the Frobenius norms ``norm``.
 
     x <- a x + b x^3 + c x^5, ``num_rounds`` times, from x = value / (norm + eps). Each singular value is treated by
     itself: V = U diag(v) V'^T becomes U diag(phi(v)) V'^T.
     """
-    x, (a, b, c) = jnp.asarray(value / (norm + eps)), coefficients
+    x, (a, b, c) = value / (norm + eps), coefficients
     return lax.fori_loop(0, num_rounds, lambda _, x: a * x + b * x**3 + c * x**5, x)
 
 
@@ -104,11 +109,11 @@ def equivariance_defect(
         ValueError: a shape is not two sizes above ``repeated``, there is none, or ``num_steps`` is not positive.
 
     Example:
-        >>> import jax, lawlib, optax
-        >>> defect = lawlib.theory.equivariance.equivariance_defect
-        >>> bool(defect(optax.contrib.muon(0.1), key=jax.random.key(0)) < 1e-4)
+        >>> import jax, optax
+        >>> from lawlib.theory.equivariance import equivariance_defect
+        >>> bool(equivariance_defect(optax.contrib.muon(0.1), key=jax.random.key(0)) < 1e-4)
         True
-        >>> bool(defect(optax.adam(0.1), key=jax.random.key(0)) > 0.1)
+        >>> bool(equivariance_defect(optax.adam(0.1), key=jax.random.key(0)) > 0.1)
         True
     """
     check_transform(transform)

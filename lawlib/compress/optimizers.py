@@ -71,8 +71,11 @@ def transformed(transform: optax.GradientTransformation) -> Descent:
     def step(iterate: Iterate, reduction: Reduction) -> Iterate:
         now, memory = iterate
         updates, memory = _updates(transform, reduction, now, memory)
-        weights = tuple(W + U.core for W, U in zip(now.weights, updates, strict=True))
-        rho = now.rho + jnp.stack([U.idle for U in updates if U.idle.ndim == 0])
+        with jax.numpy_dtype_promotion("standard"):
+            weights = optax.apply_updates(now.weights, tuple(U.core for U in updates))
+            rho = optax.apply_updates(
+                now.rho, jnp.asarray([U.idle for U in updates if U.idle.ndim == 0], now.rho.dtype)
+            )
         return Iterate(now._replace(weights=weights, rho=rho), memory)
 
     return Descent(init, step)
