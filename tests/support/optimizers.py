@@ -56,7 +56,7 @@ MORE_EQUIVARIANT = {
     "muon by largest value": contrib.muon(0.01, preconditioning="spectral", ns_coeffs="dion", nesterov=False),
     "clipping by mean square": optax.chain(optax.clip_by_block_rms(0.05), optax.sgd(0.3)),
     "schedule": optax.sgd(optax.cosine_decay_schedule(0.02, 20), momentum=0.5),
-    "accumulation": optax.MultiSteps(optax.sgd(0.05, momentum=0.5), every_k_schedule=2),
+    "accumulation": optax.MultiSteps(optax.sgd(0.05, momentum=0.5), every_k_schedule=2).gradient_transformation(),
     "only finite": optax.apply_if_finite(optax.sgd(0.02), 2),
     "polyak": optax.polyak_sgd(max_learning_rate=0.05),
     "momo": contrib.momo(0.02),
@@ -67,7 +67,9 @@ MORE_EQUIVARIANT = {
     "schedule free": contrib.schedule_free_sgd(0.02),
     "dowg": contrib.dowg(1.0),
     "mechanic": contrib.mechanize(optax.sgd(0.02), s_init=0.1),
-    "first layer alone": optax.masked(optax.scale(-0.05), (True, False, False)),
+    "by layer": optax.multi_transform(
+        {"slow": optax.sgd(0.01), "muon": contrib.muon(0.02), "still": optax.set_to_zero()}, ("slow", "muon", "still")
+    ),
 }
 # AdaGrad starts its sums at 0: with those of optax, 0.1, small gradients are hardly rescaled.
 OF_ENTRIES = {
