@@ -155,8 +155,7 @@ def _sum_of_two(eqn: Any, values: list, layers: frozenset) -> list:
     block = next((value for value in values if isinstance(value, BlockArray)), None)
     if block is None or block.kind == "values":
         return entrywise(eqn, values, layers)
-    square = block.axes[0] == block.axes[-1] and block.kind == "turning"
-    first, second = (conformed(value, block) if square or not isinstance(value, Eye) else value for value in values)
+    first, second = (conformed(value, block) for value in values)
     if not (isinstance(first, BlockArray) and isinstance(second, BlockArray)) or not _alike(first, second):
         refuse(eqn.primitive.name)
     return [block.like(*_both(eqn, _parts(first), _parts(second)))]

@@ -181,7 +181,8 @@ def conformed(value: Any, template: Any) -> Any:
     if isinstance(value, Zero):
         return template.like(jnp.zeros(template.core.shape, value.dtype), jnp.zeros(template.idle.shape, value.dtype))
     # An identity between the directions of two layers would tie their bases to each other.
-    if isinstance(value, Eye) and len(template.directions) == 2 and template.axes[0] == template.axes[-1]:
+    square = len(template.directions) == 2 and template.axes[0] == template.axes[-1] and template.kind == "turning"
+    if isinstance(value, Eye) and square:
         core = value.value * jnp.eye(*template.core.shape, dtype=value.dtype)
         return template.like(core, value.value)
     return value

@@ -32,7 +32,7 @@ def dot_general(eqn: Any, values: list, layers: frozenset) -> list:
     summed = [(first.axes[i], second.axes[j]) for i, j in zip(over, others, strict=True)]
     batched = [axis for i, j in zip(batch, batches, strict=True) for axis in (first.axes[i], second.axes[j])]
     axes = (None,) * len(batch) + without((*batch, *over), first.axes) + without((*batches, *others), second.axes)
-    if any(one != other for one, other in summed) or any(batched) or not _has_form(first, second, summed, axes):
+    if any(one != other for one, other in summed) or any(batched) or not _has_form(first, second, axes):
         refuse("dot_general")
     rates = {name: eqn.params.get(name) for name in ("precision", "preferred_element_type")}
     core = lax.dot_general(first.core, second.core, dimensions, **rates)
@@ -55,16 +55,11 @@ def _as_block(value: Any) -> BlockArray:
     return BlockArray(array, array, (None,) * array.ndim)
 
 
-def _has_form(first: BlockArray, second: BlockArray, summed: list, axes: tuple) -> bool:
+def _has_form(first: BlockArray, second: BlockArray, axes: tuple) -> bool:
     """Whether the result is a plain array, one axis of zeros, or diag(core, c I)."""
-    num_summed, num_left = sum(one is not None for one, _ in summed), sum(axis is not None for axis in axes)
+    num_left = sum(axis is not None for axis in axes)
     kinds = {first.kind, second.kind}
-    if "values" in kinds:
-        return kinds == {"values"} and num_left == 0
-    if "entries" in kinds or num_left > 2:
-        return False
-    # Two matrices share one axis, or both; a vector shares its only one.
-    return num_left < 2 or num_summed == 1 or min(len(first.directions), len(second.directions)) < 2
+    return (kinds == {"turning"} and num_left <= 2) or (kinds == {"values"} and num_left == 0)
 
 
 def _idle_dimensions(first: BlockArray, second: BlockArray, dimensions: Any) -> Dimensions:

@@ -29,10 +29,11 @@ MEASURED, EQUIVARIANT = 8, 1e-3
 def transformed(transform: optax.GradientTransformation) -> Descent:
     """The steps of a whole network under an equivariant optax transformation, in its small equivalent.
 
-    ``init(reduction)`` starts it, ``step(iterate, reduction)`` makes one step; both are pure, and ``step`` may be
-    jitted, scanned and mapped. ``iterate.weights`` is a ``Reduced``, for ``expand``, ``factors`` and ``reduced_loss``,
-    whose ``rho`` has the idle value of each layer (in Case 2 of all but the last): under Muon they differ. The memory
-    is the optimizer's state with a ``BlockArray`` (core, idle value) for each array of a layer.
+    ``init(reduction)`` starts it, ``step(iterate, reduction)`` makes one step; both are pure and may be jitted, scanned
+    and mapped. Jit ``step``: without, the optimizer is traced again at each step. ``iterate.weights`` is a ``Reduced``,
+    for ``expand``, ``factors`` and ``reduced_loss``, whose ``rho`` has the idle value of each layer (in Case 2 of all
+    but the last): under Muon they differ. The memory is the optimizer's state with a ``BlockArray`` (core, idle value)
+    for each array of a layer.
 
     The steps equal those of ``descent.steps.transformed`` on the d x d weights with the loss 1/2 ||W_{L:1} X - Y||_F^2,
     a sum over entries with whitened X, up to rounding. All layers have the width d, but for the last one of Case 2.
@@ -43,8 +44,8 @@ def transformed(transform: optax.GradientTransformation) -> Descent:
 
     Raises:
         TypeError: ``transform`` is no optax transformation.
-        ValueError: at ``init``, the transformation depends on the basis, as all do that act on single entries (its
-            defect is told), or is equivariant but has no rule here; the layers differ in width; weights are complex.
+        ValueError: at ``init``, the transformation depends on the basis, as all do that act on single entries (with
+            its measured defect), or is equivariant but has no rule here; widths differ; weights are complex.
 
     Example:
         >>> import jax, jax.numpy as jnp, lawlib, optax
@@ -52,7 +53,7 @@ def transformed(transform: optax.GradientTransformation) -> Descent:
         >>> target = LowRank(jnp.eye(10_000, 2), jnp.array([2.0, 1.0]), jnp.eye(10_000, 2))
         >>> reduction = lawlib.draw_reduction(jax.random.key(0), target, depth=3, scale=0.1)
         >>> muon = lawlib.compress.transformed(optax.contrib.muon(0.01))
-        >>> iterate = muon.step(muon.init(reduction), reduction)
+        >>> iterate = jax.jit(muon.step)(muon.init(reduction), reduction)
         >>> iterate.weights.rho.shape  # an idle value for each of the three layers
         (3,)
     """

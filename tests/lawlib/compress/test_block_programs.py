@@ -74,7 +74,7 @@ FUNCTIONS = {
     "one by one": lambda A, B, C, x: (lambda w, V: ((C @ V) * w[None]) @ V.T)(*jnp.linalg.eigh(A @ A.T)),
     "polar": lambda A, B, C, x: polar(A),
     "polar of few": lambda A, B, C, x: (lambda U, s, Vt: U @ Vt)(*jnp.linalg.svd(C, full_matrices=False)),
-    "spectral norm": lambda A, B, C, x: (jnp.linalg.norm(A, 2), jnp.linalg.norm(B, "nuc"), jnp.linalg.norm(C, 2)),
+    "spectral norm": lambda A, B, C, x: (jnp.linalg.norm(A, 2), jnp.linalg.norm(A, "nuc"), jnp.linalg.norm(C, 2)),
     "smallest value": lambda A, B, C, x: jnp.min(jnp.linalg.svd(B, compute_uv=False)) * A,
     "where": lambda A, B, C, x: jnp.where(x > 0.2, A, B) + jnp.where(x > 0.5, A, 0.0 * B),
     "safe": lambda A, B, C, x: jnp.linalg.norm(jnp.where(x > 0.5, jnp.ones_like(A), A)),
@@ -109,6 +109,10 @@ OF_THE_BASIS = {
     "root of entries": lambda A, B, C, x: jnp.sqrt(A**2),
     "quotient of entries": lambda A, B, C, x: A / (B**2),
     "constant added": lambda A, B, C, x: A + x,
+    "product with squares": lambda A, B, C, x: A @ (B**2).T,
+    "four axes": lambda A, B, C, x: jnp.einsum("ij,kl->ijkl", A, B),
+    "squares added": lambda A, B, C, x: A + A**2,
+    "identity among squares": lambda A, B, C, x: jnp.sum((A @ A.T) ** 2 + x * jnp.eye(7)),
     "ones added": lambda A, B, C, x: A + jnp.ones((7, 7)),
     "absolute value": lambda A, B, C, x: abs(A),
     "cube of entries": lambda A, B, C, x: A**3,
@@ -139,6 +143,7 @@ OF_THE_BASIS = {
     "values repeated and summed": lambda A, B, C, x: jnp.sum(
         jnp.broadcast_to(jnp.linalg.svd(A, compute_uv=False)[None], (7, 7))
     ),
+    "vectors weighed by values": lambda A, B, C, x: (lambda w, V: V @ w)(*jnp.linalg.eigh(A @ A.T)),
     "outer product of values": lambda A, B, C, x: (lambda w: w[:, None] * w[None])(jnp.linalg.eigh(A @ A.T)[0]),
     "reshaped": lambda A, B, C, x: jnp.linalg.norm(jnp.reshape(A, (49, 1)), axis=1),
     "inverse": lambda A, B, C, x: jnp.linalg.inv(A),
@@ -160,3 +165,13 @@ def test_a_constant_in_place_of_a_matrix_is_not_a_number_where_it_is_used():
     found = called(lambda A, x: jnp.where(x > 0, jnp.ones_like(A), A), A, x, layers=LAYERS)
     assert bool(jnp.all(jnp.isnan(found.core)))
     assert bool(jnp.isnan(found.idle))
+
+
+def test_an_array_of_the_size_of_a_wide_layer_is_never_formed():
+    wide = Axis("space 0", 3, 10**6)
+    A = BlockArray(jnp.eye(3), jnp.asarray(0.5), (wide, wide))
+    layers = frozenset({A.shape})
+    found = called(lambda A: A @ A.T + jnp.zeros(A.shape) + 2 * jnp.eye(len(A)), A, layers=layers)
+    assert float(found.idle) == 2.25
+    with pytest.raises(Unreadable, match=r"builds an array of a layer's shape \(random_bits\)"):
+        called(lambda A: A + jax.random.normal(jax.random.key(0), A.shape), A, layers=layers)

@@ -196,6 +196,14 @@ def test_a_choice_from_a_singular_space_shows_among_repeated_values_alone():
     assert float(equivariance_defect(choosing, key=jax.random.key(1), repeated=8)) > 1e-2
 
 
+def test_a_warmup_and_a_rule_that_changes_after_some_steps_are_seen_through():
+    """Steps far below the weights' rounding, and RAdam, which is momentum alone for five steps."""
+    slow = contrib.schedule_free_sgd(1e-2, warmup_steps=5000)
+    assert float(equivariance_defect(slow, key=jax.random.key(0))) < 1e-6
+    assert float(equivariance_defect(optax.radam(0.01), key=jax.random.key(0), num_steps=5)) < 1e-10
+    assert float(equivariance_defect(optax.radam(0.01), key=jax.random.key(0))) > 0.1
+
+
 def test_noise_from_a_key_in_the_state_is_a_defect_and_what_stands_still_has_none():
     noisy = optax.noisy_sgd(0.1, eta=0.1, key=jax.random.key(3))
     assert float(equivariance_defect(noisy, key=jax.random.key(0))) > 1e-2
