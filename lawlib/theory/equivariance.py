@@ -95,7 +95,7 @@ def equivariance_defect(
     Two trees of matrices of these shapes, W and U W V^T with Haar U and V, one pair for each matrix, take
     ``num_steps`` steps on sum_l <W_l, G_l(t)> + 1/2 ||W_l||_F^2, with Gaussian G_l(t), and with U_l G_l(t) V_l^T. The
     defect is max_t ||W'(t) - U W(t) V^T||_F / max_t ||W(t) - W(0)||_F, norms over all matrices: about 1e-14 in float64
-    for gradient descent and Muon, 0.9 for Adam. NaN is a transformation that diverges, and 0 one that does not move.
+    for gradient descent and Muon, 0.4 for Adam. NaN is a transformation that diverges, and 0 one that does not move.
     What a transformation does after more steps, or in other layers than these, is not seen: RAdam is plain momentum
     for its first five.
 

@@ -201,7 +201,7 @@ def test_a_warmup_and_a_rule_that_changes_after_some_steps_are_seen_through():
     slow = contrib.schedule_free_sgd(1e-2, warmup_steps=5000)
     assert float(equivariance_defect(slow, key=jax.random.key(0))) < 1e-6
     assert float(equivariance_defect(optax.radam(0.01), key=jax.random.key(0), num_steps=5)) < 1e-10
-    assert float(equivariance_defect(optax.radam(0.01), key=jax.random.key(0))) > 0.1
+    assert float(equivariance_defect(optax.radam(0.01), key=jax.random.key(0))) > 1e-3
 
 
 def test_noise_from_a_key_in_the_state_is_a_defect_and_what_stands_still_has_none():
