@@ -1,4 +1,4 @@
-"""CITATION.cff names this version and the five papers."""
+"""CITATION.cff names this version, the five papers, and the successor of one of them."""
 
 import re
 from pathlib import Path
@@ -36,12 +36,12 @@ def test_the_papers_are_those_that_the_library_names(citation):
 
     cited = {named(reference) for reference in citation["references"]}
     assert cited == set(re.findall(r"\([A-Z][A-Za-z. ]+ \d{4}\)", lawlib.__doc__))
-    assert len(cited) == len(citation["references"]) == 5
+    assert len(cited) == len(citation["references"]) == 6
 
 
 def test_every_paper_has_its_arxiv_number(citation):
     numbers = [arxiv(reference) for reference in citation["references"]]
-    assert len(set(numbers)) == 5
+    assert len(set(numbers)) == 6
     for number, reference in zip(numbers, citation["references"], strict=True):
         assert re.fullmatch(r"\d{4}\.\d{5}", number)
         assert reference["url"] == f"https://arxiv.org/abs/{number}"

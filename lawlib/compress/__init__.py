@@ -2,7 +2,7 @@
 
 ``deep_linear`` (``reduce``, ``step``, ``expand``) is Section 4.1 of Yaras et al. 2023, and ``optimizers``
 (``transformed``) are its steps under any equivariant optimizer; ``head`` (``low_rank_mlp``) is Section 5 of Xu et al.
-2026, for any Flax network and loss.
+2026, for any Flax network and loss; ``adapters`` are LoRA and Deep LoRA (Yaras et al. 2024).
 """
 
 from lawlib.compress.deep_linear import (

@@ -167,29 +167,32 @@ def reduce(
     return Reduction(bases, core, Reduced(start, scale, scale), floor, defect, probes)
 
 
-def draw_bases(key: PRNGKey, left: Float[Array, "m r"], right: Float[Array, "n r"]) -> Bases:
+def draw_bases(key: PRNGKey, left: Float[Array, "m q"], right: Float[Array, "n p"]) -> Bases:
     """Draw U_{L,1} and V_{1,1} with the distribution for a Haar orthogonal Q = W_{L:1}(0)/eps^L, without Q.
 
     They depend on Q only through P = Q^T U_Phi, a Haar frame, and Q V_Phi. With V_Phi = P C_0 + F_0 C, F_0 orthonormal
     and orthogonal to P, orthogonality of Q fixes Q P = U_Phi and leaves Q F_0 = F free: a Haar frame orthogonal to
-    U_Phi. So V_{1,1} = [P, F_0] and U_{L,1} = [U_Phi, F], orthonormal up to rounding, at a cost of O(d r^2). ``left``
-    and ``right`` are orthonormal bases U_Phi, V_Phi. An m x n matrix is part of a square network of width d = max(m,
-    n): its bases are the first m and n rows of those of the square network.
+    U_Phi. So V_{1,1} = [P, F_0] and U_{L,1} = [U_Phi, F], orthonormal up to rounding, at a cost of O(d k^2), k = q + p.
+    ``left`` and ``right`` are orthonormal bases U_Phi, V_Phi, of q = p = r columns for a target of rank r. An m x n
+    matrix is part of a square network of width d = max(m, n): its bases are the first m and n rows of those of the
+    square network.
 
     Raises:
-        ValueError: r is 0, or 2 r exceeds max(m, n).
+        ValueError: q or p is 0, or k exceeds max(m, n).
     """
-    (m, rank), n = left.shape, right.shape[0]
+    (m, q), (n, p) = left.shape, right.shape
     width = max(m, n)
-    if not 0 < 2 * rank <= width:
-        msg = f"the active bases of a {m} x {n} matrix need a rank r with 0 < 2 r <= {width}, got {rank}"
+    if not 0 < min(q, p) < q + p <= width:
+        rank = f"a rank r with 0 < 2 r <= {width}, got {q}"
+        unequal = f"column and row spaces of at least 1 and together at most {width} dimensions, got {q} and {p}"
+        msg = f"the active bases of a {m} x {n} matrix need {rank if q == p else unequal}"
         raise ValueError(msg)
     left, right = (jnp.pad(block, ((0, width - len(block)), (0, 0))) for block in (left, right))
     key_pulled, key_free = jax.random.split(key)
-    pulled_back = orthogonal(1.0)(key_pulled, (width, rank), left.dtype)
+    pulled_back = orthogonal(1.0)(key_pulled, (width, q), left.dtype)
     completed = jnp.linalg.qr(_outside(pulled_back, right))[0]
     # Projected Gaussian columns are isotropic in the complement, and so is the Q of their QR up to the signs of R.
-    Q, R = jnp.linalg.qr(_outside(left, jax.random.normal(key_free, (width, rank), left.dtype)))
+    Q, R = jnp.linalg.qr(_outside(left, jax.random.normal(key_free, (width, p), left.dtype)))
     free = Q * jnp.sign(jnp.diagonal(R))[None]
     return Bases(
         left=jnp.concatenate([left, free], axis=1)[:m],

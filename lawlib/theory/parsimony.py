@@ -109,9 +109,11 @@ def invariant_bases(weights: Weights, target: Float[Array, "d_y d"], rank: int) 
 
 
 def bases_through(
-    weights: Weights, left: Float[Array, "d_y r"], right: Float[Array, "d r"]
+    weights: Weights, left: Float[Array, "d_y q"], right: Float[Array, "d p"]
 ) -> tuple[Float[Array, "_ _"], ...]:
-    """The same bases from orthonormal bases of the column space (left) and row space (right) of Phi.
+    """The same bases from orthonormal bases of the column space (left) and row space (right) of Phi, q = p = r.
+
+    Square layers allow q and p to differ: a basis then has q + p columns.
 
     Layers are divided by their scale as they are applied, so that eps^L does not underflow. Unless a width is larger
     than one before it and one after it, the sum of the two spaces is taken at the narrowest layer, and each widening
@@ -130,7 +132,7 @@ def bases_through(
     forward = [right]
     for W in layers:
         forward.append(_pushed(W, forward[-1]))
-    narrowest, dimension = widths.index(min(widths)), min(2 * left.shape[1], *widths)
+    narrowest, dimension = widths.index(min(widths)), min(left.shape[1] + right.shape[1], *widths)
     bases = [orthonormal_sum(forward[narrowest], backward[narrowest], dimension=dimension).basis]
     for W, wanted in zip(layers[narrowest:], backward[narrowest + 1 :], strict=True):
         bases.append(_completed(_pushed(W, bases[-1]), W, wanted))
