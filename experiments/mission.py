@@ -1,4 +1,4 @@
-"""Write docs/mission.md, what of the five papers is judged where: python -m experiments.mission [--check].
+"""Write docs/mission.md, what of the papers is judged where: python -m experiments.mission [--check].
 
 The items are in experiments/papers; ids, sizes and verdicts are read from the tables in figures/. With --check nothing
 is written, and the exit code is 1 if the file would change; it is 2 where a table or a config cannot be read.
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.papers import induced_flow, inverse_problems, parsimony, rank_jumps, smooth_mlp
+from experiments.papers import deep_lora, induced_flow, inverse_problems, parsimony, rank_jumps, smooth_mlp
 from experiments.papers.item import Item, Paper
 from experiments.runner import catalog, settings
 from experiments.runner.checkout import SOURCE
@@ -24,7 +24,7 @@ from experiments.runner.store import InputError, write_atomic
 
 __all__ = ["PAPERS", "document", "main", "of_no_item"]
 
-PAPERS = tuple(module.PAPER for module in (parsimony, smooth_mlp, rank_jumps, induced_flow, inverse_problems))
+PAPERS = tuple(module.PAPER for module in (parsimony, smooth_mlp, rank_jumps, induced_flow, inverse_problems, deep_lora))
 DOCUMENT = Path("docs") / "mission.md"
 HEADER = ("item", "statement", "config", "claims", "size", "verdict")
 WITHOUT_TABLE = "published by 0.1"
@@ -68,10 +68,11 @@ def document(source: Path) -> str:
     lines = [
         "# What of the papers is judged, and where",
         "",
-        "Each figure, theorem, lemma and sentence with a number of the five papers, with the config that runs it, the",
-        "ids of its claims, the size that was run and the verdicts. `python -m experiments.mission` writes this file",
-        "from `experiments/papers` and the tables in `figures/`. 'not covered' means that nothing judges it. The size",
-        "is the paper's where all fields but the number of seeds are those of the config's paper profile.",
+        "Each figure, theorem, lemma and sentence with a number of the five papers, and what the successor of the first",
+        "one adds, with the config that runs it, the ids of its claims, the size that was run and the verdicts.",
+        "`python -m experiments.mission` writes this file from `experiments/papers` and the tables in `figures/`. 'not",
+        "covered' means that nothing judges it. The size is the paper's where all fields but the number of seeds are",
+        "those of the config's paper profile.",
         "",
         *_counted(tables),
     ]

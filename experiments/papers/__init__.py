@@ -1,1 +1,1 @@
-"""What the five papers state, one module a paper: figures, theorems and sentences, and where each is judged."""
+"""What the papers state, one module a paper: figures, theorems and sentences, and where each is judged."""
