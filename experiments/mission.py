@@ -24,7 +24,9 @@ from experiments.runner.store import InputError, write_atomic
 
 __all__ = ["PAPERS", "document", "main", "of_no_item"]
 
-PAPERS = tuple(module.PAPER for module in (parsimony, smooth_mlp, rank_jumps, induced_flow, inverse_problems, deep_lora))
+PAPERS = tuple(
+    module.PAPER for module in (parsimony, smooth_mlp, rank_jumps, induced_flow, inverse_problems, deep_lora)
+)
 DOCUMENT = Path("docs") / "mission.md"
 HEADER = ("item", "statement", "config", "claims", "size", "verdict")
 WITHOUT_TABLE = "published by 0.1"
@@ -68,11 +70,11 @@ def document(source: Path) -> str:
     lines = [
         "# What of the papers is judged, and where",
         "",
-        "Each figure, theorem, lemma and sentence with a number of the five papers, and what the successor of the first",
-        "one adds, with the config that runs it, the ids of its claims, the size that was run and the verdicts.",
-        "`python -m experiments.mission` writes this file from `experiments/papers` and the tables in `figures/`. 'not",
-        "covered' means that nothing judges it. The size is the paper's where all fields but the number of seeds are",
-        "those of the config's paper profile.",
+        "Each figure, theorem, lemma and sentence with a number of the five papers, and what the successor of one adds,",
+        "with the config that runs it, the ids of its claims, the size that was run and the verdicts. `python -m",
+        "experiments.mission` writes this file from `experiments/papers` and the tables in `figures/`. 'not covered'",
+        "means that nothing judges it. The size is the paper's where all fields but the number of seeds are those of",
+        "the config's paper profile.",
         "",
         *_counted(tables),
     ]

@@ -1,0 +1,112 @@
+"""The claims of adapters on digits, and how LoRA and Deep LoRA compare, which no bound judges.
+
+The paper compares them on language tasks; on digits its sentences are numbers of the summary and not disputed.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from experiments.laws.deep_lora.digits.measures import FULL, LORA, best, gain, minus, spread, start_apart
+from experiments.runner.laws import Source, across, measure
+from experiments.runner.runs import Run, where
+from experiments.runner.summary import final
+
+PAPER = "Yaras et al. 2024"
+# The compressed adapter of this rank is compared with the d x d factors.
+RANK, POINTS = 64, 0.03
+
+
+def of_the_best(found: Sequence[Run]) -> np.ndarray:
+    """Compressed Deep LoRA minus the d x d factors, each at its best step size; gamma is the smallest."""
+    chosen = best(found)
+    (name,) = [name for name in chosen if name != FULL][:1]
+    (full,) = chosen[FULL].values()
+    return minus(chosen[name][RANK], full)
+
+
+def more_directions(found: Sequence[Run]) -> np.ndarray:
+    """Singular values of the change of each compressed Deep LoRA of this rank minus those of LoRA, at the best."""
+    return np.stack([each for name, each in each_rank(found, "change_rank").items() if name.endswith(f"rank {RANK}")])
+
+
+def each_rank(found: Sequence[Run], name: str) -> dict[str, np.ndarray]:
+    """A final value of each Deep LoRA minus that of LoRA of the same rank, both at their best step size."""
+    chosen = best(found)
+    lora = chosen.pop(LORA, {})
+    return {
+        f"{one}, rank {rank}": minus(run, lora[rank], name)
+        for one, runs in chosen.items()
+        if one != FULL
+        for rank, run in sorted(runs.items())
+        if rank in lora
+    }
+
+
+adapts = measure(gain)
+ALL = Source(paper=PAPER, figure="Deep LoRA, digits")
+AGREE = Source(
+    paper=PAPER,
+    figure="Deep LoRA, digits",
+    of=lambda run: run.config.net.form == "full" or (where(net__form="deep", net__rank=RANK, net__outer=0.01)(run)),
+)
+FORMS = Source(
+    paper=PAPER,
+    figure="Deep LoRA, digits",
+    of=lambda run: run.config.net.form != "full" and run.config.net.rank == RANK,
+)
+LAWS = (
+    ALL.check(
+        "DD.start",
+        "an adapter starts at the frozen network: test loss over the frozen one's, minus 1",
+        measure(start_apart) < 0.01,
+        each="net.form",
+    ),
+    ALL.law(
+        "DD.adapts",
+        "the few digits raise the test accuracy: in the mean over step sizes and ranks of 16 and more",
+        adapts > 0.2,
+        lambda run: run.config.net.rank >= 16,
+        each="net.form",
+        statistic="mean",
+    ),
+    AGREE.law(
+        "DD.near",
+        f"test accuracy, compressed (rank {RANK}, gamma = 0.01) minus d x d factors, each at its best step size",
+        across(of_the_best) > -POINTS,
+        statistic="mean",
+    ),
+    FORMS.law(
+        "DD.lower",
+        f"'parsimonious (lower-rank) updates': singular values of Delta above 1%, Deep LoRA minus LoRA at rank {RANK}",
+        across(more_directions) < 0,
+    ),
+)
+SUMMARY = {
+    "final test accuracy": final("test_accuracy"),
+    "final test loss": final("test_loss"),
+    "final train loss": final("train_loss"),
+    "singular values of Delta above 1% at the end": final("change_rank"),
+}
+
+
+def over_ranks(found: Sequence[Run]) -> dict[str, np.ndarray]:
+    """The spread over the ranks of each form that was run at several."""
+    return {name: spread(runs) for name, runs in best(found).items() if len(runs) > 1}
+
+
+def at_best(of: Callable[[Run], np.ndarray]) -> Callable[[Sequence[Run]], dict[str, np.ndarray]]:
+    """A number of each form and rank at its best step size."""
+    return lambda found: {
+        name if name == FULL else f"{name}, rank {rank}": of(run)
+        for name, runs in best(found).items()
+        for rank, run in sorted(runs.items())
+    }
+
+
+COMPARISONS = {
+    "test accuracy minus LoRA's, each at its best step size": lambda found: each_rank(found, "test_accuracy"),
+    "singular values of Delta above 1% minus LoRA's": lambda found: each_rank(found, "change_rank"),
+    "largest minus smallest test accuracy over the ranks": over_ranks,
+    "best step size": at_best(lambda run: np.full(run.num_seeds, run.config.opt.step_size)),
+}
