@@ -8,7 +8,10 @@ its bases learning at gamma = 0.01 and at 1, and Deep LoRA with d x d factors. E
 compared at the best one by mean test accuracy. An activation follows the matrix, so the compression is approximate.
 
 Time on two cores: smoke 60 s, cpu 5 minutes, paper 40 minutes.
-Expect: numbers and no dispute, for the paper speaks of language models.
+Expect: numbers, and no sentence of the paper is disputed, since it speaks of language models. Here LoRA ends at test
+accuracies of 76% (rank 4) to 81%, compressed Deep LoRA at 65% to 76%, and the d x d factors at 76%. Over the ranks the
+accuracy of LoRA differs by 5 points and that of Deep LoRA by 12 to 15. Deep LoRA's change has 2 to 6 singular values
+above 1% of the largest at every rank; LoRA's has 4 to 28.
 """
 
 from ml_collections import ConfigDict, config_dict

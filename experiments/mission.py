@@ -70,7 +70,7 @@ def document(source: Path) -> str:
     lines = [
         "# What of the papers is judged, and where",
         "",
-        "Each figure, theorem, lemma and sentence with a number of the five papers, and what the successor of one adds,",
+        "Each figure, theorem, lemma and sentence with a number of the five papers, and what a successor of one adds,",
         "with the config that runs it, the ids of its claims, the size that was run and the verdicts. `python -m",
         "experiments.mission` writes this file from `experiments/papers` and the tables in `figures/`. 'not covered'",
         "means that nothing judges it. The size is the paper's where all fields but the number of seeds are those of",

@@ -29,6 +29,24 @@ PAPER = Paper(
             "beyond the paper",
         ),
         Item(
+            "Compression, fine-tuning",
+            "compressed Deep LoRA stands for the one with large factors",
+            {"deep_lora_digits": "DD.start DD.near"},
+            remark="on digits, where it is an approximation",
+        ),
+        Item(
+            "Updates",
+            "'parsimonious (lower-rank) updates'",
+            {"deep_lora_digits": "DD.lower"},
+            remark="on digits; the paper's are of language models",
+        ),
+        Item(
+            "Accuracy",
+            "better few-shot generalization than LoRA, and robust to the rank",
+            {"deep_lora_digits": "DD.adapts"},
+            remark="of language models; on digits the summary compares them, and LoRA is ahead",
+        ),
+        Item(
             "Known issue of the code",
             "compressing 'can cause OOM', as the d x d factors are formed first",
             tests=(ADAPTERS + "test_at_width_100_000_no_temporary_has_the_size_of_a_matrix",),

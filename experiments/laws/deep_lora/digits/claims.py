@@ -18,11 +18,10 @@ RANK, POINTS = 64, 0.03
 
 
 def of_the_best(found: Sequence[Run]) -> np.ndarray:
-    """Compressed Deep LoRA minus the d x d factors, each at its best step size; gamma is the smallest."""
+    """Compressed Deep LoRA minus the d x d factors, each at its best step size."""
     chosen = best(found)
-    (name,) = [name for name in chosen if name != FULL][:1]
-    (full,) = chosen[FULL].values()
-    return minus(chosen[name][RANK], full)
+    (full,), (small,) = chosen.pop(FULL).values(), *(runs.values() for runs in chosen.values())
+    return minus(small, full)
 
 
 def more_directions(found: Sequence[Run]) -> np.ndarray:

@@ -33,11 +33,6 @@ def accuracy(run: Run) -> float:
     return mean if np.isfinite(mean) else -1.0
 
 
-def ranks(run: Run) -> float:
-    """A run's rank, by which runs of a form are ordered."""
-    return run.config.net.rank
-
-
 def gain(run: Run) -> np.ndarray:
     """The final test accuracy minus that at the start, shape (seed,)."""
     return run.last("test_accuracy") - run.first("test_accuracy")
