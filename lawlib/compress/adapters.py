@@ -130,7 +130,7 @@ def lora(key: PRNGKey, shape: tuple[int, int], rank: int, dtype: DTypeLike = flo
 
 def rates(step_size: Rate, *, outer: Rate, depth: int = 3) -> Adapter:
     """The tree of step sizes in which U and V have outer * step_size, for ``descent.steps`` (outer = 0: U, V fixed)."""
-    return Adapter(outer * step_size, (step_size,) * depth, outer * step_size)
+    return Adapter._make((outer * step_size, (step_size,) * depth, outer * step_size))
 
 
 def apply(adapter: Adapter, inputs: Float[Array, "n N"]) -> Float[Array, "m N"]:

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 
 from experiments.laws.deep_lora.digits.system import dynamics, shared
 from experiments.runner.settings import expand
+from lawlib.compress import adapters
 
 
 def of_form(form, **fields):
@@ -86,3 +87,19 @@ def test_the_test_digits_are_those_after_the_ones_to_draw_from():
     _, data, _, _ = of_form("lora")
     order = np.random.default_rng(0).permutation(1797)
     np.testing.assert_array_equal(data.test.labels.argmax(0), load_digits().target[order[1000:]])
+
+
+@pytest.mark.parametrize("form", ["lora", "deep", "full"])
+def test_singular_values_are_counted_above_a_hundredth_of_the_largest(form):
+    """Delta with singular values 1, 0.5, 0.011 and 0.009, whatever the form."""
+    system, data, problem, state = of_form(form)
+    values = jnp.diag(jnp.asarray([1.0, 0.5, 0.011, 0.009, 0.0, 0.0]))
+    rng = np.random.default_rng(0)
+    left, right = (jnp.asarray(np.linalg.qr(rng.standard_normal((20, 6)))[0]) for _ in range(2))
+    weights = {
+        "lora": adapters.Adapter(left @ values, (), right),
+        "deep": adapters.Adapter(left, (values, 3.0 * jnp.eye(6), jnp.eye(6)), right),
+        "full": (left @ values @ right.T, jnp.eye(20), 3.0 * jnp.eye(20)),
+    }[form]
+    state = state._replace(state=state.state._replace(weights=weights))
+    assert float(system.observe(jnp.asarray(0), state, problem, data)["change_rank"]) == 3
