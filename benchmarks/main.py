@@ -1,4 +1,7 @@
-"""Run benchmarks, all or those named, and write benchmarks/results/NAME.md: python -m benchmarks.main [NAME ...]."""
+"""Run benchmarks, all or those named, and write benchmarks/results/NAME.md: python -m benchmarks.main [NAME ...].
+
+Those of ``FIGURES`` have a picture beside their table.
+"""
 
 import platform
 import sys
@@ -20,9 +23,12 @@ from benchmarks import (
     samples,
     scale,
     spectra,
+    tracker,
     trained_heads,
+    wall_time,
 )
 from benchmarks.timing import limits
+from experiments.runner import plots
 from experiments.runner.run import prepare
 
 RESULTS = Path(__file__).parent / "results"
@@ -33,9 +39,11 @@ BENCHMARKS = {
         figure_3,
         memory,
         equivalent,
+        wall_time,
         completion,
         scale,
         spectra,
+        tracker,
         jumps,
         flows,
         samples,
@@ -45,6 +53,7 @@ BENCHMARKS = {
         convolution,
     )
 }
+FIGURES = {"equivalent": equivalent, "wall_time": wall_time}
 
 
 def main(names: list[str]) -> None:
@@ -54,9 +63,12 @@ def main(names: list[str]) -> None:
     prepare()
     RESULTS.mkdir(exist_ok=True)
     for name in names or BENCHMARKS:
-        table = _table(str(BENCHMARKS[name].__doc__), limits() | BENCHMARKS[name].measure())
+        measured = BENCHMARKS[name].measure()
+        table = _table(str(BENCHMARKS[name].__doc__), limits() | measured)
         print(table, flush=True)
         (RESULTS / f"{name}.md").write_text(table)
+        if name in FIGURES:
+            plots.save(FIGURES[name].figure(measured), RESULTS, name)
 
 
 def _table(description: str, measured: dict[str, float]) -> str:

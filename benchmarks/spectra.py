@@ -1,8 +1,7 @@
-"""Leading triplets of a gradient, k = 20, against jnp.linalg.svd; without the gradient; and tracked while training.
+"""Leading triplets of a gradient, k = 20, against jnp.linalg.svd; and without the gradient.
 
-Matrices of 784 x 784 and 4608 x 4096 with sigma_k / sigma_{k+1} = 30 and a tail that falls evenly to a hundredth; a
-layer of 50,000 x 8,192 whose gradient is never formed, in a process of its own; and a 784-784-784-784-10 network
-trained with and without a tracker that looks every ten steps. Each pair runs in turn in one process.
+Matrices of 784 x 784 and 4608 x 4096 with sigma_k / sigma_{k+1} = 30 and a tail that falls evenly to a hundredth; and a
+layer of 50,000 x 8,192 whose gradient is never formed, in a process of its own. Each pair runs in turn in one process.
 """
 
 import json
@@ -10,34 +9,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax import lax
 
 from benchmarks.timing import alternate, seconds
 from lawlib.linalg.gradients import Shift, gradient_products
 from lawlib.linalg.spectra import block_krylov_svd, matrix_svd
 from lawlib.linalg.subspaces import sin_theta
-from lawlib.tracking import Reference, tracker
 
 K, GAP, REPEATS = 20, 30, 5
 LAYER, LAYER_RANK, SAMPLES, BATCHES = (50_000, 8_192), 10, 48, 4
-WIDTHS, BATCH, EVERY, STEPS = (784, 784, 784, 784, 10), 128, 10, 100
 
 
 def measure() -> dict[str, float]:
-    """Times over those of the dense SVD, errors and bounds; the layer's memory; what tracking adds to training."""
+    """Times over those of the dense SVD, errors and bounds; the layer's memory."""
     measured = against_svd((784, 784), jnp.float32, 1e-4, REPEATS)
     measured |= against_svd((784, 784), jnp.float64, 1e-6, REPEATS)
     measured |= against_svd((4608, 4096), jnp.float32, 1e-4, 1)
     measured |= {f"layer_{name}": value for name, value in _layer_in_a_process().items()}
-    for what in ("kernel", "gradient", "change"):
-        measured |= _tracking(what)
     return measured
 
 
@@ -144,52 +136,6 @@ def _outer(W: jax.Array, X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.n
     (Q, R), (P, S) = (np.linalg.qr(np.asarray(A, np.float64)) for A in (delta, X))
     U, s, Vt = np.linalg.svd(R @ S.T)
     return Q @ U, s, P @ Vt.T
-
-
-def _tracking(what: str) -> dict[str, float]:
-    """Training steps in one compiled loop, with the tracker of the second layer and without."""
-    rng = np.random.default_rng(0)
-    weights = [_orthogonal(rng, shape) for shape in pairwise(WIDTHS)]
-    x, y = jnp.asarray(rng.standard_normal((BATCH, 784)), jnp.float32), jnp.asarray(rng.integers(0, 10, BATCH))
-    optimizer = optax.sgd(1e-2, momentum=0.9)
-    start = weights[1]
-    pick = {"kernel": lambda at: at[0][1], "gradient": lambda at: at[1][1], "change": lambda at: at[0][1] - start}[what]
-    reference = Reference(*(_orthogonal(rng, (784, 784))[:, :K] for _ in range(2)))
-    monitor = tracker(pick, reference, K, every=EVERY, num_steps=STEPS)
-
-    def loss(weights: list) -> jax.Array:
-        h = x
-        for W in weights[:-1]:
-            h = jax.nn.silu(h @ W)
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(h @ weights[-1], y))
-
-    def run(weights: list, track: Any) -> Any:
-        def step(carry: tuple, t: jax.Array) -> tuple:
-            weights, state, track = carry
-            gradient = jax.grad(loss)(weights)
-            track = None if track is None else monitor.update(track, t, (weights, gradient))
-            updates, state = optimizer.update(gradient, state)
-            return (optax.apply_updates(weights, updates), state, track), None
-
-        return lax.scan(step, (weights, optimizer.init(weights), track), jnp.arange(STEPS))[0]
-
-    compiled, track = jax.jit(run), monitor.init(jax.random.key(0), (weights, weights))
-    _, plain, ratios = alternate(lambda: compiled(weights, track), lambda: compiled(weights, None), 2 * REPEATS)
-    records = compiled(weights, track)[2].records
-    update, value = jax.jit(monitor.update), (weights, weights)
-    observing, idle, _ = alternate(lambda: update(track, 0, value), lambda: update(track, 1, value), 4 * REPEATS)
-    return {
-        f"tracking_{what}_step_ms": plain / STEPS * 1e3,
-        f"tracking_{what}_observation_ms": (observing - idle) * 1e3,
-        f"tracking_{what}_observation_over_training": (observing - idle) / (EVERY * plain / STEPS),
-        f"tracking_{what}_whole_run_over_training": float(np.median(ratios)) - 1,
-        f"tracking_{what}_certified": float(jnp.mean(records.certified)),
-        f"tracking_{what}_last_bound": float(records.bound[-1]),
-    }
-
-
-def _orthogonal(rng: np.random.Generator, shape: tuple[int, int]) -> jax.Array:
-    return jnp.asarray(np.linalg.qr(rng.standard_normal(shape))[0], jnp.float32)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from experiments.papers.item import Item, Paper
 __all__ = ["PAPER"]
 
 THEORY = "tests/lawlib/theory/test_parsimony.py::"
+DECAY = "tests/lawlib/theory/test_parsimony_decay.py::"
 COLLAPSE = "tests/lawlib/theory/test_collapse.py::"
 LEMMAS = "tests/lawlib/theory/test_collapse_lemmas.py::"
 REDUCTION = "tests/lawlib/compress/test_deep_linear.py::"
@@ -35,24 +36,39 @@ PAPER = Paper(
         Item(
             "Section 3, widths",
             "'Assumption 1 can be potentially relaxed to d_{L-1} >= ... >= d_1'",
-            tests=(
+            {"dln_widths": "W.*"},
+            (
                 "tests/lawlib/theory/test_parsimony_widths.py::test_so_many_singular_values_follow_each_recursion",
                 "tests/lawlib/compress/test_deep_linear_defect.py::test_layers_of_any_widths_have_an_equivalent",
             ),
-            remark="for any widths, with other numbers of directions than 2r; no config trains such a network",
+            "for any widths; where they change, more than 2r directions move",
         ),
-        Item("Section 3, conditioning", "'approximately hold for any well-conditioned X': the condition number swept"),
+        Item(
+            "Section 3, conditioning",
+            "'approximately hold for any well-conditioned X': the condition number swept",
+            {"dln_condition": "K.*"},
+            remark="no number in print; near kappa = 1 blocks move off like log kappa, sigma_{2r+1} like its square",
+        ),
         Item(
             "Section 3, eq. (8)",
             "'rho(t) undergoes minimal changes when eps is small'",
-            tests=(THEORY + "test_without_weight_decay_rho_falls_like_a_power_of_time",),
-            remark="the paper shows it by Figure 3, where eps = 1",
+            {"dln_decay": "WD.power*"},
+            (THEORY + "test_without_weight_decay_rho_falls_like_a_power_of_time",),
+            "the paper shows it by Figure 3, where eps = 1",
         ),
         Item(
             "Section 3, weight decay",
             "'rho(t) tends to zero asymptotically' with weight decay",
-            tests=(THEORY + "test_with_weight_decay_the_rate_of_rho_tends_to_that_of_case_2",),
-            remark="no claim of a config; without weight decay rho falls to 0 too",
+            {"dln_decay": "WD.idle* WD.rate* WD.form*"},
+            (THEORY + "test_with_weight_decay_the_rate_of_rho_tends_to_that_of_case_2",),
+            "without weight decay rho falls to 0 too in Case 1",
+        ),
+        Item(
+            "Section 3, low-rank bias",
+            "'gradient descent with weight decay is biased towards finding low-rank solutions': which values are lost",
+            {"dln_decay": "WD.values* WD.collapse* WD.jump* WD.independent*"},
+            (DECAY + "test_a_start_is_kept_up_to_its_threshold_and_lost_beyond",),
+            "beyond a decay that the paper does not name the solution is 0",
         ),
         Item("Section 3, optimizers", "'can be generalized to Adam, AdaGrad, RMSprop'"),
         Item(
@@ -60,12 +76,12 @@ PAPER = Paper(
             "the trajectory of the compressed network is that of the d x d network",
             {"dln_factorization": "F1.*"},
             (REDUCTION + "test_the_small_network_unfolds_to_the_trained_weights",),
-            "the paper's d = 1000 whole is not run: its first 500 steps, and the last from unfolded weights",
+            "the paper's d = 1000 is the profile paper",
         ),
         Item(
             "Figure 1, right",
             "training loss over wall time: the optimum 'an entire order of magnitude earlier'",
-            remark="the loss is drawn over counted operations; benchmarks/results/equivalent.md has times",
+            remark="the loss is drawn over counted operations; over wall time in benchmarks/results/equivalent",
         ),
         Item("Figure 2", "progressive collapse with linear decay, linear and ReLU", {"collapse_depth": "F2.*"}),
         Item("Figure 3", "singular values and vectors of the first layer, L = 3", {"dln_parsimony": FIRST_CASE}),
@@ -79,10 +95,23 @@ PAPER = Paper(
             "Figure 5, left",
             "the compressed network needs fewer iterations than a narrow one, 'almost unaffected by r^'",
             {"completion_compressed": "F5.*"},
-            remark="cpu has two of the six r^",
         ),
-        Item("Figure 5, right", "time to converge", remark="drawn over counted operations, without a claim"),
-        Item("Section 4.1, samples", "'the same sampling complexity as the original network'"),
+        Item(
+            "Figure 5, right",
+            "time to converge",
+            remark="drawn over counted operations, without a claim; over wall time in benchmarks/results/wall_time",
+        ),
+        Item(
+            "Section 4.1, samples",
+            "'the same sampling complexity as the original network'",
+            {"completion_sampling": "S4.1.samples* S4.1.enough S4.1.too_few"},
+            remark="stated in the introduction, without an experiment",
+        ),
+        Item(
+            "Section 4.1, depth",
+            "'deeper networks improve sample complexity over their shallow counterparts', of Arora et al. 2019",
+            {"completion_sampling": "S4.1.depth"},
+        ),
         Item(
             "Figure 6",
             "gamma = 0 leaves a high recovery error, gamma = 0.01 a small one",

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from experiments.runner.claims import Claim, judge, unjudged
+from experiments.runner.controls import Control
 from experiments.runner.fields import leaves
 from experiments.runner.runs import Run, Where
 
@@ -118,6 +119,7 @@ class Law:
     needs: tuple[Objection, ...]
     awaits: tuple[Objection, ...]
     stated: tuple[Objection, ...]
+    control: Control | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +155,7 @@ class Source:
         needs: tuple[Objection, ...] = (),
         awaits: tuple[Objection, ...] = (),
         stated: tuple[Objection, ...] = (),
+        control: Control | None = None,
     ) -> Law:
         """A sentence that must hold.
 
@@ -170,6 +173,7 @@ class Source:
             needs: Objections by which the law is not run (``lasting``, ``at_least``, ``differing_in``).
             awaits: Objections by which it is not reached: the runs were made, and some did not get where all have to.
             stated: Objections by which it is measured and not judged, besides those of the source.
+            control: Where the same number stands for something that the sentence is not about (``controls``).
         """
         return Law(
             id=id,
@@ -185,6 +189,7 @@ class Source:
             needs=needs,
             awaits=awaits,
             stated=self.stated + stated,
+            control=control,
         )
 
     def printed(self, *args: Any, **options: Any) -> Law:
@@ -318,8 +323,10 @@ def _row(law: Law, value: str, part: Runs) -> Claim:
 def _sentence(law: Law, value: str, part: Runs) -> str:
     """The sentence of a row, about any part where there is none; a function of the runs needs some to name numbers."""
     if callable(law.says):
-        return law.says(part) if part else f"{law.id}, {law.source.figure}"
-    return law.says.replace("{}", value or "any")
+        sentence = law.says(part) if part else f"{law.id}, {law.source.figure}"
+    else:
+        sentence = law.says.replace("{}", value or "any")
+    return f"{sentence}; {law.control.words}" if law.control else sentence
 
 
 def _obstacle(law: Law, part: Runs) -> str:

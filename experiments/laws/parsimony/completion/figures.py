@@ -14,12 +14,13 @@ from ml_collections import ConfigDict
 
 from experiments.laws.parsimony.completion.measures import (
     capped,
+    degrees_of_freedom,
     final_recovery,
     operations_per_step,
     steps_to_tolerance,
 )
 from experiments.runner import plots
-from experiments.runner.runs import Run, find
+from experiments.runner.runs import Run, find, grouped
 
 __all__ = ["figures"]
 
@@ -37,7 +38,12 @@ class Curve(NamedTuple):
 
 def figures(found: Sequence[Run]) -> dict[str, Figure]:
     """The figure that the config is for."""
-    drawings = {"depth_width": _depth_and_width, "compressed": _compression, "gamma": _discrepancy}
+    drawings = {
+        "depth_width": _depth_and_width,
+        "compressed": _compression,
+        "gamma": _discrepancy,
+        "sampling": _sampling,
+    }
     study = found[0].config.study
     return {study: drawings[study](found)}
 
@@ -55,7 +61,7 @@ def _depth_and_width(found: Sequence[Run]) -> Figure:
         _members(errors, widths, [final_recovery(run) for run in family], stopped, **look)
         if depth > 2:
             _members(steps, widths, [steps_to_tolerance(run) for run in family], stopped, **look)
-    errors.set(xlabel="width of the hidden layers", ylabel="recovery error at the end (mean)", yscale="log")
+    errors.set(xlabel="width of the hidden layers", ylabel="recovery error at the end (mean)", yscale=_scale(found))
     steps.set(xlabel="width of the hidden layers", ylabel="gradient steps to the tolerance", ylim=(0, None))
     _legend(drawn, errors, found)
     return drawn
@@ -117,6 +123,37 @@ def _discrepancy(found: Sequence[Run]) -> Figure:
     return drawn
 
 
+def _sampling(found: Sequence[Run]) -> Figure:
+    """Recovery error at the end, and steps to the tolerance, over the share of observed entries, for each network."""
+    drawn = plots.figure(11.0, 3.8)
+    drawn.suptitle(_title(found[0].config))
+    errors, steps = drawn.subplots(1, 2)
+    families = grouped(found, lambda run: _network(run.config)).values()
+    for own, family in zip(plots.looks(len(families)), families, strict=True):
+        shares, stopped = [run.config.data.observed for run in family], [capped(run) for run in family]
+        look = {"look": own, "label": _network(family[0].config)}
+        _members(errors, shares, [final_recovery(run) for run in family], stopped, **look)
+        _members(steps, shares, [steps_to_tolerance(run) for run in family], stopped, **look)
+    data = found[0].config.data
+    for axes in (errors, steps):
+        share = degrees_of_freedom(data) / data.size**2
+        axes.axvline(share, color="black", linestyle=":", label="as many as degrees of freedom, r(2d − r)")
+        axes.set_xlabel("share of the entries that is observed")
+    errors.set(ylabel="recovery error at the end (mean)", yscale=_scale(found))
+    steps.set(ylabel="gradient steps to the tolerance", yscale="log")
+    _legend(drawn, errors, found)
+    return drawn
+
+
+def _network(config: ConfigDict) -> str:
+    """A network of Section 4.1 in words."""
+    net, kinds = (
+        config.net,
+        {"full": "full, width {0}", "narrow": "narrow, width {1}", "compressed": "compressed, γ = {2:g}"},
+    )
+    return kinds[net.kind].format(net.width, 2 * net.rank, config.opt.discrepancy) + f", L = {net.depth}"
+
+
 def _curves(found: Sequence[Run]) -> list[Curve]:
     """Seed 0 of the original network and of the compressed one at each gamma."""
     kinds = {"full": "original network", "narrow": "narrow network", "compressed": "compressed, γ = {:g}"}
@@ -170,12 +207,23 @@ def _members(
     label: str,
 ) -> None:
     """Every member as a marker, hollow where it did not reach the tolerance, and a line through the medians."""
-    axes.plot(places, [np.ma.median(np.ma.masked_invalid(each)) for each in values], **look.curve)
+    axes.plot(places, [_median(each) for each in values], **look.curve)
     axes.plot([], [], marker=look.marker, markersize=4.5, label=label, **look.curve)
     for place, each, hollow in zip(places, values, stopped, strict=True):
         for chosen, filling in ((~hollow, look.colour), (hollow, "white")):
             where, filled = np.full(chosen.sum(), place), {"markerfacecolor": filling, "markersize": 4.5}
             axes.plot(where, each[chosen], linestyle="", **look.points, **filled)
+
+
+def _median(values: np.ndarray) -> float:
+    """Of the members with a number; NaN, which is not drawn, if there are none."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else np.nan
+
+
+def _scale(found: Sequence[Run]) -> str:
+    """Of an axis of recovery errors: a log axis cannot be drawn if every member diverged."""
+    return "log" if any(np.isfinite(final_recovery(run)).any() for run in found) else "linear"
 
 
 def _legend(drawn: Figure, axes: Axes, found: Sequence[Run]) -> None:
@@ -187,6 +235,7 @@ def _legend(drawn: Figure, axes: Axes, found: Sequence[Run]) -> None:
 
 
 def _title(config: ConfigDict) -> str:
-    data, depth = config.data, f", L = {config.net.depth}" if config.study != "depth_width" else ""
-    problem = f"d = {data.size}, r = {data.rank}, {data.observed:.0%} of the entries observed{depth}"
+    data, depth = config.data, f", L = {config.net.depth}" if config.study in ("compressed", "gamma") else ""
+    share = "" if config.study == "sampling" else f", {data.observed:.0%} of the entries observed"
+    problem = f"d = {data.size}, r = {data.rank}{share}{depth}"
     return f"matrix completion: {problem}; to a mean loss of {config.opt.tolerance:g}"

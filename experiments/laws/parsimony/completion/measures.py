@@ -24,6 +24,22 @@ def final_recovery(run: Run) -> np.ndarray:
     return run.last("recovery_error")
 
 
+def degrees_of_freedom(data: ConfigDict) -> int:
+    """Of a d x d matrix of rank r: r (2d - r)."""
+    return data.rank * (2 * data.size - data.rank)
+
+
+def share_needed(found: Sequence[Run], below: float) -> np.ndarray:
+    """The least share of entries from which on a seed is recovered, of the shares of these runs, shape (seed,).
+
+    Recovered is a seed whose recovery error ends below ``below``. Infinite if it is not recovered at the largest share.
+    """
+    ordered = sorted(found, key=lambda run: run.config.data.observed, reverse=True)
+    recovered = np.stack([final_recovery(run) < below for run in ordered])
+    shares = np.array([np.inf, *(run.config.data.observed for run in ordered)])
+    return shares[np.cumprod(recovered, axis=0).sum(0)]
+
+
 def over(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """One measure over another, seed by seed, for the seeds that both runs have."""
     common = min(len(first), len(second))

@@ -25,7 +25,7 @@ from lawlib.networks.initializers import orthogonal_weights
 from lawlib.problems.synthetic import low_rank_target, observation_mask
 from lawlib.types import Array, Matrix, PRNGKey, PyTree, Scalar
 
-STUDIES = ("depth_width", "compressed", "gamma")
+STUDIES = ("depth_width", "compressed", "gamma", "sampling")
 KINDS = ("full", "narrow", "compressed")
 PAPER = "Yaras et al. 2023"
 
@@ -65,7 +65,7 @@ FIELDS = {
     "opt.tolerance": number("mean loss at which a member ends; 0: it makes all steps", at_least=0.0),
     "data.size": integer("size d of the d x d matrix", at_least=2),
     "data.rank": integer("rank r of the matrix", at_least=1),
-    "data.observed": number("share of the entries that is observed", above=0.0, at_most=1.0),
+    "data.observed": number("share of the entries that is observed", sweepable=True, above=0.0, at_most=1.0),
 }
 
 
@@ -111,7 +111,7 @@ def _draw(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) ->
     data, dtype = config.data, jnp.dtype(config.precision)
     key_target, key_mask, key_weights = jax.random.split(key, 3)
     target = low_rank_target(key_target, (data.size, data.size), data.rank, dtype)
-    mask = observation_mask(key_mask, target.shape, data.observed, dtype)
+    mask = observation_mask(key_mask, target.shape, value_of(config, hyperparameters, "data.observed"), dtype)
     weights = _start(config, key_weights, hyperparameters, mask * target)
     step_size = value_of(config, hyperparameters, "opt.step_size")
     if isinstance(weights, Factors):

@@ -2,19 +2,24 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from experiments.laws.parsimony.theorem.measures import (
     REAL,
     deviation,
+    exponent,
+    final_block,
+    final_excess,
     final_tilt,
+    least_increase,
     num_moved,
     num_shared,
     num_small_angles,
     num_still,
     tilt,
 )
-from experiments.runner.laws import Law, Source, measure, stated_for
+from experiments.runner.laws import Law, Source, across, measure, stated_for
 from experiments.runner.runs import Run, where
 from experiments.runner.summary import final
 
@@ -47,6 +52,11 @@ def rounding(source: Source, id: str, name: str, text: str) -> Law:
     return source.law(id, says, largest < (lambda run: BOUNDS[run.config.precision]), each=part)
 
 
+def depth(run: Run) -> str:
+    """The runs that are compared where the condition number is swept: those of one depth."""
+    return f"L{run.config.net.depth}"
+
+
 def approximate(of: Callable[[Run], ArrayLike]) -> Callable[[Run], ArrayLike | None]:
     """A column of the summary for runs without whitening, of which the law holds approximately."""
     return lambda run: None if run.config.data.whiten else of(run)
@@ -69,6 +79,13 @@ F10 = Source(
         stated_for("10000 steps or more without weight decay and momentum", UNFORCED),
     ),
 )
+CONDITION = Source(
+    paper=PAPER, figure="Section 3, conditioning", of=where(data__source="conditioned", precision="float64")
+)
+# Near kappa = 1: the next power of log kappa is 1e-3 of the leading one, and rounding less than that.
+NEARLY_WHITE = where(data__condition=lambda kappa: 1.0001 <= kappa <= 1.001)
+# The square of log kappa is over the smallest active value, which may be as small as 1e-3: nearer, so that it leads.
+NEAREST_WHITE = where(data__condition=lambda kappa: 1.00001 <= kappa <= 1.0001)
 VALUE = "d - 2r singular values of each layer equal rho(t): largest difference"
 BLOCK = "each layer has the blocks of eq. 5: ||U^T W(t) V - [W~ 0; 0 rho I]||_F"
 EXCESS = "each layer without its idle part has rank 2r: sigma_{2r+1}(W(t) - (rho(t)/eps) W(0))"
@@ -92,6 +109,48 @@ LAWS = (
     T1_EXACT.law("T1.angle", ANGLE, measure(tilt) < 1e-9, each=part),
     F10.law("F10.values", VALUES, measure(num_still) >= 20),
     F10.printed("F10.subspaces", SUBSPACES, measure(final_tilt) > 0.1),
+    CONDITION.law(
+        "K.exact",
+        f"kappa = 1: {EXCESS}, at the end",
+        measure(final_excess) < BOUNDS["float64"],
+        where(data__condition=1.0),
+        each=depth,
+    ),
+    # To first order in log kappa an idle direction of X learns, or one of the outputs' side, but no pair of both.
+    CONDITION.law(
+        "K.excess",
+        "from kappa = 1.00001 to 1.0001 sigma_{2r+1} grows like the square of log kappa: |exponent - 2|",
+        # Rounding, 5e-15 of 5e-14 at kappa = 1.00001, changes an exponent by 0.04.
+        across(lambda found: np.abs(exponent(found, final_excess) - 2)) < 0.1,
+        NEAREST_WHITE,
+        each=depth,
+    ),
+    CONDITION.law(
+        "K.block",
+        "from kappa = 1.0001 to 1.001 the distance of the blocks from eq. 5 grows like log kappa: |exponent - 1|",
+        across(lambda found: np.abs(exponent(found, final_block) - 1)) < 0.02,
+        NEARLY_WHITE,
+        each=depth,
+    ),
+    CONDITION.law(
+        "K.angle",
+        "from kappa = 1.0001 to 1.001 the largest angle of an idle subspace grows like log kappa: |exponent - 1|",
+        across(lambda found: np.abs(exponent(found, final_tilt) - 1)) < 0.02,
+        NEARLY_WHITE,
+        each=depth,
+    ),
+    CONDITION.law(
+        "K.excess_grows",
+        "the larger kappa, the larger sigma_{2r+1}, at all condition numbers of the sweep: smallest increase",
+        across(lambda found: least_increase(found, final_excess)) > 0,
+        each=depth,
+    ),
+    CONDITION.law(
+        "K.angle_grows",
+        "the larger kappa, the larger the largest angle of an idle subspace (rad): smallest increase",
+        across(lambda found: least_increase(found, final_tilt)) > 0,
+        each=depth,
+    ),
 )
 SUMMARY = {
     "sum loss at the end": final("loss"),
@@ -101,4 +160,7 @@ SUMMARY = {
     "idle-subspace angles below 1e-3 rad at the end, fewest of a layer": approximate(num_small_angles),
     "of these 0 by dimension alone": approximate(num_shared),
     "largest angle (rad) of an idle subspace, end to start": approximate(final_tilt),
+    "sigma_{2r+1} without the idle part at the end": lambda run: (
+        final_excess(run) if run.config.data.source == "conditioned" else None
+    ),
 }

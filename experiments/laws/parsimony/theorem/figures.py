@@ -6,7 +6,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.laws.parsimony.theorem.measures import REAL, deviation, deviations
+from experiments.laws.parsimony.theorem.measures import (
+    REAL,
+    by_condition,
+    deviation,
+    deviations,
+    final_block,
+    final_excess,
+    final_tilt,
+)
 from experiments.runner import plots
 from experiments.runner.runs import Run, find, grouped
 
@@ -14,6 +22,12 @@ __all__ = ["figures"]
 
 IMAGES = {"digits": "handwritten digits", "fashion_mnist": "Fashion-MNIST"}
 LETTERS = {"weight_decay": "λ", "momentum": "μ", "scale": "ε", "step_size": "η"}
+# What is drawn over the condition number, and the power of log kappa that it follows near kappa = 1.
+OVER_CONDITION = {
+    "σ₂ᵣ₊₁(W(t) − ρ(t)/ε W(0)), power 2": (final_excess, 2),
+    "blocks off [W̃ 0; 0 ρI], power 1": (final_block, 1),
+    "largest angle of an idle subspace (rad), power 1": (final_tilt, 1),
+}
 LABELS = {
     "idle_deviation": "|repeated value − ρ(t)|",
     "block_deviation": "blocks off [W̃ 0; 0 ρI]",
@@ -24,6 +38,9 @@ LABELS = {
 
 def figures(found: Sequence[Run]) -> dict[str, Figure]:
     """All layers of one member of every float64 variant, and every member's deviations in one picture."""
+    conditioned = find(found, precision="float64", data__source="conditioned")
+    if conditioned:
+        return {"condition": _condition(conditioned)}
     variants = grouped(find(found, precision="float64"), lambda run: run.variant)
     drawn = {f"layers_{variant}": _layers(family) for variant, family in variants.items()}
     whitened = find(found, data__whiten=True)
@@ -99,3 +116,37 @@ def _deviations(found: list[Run]) -> Figure:
     axes.set_xlabel("a member's worst deviation from the law over layers and steps (real data: relative to σ₁)")
     drawn.legend(loc="outside upper center", ncols=3)
     return drawn
+
+
+def _condition(found: list[Run]) -> Figure:
+    """Three distances from the law at the end over kappa - 1, of each depth, with their powers and values at 1."""
+    depths = grouped(found, "net.depth")
+    drawn = plots.figure(12.0, 4.6)
+    panels = drawn.subplots(1, len(OVER_CONDITION))
+    for axes, (name, (of, power)) in zip(panels, OVER_CONDITION.items(), strict=True):
+        for look, (depth, family) in zip(plots.looks(len(depths)), depths.items(), strict=True):
+            conditions, values = by_condition(family, of)
+            _over_condition(axes, conditions, values, power, f"L = {depth}", look)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("κ − 1, κ the condition number of X Xᵀ")
+        axes.set_ylabel(name)
+    handles = {label: line for line, label in zip(*panels[0].get_legend_handles_labels(), strict=True)}
+    drawn.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(depths))
+    return drawn
+
+
+def _over_condition(
+    axes: Axes, conditions: np.ndarray, values: np.ndarray, power: int, depth: str, look: plots.Look
+) -> None:
+    """All members, a power of log kappa through the first median, and the median at kappa = 1."""
+    beyond = conditions > 1
+    axes.plot([], [], label=depth, **look.curve)
+    if beyond.any():
+        size, first = conditions[beyond] - 1, np.log(conditions[beyond])
+        plots.band(axes, size, values[beyond].T, marker="o", markersize=3, **look.curve)
+        through = np.median(values[beyond][0]) * (first / first[0]) ** power
+        axes.plot(size, through, color=look.colour, linestyle=":", linewidth=1.0, label=f"{depth}: power of log κ")
+    for floor in values[~beyond]:
+        at_one = {"color": look.colour, "linestyle": "--", "linewidth": 1.0, "label": f"{depth}: κ = 1"}
+        axes.axhline(np.median(floor), **at_one)

@@ -1,5 +1,7 @@
 """What claims and figures of the law of parsimony measure: distances from the law, moved values, idle subspaces."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from experiments.runner.runs import Run
@@ -62,3 +64,34 @@ def num_shared(run: Run) -> int:
 def num_small_angles(run: Run) -> np.ndarray:
     """How many angles of an idle subspace are below ``STILL`` at the end, in the layer with fewest, shape (seed,)."""
     return num_shared(run) + (final_angles(run) < STILL).sum(-1).min(-1)
+
+
+# Where the condition number kappa of the data is swept. ---------------------------------------------------------------
+
+
+def final_excess(run: Run) -> np.ndarray:
+    """sigma_{2r+1}(W(t) - (rho(t)/eps) W(0)) at the end, in the layer with the largest, shape (seed,)."""
+    return run.last("excess").max(1)
+
+
+def final_block(run: Run) -> np.ndarray:
+    """||U^T W(t) V - [W~ 0; 0 rho I]||_F at the end, in the layer with the largest, shape (seed,)."""
+    return run.last("block_deviation").max(1)
+
+
+def by_condition(found: Sequence[Run], of: Callable[[Run], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The condition numbers, ascending, and a measure at each of them, shape (condition, seed)."""
+    ordered = sorted(found, key=lambda run: run.config.data.condition)
+    return np.array([run.config.data.condition for run in ordered]), np.stack([of(run) for run in ordered])
+
+
+def least_increase(found: Sequence[Run], of: Callable[[Run], np.ndarray]) -> np.ndarray:
+    """The smallest increase of a measure from one condition number to the next, shape (seed,)."""
+    return np.diff(by_condition(found, of)[1], axis=0).min(0)
+
+
+def exponent(found: Sequence[Run], of: Callable[[Run], np.ndarray]) -> np.ndarray:
+    """The power of log kappa that a measure follows from the smallest to the largest kappa > 1, shape (seed,)."""
+    conditions, values = by_condition(found, of)
+    size = np.log(conditions[[0, -1]])
+    return np.log(values[-1] / values[0]) / np.log(size[1] / size[0])

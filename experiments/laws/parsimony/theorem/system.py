@@ -78,6 +78,10 @@ def _is_images(config: ConfigDict) -> bool:
     return config.data.source in DATA_SETS
 
 
+def _is_conditioned(config: ConfigDict) -> bool:
+    return config.data.source == "conditioned"
+
+
 FIELDS = {
     "net.depth": integer("number of layers L", at_least=2),
     "net.width": integer("width d of the inputs and the hidden layers", at_least=1),
@@ -91,6 +95,13 @@ FIELDS = {
         "gaussian",
         "digits",
         "fashion_mnist",
+        "conditioned",
+    ),
+    "data.condition": number(
+        "condition number kappa of X X^T, whose eigenvalues are from kappa^(-1/2) to kappa^(1/2)",
+        sweepable=True,
+        when=_is_conditioned,
+        at_least=1.0,
     ),
     "data.whiten": flag("whether the inputs are whitened to X X^T = I"),
     "data.rank": integer("rank r of the target, the number of outputs in Case 2", at_least=1),
@@ -106,8 +117,10 @@ def check(checks: Checks) -> None:
     checks.require("net.width", width > 2 * data.rank, f"must exceed 2 * data.rank = {2 * data.rank}")
     if data.source == "low_rank":
         checks.require("data.whiten", data.whiten, "must be True for data.source = 'low_rank', whose inputs are I")
-    elif data.source == "gaussian" and data.whiten:
+    elif data.source == "conditioned" or (data.source == "gaussian" and data.whiten):
         checks.require("data.num_samples", data.num_samples >= width, f"must be >= net.width = {width} to be whitened")
+        plain = data.source == "gaussian" or not data.whiten
+        checks.require("data.whiten", plain, "must be False for data.source = 'conditioned', whose inputs are scaled")
     elif data.source == "digits":
         inputs = DIGITS_RANK if data.whiten else DIGITS_PIXELS
         checks.require("net.width", width == inputs, f"must be {inputs}, the digits' dimension for this data.whiten")
@@ -163,6 +176,8 @@ def _network(config: ConfigDict) -> Dynamics:
     def init(key: Array, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Network, Iterate]:
         key_data, key_weights = jax.random.split(key)
         inputs, targets = shared or _draw(config, key_data, dtype)
+        if inputs is not None and _is_conditioned(config):
+            inputs = _scaled(inputs, value_of(config, hyperparameters, "data.condition"))
         widths = (*[config.net.width] * config.net.depth, len(targets))
         weights = orthogonal_weights(key_weights, widths, value_of(config, hyperparameters, "net.scale"), dtype)
         cross = targets if inputs is None else targets @ inputs.T
@@ -243,7 +258,17 @@ def _draw(config: ConfigDict, key: Array, dtype: Any) -> tuple[Array | None, Arr
         return None, low_rank_target(key, (width, width), rank, dtype)
     sizes = {"num_inputs": width, "num_outputs": rank, "num_samples": config.data.num_samples}
     inputs, targets = gaussian_data(key, **sizes, dtype=dtype)
-    return (whiten(inputs, width).inputs if config.data.whiten else inputs), targets
+    is_white = config.data.whiten or _is_conditioned(config)
+    return (whiten(inputs, width).inputs if is_white else inputs), targets
+
+
+def _scaled(inputs: Array, condition: Array) -> Array:
+    """Whitened inputs times D^{1/2}: X X^T = D, whose entries rise evenly on a log axis, of geometric mean 1.
+
+    The layers' vectors are uniformly distributed, so that the coordinates may be those of X X^T.
+    """
+    exponents = jnp.linspace(-0.25, 0.25, len(inputs), dtype=inputs.dtype)
+    return condition ** exponents[:, None] * inputs
 
 
 def _rates(config: ConfigDict, hyperparameters: Hyperparameters) -> dict[str, Array]:

@@ -9,8 +9,9 @@ from experiments.laws.smooth_mlp.common import PAPER, TITLES, is_smooth, observe
 from experiments.laws.smooth_mlp.deep import measures
 from experiments.laws.smooth_mlp.deep.measures import MATCHED_LOSS, shares
 from experiments.laws.smooth_mlp.deep.system import METHODS
+from experiments.runner.controls import in_row, in_summary
 from experiments.runner.laws import Law, Source, across, measure, stated_for
-from experiments.runner.runs import Run, where
+from experiments.runner.runs import Run, grouped, where
 from experiments.runner.summary import final
 
 # Fields that the bounds were stated for. The step sizes of Figures 4 and 5 depend on the activation.
@@ -64,9 +65,11 @@ def middle(
     change = "change of a middle subspace, ||sin Theta||_F^2 with U_{l,2} or V_{l,2}, l = 1..L-1"
     smooth, kinked = (measure(lambda run, reduce=reduce: of(run, reduce)) for reduce in (np.max, np.min))
     are_smooth, are_not = where(net__activation=is_smooth), where(net__activation=lambda name: not is_smooth(name))
+    with_smooth, with_kinked = f"F8.smooth.{id}", f"F8.kinked.{id}"
+    large, small = f"smooth, {when}: largest {change}", f"not smooth, {when}: smallest {change}"
     return (
-        F8.law(f"F8.smooth.{id}", f"smooth, {when}: largest {change}", smooth <= below, are_smooth, **options),
-        F8.law(f"F8.kinked.{id}", f"not smooth, {when}: smallest {change}", kinked >= above, are_not, **options),
+        F8.law(with_smooth, large, smooth <= below, are_smooth, control=in_row(with_kinked), **options),
+        F8.law(with_kinked, small, kinked >= above, are_not, control=in_row(with_smooth), **options),
     )
 
 
@@ -81,6 +84,13 @@ DISPUTED = {"GELU, Adam": (1,), "GELU, Muon": (1, 2)}
 EARLY, LATE = 10, 30
 least, minority = measure(lambda run: shares(run).min(1)), measure(measures.last_minority)
 fall, methods = across(measures.smallest_fall), tuple(where(opt__method=method) for method in METHODS)
+# Block 1 of a random S_small in the place of the gradient's.
+LEAST_RANDOM, LARGEST_RANDOM = (
+    f"{which} share of block 1 in a layer, random S_small" for which in ("least", "largest")
+)
+RANDOM_FALL = "block 1's share in layer 1, random S_small: smallest fall from SGD to Adam to Muon"
+MINORITY = "last step without a majority in block 1 of layer 1"
+RANDOM_MINORITY = f"{MINORITY}, random S_small"
 matched = {"needs": (every_step,), "event": measures.is_matched}
 
 LAWS = (
@@ -94,6 +104,7 @@ LAWS = (
             least >= 0.97,
             each=lambda run: f"{title(run)}, d={run.config.data.dimension}",
             statistic=statistic,
+            control=in_summary(LEAST_RANDOM),
         )
         for statistic in AVERAGED
     ),
@@ -105,11 +116,20 @@ LAWS = (
             lambda run: case(run) in SHARES,
             each=case,
             statistic=statistic,
+            control=in_summary(LEAST_RANDOM),
         )
         for statistic in AVERAGED
     ),
     *(
-        F5.law(f"F5.order.{name}", f"{{}}, last epoch: {ORDER}", fall > 0.0, methods, each=title, statistic=name)
+        F5.law(
+            f"F5.order.{name}",
+            f"{{}}, last epoch: {ORDER}",
+            fall > 0.0,
+            methods,
+            each=title,
+            statistic=name,
+            control=in_summary(RANDOM_FALL),
+        )
         for name in AVERAGED
     ),
     *(
@@ -128,6 +148,7 @@ LAWS = (
         f"{{}}, last epoch: {MAJORITY} in the layers in which we do not dispute it: its least share",
         measure(undisputed) >= 0.5,
         each=case,
+        control=in_summary(LARGEST_RANDOM),
     ),
     F5.printed(
         "F5.majority.early",
@@ -145,6 +166,7 @@ LAWS = (
         elu_muon,
         each=case,
         needs=(observed([LATE]),),
+        control=in_summary(RANDOM_MINORITY),
     ),
 )
 
@@ -174,9 +196,26 @@ SUMMARY = {
     f"first step with L <= {MATCHED_LOSS} L_0": column("middle", measures.matched_step),
     **{f"block 1's share in layer {layer}": share_in(layer) for layer in (1, 2, 3)},
     **{f"block 1's share in layer {layer}, random S_small": share_in(layer, "random_fractions") for layer in (1, 2, 3)},
-    "last step without a majority in block 1 of layer 1": column("fractions", measures.last_minority),
+    LEAST_RANDOM: column("random_fractions", lambda run: shares(run, "random_fractions").min(1)),
+    LARGEST_RANDOM: column("random_fractions", lambda run: shares(run, "random_fractions").max(1)),
+    MINORITY: column("fractions", measures.last_minority),
+    RANDOM_MINORITY: column("random_fractions", lambda run: measures.last_minority(run, "random_fractions")),
     **{
         f"sigma_{{{i}}}(G_1(0)) / sigma_1(G_1(0))": lambda run, place=place: run.first("start_gradient")[:, place]
         for place, i in enumerate(("K-1", "K", "K+1"))
     },
 }
+
+
+def random_falls(found: Sequence[Run]) -> dict[str, np.ndarray]:
+    """The smallest fall of a random S_small's share, of the activations that ran once with every method."""
+    ours = [run for run in found if F5.of(run)]
+    panels = {name: [list(filter(fits, panel)) for fits in methods] for name, panel in grouped(ours, title).items()}
+    return {
+        name: measures.smallest_fall([run for (run,) in panel], "random_fractions")
+        for name, panel in panels.items()
+        if all(len(runs) == 1 for runs in panel)
+    }
+
+
+COMPARISONS = {RANDOM_FALL: random_falls}

@@ -46,12 +46,12 @@ def shares(run: Run, name: str = "fractions") -> np.ndarray:
     return run.last(name)[..., 0]
 
 
-def smallest_fall(found: Sequence[Run]) -> np.ndarray:
+def smallest_fall(found: Sequence[Run], name: str = "fractions") -> np.ndarray:
     """Seed by seed, the smallest fall of block 1's share in layer 1 from one run to the next."""
-    first = np.stack([shares(run)[:, 0] for run in found])
+    first = np.stack([shares(run, name)[:, 0] for run in found])
     return (first[:-1] - first[1:]).min(0)
 
 
-def last_minority(run: Run) -> np.ndarray:
+def last_minority(run: Run, name: str = "fractions") -> np.ndarray:
     """The last observed step at which block 1 has less than half of the change of layer 1, or 0."""
-    return ((run.all("fractions")[:, :, 0, 0] < 0.5) * run.steps).max(1)
+    return ((run.all(name)[:, :, 0, 0] < 0.5) * run.steps).max(1)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments.laws.smooth_mlp.common import TITLES
 from experiments.laws.smooth_mlp.family_figures import band, columns, in_common, one_batch_or_all
-from experiments.laws.smooth_mlp.low_rank.measures import by_form
+from experiments.laws.smooth_mlp.low_rank.measures import LASTS, by_form, by_last
 from experiments.runner import plots
 from experiments.runner.runs import Run
 
@@ -30,22 +30,29 @@ def figures(found: Sequence[Run]) -> dict[str, Figure]:
 
 
 def _angle(found: Sequence[Run]) -> Figure:
-    """One curve for each angle, from S_big to its orthogonal complement."""
-    drawn = plots.figure(5.4, 5.8)
-    rows = drawn.subplots(2, 1, sharex=True, squeeze=False)
-    rows[0, 0].set_title(f"{TITLES[found[0].config.net.activation]}, {_data(found[0])}")
-    for place, run in zip(np.linspace(0, 0.92, len(found)), found, strict=True):
-        angle = run.config.net.angle
-        for axes, (variable, _) in zip(rows[:, 0], CURVES, strict=True):
-            # At a right angle the loss stays where it is, and may do so at others: no curve must hide another.
-            colour, style = mpl.colormaps["viridis"](place), "-" if angle < 90 else "--"
-            band(axes, run, variable, colour, style, f"$\\psi$ = {angle:g}°")
+    """A column for each initialization of the last layer, one curve for each angle, from S_big to its complement."""
+    of_each = by_last(found)
+    drawn = plots.figure(4.4 * len(of_each) + 1.0, 5.8)
+    rows = drawn.subplots(2, len(of_each), sharex=True, sharey="row", squeeze=False)
+    for column, (last, runs) in zip(rows.T, of_each.items(), strict=True):
+        column[0].set_title("\n".join(filter(None, (_of_activation(runs[0]), LASTS[last]))))
+        for place, run in zip(np.linspace(0, 0.92, len(runs)), runs, strict=True):
+            angle = run.config.net.angle
+            for axes, (variable, _) in zip(column, CURVES, strict=True):
+                # At a right angle the loss stays where it is, and may do so at others: no curve must hide another.
+                colour, style = mpl.colormaps["viridis"](place), "-" if angle < 90 else "--"
+                band(axes, run, variable, colour, style, f"$\\psi$ = {angle:g}°")
     plots.label_rows(rows, [label for _, label in CURVES])
     plots.time_axis(rows, "even")
     drawn.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside right center")
     return drawn
 
 
+def _of_activation(run: Run) -> str:
+    return f"{TITLES[run.config.net.activation]}, {_data(run)}"
+
+
 def _data(run: Run) -> str:
     data = run.config.data
-    return f"{DATA[data.name]}, N = {data.num_train}"
+    pixels = "" if data.average == 1 else " of 14 x 14 pixels"
+    return f"{DATA[data.name]}{pixels}, N = {data.num_train}"

@@ -9,8 +9,12 @@ from experiments.runner.runs import Run
 
 # Fields by which the variants of a family differ.
 ROLES = {"net.form", "net.gradient", "net.inner"}
+# First weights of the last layer, and what they are in titles.
+LASTS = {"orthogonal": "", "uniform": "last layer uniform"}
 # 1/2 ||f - Y||^2 of an image where the outputs are 0.
 SILENT = 0.5
+# Above and below which shares of the initial loss a loss has not fallen and has.
+STAYED, FELL = 0.99, 0.95
 # A random subspace has a loss so many times larger than the others, or it stays at its initial loss.
 WORSE = 1.3
 
@@ -40,6 +44,11 @@ def by_angle(found: Sequence[Run]) -> dict[float, Run]:
     return {run.config.net.angle: run for run in found if run.config.study == "angle"}
 
 
+def by_last(found: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs by the first weights of their last layer."""
+    return {last: runs for last in LASTS if (runs := [run for run in found if run.config.net.last == last])}
+
+
 def lost(full: Run, s_big: Run, random: Run) -> np.ndarray:
     """The final test loss of the random subspace over the larger of the others, shape (seed,).
 
@@ -54,6 +63,16 @@ def lost(full: Run, s_big: Run, random: Run) -> np.ndarray:
 def loss_left(run: Run) -> np.ndarray:
     """The final test loss over the initial one, shape (seed,)."""
     return run.last("test_loss") / run.first("test_loss")
+
+
+def plateau(run: Run) -> np.ndarray:
+    """The first observed step with a test loss below ``STAYED`` of the initial one, shape (seed,).
+
+    It is the last step of a network that never has one, and NaN where the network diverged before.
+    """
+    below = run.all("test_loss") < STAYED * run.first("test_loss")[:, None]
+    never = np.where(np.isnan(run.last("test_loss")), np.nan, run.steps[-1])
+    return np.where(below.any(1), run.steps[below.argmax(1)], never)
 
 
 def ninety_percent(run: Run, straight: Run) -> np.ndarray:

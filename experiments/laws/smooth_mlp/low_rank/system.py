@@ -25,13 +25,14 @@ from lawlib.descent.steps import Descent, Iterate, sum_squared_error, summed_ove
 from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.networks import low_rank, mlp
 from lawlib.networks.activations import ACTIVATIONS, Activation, activation
-from lawlib.networks.initializers import orthogonal_weights
+from lawlib.networks.initializers import fan_in_uniform, orthogonal_weights
 from lawlib.theory.smooth_mlp import big_and_small
 from lawlib.types import Array, Scalar, Weights
 
 PAPER = "Xu et al. 2026"
-# Mean and standard deviation of all pixels of the training images in [0, 1], as in the paper.
-STANDARD = {"fashion_mnist": (0.28604, 0.35302)}
+# Mean and standard deviation of all pixels of the training images in [0, 1], as in the paper, and of the pixels of
+# images in which squares of 2 x 2 are averaged.
+STANDARD = {"fashion_mnist": {1: (0.28604, 0.35302), 2: (0.28604, 0.33007)}}
 
 VARIABLES = {
     "train_loss": Variable((), "1", "1/2 ||f(X) - Y||_F^2 / N on the training images", f"{PAPER}, eq. 2"),
@@ -63,6 +64,11 @@ FIELDS = {
     ),
     "net.inner": choice("small layers of a low-rank network: drawn, or transported as in eq. 8", *INNER),
     "net.gradient": choice("images whose first gradient gives S_big: all, or one batch", "all", "batch"),
+    "net.last": choice(
+        "first weights of the last layer: eps-orthogonal, or as PyTorch's Linear, U(-a, a), a = fan-in^(-1/2)",
+        "orthogonal",
+        "uniform",
+    ),
     "net.activation": choice("activation phi", *(name for name, phi in ACTIVATIONS.items() if not phi.randomized)),
     "net.depth": integer("number of layers L", at_least=2),
     "net.rank": integer("width r of the low-rank network", at_least=2),
@@ -73,6 +79,7 @@ FIELDS = {
     "opt.step_size": number("first step size eta on the sum loss", above=0.0),
     "data.name": choice("the images", *STANDARD),
     "data.folder": text("folder of the published files; empty: LAWLIB_DATA, then the usual places"),
+    "data.average": choice("side of the squares of pixels that are averaged to one pixel", 1, 2, unit="pixel"),
     "data.num_train": integer("training images N", at_least=1),
     "data.num_test": integer("test images", at_least=1),
     "data.batch_size": integer("images processed at once; it changes results by rounding only", at_least=1),
@@ -84,7 +91,7 @@ def check(checks: Checks) -> None:
     """Rules on several fields at once, and the images."""
     config = checks.config
     net, data, wanted = config.net, config.data, DATA_SETS[config.data.name]
-    d, K = int(np.prod(wanted.shape)), wanted.num_classes
+    d, K = int(np.prod(wanted.shape)) // data.average**2, wanted.num_classes
     _check_study(checks)
     checks.require("net.rank", 2 * K <= net.rank <= d // 2, f"must be in {2 * K}..{d // 2}, from 2K to d/2")
     for field, given, most in zip(
@@ -102,14 +109,13 @@ def check(checks: Checks) -> None:
 
 
 def _check_study(checks: Checks) -> None:
-    """Where the angle is studied, one variant sweeps it, 0 included; elsewhere nothing is swept."""
+    """Where the angle is studied it is swept, 0 included; elsewhere nothing is."""
     angles, is_angle = swept(checks.config).get("net.angle", ()), checks.config.study == "angle"
     if not is_angle:
         checks.require("sweep.net.angle", not angles, "can be swept for study = 'angle' alone; use variants")
         return
     checks.require("sweep.net.angle", 0.0 in angles, "must hold 0.0, with which other angles are compared")
     checks.require("net.form", checks.config.net.form == "s_big", "must be 's_big' where the angle is studied")
-    checks.require("variants", len(checks.config.variants) == 1, "must be one where the angle is studied")
 
 
 def shared(config: ConfigDict) -> Data:
@@ -117,15 +123,22 @@ def shared(config: ConfigDict) -> Data:
     data, dtype = config.data, np.dtype(config.precision)
     found, n = image_data(data.name, data.folder), data.batch_size
     parts = ((found.train, data.num_train), (found.test, data.num_test))
-    return Data(*(_batches(data.name, part, (count // n, n), dtype) for part, count in parts))
+    return Data(*(_batches(data, part, (count // n, n), dtype) for part, count in parts))
 
 
-def _batches(name: str, images: Images, shape: tuple[int, int], dtype: np.dtype) -> Batches:
-    (mean, deviation), (B, n) = STANDARD[name], shape
-    pixels = images.images[: B * n].reshape(B, n, -1)
+def _batches(data: ConfigDict, images: Images, shape: tuple[int, int], dtype: np.dtype) -> Batches:
+    (mean, deviation), (B, n) = STANDARD[data.name][data.average], shape
+    pixels = _averaged(images.images[: B * n], data.average).reshape(B, n, -1)
     inputs = ((pixels / 255 - mean) / deviation).astype(dtype).transpose(0, 2, 1)
-    labels = np.eye(DATA_SETS[name].num_classes, dtype=dtype)[images.labels[: B * n].reshape(B, n)]
+    labels = np.eye(DATA_SETS[data.name].num_classes, dtype=dtype)[images.labels[: B * n].reshape(B, n)]
     return Batches(jnp.asarray(np.ascontiguousarray(inputs)), jnp.asarray(labels.transpose(0, 2, 1)))
+
+
+def _averaged(images: np.ndarray, side: int) -> np.ndarray:
+    """Images (N, height, width, c), each square of ``side`` x ``side`` pixels averaged to one."""
+    N, height, width, channels = images.shape
+    squares = images.reshape(N, height // side, side, width // side, side, channels)
+    return squares.mean((2, 4)) if side > 1 else images
 
 
 def sources(config: ConfigDict) -> dict[str, str]:
@@ -174,6 +187,10 @@ def _start(config: ConfigDict, key: Array, scale: Array, angle: Array, train: Ba
     net, (_, d, _), K = config.net, train.inputs.shape, train.labels.shape[1]
     key_weights, key_inner, key_pad, key_away, key_left, key_images = jax.random.split(key, 6)
     weights = orthogonal_weights(key_weights, (*[d] * net.depth, K), scale, jnp.dtype(config.precision))
+    if net.last == "uniform":
+        # A key of its own: with either last layer all other draws are the same.
+        last = fan_in_uniform(1 / np.sqrt(3))(jax.random.fold_in(key_weights, net.depth), (K, d), weights[0].dtype)
+        weights = (*weights[:-1], last)
     if net.form == "full":
         return weights
     if net.form == "random":

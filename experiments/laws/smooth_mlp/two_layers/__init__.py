@@ -1,7 +1,8 @@
 """Smooth MLPs of two layers, the case of the theorem (Xu et al. 2026, Section 3)."""
 
-from experiments.laws.smooth_mlp.two_layers.claims import LAWS, SUMMARY
+from experiments.laws.smooth_mlp.two_layers.claims import LAWS
 from experiments.laws.smooth_mlp.two_layers.figures import figures
+from experiments.laws.smooth_mlp.two_layers.summary import COMPARISONS, SUMMARY
 from experiments.laws.smooth_mlp.two_layers.system import FIELDS, VARIABLES, check, dynamics
 from experiments.runner.experiment import Experiment
 
@@ -12,5 +13,6 @@ EXPERIMENT = Experiment(
     laws=LAWS,
     figures=figures,
     summary=SUMMARY,
+    comparisons=COMPARISONS,
     check=check,
 )

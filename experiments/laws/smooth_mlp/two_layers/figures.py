@@ -1,4 +1,7 @@
-"""The figures of smooth two-layer MLPs: blocks of the change, bounds of a step, decay and spectrum of the gradient."""
+"""The figures of smooth two-layer MLPs: blocks of the change, bounds of a step, decay and spectrum of the gradient.
+
+In the study of eps it is the first step that is drawn.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -25,6 +28,8 @@ def figures(found: Panel) -> dict[str, Figure]:
         bounds = ("change in a step", "of the first gradient")
         drawn = {"blocks": _columns(_blocks, singly, blocks, 2.7, 1.6, 5.2)}
         return drawn | {"bounds": _columns(_bounds, singly, bounds, 2.7, 2.0, 5.4)}
+    if study == "epsilon":
+        return {"first_step": _first_step(together)}
     if study == "decay":
         chosen = [[run] for run in find(found, net__scale=measures.SCALE) or found[:1]]
         names = ("of the first gradient", "change of the norm in a step")
@@ -125,6 +130,36 @@ def _spectrum(upper: Axes, lower: Axes, panel: Panel) -> None:
     lower.set_yticks((0, 1, 2))
     lower.set_ylim(-0.2, 2.2)
     lower.set_xlabel(f"index i (K = {num_classes(panel[0])})")
+
+
+def _first_step(panels: Sequence[Panel]) -> Figure:
+    """The change of the other blocks in the first step over eps, for S_big and for a random subspace."""
+    drawn = plots.figure(10.2, 4.4)
+    rows = drawn.subplots(1, 2, sharex=True, sharey=True, squeeze=False)
+    names = (("step_distances", "outside of $S_{big}$"), ("random_step_distances", "outside of a random subspace"))
+    for axes, (name, words) in zip(rows[0], names, strict=True):
+        for place, panel in enumerate(panels):
+            changed = np.stack([measures.first_step(run, name) for run in panel], 1)
+            scales = [run.config.net.scale for run in panel]
+            # Each curve is thinner than those below it, so that equal ones are seen.
+            thickness, look = max(4.0 - 0.6 * place, 0.8), plots.looks(place + 1)[place].curve
+            plots.band(axes, scales, changed, alpha=0.2, label=title(panel[0]), linewidth=thickness, **look)
+        axes.set_title(words)
+        axes.set_xlabel("ε")
+    for slope, most, line in ((1, 6e-4, "--"), (2, 3e-6, ":")):
+        _slope_line(rows[0, 0], panels, slope, most, line)
+    rows[0, 1].loglog()
+    plots.label_rows(rows, ("largest $||\\tilde{W}_i(1) - \\tilde{W}_i(0)||_F / \\sqrt{p}$, i = 2, 3, 4",))
+    handles, labels = rows[0, 0].get_legend_handles_labels()
+    rows[0, 1].legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return drawn
+
+
+def _slope_line(axes: Axes, panels: Sequence[Panel], slope: int, most: float, line: str) -> None:
+    """A line of this slope that ends at the height ``most`` at the largest eps."""
+    scales = np.unique([run.config.net.scale for panel in panels for run in panel])
+    label = f"slope {slope}"
+    axes.plot(scales, most * (scales / scales[-1]) ** slope, color="black", linewidth=1.0, linestyle=line, label=label)
 
 
 def _squares(found: Panel) -> Figure:

@@ -2,7 +2,8 @@
 
 f(X) = W_2 phi(W_1 X) on a whitened mixture of K Gaussian classes; gradient descent on the squared error summed over
 entries trains W_1 from eps-orthogonal weights, W_2 ~ U(-1, 1) is frozen. Observed are the gradient's spectrum and, for
-the theorem, its subspaces, the blocks of the change of W_1, and both sides of every bound.
+the theorem, its subspaces, the blocks of the change of W_1, and both sides of every bound; beside them M and the blocks
+of a random subspace.
 """
 
 from collections.abc import Mapping
@@ -28,7 +29,9 @@ from lawlib.theory import smooth_mlp as theory
 from lawlib.theory import smooth_mlp_bounds as bounds
 from lawlib.types import Array, Scalar
 
-ACTIVATIONS = ("elu", "gelu", "silu", "tanh", "relu")
+ACTIVATIONS = ("elu", "gelu", "silu", "tanh", "relu", "leaky_relu")
+# The studies in which the blocks of W_1 are observed.
+WITH_BLOCKS = ("theorem", "epsilon")
 
 BLOCK, INDEX = ("block",), ("index",)
 VARIABLES = {
@@ -37,6 +40,7 @@ VARIABLES = {
     "target_values": Variable(INDEX, "1", "singular values of W_2^T Y X^T; K of them are not 0", f"{PAPER}, Lemma D.8"),
     "spread": Variable((), "1", "r(eps), how far sigma_i(G_1(0)) may be from its centre", f"{PAPER}, Lemma D.8"),
     "relu_bound": Variable((), "1", "lower bound on sigma_{d-K}(G_1(0)), 0 where it says nothing", f"{PAPER}, B.1"),
+    "largest_residual": Variable((), "1", "||Delta_2(t)||_max, at most M", f"{PAPER}, Assumption 3.4"),
     "lipschitz": Variable((), "1", "gamma_L with M = ||Delta_2(t)||_max", f"{PAPER}, Lemma D.7"),
     "blocks": Variable(BLOCK, "1", "||W~_i(t) - W~_i(0)||_F^2, i = 1..4", f"{PAPER}, Figure 3"),
     "random_blocks": Variable(BLOCK, "1", "the same for a random S_big of 2K dimensions"),
@@ -44,6 +48,7 @@ VARIABLES = {
     "step_distances": Variable(
         ("moved",), "1", "||W~_i(t+1) - W~_i(t)||_F / sqrt p, i = 2, 3, 4", f"{PAPER}, Theorem D.11"
     ),
+    "random_step_distances": Variable(("moved",), "1", "the same for a random S_big of 2K dimensions"),
     "step_bound": Variable((), "1", "eta rho(t)", f"{PAPER}, Theorem D.11"),
     "left_sine": Variable((), "1", "||sin Theta(L_{1,1}(t), L_{1,1}(0))||_F, at most sqrt K", f"{PAPER}, Theorem 3.5"),
     "right_sine": Variable((), "1", "||sin Theta(R_{1,1}(t), R_{1,1}(0))||_F, at most sqrt K", f"{PAPER}, Theorem 3.5"),
@@ -81,7 +86,7 @@ class Problem(NamedTuple):
 
 FIELDS = {
     "precision": choice("floating-point type of everything computed", "float64"),
-    "study": choice("the figures or theorem that the runs are for", "theorem", "decay", "tail"),
+    "study": choice("the figures or theorem that the runs are for", "theorem", "epsilon", "decay", "tail"),
     "net.activation": choice("activation phi", *ACTIVATIONS),
     "net.init": choice("W_1(0): eps-orthogonal, or N(0, eps^2 / m) for Proposition B.1", "orthogonal", "normal"),
     "net.width": integer("width m of the hidden layer", at_least=1),
@@ -130,7 +135,7 @@ def dynamics(config: ConfigDict) -> Dynamics:
         last = jax.random.uniform(key_last, (classes, config.net.width), dtype, -1, 1)
         iterate = descent.init(first, last, inputs, targets)
         known = _known(config, phi, (first, last), inputs, targets, scale)
-        start = _start(iterate, key_random, scale, classes) if config.study == "theorem" else None
+        start = _start(iterate, key_random, scale, classes) if config.study in WITH_BLOCKS else None
         return Problem(inputs, targets, last, step_size, known, start), iterate
 
     def step(_: Time, iterate: Iterate, problem: Problem, shared: tuple) -> Iterate:
@@ -139,12 +144,13 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
     def observe(t: Time, iterate: Iterate, problem: Problem, shared: tuple) -> dict[str, Array]:
         values = jnp.linalg.svd(iterate.memory.gradients, compute_uv=False)
-        seen = {"loss": iterate.memory.loss, "gradient_values": values, **problem.known}
+        M = _largest_residual(iterate, problem, phi)
+        seen = {"loss": iterate.memory.loss, "gradient_values": values, "largest_residual": M, **problem.known}
         if problem.start is None:
             return seen
         following = step(t, iterate, problem, shared).weights
         seen |= _blocks(iterate, following, problem, problem.start) | _rotation(iterate, problem.start, classes)
-        return seen | (_steepness(iterate, problem, phi) if phi.is_smooth else {})
+        return seen | ({"lipschitz": bounds.gradient_lipschitz(problem.last, M, phi)} if phi.is_smooth else {})
 
     return until(Dynamics(init, step, observe))
 
@@ -195,12 +201,14 @@ def _blocks(iterate: Iterate, following: Array, problem: Problem, start: Start) 
     """The blocks of W_1(t) and of its change since the start; the next step's blocks and their bound."""
     change, gradient = iterate.weights - start.weights, iterate.memory.gradients
     gradients = gradient, start.gradient
-    sides = theory.step_bound(following - iterate.weights, *gradients, *start.frame, problem.step_size)
+    step, p = following - iterate.weights, start.random.right.shape[1]
+    sides = theory.step_bound(step, *gradients, *start.frame, problem.step_size)
     return {
         "blocks": block_energies(change, *start.frame),
         "random_blocks": block_energies(change, *start.random),
         "weight_blocks": block_energies(iterate.weights, *start.frame),
         "step_distances": sides.distances,
+        "random_step_distances": jnp.sqrt(block_energies(step, *start.random)[1:] / p),
         "step_bound": sides.bound,
     }
 
@@ -217,6 +225,7 @@ def _rotation(iterate: Iterate, start: Start, classes: int) -> dict[str, Array]:
     }
 
 
-def _steepness(iterate: Iterate, problem: Problem, phi: Activation) -> dict[str, Array]:
+def _largest_residual(iterate: Iterate, problem: Problem, phi: Activation) -> Scalar:
+    """||Delta_2(t)||_max."""
     residual = apply((iterate.weights, problem.last), problem.inputs, phi) - problem.targets
-    return {"lipschitz": bounds.gradient_lipschitz(problem.last, jnp.max(jnp.abs(residual)), phi)}
+    return jnp.max(jnp.abs(residual))

@@ -6,7 +6,9 @@ There are two sets of bounds: one from the paper, for ImageNet weights, and one 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.laws.smooth_mlp.families import SHARES, difference, differences, parts, speeds
+import numpy as np
+
+from experiments.laws.smooth_mlp.families import SHARES, difference, differences, ends_in_common, parts, speeds
 from experiments.laws.smooth_mlp.vgg_heads.measures import (
     Clock,
     K,
@@ -19,10 +21,12 @@ from experiments.laws.smooth_mlp.vgg_heads.measures import (
     loss_before,
     loss_left,
     middles,
+    plateau,
     sgd_steps,
     sum_of_step_sizes,
     tail_ratio,
 )
+from experiments.runner.controls import in_row, in_summary, uncontrolled
 from experiments.runner.laws import Law, Source, across, measure, stated_for
 from experiments.runner.runs import Run, Where, find, where
 from experiments.runner.summary import final
@@ -30,6 +34,8 @@ from experiments.runner.summary import final
 PAPER = "Xu et al. 2026"
 # A loss this near to ln 10 has hardly moved.
 STUCK = 2.29
+# After so many SGD steps a network that is not stuck has learnt: its training loss is below this share of another.
+ENOUGH, LEARNT = 100, 0.95
 # Losses are compared at 1000 steps, which the paper names, and where the sum of the step sizes is that of 1000 steps in
 # 35 epochs of 4000 images with eta = 0.005. When a random subspace escapes depends on that sum.
 CLOCKS: Mapping[str, tuple[str, Clock, float]] = {
@@ -74,8 +80,13 @@ def of(role: str) -> Where:
 
 
 def learns(run: Run) -> bool:
-    """Whether a network must have learnt: no random subspace, and 100 steps or more."""
-    return form(run) != "random" and sgd_steps(run)[-1] >= 100
+    """Whether a network must have learnt: no random subspace, and enough steps."""
+    return form(run) != "random" and sgd_steps(run)[-1] >= ENOUGH
+
+
+def too_short(found: Sequence[Run]) -> str:
+    """Why networks need not have learnt; empty where they must have."""
+    return f"it needs {ENOUGH} SGD steps" if any(sgd_steps(run)[-1] < ENOUGH for run in found) else ""
 
 
 FULL, RANDOM, ALL, BATCH = map(of, ("full", *(f"{form}, r = {2 * K}" for form in ("random", "s_big", "s_big_batch"))))
@@ -83,6 +94,7 @@ FULL, RANDOM, ALL, BATCH = map(of, ("full", *(f"{form}, r = {2 * K}" for form in
 minus = across(lambda found: difference(*found))
 final_loss = measure(lambda run: run.last("train_loss"))
 remaining = measure(loss_left)
+over_random = across(lambda found: np.divide(*ends_in_common("train_loss", *found)))
 FORMS, CONJECTURE, RANKS, WHOLE = (
     Source(paper=PAPER, figure=figure, of=where(**fields), parts=parts(by_form_and_rank))
     for figure, fields in (
@@ -101,13 +113,13 @@ def _early() -> Iterator[Law]:
     for until, (time, clock, end) in CLOCKS.items():
         loss = measure(lambda run, clock=clock, end=end: loss_before(run, clock, end))
         options: dict[str, Any] = EDGES | {"needs": (*EDGES["needs"], _seen(clock, end))}
-        for name, words, role, expected in (
-            ("random", "a random subspace", RANDOM, loss >= STUCK),
-            ("batch", "S_big of one batch", BATCH, loss < 1.3),
-            ("all", "S_big of all images", ALL, loss < 1.3),
+        for name, words, role, expected, control in (
+            ("random", "a random subspace", RANDOM, loss >= STUCK, "batch"),
+            ("batch", "S_big of one batch", BATCH, loss < 1.3, "random"),
+            ("all", "S_big of all images", ALL, loss < 1.3, "random"),
         ):
-            says = f"{{}}, {words}: training loss at the last epoch before {time}"
-            yield FORMS.law(f"F7.{name}_{until}", says, expected, (role,), **options)
+            says, beside = f"{{}}, {words}: training loss at the last epoch before {time}", f"F7.{control}_{until}"
+            yield FORMS.law(f"F7.{name}_{until}", says, expected, (role,), control=in_row(beside), **options)
 
 
 def _seen(clock: Clock, end: float) -> Callable[[Sequence[Run]], str]:
@@ -122,9 +134,15 @@ def _ranks() -> Iterator[Law]:
         small, twice = (of(f"{start}, r = {times * K}") for times in (2, 4))
         gain = f"{words}: {ACCURACY}, r = 4K minus r = 2K"
         both = (twice, small)
-        yield RANKS.law(f"F15.gain_{name}", f"{{}}, {gain}", minus >= 0.0, both, **EDGES, **mean)
+        yield RANKS.law(f"F15.gain_{name}", f"{{}}, {gain}", minus >= 0.0, both, control=NO_RANK, **EDGES, **mean)
         yield RANKS.law(
-            f"F15.imagenet_{name}", f"{{}}, ImageNet weights, {gain}", minus > 0.0, both, **IMAGENET, **mean
+            f"F15.imagenet_{name}",
+            f"{{}}, ImageNet weights, {gain}",
+            minus > 0.0,
+            both,
+            control=NO_RANK,
+            **IMAGENET,
+            **mean,
         )
 
 
@@ -133,25 +151,65 @@ ALL_MINUS_FULL = f"{ACCURACY}, S_big of all images, r = 2K, minus full"
 ALL_MINUS_BATCH = f"{ACCURACY}, S_big of all images minus S_big of one batch, r = 2K"
 RANDOM_LOSS, OVER_START = "final training loss of a random subspace", "final training loss over that at the start"
 LEARNS = f"all layers, the code trains: {OVER_START}"
+CONTRAST = "all layers, the code trains: final training loss, S_big of one batch over a random subspace"
 WITH_IMAGENET, WHOLE_WITH_IMAGENET = "{}, ImageNet weights", "{}, ImageNet weights, all layers"
+# The random subspace is one of the runs of these columns.
+LOSS = "final training loss"
+OF_ACCURACY, OF_LOSS = in_summary(ACCURACY), in_summary(LOSS)
+NO_RANK = uncontrolled("a random subspace is run at r = 2K alone, in vgg16_cifar10, and has not learnt by then")
+NO_IMAGES = uncontrolled("a random subspace is not estimated from images")
 LAWS = (
-    FORMS.law("F7.batch", f"{{}}: {BATCH_MINUS_FULL}", minus >= -0.15, (BATCH, FULL), **EDGES),
-    FORMS.law("F7.all", f"{{}}: {ALL_MINUS_FULL}", minus >= -0.10, (ALL, FULL), **EDGES),
-    CONJECTURE.law("F7.conjecture", f"{{}}: {ALL_MINUS_BATCH}", minus >= 0.02, (ALL, BATCH), **EDGES),
+    FORMS.law("F7.batch", f"{{}}: {BATCH_MINUS_FULL}", minus >= -0.15, (BATCH, FULL), control=OF_ACCURACY, **EDGES),
+    FORMS.law("F7.all", f"{{}}: {ALL_MINUS_FULL}", minus >= -0.10, (ALL, FULL), control=OF_ACCURACY, **EDGES),
+    CONJECTURE.law(
+        "F7.conjecture", f"{{}}: {ALL_MINUS_BATCH}", minus >= 0.02, (ALL, BATCH), control=NO_IMAGES, **EDGES
+    ),
     *_early(),
-    FORMS.law("F7.imagenet", f"{WITH_IMAGENET}: {BATCH_MINUS_FULL}", minus >= -0.15, (BATCH, FULL), **IMAGENET),
-    FORMS.law("F7.imagenet_random", f"{WITH_IMAGENET}: {RANDOM_LOSS}", final_loss >= STUCK, (RANDOM,), **IMAGENET),
-    WHOLE.law("F7.whole", f"{WHOLE_WITH_IMAGENET}: {BATCH_MINUS_FULL}", minus >= -0.03, (BATCH, FULL), **IMAGENET),
-    WHOLE.law("F7.whole_random", f"{WHOLE_WITH_IMAGENET}: {RANDOM_LOSS}", final_loss >= STUCK, (RANDOM,), **IMAGENET),
+    FORMS.law(
+        "F7.imagenet",
+        f"{WITH_IMAGENET}: {BATCH_MINUS_FULL}",
+        minus >= -0.15,
+        (BATCH, FULL),
+        control=OF_ACCURACY,
+        **IMAGENET,
+    ),
+    FORMS.law(
+        "F7.imagenet_random",
+        f"{WITH_IMAGENET}: {RANDOM_LOSS}",
+        final_loss >= STUCK,
+        (RANDOM,),
+        control=OF_LOSS,
+        **IMAGENET,
+    ),
+    WHOLE.law(
+        "F7.whole",
+        f"{WHOLE_WITH_IMAGENET}: {BATCH_MINUS_FULL}",
+        minus >= -0.03,
+        (BATCH, FULL),
+        control=OF_ACCURACY,
+        **IMAGENET,
+    ),
+    WHOLE.law(
+        "F7.whole_random",
+        f"{WHOLE_WITH_IMAGENET}: {RANDOM_LOSS}",
+        final_loss >= STUCK,
+        (RANDOM,),
+        control=OF_LOSS,
+        **IMAGENET,
+    ),
     *_ranks(),
     # A few hundred steps on a few hundred images show that the code trains, not what the figure shows.
-    WHOLE.check("F7.learns", LEARNS, remaining < 0.95, learns, each=form_and_rank),
+    WHOLE.check("F7.learns", LEARNS, remaining < LEARNT, learns, each=form_and_rank),
+    WHOLE.check("F7.contrast", f"{{}}, {CONTRAST}", over_random < LEARNT, (BATCH, RANDOM), needs=(too_short,)),
 )
 SUMMARY = {
     "SGD steps": lambda run: sgd_steps(run)[-1],
     ACCURACY: final("test_accuracy"),
-    "final training loss": final("train_loss"),
+    LOSS: final("train_loss"),
     OVER_START: loss_left,
+    f"epochs until the training loss of a random subspace is below {STUCK}": lambda run: (
+        plateau(run, STUCK) if form(run) == "random" else None
+    ),
     "norm of the head's inputs": final("input_norm"),
     "sigma_{K+1} / sigma_K of the first gradient": tail_ratio,
     "bound on the angles of its K leading singular subspaces as found": lambda run: (

@@ -83,6 +83,13 @@ def loss_left(run: Run) -> np.ndarray:
     return run.last("train_loss") / run.first("train_loss")
 
 
+def plateau(run: Run, end: float) -> np.ndarray:
+    """The first observed epoch with a training loss below ``end``, shape (seed,); infinite where there is none."""
+    below = run.all("train_loss") < end
+    never = np.where(np.isnan(run.last("train_loss")), np.nan, np.inf)
+    return np.where(below.any(1), run.steps[below.argmax(1)], never)
+
+
 def middles(of_each: Families, start: str) -> dict[str, np.ndarray]:
     """The final test accuracy at r = 4K minus the middle of r = 2K and the full head, shape (seed,), by title.
 

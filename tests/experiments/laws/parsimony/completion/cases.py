@@ -6,7 +6,8 @@ from synthetic import Break, Case, Rule
 from experiments.runner.run import observation_times
 from experiments.runner.settings import hyperparameters
 
-CASES = {name: Case(f"completion_{name}", ()) for name in ("depth_width", "compressed", "gamma")}
+SAME, SAME_FASTER = (("S4.1.samples" + part, f"S4.1.samples{part}_worst") for part in ("", "_faster"))
+CASES = {name: Case(f"completion_{name}", ()) for name in ("depth_width", "compressed", "gamma", "sampling")}
 CASES |= {
     "other depth_width": Case(
         "completion_depth_width", ("data.observed=0.4",), frozenset({"F4.recovery", "F4.overfitting", "F4.width"})
@@ -19,6 +20,21 @@ CASES |= {
         "completion_gamma",
         ("sweep.opt.discrepancy=(0.01,)", "variants=({},)"),
         frozenset({"F6.ratio", "F6.divergence"}),
+    ),
+    "other sampling": Case(
+        "completion_sampling",
+        ("net.scale=0.01",),
+        frozenset({*SAME, *SAME_FASTER, "S4.1.depth", "S4.1.enough", "S4.1.too_few"}),
+    ),
+    "without shallow": Case(
+        "completion_sampling",
+        ("variants=({'net.kind': 'compressed'}, {'net.kind': 'full'})",),
+        frozenset({*SAME_FASTER, "S4.1.depth"}),
+    ),
+    "few entries": Case(
+        "completion_sampling",
+        ("sweep.data.observed=(0.15, 0.25)",),
+        frozenset({*SAME, *SAME_FASTER, "S4.1.depth", "S4.1.enough"}),
     ),
     "compressed alone": Case(
         "completion_compressed",
@@ -36,10 +52,17 @@ def printed(config):
     return 17_000 if net.kind != "narrow" else 35_000, 1e-9
 
 
+def sampled(net, share):
+    """Recovery error with this share of the entries: a deep network needs 0.3, a shallow one all that are tried."""
+    return 1e-9 if share >= (0.3 if net.depth == 3 else 0.5) else 0.1
+
+
 def lawful(config):
     """Observations, members first and times second; of three values of gamma 0 stalls and 1 diverges."""
     times, gammas = observation_times(config), hyperparameters(config).get("opt.discrepancy", (0.01,))
-    n, rank, (steps, recovery) = config.num_seeds * len(gammas), config.data.rank, printed(config)
+    shares = hyperparameters(config).get("data.observed", (config.data.observed,))
+    n, rank = config.num_seeds * len(gammas) * len(shares), config.data.rank
+    steps, recovery = printed(config)
     path = np.exp(-np.arange(len(times))[:, None, None] / 9 * np.arange(1, 1 + rank)[:, None])
     seen = {
         "loss": np.full((n, len(times)), 1e-10),
@@ -48,7 +71,10 @@ def lawful(config):
         "converged_at": np.full(n, steps),
         "diverged_at": np.full(n, -1),
     }
-    if len(gammas) > 1:
+    if config.study == "sampling":
+        errors = np.repeat([sampled(config.net, share) for share in shares], len(gammas))
+        seen["recovery_error"][:] = np.tile(errors, config.num_seeds)[:, None]
+    elif len(gammas) > 1:
         still, fast = (np.arange(n) % 3 == place for place in (1, 2))
         seen["recovery_error"][still], seen["recovery_error"][fast] = 1e-3, np.nan
         seen["converged_at"][still | fast], seen["diverged_at"][fast] = -1, 14_000
@@ -65,7 +91,10 @@ def setting(variant, field, value, member=0):
     return change
 
 
-# Of gamma's nine members the first three are seed 0 at 0.01, 0 and 1.
+# Of gamma's nine members the first three are seed 0 at 0.01, 0 and 1; of sampling's the first six, or 12 with two
+# values of gamma, are seed 0 at the shares 0.15, 0.25, 0.3, 0.35, 0.4 and 0.5.
+# Seed 0 needs a share more, the others a share less.
+MIXED = np.array([[2e-6], [1e-9], [1e-9]])
 BREAKS = {
     name: Break(case, setting(*change), frozenset(fails))
     for name, case, change, fails in (
@@ -82,7 +111,23 @@ BREAKS = {
         ("unrecovered gamma", "gamma", ("compressed", "recovery_error", 2e-6, 3), ["F6.ratio", "F6.recovery"]),
         ("no divergence", "gamma", ("compressed", "diverged_at", -1, 8), ["F6.divergence"]),
         ("divergence", "gamma", ("compressed", "diverged_at", 9, 6), ["F6.ratio", "F6.recovery"]),
+        ("a share more", "sampling", ("compressed", "recovery_error", 2e-6, 4), [*SAME]),
+        ("a share more, faster", "sampling", ("compressed", "recovery_error", 2e-6, 5), [*SAME_FASTER]),
+        ("a share more and two less", "sampling", ("compressed", "recovery_error", MIXED, [4, 14, 26]), [SAME[1]]),
+        (
+            "a share more and two less, faster",
+            "sampling",
+            ("compressed", "recovery_error", MIXED, [5, 15, 27]),
+            [SAME_FASTER[1]],
+        ),
+        ("never", "sampling", ("compressed", "recovery_error", 2e-6, 22), [*SAME, "S4.1.enough"]),
+        ("no longer", "sampling", ("compressed", "recovery_error", np.nan, 8), [*SAME, "S4.1.enough"]),
+        ("shallow is as good", "sampling", ("shallow", "recovery_error", 1e-9, slice(2, 6)), ["S4.1.depth"]),
+        ("from nothing", "sampling", ("narrow", "recovery_error", 9e-4, 6), ["S4.1.too_few"]),
+        ("sampling diverged", "sampling", ("compressed", "diverged_at", 9, 0), [*SAME, "S4.1.too_few"]),
         # What the claims allow.
+        ("a share less", "sampling", ("compressed", "recovery_error", 9e-7, 2), []),
+        ("narrow needs all", "sampling", ("narrow", "recovery_error", 0.1, slice(0, 17)), []),
         ("narrowest stalls", "depth_width", ("L3_w10", "converged_at", -1), []),
         ("shallow and narrow recovers", "depth_width", ("L2_w10", "recovery_error", 1e-9), []),
         ("narrow is capped", "compressed", ("narrow_5", "converged_at", -1), []),
@@ -96,7 +141,7 @@ ONE_STEP = "cannot be swept for net.kind = 'narrow', which has one step size"
 RULES = {
     line: Rule("completion_compressed", fields, line)
     for fields, line in (
-        ({"study": "x"}, "study = 'x': must be one of 'depth_width', 'compressed', 'gamma'"),
+        ({"study": "x"}, "study = 'x': must be one of 'depth_width', 'compressed', 'gamma', 'sampling'"),
         ({"net.kind": "x"}, "net.kind = 'x': must be one of 'full', 'narrow', 'compressed'"),
         ({"net.depth": 1}, "net.depth = 1: must be an integer >= 2"),
         ({"net.rank": 150}, "net.rank = 150: must be below data.size / 2 = 150"),

@@ -16,9 +16,11 @@ from scipy.linalg import subspace_angles
 from experiments.laws.parsimony.completion import EXPERIMENT, system
 from experiments.laws.parsimony.completion.measures import (
     capped,
+    degrees_of_freedom,
     final_recovery,
     narrow_over_compressed,
     operations_per_step,
+    share_needed,
     steps_to_tolerance,
 )
 from experiments.runner.checks import collect
@@ -31,9 +33,9 @@ config_of = ft.partial(synthetic.config_of, profile="smoke")
 
 
 def test_a_field_that_changes_shapes_is_no_hyperparameter():
-    config = config_of("completion_gamma", "sweep.data.observed=(0.2, 0.3)")
+    config = config_of("completion_gamma", "sweep.data.rank=(2, 3)")
     (line,) = collect(config, EXPERIMENT.validate)
-    assert line.startswith("sweep.data.observed = (0.2, 0.3): cannot be swept; use variants")
+    assert line.startswith("sweep.data.rank = (2, 3): cannot be swept; use variants")
 
 
 # Networks -------------------------------------------------------------------------------------------------
@@ -143,6 +145,17 @@ def test_a_member_is_done_at_the_first_step_whose_mean_loss_is_at_the_tolerance(
     assert seen["loss"][done - 1] > 1e-3 >= seen["loss"][done]
 
 
+def test_a_swept_share_draws_the_mask_of_a_config_with_that_share(key):
+    words = {share: run(small("narrow", **{"data.observed": share}), key, (0,)) for share in (0.2, 0.6)}
+    for share, (problem, *_) in words.items():
+        swept, *_ = run(small("narrow"), key, (0,), data_observed=share)
+        for ours, theirs in zip(jax.tree.leaves(swept), jax.tree.leaves(problem), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    few, many = (problem.mask for problem, *_ in words.values())
+    assert 0 < few.sum() < many.sum() < many.size
+    assert (few <= many).all()  # the entries of a small share are among those of a larger one
+
+
 def products(jaxpr):
     """Floating-point operations of the matrix products in a traced function."""
     total = 0
@@ -187,8 +200,32 @@ def test_a_capped_narrow_network_counts_with_its_cap():
     np.testing.assert_array_equal(steps_to_tolerance(narrow, np.inf), [np.inf, 35_000, 35_000])
 
 
+def test_degrees_of_freedom_are_the_dimension_of_the_tangent_space():
+    rng, d, r = np.random.default_rng(0), 6, 2
+    A, B = rng.normal(size=(d, r)), rng.normal(size=(r, d))
+    moved = [np.outer(unit, B[k]) for unit in np.eye(d) for k in range(r)]
+    moved += [np.outer(A[:, k], unit) for unit in np.eye(d) for k in range(r)]
+    tangent = np.linalg.matrix_rank(np.stack([direction.ravel() for direction in moved]))
+    assert degrees_of_freedom(ConfigDict({"size": d, "rank": r})) == tangent == 20
+
+
+def recovered(name, seen):
+    """Of the compressed network's shares 0.15, 0.25, 0.3, 0.35, 0.4, 0.5 with gamma 0.01, which recover each seed."""
+    if name == "compressed":
+        right = [[0, 1, 0, 1, 1, 1], [0] * 5 + [1], [1] * 5 + [0]]
+        seen["recovery_error"][::2] = np.where(np.ravel(right), 1e-9, 1.0)[:, None]
+
+
+def test_a_share_is_needed_where_a_smaller_one_or_a_larger_one_does_not_recover():
+    found = find(runs_of("completion_sampling", recovered), net__kind="compressed", opt__discrepancy=0.01)
+    np.testing.assert_array_equal(share_needed(found, 1e-6), [0.35, 0.5, np.inf])
+    np.testing.assert_array_equal(share_needed(found[::-1], 1e-6), [0.35, 0.5, np.inf])
+    np.testing.assert_array_equal(share_needed(found, 1e-10), np.full(3, np.inf))
+
+
 def test_the_compressed_network_is_compared_with_the_original_for_the_seeds_of_both():
-    recovery, steps = (of(runs_of("completion_gamma")) for of in EXPERIMENT.comparisons.values())
+    recovery, shares, steps = (of(runs_of("completion_gamma")) for of in EXPERIMENT.comparisons.values())
+    assert shares is None
     np.testing.assert_array_equal(recovery, [1.0])
     np.testing.assert_array_equal(steps, [1.0])
     assert all(of(runs_of("completion_compressed")) is None for of in EXPERIMENT.comparisons.values())
@@ -207,6 +244,14 @@ LEGENDS = {
         "compressed, γ = 0",
         "compressed, γ = 1 diverges",
     ],
+    "completion_sampling": [
+        "compressed, γ = 0.01, L = 3",
+        "compressed, γ = 0.1, L = 3",
+        "narrow, width 12, L = 3",
+        "full, width 60, L = 2",
+        "full, width 60, L = 3",
+        "as many as degrees of freedom, r(2d − r)",
+    ],
 }
 
 
@@ -223,6 +268,19 @@ def test_a_diverged_network_is_not_drawn_as_data():
     ends = [line.get_xdata() for line in by_cost.lines if len(line.get_xdata()) == 1]
     assert len(ends) == 3
     assert all(np.isfinite(np.asarray(line.get_ydata(), float)).all() for line in by_step.lines)
+
+
+def all_diverged(name, seen):
+    """Every member meets a value that is not finite at its first step."""
+    seen["diverged_at"][:], seen["converged_at"][:] = 1, -1
+    seen["recovery_error"][:] = np.nan
+
+
+@pytest.mark.parametrize("name", LEGENDS)
+def test_networks_that_all_diverged_have_a_figure(name):
+    (figure,) = EXPERIMENT.figures(runs_of(name, all_diverged)).values()
+    figure.draw_without_rendering()
+    assert all(axes.get_xlabel() for axes in figure.axes[1:])
 
 
 # A whole run ----------------------------------------------------------------------------------------------------------

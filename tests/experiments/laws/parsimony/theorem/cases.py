@@ -12,6 +12,7 @@ CASES |= {
     "fashion_mnist": Case("dln_fashion_mnist", ("observe.num_times=6",)),
     "float32": Case("dln_parsimony", (*FEW, "precision='float32'")),
     "ranks": Case("dln_momentum", (*FEW, "variants=({'name': 'r1', 'data.rank': 1}, {'name': 'r3'})")),
+    "condition": Case("dln_condition", FEW),
     "short": Case("dln_unwhitened", (*FEW, "opt.num_steps=500"), frozenset({"F10.values", "F10.subspaces"})),
 }
 
@@ -34,6 +35,11 @@ def lawful(config):
     seen["left_subspace_angles"][:, 0] = 1.5
     if not config.data.whiten:
         seen["right_subspace_angles"][:, -1, 0, -1] = 1.3
+    if config.data.source == "conditioned":
+        size = np.tile(np.log(hyperparameters(config)["data.condition"]), config.num_seeds)
+        seen["right_subspace_angles"][:, -1, 0, -1] = 0.2 * size
+        seen["block_deviation"][:, -1, 0] = 0.5 * size
+        seen["excess"][:, -1, 0] = size**2
     if square < config.net.depth:
         seen["readout_leak"] = np.zeros(layers[:2])
     return seen | {"converged_at": np.full(n, -1), "diverged_at": np.full(n, -1)}
@@ -59,6 +65,21 @@ def few_still(name, seen):
 def drifting(name, seen):
     if name == "gaussian_L3":
         seen["right_subspace_angles"][0, -1, 0, -1] = 0.09
+
+
+# The last members of a sweep have the condition numbers 1, 1 + 1e-5, ..., 30, 100.
+SWEPT = {"excess": "K.excess", "block_deviation": "K.block", "right_subspace_angles": "K.angle"}
+
+
+def faster(field):
+    """A tenth more at kappa = 1.001, or a third more at 1.0001: at the fourth, or the third, of twelve numbers."""
+
+    def change(name, seen):
+        if name == "conditioned_L3":
+            place, factor = (-10, 1.3) if field == "excess" else (-9, 1.1)
+            seen[field][place, -1] *= factor
+
+    return change
 
 
 CASE_2 = {
@@ -96,14 +117,26 @@ BREAKS |= {
         12,
         *(f"T1.{law}[case1]" for law in ("value", "block", "excess", "count", "angle")),
     ),
+    "conditioned, exact": broken("condition", "conditioned_L2", "excess", 2e-12, "K.exact[L2]", place=(-12, -1, 0)),
+    "conditioned, less at last": broken(
+        "condition", "conditioned_L2", "excess", 11.0, "K.excess_grows[L2]", place=(-1, -1, 0)
+    ),
+    "conditioned, turns back": broken(
+        "condition", "conditioned_L3", "right_subspace_angles", 0.68, "K.angle_grows[L3]", place=(-1, -1, 0, -1)
+    ),
     "few values": Break("unwhitened", few_still, frozenset({"F10.values"})),
     "little drift": Break("unwhitened", drifting, frozenset({"F10.subspaces"})),
+}
+
+BREAKS |= {
+    f"conditioned, {field} grows faster": Break("condition", faster(field), frozenset({f"{id}[L3]"}))
+    for field, id in SWEPT.items()
 }
 
 # Fields that a config may not have. -----------------------------------------------------------------------------------
 
 DIGITS = {"data.source": "digits", "data.rank": 10}
-SOURCES = "'low_rank', 'gaussian', 'digits', 'fashion_mnist'"
+SOURCES = "'low_rank', 'gaussian', 'digits', 'fashion_mnist', 'conditioned'"
 RULES = {
     line: Rule("dln_parsimony", fields, line)
     for fields, line in (
@@ -128,5 +161,15 @@ RULES = {
         ),
         (DIGITS | {"net.width": 64}, "net.width = 64: must be 61, the digits' dimension for this data.whiten"),
         (DIGITS | {"net.width": 61, "data.rank": 9}, "data.rank = 9: must be 10, one output per digit"),
+    )
+}
+RULES |= {
+    line: Rule("dln_condition", fields, line)
+    for fields, line in (
+        (
+            {"data.whiten": True},
+            "data.whiten = True: must be False for data.source = 'conditioned', whose inputs are scaled",
+        ),
+        ({"data.num_samples": 29}, "data.num_samples = 29: must be >= net.width = 30 to be whitened"),
     )
 }

@@ -10,7 +10,7 @@ import synthetic
 
 from experiments.data.datasets import ImageData, flattened
 from experiments.laws.parsimony.theorem import EXPERIMENT, system
-from experiments.laws.parsimony.theorem.measures import num_small_angles
+from experiments.laws.parsimony.theorem.measures import exponent, final_excess, least_increase, num_small_angles
 from experiments.runner.checks import collect
 from experiments.runner.runs import drawable, runs
 from experiments.runner.settings import expand
@@ -127,12 +127,51 @@ def test_small_angles_count_those_that_are_0_by_dimension():
     np.testing.assert_array_equal(num_small_angles(digits), 64 - 4 * 10 + 19)
 
 
+def test_scaled_inputs_have_the_condition_number_and_the_mean_of_whitened_ones():
+    ((_, config),) = expand(config_of("dln_condition", "net.width=9", "data.num_samples=40", "data.rank=2"))
+    found = {
+        kappa: system.dynamics(config).init(jax.random.key(3), {"data.condition": np.float64(kappa)}, ())[0].first
+        for kappa in (1.0, 50.0)
+    }
+    white, scaled = (np.asarray(found[kappa].data[0]) for kappa in (1.0, 50.0))
+    np.testing.assert_allclose(white @ white.T, np.eye(9), atol=1e-13)
+    values = np.linalg.eigvalsh(scaled @ scaled.T)
+    np.testing.assert_allclose(values, 50.0 ** np.linspace(-0.5, 0.5, 9), rtol=1e-12)
+    np.testing.assert_array_equal(*(problem.data[1] for problem in found.values()))
+    for problem, inputs in zip(found.values(), (white, scaled), strict=True):
+        cross = np.asarray(problem.data[1]) @ inputs.T
+        np.testing.assert_allclose(cross @ np.asarray(problem.frames[0].idle), 0, atol=1e-12)
+
+
+def test_powers_and_increases_are_those_of_the_sorted_conditions():
+    def change(name, seen):
+        # Two seeds of the conditions 1, 1.01 and 10, the last of which falls back in the second seed.
+        size = np.log([1.0, 1.01, 10.0])
+        seen["excess"][:] = 0
+        seen["excess"][:, -1, 1] = np.tile(3 * size**2, 2)
+        seen["excess"][5, -1, 1] = 1e-4
+
+    found = synthetic.runs_of(lawful, config_of("dln_condition"), change)
+    np.testing.assert_allclose(exponent(found[:0:-1], final_excess)[0], 2, rtol=1e-12)
+    steps = np.diff(np.array([0, 3 * np.log(1.01) ** 2, 1e-4]))
+    np.testing.assert_allclose(least_increase(found[::-1], final_excess), [3 * np.log(1.01) ** 2, steps.min()])
+
+
 @pytest.mark.parametrize("name", ["dln_parsimony", "dln_momentum", "dln_unwhitened"])
 def test_every_float64_variant_has_a_figure(name):
     config = config_of(name)
     drawn = EXPERIMENT.figures(runs(drawable(synthetic.results_of(lawful, config))))
     wanted = {f"layers_{v.name}" for v in expand(config) if v.config.precision == "float64"}
     assert drawn.keys() == wanted | ({"deviations"} if name != "dln_unwhitened" else set())
+
+
+def test_the_figure_of_the_condition_number_holds_every_depth():
+    config = config_of("dln_condition", profile="cpu")
+    drawn = EXPERIMENT.figures(runs(drawable(synthetic.results_of(lawful, config))))
+    assert drawn.keys() == {"condition"}
+    for axes in drawn["condition"].axes:
+        assert sum(line.get_marker() == "o" for line in axes.lines) == len(expand(config))
+        assert sum(line.get_linestyle() == "--" for line in axes.lines) == len(expand(config))
 
 
 def test_the_figure_of_deviations_holds_every_member():

@@ -7,11 +7,14 @@ from experiments.runner.run import observation_times
 from experiments.runner.settings import hyperparameters
 from lawlib.dynamics.sweep import grid
 
-F6 = frozenset({"F6.s_big[SiLU]", "F6.random[SiLU]"})
+F6 = frozenset({"F6.s_big[SiLU]", "F6.random[SiLU]", "F6.plateau[SiLU]"})
 CASES = {
     "forms": Case("fashion_mnist_low_rank", ("num_seeds=2",)),
     "angle": Case("fashion_mnist_angle", ("num_seeds=2", "data.num_train=50000", "opt.step_size=1e-5")),
     "fewer images": Case("fashion_mnist_angle", ("num_seeds=2",), frozenset({"F14.alike", "F14.stays"})),
+    "pooled": Case("fashion_mnist_low_rank", ("num_seeds=2",), profile="pooled"),
+    "uniform": Case("fashion_mnist_low_rank", ("num_seeds=2",), profile="uniform"),
+    "both": Case("fashion_mnist_angle", ("num_seeds=2",), frozenset({"F14.alike", "F14.stays"}), "pooled"),
     "short": Case("fashion_mnist_low_rank", ("num_seeds=2", "opt.num_steps=1400"), F6),
 }
 # Final accuracies at angles of 0, 15, ..., 90 degrees: 45 falls behind and 60 does not.
@@ -19,8 +22,12 @@ ANGLED = (0.83, 0.82, 0.81, 0.73, 0.81, 0.43, 0.13)
 
 
 def lawful(config):
-    """The full network and S_big end alike and a random subspace stays; from 75 degrees on the loss stays too."""
+    """The full network and S_big end alike and a random subspace stays; from 75 degrees on the loss stays too.
+
+    Where the last layer is uniform a random subspace leaves its start.
+    """
     times, members = observation_times(config), grid(config.num_seeds, hyperparameters(config), "float64")
+    is_uniform = config.net.last == "uniform"
     n, rise = len(members.seeds), np.linspace(0, 1, len(times))
     if config.study == "angle":
         angles = members.hyperparameters["net.angle"]
@@ -28,13 +35,19 @@ def lawful(config):
         moves = angles < 75
     else:
         end = np.full(n, {"full": 0.84, "s_big": 0.83, "random": 0.1}[config.net.form])
-        moves = np.full(n, config.net.form != "random")
+        moves = np.full(n, (0.2 if is_uniform else 0.0) if config.net.form == "random" else 1.0)
     loss, never = 0.5 - 0.4 * np.outer(moves, rise), np.full(n, -1)
     seen = {"train_loss": loss, "test_loss": loss.copy(), "test_accuracy": 0.1 + np.outer(end - 0.1, rise)}
     return seen | {"converged_at": never, "diverged_at": never.copy()}
 
 
 # What breaks the claims. ----------------------------------------------------------------------------------------------
+
+
+def returning(name, seen):
+    """One random subspace leaves its plateau as early as S_big, and comes back."""
+    if name == "silu_random":
+        seen["test_loss"][1, 1:5] = 0.49
 
 
 def lowered(variant, seed=1, amount=0.05, field="test_accuracy"):
@@ -45,11 +58,12 @@ def lowered(variant, seed=1, amount=0.05, field="test_accuracy"):
     return change
 
 
-def ending(member, field, value):
+def ending(member, field, value, variant="silu"):
     """The members of the angle are two seeds of seven angles each."""
 
     def change(name, seen):
-        seen[field][member, -1] = value
+        if name == variant:
+            seen[field][member, -1] = value
 
     return change
 
@@ -91,6 +105,23 @@ BREAKS = {
     "60 stays": broken("angle", ending(11, "test_loss", 0.48), "F14.falls"),
     "75 diverges": broken("angle", diverging(12), "F14.worse", "F14.stays"),
     "75 falls": broken("angle", ending(12, "test_loss", 0.49), "F14.stays"),
+    "random leaves early": broken("forms", returning, "F6.plateau[SiLU]"),
+    "S_big falls behind with GELU": broken("pooled", lowered("gelu_s_big"), "F6.s_big[GELU]"),
+    "S_big falls behind, last layer uniform": broken("uniform", lowered("silu_s_big", 0), "F6.uniform.s_big[SiLU]"),
+    "random stays, last layer uniform": broken(
+        "uniform", lowered("gelu_random", 1, -0.075, "test_loss"), "F6.uniform.leaves[GELU]"
+    ),
+    "random learns, last layer uniform": broken(
+        "uniform", lowered("gelu_random", 0, 0.31, "test_loss"), "F6.uniform.random[GELU]"
+    ),
+    "15 falls behind, last layer uniform": broken(
+        "both", ending(8, "test_accuracy", 0.79, "silu_uniform"), "F14.uniform.near[15]"
+    ),
+    "60 stays, last layer uniform": broken("both", ending(11, "test_loss", 0.48, "silu_uniform"), "F14.uniform.falls"),
+    "75 falls, last layer uniform": broken("both", ending(12, "test_loss", 0.48, "silu_uniform"), "F14.uniform.stays"),
+    "90 learns, last layer uniform": broken(
+        "both", ending(13, "test_loss", 0.47, "silu_uniform"), "F14.uniform.right_angle"
+    ),
 }
 
 # Fields that a config may not have. -----------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from smooth_mlp.low_rank.cases import at_pace, lawful, lowered
 
 from experiments.laws.smooth_mlp.low_rank.claims import COMPARISONS
 from experiments.laws.smooth_mlp.low_rank.figures import figures
-from experiments.laws.smooth_mlp.low_rank.measures import by_form
-from experiments.runner.runs import drawable, runs
+from experiments.laws.smooth_mlp.low_rank.measures import by_form, plateau
+from experiments.runner.runs import drawable, find, runs
 from experiments.runner.summary import markdown, summarized
 
 MINUS_BATCH = "final test accuracy, S_big of all images minus S_big of one batch"
@@ -143,6 +143,32 @@ def test_where_psi_0_diverged_the_angles_are_not_compared():
 
     row = verdict(angles(), lost)["F14.alike"]
     assert (row.status, row.reason) == ("not_reached", "a network diverged at psi = 0")
+
+
+def test_each_last_layer_has_a_panel_and_is_compared_with_its_own_psi_0():
+    def behind(name, seen):
+        if name == "silu_uniform":
+            seen["test_accuracy"][0, -1] -= 0.1  # psi = 0 of the first seed
+
+    config = synthetic.config_of("fashion_mnist_angle", "num_seeds=2", profile="pooled")
+    minus = COMPARISONS["final test accuracy minus that of psi = 0"](runs_of(config, behind))
+    np.testing.assert_allclose(minus["psi = 15"], [-0.01, -0.01])
+    np.testing.assert_allclose(minus["psi = 15, last layer uniform"], [0.09, -0.01])
+    assert len(minus) == 12
+    titles = [axes.get_title() for axes in drawn(config)["angle"].axes[:2]]
+    data = "SiLU, Fashion-MNIST of 14 x 14 pixels, N = 60000"
+    assert titles == [data, f"{data}\nlast layer uniform"]
+
+
+def test_a_plateau_ends_below_99_percent_of_the_first_loss():
+    def seen(name, seen):
+        if name == "silu_random":
+            seen["test_loss"][1, :7], seen["test_loss"][1, 7:] = 0.6, 0.593
+
+    (random,) = find(runs_of(config_of("num_seeds=2"), seen), net__form="random")
+    np.testing.assert_array_equal(plateau(random), [1500, 7 * 25])
+    random.data["test_loss"][0, -1] = np.nan
+    np.testing.assert_array_equal(plateau(random), [np.nan, 7 * 25])
 
 
 # Families and figures. ------------------------------------------------------------------------------------------------

@@ -177,6 +177,39 @@ def test_pixels_are_standardized_by_one_mean_and_one_deviation_for_all():
     assert np.argmax(np.asarray(Y)[:, 7]) == images.labels[7]
 
 
+def test_squares_of_pixels_are_averaged_and_standardized_by_their_own_deviation(monkeypatch):
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 256, (TRAIN, 6, 8, 1), np.uint8)
+    images = Images(pixels, np.tile(np.arange(K, dtype=np.uint8), TRAIN // K))
+    monkeypatch.setattr(low_rank_system, "image_data", lambda *_: ImageData(images, images, "made up"))
+    data = low_rank_system.shared(variants("data.average=2")["silu_full"])
+    X, _ = whole(data.train)
+    corners = [pixels[7, row::2, column::2, 0].astype(float) for row in (0, 1) for column in (0, 1)]
+    np.testing.assert_allclose(X[:, 7], (sum(corners).ravel() / 4 / 255 - 0.28604) / 0.33007, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["silu_full", "silu_s_big", "silu_random"])
+def test_a_uniform_last_layer_is_pytorchs_and_all_else_is_drawn_as_with_the_other(form):
+    orthogonal, uniform = (begun(variants(f"net.last={x}")[form])[3].state.weights for x in ("orthogonal", "uniform"))
+    last = np.asarray(uniform[-1])
+    # Of 490 entries of U(-1/7, 1/7) the largest is within 2% of its bound, all but once in ten thousand times.
+    assert 0.98 / SIDE < np.abs(last).max() <= 1 / SIDE
+    np.testing.assert_allclose([last.mean() * SIDE, last.std() * SIDE], [0, 1 / np.sqrt(3)], atol=0.1)
+    np.testing.assert_allclose(orthogonal[-1] @ orthogonal[-1].T, 0.01 * np.eye(K), atol=1e-12)
+    same = (lambda weights: weights.inner) if form != "silu_full" else (lambda weights: weights[:-1])
+    jax.tree.map(np.testing.assert_array_equal, same(uniform), same(orthogonal))
+
+
+def test_the_bases_of_a_uniform_last_layer_come_from_its_own_gradient():
+    words = "net.last=uniform"
+    full = begun(variants(words)["silu_full"])[3].state.weights
+    data, _, _, monitored = begun(variants(words)["silu_s_big"])
+    big = np.asarray(big_and_small(full[0], gradient(full, mlp.apply, data)[0], K).big)
+    angles = scipy.linalg.subspace_angles(np.asarray(monitored.state.weights.right), big)
+    np.testing.assert_allclose(angles, 0, atol=1e-7)
+    np.testing.assert_array_equal(monitored.state.weights.last, full[-1])
+
+
 def test_a_network_that_diverged_has_no_accuracy():
     config = variants("opt.step_size=1e9", "opt.num_steps=30")["silu_s_big"]
     data, system, step_size, monitored = begun(config)

@@ -8,7 +8,12 @@ from experiments.runner.settings import hyperparameters
 from lawlib.dynamics.sweep import grid
 from lawlib.networks.activations import ACTIVATIONS
 
-CASES = {"theorem": Case("mlp_theorem"), "decay": Case("mlp_gradient_decay"), "tail": Case("mlp_gradient_tail")}
+CASES = {
+    "theorem": Case("mlp_theorem"),
+    "epsilon": Case("mlp_epsilon"),
+    "decay": Case("mlp_gradient_decay"),
+    "tail": Case("mlp_gradient_tail"),
+}
 TARGET = np.array([44.0, 43.0, 42.0, 41.0])
 
 
@@ -25,14 +30,20 @@ def lawful(config):
     values[..., :4] = slope * TARGET * (decay / decay[0])[:, None]
     values[..., 4:] = tail[..., None]
     constant = np.ones((n, len(times)))
-    seen = {"loss": constant, "gradient_values": values, "converged_at": np.full(n, -1), "diverged_at": np.full(n, -1)}
+    seen = {
+        "loss": constant,
+        "largest_residual": constant,
+        "gradient_values": values,
+        "converged_at": np.full(n, -1),
+        "diverged_at": np.full(n, -1),
+    }
     seen["target_values"] = np.zeros_like(values)
     seen["target_values"][..., :4] = TARGET
     if net.init == "normal":
         return seen | {"relu_bound": {72: 0.0, 4096: 0.3, 8192: 0.8}[net.width] * values[..., d - 5]}
     if phi.is_smooth:
         seen["spread"] = constant * 0.2 * 41 * slope * scale
-    return seen | (lawful_blocks(config, times, values, scale) if config.study == "theorem" else {})
+    return seen | (lawful_blocks(config, times, values, scale) if config.study in ("theorem", "epsilon") else {})
 
 
 def lawful_blocks(config, times, values, scale):
@@ -47,6 +58,7 @@ def lawful_blocks(config, times, values, scale):
         "random_blocks": constant[..., None] * changed * np.array([0.1, 0.3, 0.3, 0.3]),
         "weight_blocks": scale[..., None] ** 2 * constant[..., None] * np.array([8.0, 0.0, 0.0, p]),
         "step_distances": bound[..., None] * np.array([0.8, 0.7, 0.1]),
+        "random_step_distances": constant[..., None] * np.array([0.08, 0.07, 0.01]),
         "step_bound": bound,
         "left_sine": turned,
         "right_sine": 0.9 * turned,
@@ -112,6 +124,14 @@ THEOREM = {
     "sharper Wedin": (scaled("gelu", "wedin_bound", 0.89, (1,)), "Wedin.D5[GELU]"),
     "diverged": (diverged, *ALGEBRA),
 }
+EPSILON = {
+    # The last member has the largest eps.
+    "not linear": (scaled("gelu", "step_distances", 1.2, (0,)), "E.slope[GELU]"),
+    "not square": (scaled("tanh", "step_distances", 1.2, (0,)), "E.slope[tanh]"),
+    "ReLU's step falls": (scaled("leaky_relu", "step_distances", 1.2, (0,)), "E.slope[Leaky ReLU]"),
+    "random, not constant": (scaled("elu", "random_step_distances", 1.2, (0,)), "E.random[ELU]"),
+    "above r(eps)": (scaled("silu", "spread", 1e-3, member=slice(None)), "E.bound[SiLU]"),
+}
 SLOW = scaled("gelu", "gradient_values", 6.0, (slice(90, None), 3), -2)
 DECAY = {
     "no decay": (scaled("elu", "gradient_values", 1.06, (60,), -2), "F12.early[ELU]"),
@@ -132,7 +152,7 @@ TAIL = {
 }
 BREAKS = {
     f"{case}: {what}": Break(case, change, frozenset(ids))
-    for case, breaks in (("theorem", THEOREM), ("decay", DECAY), ("tail", TAIL))
+    for case, breaks in (("theorem", THEOREM), ("epsilon", EPSILON), ("decay", DECAY), ("tail", TAIL))
     for what, (change, *ids) in breaks.items()
 }
 
@@ -143,7 +163,7 @@ THEOREM_RULES = {
     "scale": ({"net.scale": 0.0}, "net.scale = 0.0: must be a finite number > 0.0"),
     "activation": (
         {"net.activation": "rrelu"},
-        "net.activation = 'rrelu': must be one of 'elu', 'gelu', 'silu', 'tanh', 'relu'",
+        "net.activation = 'rrelu': must be one of 'elu', 'gelu', 'silu', 'tanh', 'relu', 'leaky_relu'",
     ),
     "classes": (
         {"data.num_classes": 32, "data.num_samples": 320},

@@ -6,10 +6,11 @@ import scipy.stats
 from smooth_mlp.two_layers.cases import lawful, scaled
 from synthetic import config_of, runs_of, verdict
 
-from experiments.laws.smooth_mlp.two_layers.claims import SUMMARY
-from experiments.laws.smooth_mlp.two_layers.measures import Bounded, slopes
+from experiments.laws.smooth_mlp.two_layers.measures import Bounded, exponents, lemma_d9, measured, secant, slopes
+from experiments.laws.smooth_mlp.two_layers.summary import COMPARISONS, SUMMARY
 from experiments.runner.run import observation_times
 from experiments.runner.runs import find
+from experiments.runner.summary import summarized
 
 
 def rows_of(name, *words, change=lambda name, seen: None):
@@ -33,6 +34,29 @@ def test_slopes_are_those_of_a_regression():
         logs = [np.log(run.all("gradient_values")[place[0], 0, place[1]]) for run in found]
         line = scipy.stats.linregress(np.log(scales), logs)
         assert slopes(found)[place] == pytest.approx(line.slope, rel=1e-10)
+
+
+def test_exponents_are_the_slopes_of_the_largest_block():
+    found = find(runs_of(lawful, config_of("mlp_epsilon", "num_seeds=3")), net__activation="relu")
+    rng, scales = np.random.default_rng(0), [run.config.net.scale for run in found]
+    for name in ("step_distances", "random_step_distances"):
+        for run in found:
+            run.data[name].values[...] *= np.exp(rng.standard_normal(run.data[name].shape))
+        # The blocks come last, and at the second time the largest is another one.
+        logs = np.log([np.max(run.data[name].values[1, 0]) for run in found])
+        assert exponents(found, name)[1] == pytest.approx(scipy.stats.linregress(np.log(scales), logs).slope, rel=1e-10)
+
+
+def test_measured_constants_are_finite_for_relu():
+    (run,) = find(runs_of(lawful, config_of("mlp_theorem", "num_seeds=3")), net__activation="relu")
+    moved = np.array([[np.sqrt(run.all("blocks")[i, t].sum()) for t in range(1, 251)] for i in range(3)])
+    assert secant(run) == pytest.approx((run.all("gradient_change")[:, 1:] / moved).max(1))
+    values, t = run.all("gradient_values"), 7
+    norms = np.linalg.norm(values[1], axis=-1)
+    decay = max((norms[s] / norms[0]) ** (1 / s) for s in range(1, 251))
+    path = run.config.opt.step_size * norms[0] * sum(decay**s for s in range(t))
+    delta = secant(run)[1] * path / (values[1, 0, 3] - values[1, t, 4])
+    assert lemma_d9(run, measured).bound[1, t - 1] == pytest.approx(delta, rel=1e-9)
 
 
 def test_a_bound_is_judged_where_it_is_below_the_trivial_one():
@@ -80,6 +104,19 @@ def test_runs_are_not_judged_at_times_at_which_they_were_not_observed():
 def test_a_single_eps_has_no_slope():
     rows = rows_of("mlp_gradient_tail", "sweep.net.scale=0.01,")
     assert all((row.status == "not_run") == id.startswith("F11") for id, row in rows.items())
+    rows = rows_of("mlp_epsilon", "sweep.net.scale=0.01,")
+    assert {id for id, row in rows.items() if row.status != "not_run"} == {
+        f"E.bound[{name}]" for name in ("ELU", "GELU", "SiLU", "tanh")
+    }
+    config = config_of("mlp_epsilon", "num_seeds=3", "sweep.net.scale=0.01,")
+    assert summarized(runs_of(lawful, config), SUMMARY, COMPARISONS)["comparisons"] == {}
+
+
+def test_exponents_are_not_judged_beyond_the_eps_of_their_bound():
+    rows = rows_of("mlp_epsilon", "sweep.net.scale=0.01,1.0")
+    status = {id.partition("[")[0]: row.status for id, row in rows.items()}
+    assert (status["E.slope"], status["E.random"]) == ("not_judged", "not_judged")
+    assert "eps <= 0.1" in rows["E.slope[GELU]"].reason
 
 
 def test_the_summary_counts_members_whose_gradient_rises():

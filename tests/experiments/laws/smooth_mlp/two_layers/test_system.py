@@ -88,11 +88,31 @@ def test_blocks_and_bounds_are_those_of_the_dense_bases():
     )
     assert float(seen["gradient_change"]) == pytest.approx(np.linalg.norm(G - G_0), rel=1e-12)
     phi, W_2 = ACTIVATIONS["gelu"], problem.last
+    assert float(seen["largest_residual"]) == pytest.approx(np.abs(residual).max(), rel=1e-12)
     steep = phi.mu * np.abs(residual).max() * np.abs(W_2).sum(0).max() + (phi.beta * np.linalg.norm(W_2, 2)) ** 2
     assert float(seen["lipschitz"]) == pytest.approx(steep, rel=1e-12)
     # The random subspace is as large, another one, and keeps all of the change.
     assert seen["random_blocks"].sum() == pytest.approx(np.sum((W - start) ** 2), rel=1e-12)
     assert seen["random_blocks"][0] < 0.9 * seen["blocks"][0]
+    # A step divides among the blocks of the same random bases.
+    U_2, V_2 = problem.start.random
+    np.testing.assert_allclose(V_2.T @ V_2, np.eye(p), atol=1e-14)
+    both, left, right = (np.sum(A**2) for A in (U_2.T @ (after - W) @ V_2, U_2.T @ (after - W), (after - W) @ V_2))
+    others = np.sqrt(np.array([right - both, left - both, both]) / p)
+    np.testing.assert_allclose(seen["random_step_distances"], others, rtol=1e-9)
+
+
+def test_eps_is_studied_with_the_blocks_and_residuals_of_the_theorem():
+    system = small("mlp_epsilon", **{"net.activation": "leaky_relu"})
+    problem, state = jax.jit(lambda key: system.init(key, {}, ()))(jax.random.key(0))
+    seen = jax.jit(lambda state: system.observe(time(0), state, problem, ()))(state)
+    others = small("mlp_gradient_decay", **{"net.activation": "leaky_relu"})
+    known = others.observe(time(0), *others.init(jax.random.key(0), {}, ())[::-1], ())
+    assert seen.keys() - known.keys() >= {"step_distances", "random_step_distances"}
+    assert float(seen["largest_residual"]) == pytest.approx(float(known["largest_residual"]), rel=1e-12)
+    W, X, W_2 = (np.asarray(A) for A in (state.state.weights, problem.inputs, problem.last))
+    outputs = W_2 @ np.where(W @ X > 0, W @ X, 0.01 * (W @ X))
+    assert float(seen["largest_residual"]) == pytest.approx(np.abs(outputs - problem.targets).max(), rel=1e-12)
 
 
 def test_proposition_b1_has_its_own_start_and_its_bound():

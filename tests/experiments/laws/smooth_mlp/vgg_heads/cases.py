@@ -17,7 +17,7 @@ EDGES = ids("F7.batch", "F7.all", "F7.conjecture", *EARLY)
 IMAGENET = ids("F7.imagenet", "F7.imagenet_random")
 RANK_EDGES = ids("F15.gain_batch", "F15.gain_all")
 RANK_IMAGENET = ids("F15.imagenet_batch", "F15.imagenet_all")
-WHOLE = ids("F7.whole", "F7.whole_random", titles=("SiLU",))
+WHOLE = ids("F7.whole", "F7.whole_random")
 SMALL = ("num_seeds=2",)
 CASES = {
     "forms": Case("vgg16_cifar10", SMALL, IMAGENET | WHOLE),
@@ -93,6 +93,9 @@ BREAKS = {
     "all images do not": broken("forms", shifted("silu_s_big", "train_loss", 0.5, 12), "F7.all_steps[SiLU]"),
     "the whole network does not learn": broken(
         "forms", shifted("silu_full_whole", "train_loss", 1.2), "F7.learns[SiLU, full]"
+    ),
+    "the whole network learns in a random subspace too": broken(
+        "forms", shifted("gelu_random_whole", "train_loss", -1.2), "F7.contrast[GELU]"
     ),
     "more columns are worse": broken("rank", shifted("silu_all_r40", "test_accuracy", -0.04), "F15.gain_all[SiLU]"),
     "more columns are worse, one batch": broken(

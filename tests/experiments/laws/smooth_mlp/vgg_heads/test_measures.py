@@ -10,7 +10,7 @@ from smooth_mlp.vgg_heads.cases import lawful, raised
 from experiments.data.vgg16 import TRAINED_ON
 from experiments.laws.smooth_mlp.vgg_heads.claims import COMPARISONS
 from experiments.laws.smooth_mlp.vgg_heads.figures import WEIGHTS, figures
-from experiments.laws.smooth_mlp.vgg_heads.measures import by_form_and_rank, heads, sum_of_step_sizes
+from experiments.laws.smooth_mlp.vgg_heads.measures import by_form_and_rank, heads, plateau, sum_of_step_sizes
 from experiments.runner.runs import find, runs
 
 config_of = ft.partial(synthetic.config_of, num_seeds=2)
@@ -34,6 +34,18 @@ def test_step_sizes_add_up_as_the_optimizer_makes_them():
     (run, *_) = runs_of(config_of("vgg16_cifar10"))
     sizes = [5e-3 * (1 + np.cos(np.pi * step / 2730)) / 2 for step in range(2 * 78)]
     np.testing.assert_allclose(sum_of_step_sizes(run)[:3], [0, sum(sizes[:78]), sum(sizes)], rtol=1e-12)
+
+
+def test_a_plateau_ends_where_the_loss_is_first_below_it():
+    def leaving(name, seen):
+        if name == "silu_random":
+            # The second seed leaves its plateau at epoch 20, and comes back.
+            seen["train_loss"][1, 20:25] = 2.2
+
+    (run,) = find(runs_of(config_of("vgg16_cifar10"), leaving), net__form="random", net__activation="silu")[:1]
+    np.testing.assert_array_equal(plateau(run, 2.29), [np.inf, 20])
+    run.data["train_loss"][0, -1] = np.nan
+    np.testing.assert_array_equal(plateau(run, 2.29), [np.nan, 20])
 
 
 def test_a_full_head_of_fewer_seeds_is_compared_as_far_as_it_goes():
@@ -102,8 +114,9 @@ def test_whole_networks_of_two_ranks_have_rows_and_curves_of_their_own():
     whole = {"opt.trains": "all", "net.rank": 40, "data.gradient_images": 128, "net.form": "s_big"}
     config = with_others("vgg16_cifar10", {"name": "other"} | whole, {"name": "again"} | whole | {"net.rank": 20})
     learnt = [id for id in verdict(config) if id.startswith("F7.learns")]
-    assert len(learnt) == len(find(runs_of(config), opt__trains="all")) == 4
-    assert len(synthetic.curves_of(drawn(config)["all_layers"])) == 2 * 4
+    # Of the config's own six, two are in a random subspace and need not learn.
+    assert len(find(runs_of(config), opt__trains="all")) == len(learnt) + 2 == 8
+    assert len(synthetic.curves_of(drawn(config)["all_layers"])) == 2 * 8
 
 
 # Figures. -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,16 @@
+"""The law of parsimony for layers of any widths (Yaras et al. 2023, Assumption 1 relaxed)."""
+
+from experiments.laws.parsimony.widths.claims import LAWS, SUMMARY
+from experiments.laws.parsimony.widths.figures import figures
+from experiments.laws.parsimony.widths.system import FIELDS, VARIABLES, check, dynamics
+from experiments.runner.experiment import Experiment
+
+EXPERIMENT = Experiment(
+    dynamics=dynamics,
+    variables=VARIABLES,
+    fields=FIELDS,
+    laws=LAWS,
+    figures=figures,
+    summary=SUMMARY,
+    check=check,
+)
