@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from experiments.runner.layout import laid_out
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -194,7 +196,7 @@ def wilson(hits: ArrayLike) -> tuple[float, ...]:
 def to_json(claims: Iterable[Claim], about: Mapping[str, Any]) -> str:
     """The claims and what is known of their run, as strict JSON; NaN and infinities become strings."""
     rows = [{name: _strict(value) for name, value in asdict(claim).items()} for claim in claims]
-    return json.dumps({"run": dict(about), "claims": rows}, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return laid_out({"run": dict(about), "claims": rows}) + "\n"
 
 
 def from_json(text: str) -> tuple[Claim, ...]:

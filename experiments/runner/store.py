@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import lawlib
 from experiments.runner.checkout import SOURCE
+from experiments.runner.layout import laid_out
 from experiments.runner.lock import LockRefused, locked
 
 if TYPE_CHECKING:  # xarray takes half a second to import, and a refused run needs none of it
@@ -87,7 +88,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as strict JSON, atomically; NumPy values become plain ones, NaN and infinities null."""
-    write_atomic(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    write_atomic(path, laid_out(_plain(value)) + "\n")
 
 
 def _plain(value: Any) -> Any:

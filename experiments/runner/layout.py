@@ -1,0 +1,28 @@
+"""JSON for people and for git: what fits a line is on one line, so that files are short and differences are few."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["laid_out"]
+
+WIDTH = 120
+
+
+def laid_out(value: Any, indent: str = "", name: str = "") -> str:
+    """The value as strict JSON; a part that does not fit ``WIDTH`` columns has its items on lines of their own.
+
+    ``name`` is what stands before the value in its line, with its colon.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which JSON has no words for.
+    """
+    line = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    if len(indent + name + line) <= WIDTH or not isinstance(value, Mapping | list | tuple) or not value:
+        return name + line
+    inner, is_mapping = indent + "  ", isinstance(value, Mapping)
+    names = [f"{json.dumps(key, ensure_ascii=False)}: " for key in value] if is_mapping else [""] * len(value)
+    items = value.values() if isinstance(value, Mapping) else value
+    lines = [inner + laid_out(item, inner, own) for own, item in zip(names, items, strict=True)]
+    first, last = "{}" if is_mapping else "[]"
+    return "\n".join([name + first, ",\n".join(lines), indent + last])
