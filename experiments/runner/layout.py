@@ -6,7 +6,8 @@ from typing import Any
 
 __all__ = ["laid_out"]
 
-WIDTH = 120
+# A name, and the five numbers of a column of the summary.
+WIDTH = 200
 
 
 def laid_out(value: Any, indent: str = "", name: str = "") -> str:
