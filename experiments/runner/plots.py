@@ -54,7 +54,7 @@ STYLE: dict[Any, Any] = {
     # In points, so that the dashes of a wide line fit into its legend.
     "lines.scale_dashes": False,
     "image.cmap": "cividis",
-    "savefig.dpi": 120,
+    "savefig.dpi": 100,
 }
 # Rounding can leave an exact zero, which a log axis cannot show.
 LOG_FLOOR = 1e-17
