@@ -45,7 +45,8 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         }
         for depth in size["depths"]
     )
-    # The flow is followed to the global optimum, in steps of ten times the time of one of descent.
+    # The flow is followed to the global optimum, in steps of ten times the time of one of descent, so a tenth of them
+    # suffices. All members of a chunk wait for one that does not get there.
     flow = tuple(
         {
             "name": f"L{depth}_flow",
@@ -53,6 +54,7 @@ def get_config(profile: str = "cpu") -> ConfigDict:
             "net.scale": 0.99 * largest_scale(depth),
             "opt.method": "flow",
             "opt.step_size": 0.4,
+            "opt.num_steps": 4000,
         }
         for depth in size["depths"]
     )
