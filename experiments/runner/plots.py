@@ -41,6 +41,8 @@ __all__ = [
 # Okabe and Ito's palette: distinct under every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP<>Xp*h"
+# In pixels: pages show no more of it, and the PDF is sharp at any size.
+WIDEST = 1200
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -54,7 +56,7 @@ STYLE: dict[Any, Any] = {
     # In points, so that the dashes of a wide line fit into its legend.
     "lines.scale_dashes": False,
     "image.cmap": "cividis",
-    "savefig.dpi": 100,
+    "savefig.dpi": 160,
 }
 # Rounding can leave an exact zero, which a log axis cannot show.
 LOG_FLOOR = 1e-17
@@ -114,23 +116,29 @@ def save(drawn: Figure, folder: Path, name: str) -> None:
     """Write NAME.png, with a palette of 256 colours, and NAME.pdf into the folder, each by rename."""
     folder.mkdir(exist_ok=True)
     make_legible(drawn)
+    dpi = dots_per_inch(drawn)
     with replacing(folder / f"{name}.png") as partial:
-        _write_png(in_palette(_pixels(drawn)), partial)
+        _write_png(in_palette(_pixels(drawn, dpi)), partial, dpi)
     # Laid out once; the second format keeps the layout.
     drawn.set_layout_engine("none")
     with replacing(folder / f"{name}.pdf") as partial:
         drawn.savefig(partial, format="pdf", metadata={"CreationDate": None})
 
 
-def _pixels(drawn: Figure) -> Image.Image:
+def dots_per_inch(drawn: Figure) -> float:
+    """160, or as many as make a wide figure ``WIDEST`` pixels wide."""
+    return min(STYLE["savefig.dpi"], WIDEST / drawn.get_size_inches()[0])
+
+
+def _pixels(drawn: Figure, dpi: float) -> Image.Image:
     whole = io.BytesIO()
-    drawn.savefig(whole, format="png", pil_kwargs={"compress_level": 1})
+    drawn.savefig(whole, format="png", dpi=dpi, pil_kwargs={"compress_level": 1})
     return Image.open(whole).convert("RGB")
 
 
-def _write_png(picture: Image.Image, file: Path) -> None:
+def _write_png(picture: Image.Image, file: Path, dpi: float) -> None:
     # No dates and no versions: equal pictures are equal bytes.
-    picture.save(file, format="png", optimize=True, dpi=(STYLE["savefig.dpi"],) * 2)
+    picture.save(file, format="png", optimize=True, dpi=(dpi, dpi))
 
 
 def note(drawn: Figure, text: str) -> None:

@@ -1,7 +1,8 @@
 """Low-rank equivalents of networks: exact for deep linear networks, approximate for MLP heads.
 
-``deep_linear`` (``reduce``, ``step``, ``expand``) is Section 4.1 of Yaras et al. 2023; ``head`` (``low_rank_mlp``) is
-Section 5 of Xu et al. 2026, for any Flax network and loss.
+``deep_linear`` (``reduce``, ``step``, ``expand``) is Section 4.1 of Yaras et al. 2023, and ``optimizers``
+(``transformed``) are its steps under any equivariant optimizer; ``head`` (``low_rank_mlp``) is Section 5 of Xu et al.
+2026, for any Flax network and loss.
 """
 
 from lawlib.compress.deep_linear import (
@@ -22,6 +23,7 @@ from lawlib.compress.deep_linear import (
 )
 from lawlib.compress.head import LowRankNetwork, Savings, Size, low_rank_mlp
 from lawlib.compress.head_checks import Losses
+from lawlib.compress.optimizers import transformed
 
 __all__ = [
     "FUSED_SIZE",
@@ -43,4 +45,5 @@ __all__ = [
     "reduce",
     "reduced_loss",
     "step",
+    "transformed",
 ]

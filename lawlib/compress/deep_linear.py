@@ -81,10 +81,11 @@ class Reduced(NamedTuple):
     Each weight is 2r x 2r; in Case 2 the last is r x 2r, and layers that change the width are k_l x k_{l-1}. ``rho`` is
     the idle value of directions that all layers pass on (Case 1), or, if there are none, of all (Case 2). ``rho_cut``
     is that of directions that a narrower layer cuts off or a wider one adds: it follows eq. (7) in both cases.
+    Under ``compress.transformed`` each layer has an idle value of its own (in Case 2 all but the last).
     """
 
     weights: Weights
-    rho: Scalar
+    rho: Scalar | Float[Array, " L"]
     rho_cut: Scalar
 
 
@@ -277,7 +278,8 @@ def reduced_loss(reduction: Reduction, reduced: Reduced) -> Scalar:
     weight decay is not included.
     """
     passed = _num_passed(reduction)
-    idle = passed * reduced.rho ** (2 * len(reduced.weights)) / 2 if passed else 0.0
+    power = reduced.rho ** (2 * len(reduced.weights)) if reduced.rho.ndim == 0 else jnp.prod(reduced.rho) ** 2
+    idle = passed * power / 2 if passed else 0.0
     return _loss(reduced.weights, reduction.target) + idle + reduction.floor
 
 
@@ -334,11 +336,12 @@ def expand(reduction: Reduction, reduced: Reduced, weights: Weights, *, toleranc
     return (*_expanded(layers, reduction, reduced, reduced.rho), *readout)
 
 
-def _expanded(layers: Weights, reduction: Reduction, reduced: Reduced, rho: Scalar) -> Weights:
-    """The layers with one idle value rho."""
+def _expanded(layers: Weights, reduction: Reduction, reduced: Reduced, rho: Array) -> Weights:
+    """The layers with one idle value rho, or one each."""
     eps, bases = reduction.start.rho, reduction.bases
-    cores = zip(layers, reduced.weights, reduction.start.weights, bases[1:], bases, strict=False)
-    return tuple(rho / eps * W + matmul(U, matmul(core - rho * (C / eps), V.T)) for W, core, C, U, V in cores)
+    rhos = jnp.broadcast_to(rho, len(layers))
+    cores = zip(rhos, layers, reduced.weights, reduction.start.weights, bases[1:], bases, strict=False)
+    return tuple(c / eps * W + matmul(U, matmul(core - c * (C / eps), V.T)) for c, W, core, C, U, V in cores)
 
 
 def _outside(basis: Array, block: Array) -> Array:

@@ -29,6 +29,7 @@ __all__ = [
     "mean_squared_error",
     "sum_squared_error",
     "summed_over_batches",
+    "taken_by",
     "transformed",
 ]
 
@@ -207,7 +208,7 @@ def transformed(loss: Callable[..., Scalar], transform: optax.GradientTransforma
         # optax raises its rates to an integer power, a mixture of dtypes that strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
             updates, memory = transform.update(gradients, iterate.memory, iterate.weights, **more)
-        return Iterate(optax.apply_updates(iterate.weights, updates), memory)
+            return Iterate(optax.apply_updates(iterate.weights, updates), memory)
 
     return Descent(lambda weights: Iterate(weights, transform.init(weights)), step)
 
@@ -226,6 +227,11 @@ def _asked_for(
         return jax.grad(value_fn)(weights)
 
     known = {"value": value, "grad": gradients, "value_fn": value_fn, "obj_fn": value_fn, "grad_fn": grad_fn}
+    return taken_by(transform, known)
+
+
+def taken_by(transform: optax.GradientTransformation, known: dict[str, Any]) -> dict[str, Any]:
+    """Those of the known keywords that the update of a transformation takes."""
     taken = inspect.signature(transform.update).parameters
     takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
     return known if takes_all else {name: given for name, given in known.items() if name in taken}

@@ -61,7 +61,7 @@ BAD_FIELDS = {
         ["--config.sweep.data.num_samples=30,40"],
         [
             "sweep.data.num_samples = (30, 40): cannot be swept; use variants "
-            "(what can be swept: net.scale, opt.step_size, opt.weight_decay, opt.momentum)"
+            "(what can be swept: net.scale, opt.step_size, opt.weight_decay, opt.momentum, data.condition)"
         ],
     ),
     "swept field": (
@@ -94,7 +94,7 @@ def test_a_bad_field_has_one_line_and_nothing_is_made(refused, words, lines):
         ({"opt.step_size": -1.0}, "opt.step_size = -1.0: must be a finite number > 0.0"),
         (
             {"data.source": "images"},
-            "data.source = 'images': must be one of 'low_rank', 'gaussian', 'digits', 'fashion_mnist'",
+            "data.source = 'images': must be one of 'low_rank', 'gaussian', 'digits', 'fashion_mnist', 'conditioned'",
         ),
         (
             {"data.whiten": False},
@@ -217,7 +217,7 @@ def test_a_name_like_no_other(refused):
 
 @pytest.mark.parametrize(
     ("name", "profiles"),
-    [("dln_parsimony", "smoke, cpu, paper"), ("fashion_mnist_low_rank", "smoke, cpu, once, paper")],
+    [("dln_parsimony", "smoke, cpu, paper"), ("fashion_mnist_low_rank", "smoke, cpu, once, pooled, uniform, paper")],
 )
 def test_an_unknown_profile(refused, name, profiles):
     (line,) = refused(f"--config={ROOT}/configs/{name}.py:papre")

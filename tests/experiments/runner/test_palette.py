@@ -77,7 +77,7 @@ def test_the_same_drawing_is_the_same_bytes_without_a_version(drawn, tmp_path):
     assert len(one) <= 200_000
     with Image.open(io.BytesIO(one)) as saved:
         assert saved.info.keys() == {"dpi"}
-        assert saved.size == tuple(drawn.get_size_inches() * 160)
+        assert saved.size == tuple(drawn.get_size_inches() * plots.STYLE["savefig.dpi"])
 
 
 @pytest.mark.parametrize("count", [1, 2, 255, 256])

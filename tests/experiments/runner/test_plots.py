@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from experiments.runner import plots
 
@@ -73,3 +74,10 @@ def test_a_band_is_that_of_the_members_that_are_numbers():
     axes = Figure().subplots()
     plots.band(axes, np.arange(2), np.array([[1.0, 1.0], [3.0, np.nan], [5.0, 2.0]]), color="black")
     np.testing.assert_array_equal(axes.lines[0].get_ydata(), [3.0, 1.5])
+
+
+@pytest.mark.parametrize(("width", "pixels"), [(6.0, 960), (7.5, 1200), (12.1, 1200), (18.0, 1200)])
+def test_a_wide_picture_has_as_many_pixels_as_a_page_shows(tmp_path, width, pixels):
+    plots.save(plots.figure(width, 4.0), tmp_path, "wide")
+    with Image.open(tmp_path / "wide.png") as saved:
+        assert abs(saved.width - pixels) <= 1
