@@ -16,7 +16,7 @@ from experiments.runner import checks, settings, stopping
 from experiments.runner.checkout import SOURCE
 from experiments.runner.command import BAD_INPUT
 from experiments.runner.publish import publish
-from experiments.runner.spec import default_workdir, published_name
+from experiments.runner.spec import default_workdir, published_name, split
 from experiments.runner.store import InputError
 
 __all__ = ["launch", "validate"]
@@ -58,7 +58,8 @@ def _run(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -> i
     _refuse(_published(workdir))
     code = run(config, workdir, strict=options.strict, replot=options.replot, stop=stop)
     if options.publish and code != stopping.STOPPED:
-        publish(workdir, SOURCE / "figures" / published_name(options.config))
+        figures = SOURCE / "figures"
+        publish(workdir, figures / published_name(options.config), figures / split(options.config)[0].stem)
     return code
 
 

@@ -18,15 +18,18 @@ TABLES = ("claims.json", "claims.md", "summary.json", "summary.md", "config.json
 # A command line may hold paths, also in the parts that are left of them.
 PRIVATE = ("command",)
 RESULTS_HASH = "results_sha256"
+# What a larger profile may have more of, for pictures that show the same.
+MORE = ("hash", "num_seeds", "observe", "run")
 # In bytes: pictures stay in the history of the repository.
 LARGEST_PICTURE = 200_000
 
 
-def publish(run_folder: Path, target: Path) -> None:
+def publish(run_folder: Path, target: Path, beside: Path | None = None) -> None:
     """Copy pictures (PNG), tables, config and provenance of a finished run, in place of what ``target`` holds of them.
 
-    Pictures of the same results, by the hash of results.nc, are kept as they were published, since each version of a
-    picture stays in the history of the repository. A warning names those that are now drawn differently.
+    No picture is copied where the run published ``beside`` differs in nothing but fewer seeds or times: it shows the
+    same. Pictures of the same results, by the hash of results.nc, are kept as they were published, since each version
+    of a picture stays in the history of the repository. A warning names those that are now drawn differently.
 
     Raises:
         InputError: The run is not finished, its provenance cannot be read, or a picture is too large or has no palette.
@@ -43,10 +46,25 @@ def publish(run_folder: Path, target: Path) -> None:
     with (run_folder / "results.nc").open("rb") as results:
         found = hashlib.file_digest(results, "sha256").hexdigest()
     target.mkdir(parents=True, exist_ok=True)
+    if beside and beside != target and _shows_the_same(run_folder, beside):
+        pictures = {}
     _replace(pictures, target, same_results=_published_hash(target) == found)
     for name in TABLES:
         write_atomic(target / name, (run_folder / name).read_bytes())
     write_json(target / "provenance.json", record | {RESULTS_HASH: found})
+
+
+def _shows_the_same(run_folder: Path, beside: Path) -> bool:
+    """Whether two runs differ in the number of seeds and times alone."""
+    try:
+        own, other = (json.loads((folder / "config.json").read_bytes()) for folder in (run_folder, beside))
+        return _without_numbers(own) == _without_numbers(other)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _without_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in MORE}
 
 
 def _public_provenance(file: Path) -> dict[str, Any]:

@@ -184,3 +184,33 @@ def test_all_pictures_that_cannot_be_published_are_named_at_once(finished, targe
     ]
     assert large.endswith(f"c.png: has {len(FIRST) + 200_000:,} bytes, and 200,000 are allowed; draw it smaller")
     assert not target.exists()
+
+
+LARGE = {"num_seeds": 100, "observe": {"num_times": 51}, "net": {"depth": 3}}
+
+
+@pytest.mark.parametrize(
+    ("small", "pictures"),
+    [
+        (LARGE | {"num_seeds": 10, "hash": "other"}, set()),
+        (LARGE | {"observe": {"num_times": 11}}, set()),
+        (LARGE | {"net": {"depth": 2}}, {"a", "b"}),
+        (None, {"a", "b"}),
+    ],
+)
+def test_pictures_that_show_the_same_with_more_seeds_are_not_published(finished, target, small, pictures):
+    (finished / "config.json").write_text(json.dumps(LARGE))
+    beside = target.with_name("small")
+    beside.mkdir(parents=True)
+    if small:
+        (beside / "config.json").write_text(json.dumps(small))
+    publish(finished, target, beside)
+    assert published(target).keys() == pictures
+    assert json.loads((target / "config.json").read_bytes()) == LARGE
+
+
+def test_a_run_is_not_compared_with_itself(finished, target):
+    (finished / "config.json").write_text(json.dumps(LARGE))
+    publish(finished, target, target)
+    publish(finished, target, target)
+    assert published(target).keys() == {"a", "b"}
