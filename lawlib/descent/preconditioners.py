@@ -36,9 +36,7 @@ def shampoo(step_size: Rate, *, start: Rate = 1e-6) -> optax.GradientTransformat
 
     def update(gradients: PyTree, memory: PyTree, weights: PyTree = None) -> tuple[PyTree, PyTree]:
         del weights
-        memory = jax.tree.map(
-            lambda G, sums: (sums[0] + matmul(G, G.T), sums[1] + matmul(G.T, G)), gradients, memory
-        )
+        memory = jax.tree.map(lambda G, sums: (sums[0] + matmul(G, G.T), sums[1] + matmul(G.T, G)), gradients, memory)
 
         def step(G: Matrix, sums: tuple[Matrix, Matrix]) -> Matrix:
             return -step_size * matmul(matmul(_fourth_root(sums[0]), G), _fourth_root(sums[1]))

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 
 from numpy.typing import ArrayLike
 
-from experiments.laws.parsimony.optimizers.methods import METHODS
 from experiments.laws.parsimony.optimizers.measures import (
     BOUNDS,
     LEFT,
@@ -20,6 +19,7 @@ from experiments.laws.parsimony.optimizers.measures import (
     reducible,
     share,
 )
+from experiments.laws.parsimony.optimizers.methods import METHODS
 from experiments.runner.laws import Source, measure, stated_for
 from experiments.runner.runs import Run, where
 
@@ -46,18 +46,23 @@ exactly, double = where(opt__batch_size=0), where(opt__batch_size=0, precision="
 KEPT = Source(paper=PAPER, figure=FIGURE, of=exactly, parts=equivariant)
 COUNTED = Source(paper=PAPER, figure=FIGURE, of=double, parts=equivariant)
 FOLLOWED = Source(paper=PAPER, figure=FIGURE, of=exactly, parts=reducible)
-# The members of a sweep have other rates than the optimizers' own.
 STATED = (
-    stated_for(
-        "eps = 1, beta_2 = 0.999, epsilon = 1e-8", where(net__scale=1.0, opt__beta_2=0.999, opt__epsilon=1e-8)
-    ),
+    stated_for("eps = 1, beta_2 = 0.999, epsilon = 1e-8", where(net__scale=1.0, opt__beta_2=0.999, opt__epsilon=1e-8)),
     stated_for("50 steps or more", where(opt__num_steps=lambda steps: steps >= 50)),
 )
-OWN = where(opt__batch_size=0, precision="float64", name=lambda name: "sweep" not in name)
-NAMED, SIGN = (
-    Source(paper=PAPER, figure=FIGURE, of=OWN, parts=named(*names), stated=STATED)
-    for names in (("adam", "rmsprop", "adagrad"), ("sign",))
-)
+
+
+def disputed(*names: str) -> Source:
+    """The runs that have one of these optimizers, at its own rates."""
+
+    def has(run: Run) -> bool:
+        is_own = double(run) and not run.hyperparameters
+        return is_own and not set(names).isdisjoint(run.config.opt.methods)
+
+    return Source(paper=PAPER, figure=FIGURE, of=has, parts=named(*names), stated=STATED)
+
+
+NAMED, SIGN = disputed("adam", "rmsprop", "adagrad"), disputed("sign")
 RELATIVE = "each layer at every step (digits: / sigma_1)"
 EXCESS = f"{{}} commutes with rotations: sigma_{{2r+1}}(W(t) - (c(t)/eps) W(0)), c measured, {RELATIVE}"
 BLOCK = f"{{}}: ||U^T W(t) V - [W~ 0; 0 c(t) I]||_F, {RELATIVE}, and in Case 2 ||W_L(t) U_{{L-1,2}}||_F"
@@ -78,9 +83,7 @@ LAWS = (
     KEPT.law("OPT.block", BLOCK, measure(lambda run: deviation(run, "block_deviation")) < bound, each=precision),
     COUNTED.law("OPT.count", COUNT, measure(lambda run: num_moved(run) / (2 * run.config.data.rank)).equals(1.0)),
     FOLLOWED.law("OPT.idle", IDLE, measure(off_recursion) < bound, each=precision),
-    FOLLOWED.law(
-        "OPT.small", SMALL, measure(lambda run: run.all("difference").max((1, 2))) < bound, each=precision
-    ),
+    FOLLOWED.law("OPT.small", SMALL, measure(lambda run: run.all("difference").max((1, 2))) < bound, each=precision),
     NAMED.printed("OPT.general", GENERAL, measure(certified) > MARGIN, each=case),
     SIGN.law("OPT.sign", OF_SIGN, measure(certified) > MARGIN, each=case),
 )

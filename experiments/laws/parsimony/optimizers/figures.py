@@ -1,4 +1,4 @@
-"""The figures of the law under other optimizers: spectra over time, distances from the law, how fast directions leave."""
+"""The figures of other optimizers: spectra over time, distances from the law, and how fast directions leave it."""
 
 from collections.abc import Sequence
 
@@ -48,7 +48,9 @@ def _spectra(run: Run) -> Figure:
     handles, labels = panels[0, 0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside upper center", ncols=3)
     net = run.config.net
-    plots.note(drawn, f"{run.variant}: d = {net.width}, 2r = {2 * run.config.data.rank}, layer 1 of {net.depth}, seed 0")
+    plots.note(
+        drawn, f"{run.variant}: d = {net.width}, 2r = {2 * run.config.data.rank}, layer 1 of {net.depth}, seed 0"
+    )
     return drawn
 
 

@@ -89,6 +89,6 @@ def share(run: Run) -> np.ndarray:
 
 
 def left_at(run: Run) -> np.ndarray:
-    """The first observed step at which sigma_{2r+1} exceeds ``LEFT`` sigma_1(W) in a layer, shape (seed,); inf: none."""
+    """The first observed step at which sigma_{2r+1} exceeds ``LEFT`` sigma_1(W) in a layer, shape (seed,), or inf."""
     gone = (run.all("excess") > LEFT * run.all("singular_values")[..., 0]).any(2)
     return np.where(gone.any(1), run.steps[gone.argmax(1)], np.inf)

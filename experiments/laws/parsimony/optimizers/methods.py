@@ -15,7 +15,7 @@ __all__ = ["METHODS", "Method", "Rates", "is_equivariant", "is_reducible"]
 class Rates(NamedTuple):
     """The numbers that optimizers take: eta, mu, lambda, the norm c of clipping, the start of Shampoo's sums.
 
-    ``beta_2`` and ``epsilon`` are those of Adam and RMSprop (AdaGrad has the second), ``rank`` is GaLore's.
+    ``beta_2`` is that of Adam, ``epsilon`` that of Adam, RMSprop and AdaGrad, ``rank`` GaLore's.
     """
 
     step_size: Rate
@@ -62,16 +62,14 @@ METHODS: Mapping[str, Method] = {
     "muon": Method("Muon", SMALL, lambda to: muon(to.step_size, muon_weight_dimension_numbers=ORIENTED)),
     "shampoo": Method("Shampoo", SMALL, lambda to: shampoo(to.step_size, start=to.start)),
     "galore": Method("GaLore", WHOLE, lambda to: projected_descent(to.step_size, rank=to.rank)),
-    # The factor 1 + epsilon is 1 for the epsilon in use. Where epsilon is swept beyond the gradients' entries Adam tends
-    # to momentum of step eta, in place of standing still.
+    # The factor 1 + epsilon is 1 for the epsilon in use. Where epsilon is swept beyond the gradients' entries Adam
+    # tends to momentum of step eta, in place of standing still.
     "adam": Method(
         "Adam",
         ENTRIES,
         lambda to: optax.adam(to.step_size * (1 + to.epsilon), b2=to.beta_2, eps=to.epsilon),
     ),
-    "rmsprop": Method(
-        "RMSprop", ENTRIES, lambda to: optax.rmsprop(to.step_size, decay=to.beta_2, eps=to.epsilon)
-    ),
+    "rmsprop": Method("RMSprop", ENTRIES, lambda to: optax.rmsprop(to.step_size, eps=to.epsilon)),
     "adagrad": Method(
         "AdaGrad",
         ENTRIES,

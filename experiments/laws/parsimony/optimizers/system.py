@@ -5,6 +5,7 @@ the small equivalent network (``compress.transformed``), whose idle values are t
 Observed is how far each layer is from the law with its own measured idle value c(t).
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +26,7 @@ from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import orthogonal_weights
 from lawlib.problems.synthetic import gaussian_data, low_rank_target, whiten
 from lawlib.theory import parsimony as theory
-from lawlib.types import Array, Matrix, Weights
+from lawlib.types import Array, Matrix, PyTree, Weights
 
 DIGITS = {"net.width": 61, "data.rank": 10}
 # A singular value counts as moved when it differs from |c| by more than this, in units of eps.
@@ -80,7 +81,7 @@ FIELDS = {
     "opt.weight_decay": number("weight decay lambda, coupled and decoupled", at_least=0.0),
     "opt.clip": number("global norm c of clipping", above=0.0),
     "opt.start": number("multiple of I at which Shampoo's sums start", above=0.0),
-    "opt.beta_2": number("beta_2 of Adam and RMSprop", sweepable=True, at_least=0.0, below=1.0),
+    "opt.beta_2": number("beta_2 of Adam; that of RMSprop is 0.9", sweepable=True, at_least=0.0, below=1.0),
     "opt.epsilon": number("epsilon of Adam, RMSprop and AdaGrad", sweepable=True, above=0.0),
     "opt.batch_size": integer("samples of a step, drawn anew; 0: all of them", at_least=0),
     "data.source": choice("a d x d target, X = I (Case 1), or r outputs (Case 2)", "low_rank", "gaussian", "digits"),
@@ -159,8 +160,7 @@ def dynamics(config: ConfigDict) -> Dynamics:
         )
 
     def observe(_: Time, nets: tuple[Nets, ...], problem: Problem, shared: tuple) -> dict[str, Array]:
-        seen = [_observe(config, now, problem, problem.data or shared) for now in nets]
-        return jax.tree.map(lambda *each: jnp.stack(each), *seen)
+        return _observe(config, nets, problem, problem.data or shared)
 
     return until(Dynamics(init, step, observe))
 
@@ -186,23 +186,32 @@ def _loss(weights: Weights, inputs: Matrix | None, targets: Matrix, factor: Arra
     return factor * sum_squared_error(outputs, targets)
 
 
-def _observe(config: ConfigDict, nets: Nets, problem: Problem, data: tuple) -> dict[str, Array]:
-    """What is seen of one optimizer's networks, layer by layer (the last layer of Case 2 apart)."""
-    weights, frames = nets.whole.weights, problem.frames
-    square = len(frames) - 1
-    layers = zip(weights[:square], problem.start, frames[1:], frames[:-1], strict=False)
-    seen = [_observe_layer(config, *layer) for layer in layers]
-    found = jax.tree.map(lambda *each: jnp.stack(each), *seen)
+def _observe(config: ConfigDict, nets: tuple[Nets, ...], problem: Problem, data: tuple) -> dict[str, Array]:
+    """What is seen of every optimizer's networks, layer by layer (the last layer of Case 2 apart)."""
+    frames, square = problem.frames, len(problem.frames) - 1
+    weights = _stack([now.whole.weights for now in nets])
+    start, left, right = (_stack(each[:square]) for each in (problem.start, frames[1:], frames[:-1]))
+    layers = jax.vmap(lambda W, *about: _observe_layer(config, W, *about))
+    seen = jax.vmap(lambda W: layers(W, start, left, right))(jnp.stack(weights[:square], axis=1))
     if square < len(weights):
-        leak = jnp.linalg.norm(weights[-1] @ frames[-1].idle)
-        found["block_deviation"] = jnp.maximum(found["block_deviation"], leak)
-    unknown = jnp.full((square,), jnp.nan, weights[0].dtype)
-    small = {"predicted_idle_value": unknown, "difference": unknown}
-    if isinstance(nets.small, Iterate):
-        expanded = compress.expand(problem.reduction, nets.small.weights, problem.start)
-        apart = [jnp.linalg.norm(W - E) / jnp.linalg.norm(W) for W, E in zip(weights, expanded, strict=True)]
-        small = {"predicted_idle_value": nets.small.weights.rho, "difference": jnp.stack(apart[:square])}
-    return {"loss": _loss(weights, *data, jnp.ones((), weights[0].dtype)), **found, **small}
+        leak = jnp.linalg.norm(weights[-1] @ frames[-1].idle, axis=(1, 2))
+        seen["block_deviation"] = jnp.maximum(seen["block_deviation"], leak[:, None])
+    loss = jax.vmap(lambda W: _loss(W, *data, jnp.ones((), problem.start[0].dtype)))(weights)
+    return {"loss": loss, **seen, **_stack([_observe_small(now, problem, square) for now in nets])}
+
+
+def _stack(trees: Sequence[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *each: jnp.stack(each), *trees)
+
+
+def _observe_small(nets: Nets, problem: Problem, square: int) -> dict[str, Array]:
+    """The idle values of the small network, and how far it is from the whole one in each layer; NaN without one."""
+    if not isinstance(nets.small, Iterate):
+        unknown = jnp.full((square,), jnp.nan, problem.start[0].dtype)
+        return {"predicted_idle_value": unknown, "difference": unknown}
+    weights, expanded = nets.whole.weights, compress.expand(problem.reduction, nets.small.weights, problem.start)
+    apart = [jnp.linalg.norm(W - E) / jnp.linalg.norm(W) for W, E in zip(weights, expanded, strict=True)]
+    return {"predicted_idle_value": nets.small.weights.rho, "difference": jnp.stack(apart[:square])}
 
 
 def _observe_layer(
