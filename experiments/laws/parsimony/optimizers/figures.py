@@ -84,7 +84,10 @@ def _deviations(found: Sequence[Run]) -> Figure:
         colour = plots.COLOURS[place]
         plots.strip(axes, rows, colour=colour, offset=0.2 * (2 * place - 1), label=f"a member in {precision}")
         axes.axvline(bound, color=colour, linestyle="--", linewidth=1.0, label=f"bound of the law, {precision}")
-    axes.axvline(MARGIN, color="black", linestyle=":", linewidth=1.0, label="margin of the refuted sentence (of σ₁)")
+    if any(not is_equivariant(name) for run in found for name in run.config.opt.methods):
+        axes.axvline(
+            MARGIN, color="black", linestyle=":", linewidth=1.0, label="margin of the refuted sentence (of σ₁)"
+        )
     plots.name_rows(axes, list(families))
     axes.set_xlabel("worst σ₂ᵣ₊₁(W(t) − (c(t)/ε) W(0)) over layers and steps (digits: relative to σ₁)")
     drawn.legend(loc="outside upper center", ncols=3)
