@@ -31,17 +31,18 @@ def shampoo(step_size: Rate, *, start: Rate = 1e-6) -> optax.GradientTransformat
         True
     """
 
-    def init(weights: PyTree) -> PyTree:
-        return jax.tree.map(lambda W: tuple(start * jnp.eye(size, dtype=W.dtype) for size in W.shape), weights)
+    # The names of the arguments are optax's.
+    def init(params: PyTree) -> PyTree:
+        return jax.tree.map(lambda W: tuple(start * jnp.eye(size, dtype=W.dtype) for size in W.shape), params)
 
-    def update(gradients: PyTree, memory: PyTree, weights: PyTree = None) -> tuple[PyTree, PyTree]:
-        del weights
-        memory = jax.tree.map(lambda G, sums: (sums[0] + matmul(G, G.T), sums[1] + matmul(G.T, G)), gradients, memory)
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+        del params
+        state = jax.tree.map(lambda G, sums: (sums[0] + matmul(G, G.T), sums[1] + matmul(G.T, G)), updates, state)
 
         def step(G: Matrix, sums: tuple[Matrix, Matrix]) -> Matrix:
             return -step_size * matmul(matmul(_fourth_root(sums[0]), G), _fourth_root(sums[1]))
 
-        return jax.tree.map(step, gradients, memory), memory
+        return jax.tree.map(step, updates, state), state
 
     return optax.GradientTransformation(init, update)
 

@@ -5,6 +5,7 @@ the small equivalent network (``compress.transformed``), whose idle values are t
 Observed is how far each layer is from the law with its own measured idle value c(t).
 """
 
+import functools as ft
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -94,7 +95,7 @@ def check(checks: Checks) -> None:
     """Rules on several fields at once."""
     net, opt, data = checks.config.net, checks.config.opt, checks.config.data
     names, sizes = list(opt.methods), list(opt.step_sizes)
-    known = names and all(name in METHODS for name in names) and len(set(names)) == len(names)
+    known = bool(names) and all(name in METHODS for name in names) and len(set(names)) == len(names)
     checks.require("opt.methods", known, f"must be different ones of {', '.join(METHODS)}")
     are_rates = len(sizes) == len(names) and all(type(size) is float and 0 < size < np.inf for size in sizes)
     checks.require("opt.step_sizes", are_rates, f"must be {len(names)} finite floats > 0, one for each of opt.methods")
@@ -191,8 +192,8 @@ def _observe(config: ConfigDict, nets: tuple[Nets, ...], problem: Problem, data:
     frames, square = problem.frames, len(problem.frames) - 1
     weights = _stack([now.whole.weights for now in nets])
     start, left, right = (_stack(each[:square]) for each in (problem.start, frames[1:], frames[:-1]))
-    layers = jax.vmap(lambda W, *about: _observe_layer(config, W, *about))
-    seen = jax.vmap(lambda W: layers(W, start, left, right))(jnp.stack(weights[:square], axis=1))
+    layers = jax.vmap(ft.partial(_observe_layer, config), (0, 0, 0, 0))
+    seen = jax.vmap(layers, (0, None, None, None))(jnp.stack(weights[:square], axis=1), start, left, right)
     if square < len(weights):
         leak = jnp.linalg.norm(weights[-1] @ frames[-1].idle, axis=(1, 2))
         seen["block_deviation"] = jnp.maximum(seen["block_deviation"], leak[:, None])
