@@ -197,7 +197,8 @@ def _observe(config: ConfigDict, nets: tuple[Nets, ...], problem: Problem, data:
     if square < len(weights):
         leak = jnp.linalg.norm(weights[-1] @ frames[-1].idle, axis=(1, 2))
         seen["block_deviation"] = jnp.maximum(seen["block_deviation"], leak[:, None])
-    loss = jax.vmap(lambda W: _loss(W, *data, jnp.ones((), problem.start[0].dtype)))(weights)
+    (inputs, targets), one = data, jnp.ones((), problem.start[0].dtype)
+    loss = jax.vmap(lambda W: _loss(W, inputs, targets, one))(weights)
     return {"loss": loss, **seen, **_stack([_observe_small(now, problem, square) for now in nets])}
 
 
