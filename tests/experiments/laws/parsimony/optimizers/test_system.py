@@ -115,7 +115,8 @@ def test_a_batch_is_drawn_anew_and_weighted_to_the_size_of_all_data():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_each_method_is_of_the_kind_that_its_defect_says(name):
-    rates = Rates(0.05, 0.9, 0.1, 1.0, 0.1, jnp.asarray(0.999), jnp.asarray(1e-8), rank=3)
+    # The leading singular value is always above the repeated ones, whose vectors GaLore may not pick.
+    rates = Rates(0.05, 0.9, 0.1, 1.0, 0.1, jnp.asarray(0.999), jnp.asarray(1e-8), rank=1)
     defect = float(equivariance_defect(METHODS[name].build(rates), key=jax.random.key(0), repeated=5))
     assert defect < 1e-9 if is_equivariant(name) else defect > 0.2
 
