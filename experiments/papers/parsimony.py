@@ -70,7 +70,15 @@ PAPER = Paper(
             (DECAY + "test_a_start_is_kept_up_to_its_threshold_and_lost_beyond",),
             "beyond a decay that the paper does not name the solution is 0",
         ),
-        Item("Section 3, optimizers", "'can be generalized to Adam, AdaGrad, RMSprop'"),
+        Item(
+            "Section 3, optimizers",
+            "'can be generalized to' Adam, AdaGrad, RMSprop",
+            {"dln_optimizers": "OPT.*", "dln_muon": "OPT.*"},
+            (
+                "tests/experiments/laws/parsimony/optimizers/test_system.py::test_each_method_is_of_the_kind_that_its_defect_says",
+            ),
+            "not to them: to every optimizer that commutes with rotations, such as Muon, Nesterov, Shampoo",
+        ),
         Item(
             "Figure 1, left",
             "the trajectory of the compressed network is that of the d x d network",

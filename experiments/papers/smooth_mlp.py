@@ -47,6 +47,12 @@ PAPER = Paper(
             "SGD, Adam and Muon on unwhitened data: the same approximately",
             {"mlp_optimizers": "F5.mean* F5.worst* F5.order*"},
         ),
+        Item(
+            "Figure 5, equal loss",
+            "the same question at equal loss, with Shampoo and sign descent: whether symmetry decides",
+            {"mlp_symmetry": "S.*"},
+            remark="not in the paper; it does not: Shampoo has less in block 1 than Adam",
+        ),
         Item("Section 4.2", "block 1 has 'a majority of the change'", {"mlp_optimizers": "F5.majority*"}),
         Item(
             "Figure 6",

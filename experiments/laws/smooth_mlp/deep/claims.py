@@ -11,7 +11,7 @@ from experiments.laws.smooth_mlp.deep.measures import MATCHED_LOSS, shares
 from experiments.laws.smooth_mlp.deep.system import METHODS
 from experiments.runner.controls import in_row, in_summary
 from experiments.runner.laws import Law, Source, across, measure, stated_for
-from experiments.runner.runs import Run, grouped, where
+from experiments.runner.runs import Run, Where, grouped, where
 from experiments.runner.summary import final
 
 # Fields that the bounds were stated for. The step sizes of Figures 4 and 5 depend on the activation.
@@ -76,6 +76,13 @@ def middle(
 F8 = source("Figs. 1, 2, 8-10", "spectra", SPECTRA, **dict.fromkeys(TITLES, 1e-3))
 F4 = source("Fig. 4", "deep", DEEP, elu=1e-3, gelu=5e-3)
 F5 = source("Fig. 5", "optimizers", OPTIMIZERS, elu=1e-4, gelu=5e-4)
+EQUAL = where(**MIXTURE, **SMALL | {"data__num_samples": 1000}, net__width=72, net__scale=0.1, opt__loss="squared")
+SYM = Source(
+    paper=PAPER,
+    figure="Fig. 5, at equal loss",
+    of=where(study="symmetry"),
+    stated=(stated_for("d = 32, N = 1000, K = 4, m = 72, eps = 0.1, squared error", EQUAL),),
+)
 LEAST = "block 1's share of the change, the least of layers 1..L-1"
 ORDER = "block 1's share in layer 1 falls from SGD to Adam to Muon: smallest fall"
 MAJORITY = "block 1 has 'a majority of the change'"
@@ -83,7 +90,8 @@ MAJORITY = "block 1 has 'a majority of the change'"
 DISPUTED = {"GELU, Adam": (1,), "GELU, Muon": (1, 2)}
 EARLY, LATE = 10, 30
 least, minority = measure(lambda run: shares(run).min(1)), measure(measures.last_minority)
-fall, methods = across(measures.smallest_fall), tuple(where(opt__method=method) for method in METHODS)
+PAPERS_METHODS = ("sgd", "adam", "muon")
+fall = across(measures.smallest_fall)
 # Block 1 of a random S_small in the place of the gradient's.
 LEAST_RANDOM, LARGEST_RANDOM = (
     f"{which} share of block 1 in a layer, random S_small" for which in ("least", "largest")
@@ -91,6 +99,21 @@ LEAST_RANDOM, LARGEST_RANDOM = (
 RANDOM_FALL = "block 1's share in layer 1, random S_small: smallest fall from SGD to Adam to Muon"
 MINORITY = "last step without a majority in block 1 of layer 1"
 RANDOM_MINORITY = f"{MINORITY}, random S_small"
+AT_EQUAL = f"at the first L <= {MATCHED_LOSS} L_0"
+# Methods of which the first has more of its change in block 1 than the second, and what that says of symmetry.
+LEADS = {
+    "S.gd": (("sgd", "adam"), "gradient descent, which commutes with rotations, leads Adam, which does not"),
+    "S.shampoo": (("adam", "shampoo"), "symmetry does not decide: Adam leads Shampoo, which commutes with rotations"),
+}
+LEAD_RANDOM = f"block 1's share in layer 1 {AT_EQUAL}, random S_small: by how much one leads another"
+lead = across(measures.lead_matched)
+
+
+def of_methods(*names: str) -> tuple[Where, ...]:
+    """The runs of these methods, one each."""
+    return tuple(where(opt__method=name) for name in names)
+
+
 matched = {"needs": (every_step,), "event": measures.is_matched}
 
 LAWS = (
@@ -125,7 +148,7 @@ LAWS = (
             f"F5.order.{name}",
             f"{{}}, last epoch: {ORDER}",
             fall > 0.0,
-            methods,
+            of_methods(*PAPERS_METHODS),
             each=title,
             statistic=name,
             control=in_summary(RANDOM_FALL),
@@ -168,6 +191,18 @@ LAWS = (
         needs=(observed([LATE]),),
         control=in_summary(RANDOM_MINORITY),
     ),
+    *(
+        SYM.law(
+            id,
+            f"{{}}, block 1's share in layer 1 {AT_EQUAL}: {says}: smallest difference",
+            lead > 0.0,
+            of_methods(*pair),
+            each=title,
+            control=in_summary(LEAD_RANDOM),
+            **matched,
+        )
+        for id, (pair, says) in LEADS.items()
+    ),
 )
 
 # Numbers without a bound. ---------------------------------------------------------------------------------------------
@@ -183,6 +218,15 @@ def share_in(layer: int, name: str = "fractions") -> Callable[[Run], Any]:
     return column(name, lambda run: shares(run, name)[:, layer - 1] if layer < run.config.net.depth else None)
 
 
+def equal_in(layer: int, name: str = "fractions") -> Callable[[Run], Any]:
+    """Block 1's share in a layer at equal loss, of the runs that are compared so."""
+    return lambda run: (
+        measures.shares_matched(run, name)[:, layer - 1]
+        if run.config.study == "symmetry" and layer < run.config.net.depth
+        else None
+    )
+
+
 SUMMARY = {
     "loss over the first loss": lambda run: run.last("loss") / run.first("loss"),
     "accuracy on the training data": final("accuracy"),
@@ -193,7 +237,14 @@ SUMMARY = {
         )
         for part in ("top", "bottom")
     },
-    f"first step with L <= {MATCHED_LOSS} L_0": column("middle", measures.matched_step),
+    f"first step with L <= {MATCHED_LOSS} L_0": lambda run: (
+        measures.matched_step(run) if run.config.study in ("spectra", "symmetry") else None
+    ),
+    **{f"block 1's share in layer {layer} {AT_EQUAL}": equal_in(layer) for layer in (1, 2, 3)},
+    **{
+        f"block 1's share in layer {layer} {AT_EQUAL}, random S_small": equal_in(layer, "random_fractions")
+        for layer in (1, 2, 3)
+    },
     **{f"block 1's share in layer {layer}": share_in(layer) for layer in (1, 2, 3)},
     **{f"block 1's share in layer {layer}, random S_small": share_in(layer, "random_fractions") for layer in (1, 2, 3)},
     LEAST_RANDOM: column("random_fractions", lambda run: shares(run, "random_fractions").min(1)),
@@ -210,6 +261,7 @@ SUMMARY = {
 def random_falls(found: Sequence[Run]) -> dict[str, np.ndarray]:
     """The smallest fall of a random S_small's share, of the activations that ran once with every method."""
     ours = [run for run in found if F5.of(run)]
+    methods = of_methods(*PAPERS_METHODS)
     panels = {name: [list(filter(fits, panel)) for fits in methods] for name, panel in grouped(ours, title).items()}
     return {
         name: measures.smallest_fall([run for (run,) in panel], "random_fractions")
@@ -218,4 +270,16 @@ def random_falls(found: Sequence[Run]) -> dict[str, np.ndarray]:
     }
 
 
-COMPARISONS = {RANDOM_FALL: random_falls}
+def random_leads(found: Sequence[Run]) -> dict[str, np.ndarray]:
+    """By how much the first of two methods leads with a random S_small, of the activations that ran with both."""
+    panels, leads = grouped([run for run in found if SYM.of(run)], title), {}
+    for name, panel in panels.items():
+        for pair, _ in LEADS.values():
+            chosen = [list(filter(fits, panel)) for fits in of_methods(*pair)]
+            if all(len(runs) == 1 for runs in chosen):
+                heading = f"{name}, {' over '.join(METHODS[each] for each in pair)}"
+                leads[heading] = measures.lead_matched([run for (run,) in chosen], "random_fractions")
+    return leads
+
+
+COMPARISONS = {RANDOM_FALL: random_falls, LEAD_RANDOM: random_leads}

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.laws.smooth_mlp.common import title
-from experiments.laws.smooth_mlp.deep.measures import shares
+from experiments.laws.smooth_mlp.deep.measures import MATCHED_LOSS, shares, shares_matched
 from experiments.laws.smooth_mlp.deep.system import METHODS
 from experiments.runner import plots
 from experiments.runner.runs import Run
@@ -24,10 +24,12 @@ RANDOM = f"{BLOCKS[0]} of a random subspace"
 
 
 def figures(found: Sequence[Run]) -> dict[str, Figure]:
-    """Figures 1, 2 and 8 to 10 of the study of spectra; Figures 4 and 5 of the others."""
+    """Figures 1, 2 and 8 to 10 of the study of spectra; Figures 4 and 5, and shares at equal loss, of the others."""
     if found[0].config.study == "spectra":
         return {"singular_values": _singular_values(found), "middle": _middle(found), "ends": _ends(found)}
-    return {"fractions": _fractions(found), "final": _final(found)}
+    if found[0].config.study == "symmetry":
+        return {"fractions": _fractions(found), "matched": _dots(found, shares_matched, f"first L ≤ {MATCHED_LOSS} L₀")}
+    return {"fractions": _fractions(found), "final": _dots(found, shares, f"last {_step(found)}")}
 
 
 # Spectra --------------------------------------------------------------------------------------------------------------
@@ -125,21 +127,21 @@ def _fractions(found: Sequence[Run]) -> Figure:
     return _finished(drawn, rows, found[0].config.observe.spacing, step=_step(found))
 
 
-def _final(found: Sequence[Run]) -> Figure:
-    """One dot a member: block 1's share of the change of every layer at the end, and that of a random subspace."""
+def _dots(found: Sequence[Run], of: Callable[[Run, str], np.ndarray], when: str) -> Figure:
+    """One dot a member: block 1's share of the change of every layer at one time, and that of a random subspace."""
     num_layers = found[0].data.sizes["layer"]
     drawn = plots.figure(2.9 * num_layers + 1.4, 0.34 * len(found) + 1.5)
     row = drawn.subplots(1, num_layers, sharex=True, sharey=True, squeeze=False)[0]
     shown = (("fractions", plots.COLOURS[0], "o", "$S_{small}$"), ("random_fractions", "black", "x", "random subspace"))
     for layer, axes in enumerate(row):
         for name, colour, marker, label in shown:
-            lasts = [shares(run, name)[:, layer] for run in found]
+            lasts = [of(run, name)[:, layer] for run in found]
             places = np.repeat(np.arange(len(found)), [len(last) for last in lasts])
             axes.plot(np.concatenate(lasts), places, marker, color=colour, markersize=3.5, alpha=0.6, label=label)
         axes.set_title(f"$W_{layer + 1}$")
         axes.set_xlim(-0.03, 1.03)
     plots.name_rows(row[0], [", ".join(_setting(run)) for run in found])
-    row[num_layers // 2].set_xlabel(f"share of the change in {BLOCKS[0]} at the last {_step(found)}, every member")
+    row[num_layers // 2].set_xlabel(f"share of the change in {BLOCKS[0]} at the {when}, every member")
     drawn.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return drawn
 
@@ -169,6 +171,8 @@ def _setting(run: Run) -> tuple[str, str]:
     """What tells the runs of a study apart."""
     config, name = run.config, _name(run)
     method = METHODS[config.opt.method] + (f", momentum {config.opt.momentum:g}" if config.opt.method == "sgd" else "")
+    if config.study == "symmetry":
+        return name, {"sgd": "GD"}.get(config.opt.method, METHODS[config.opt.method])
     if config.study == "deep":
         return name, f"d = {config.data.dimension}, N = {config.data.num_samples}"
     if config.data.source == "digits":

@@ -35,6 +35,19 @@ def middle_at(step: int) -> Callable[[Run, Reduce], np.ndarray]:
     return lambda run, reduce: reduce(run.all("middle")[:, run.steps == step], axis=(1, 2, 3))
 
 
+def shares_matched(run: Run, name: str = "fractions") -> np.ndarray:
+    """Block 1's share of the change of each layer at the first matched step, shape (seed, layer); NaN without one."""
+    matched = is_matched(run)
+    first = run.all(name)[np.arange(len(matched)), matched.argmax(1), :, 0]
+    return np.where(matched.any(1)[:, None], first, np.nan)
+
+
+def lead_matched(found: Sequence[Run], name: str = "fractions") -> np.ndarray:
+    """Seed by seed, by how much the first run's share in layer 1 exceeds the second's, each at its matched step."""
+    first, second = (shares_matched(run, name)[:, 0] for run in found)
+    return first - second
+
+
 def moved(run: Run) -> np.ndarray:
     """The largest change of a middle singular value since the start, where all of them equal eps."""
     K, change = run.config.data.num_classes, np.abs(run.last("singular_values") - run.first("singular_values"))

@@ -1,8 +1,8 @@
 """Low-rank dynamics of four-layer networks with smooth activations (Xu et al. 2026, Sections 2.1 and 4, Appendix A).
 
 W_L phi(W_{L-1} ... phi(W_1 X)) from eps-orthogonal layers, on a Gaussian mixture or on digits. The study "spectra"
-observes the singular values and subspaces of W_1, ..., W_{L-1}; the studies "deep" and "optimizers" observe in which
-block of eq. (9) their change lies. A step is an epoch: one pass over the data in minibatches, or one step on all data.
+observes the singular values and subspaces of W_1, ..., W_{L-1}; the others observe in which block of eq. (9) their
+change lies. A step is an epoch: one pass over the data in minibatches, or one step on all data.
 """
 
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from experiments.runner.checks import Checks
 from experiments.runner.experiment import Variable
 from experiments.runner.hyperparameters import value_of
 from experiments.runner.schema import choice, flag, integer, number
+from lawlib.descent.preconditioners import shampoo
 from lawlib.descent.steps import Descent, Iterate, epoch_batches, mean_cross_entropy, sum_squared_error, transformed
 from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.linalg.subspaces import block_fractions, sin_theta
@@ -31,7 +32,7 @@ from lawlib.problems.synthetic import gaussian_mixture, whiten_symmetric
 from lawlib.theory.smooth_mlp import big_and_small, transported
 from lawlib.types import Array, Scalar, Weights
 
-METHODS = {"sgd": "SGD", "adam": "Adam", "muon": "Muon"}
+METHODS = {"sgd": "SGD", "adam": "Adam", "muon": "Muon", "shampoo": "Shampoo", "sign": "sign descent"}
 LOSSES = {"squared": sum_squared_error, "cross_entropy": mean_cross_entropy}
 DIGITS = {"data.num_classes": 10, "data.dimension": 61, "data.num_samples": 1797}
 
@@ -100,7 +101,7 @@ class Problem(NamedTuple):
 
 
 FIELDS = {
-    "study": choice("the figures that the runs are for", "spectra", "deep", "optimizers"),
+    "study": choice("the figures that the runs are for", "spectra", "deep", "optimizers", "symmetry"),
     "net.depth": integer("number of layers L", at_least=2),
     "net.width": integer("width m of the hidden layers", at_least=2),
     "net.scale": number("scale eps of the hidden layers' first weights", sweepable=True, above=0.0),
@@ -109,7 +110,9 @@ FIELDS = {
     "opt.method": choice("optimizer", *METHODS),
     "opt.loss": choice("loss: half the squared error summed over entries, or mean cross-entropy", *LOSSES),
     "opt.step_size": number("step size eta", sweepable=True, above=0.0),
-    "opt.momentum": number("momentum of SGD (not Nesterov's), beta of Muon", at_least=0.0, below=1.0),
+    "opt.momentum": number(
+        "momentum of SGD (not Nesterov's), beta of Muon; the others have none or their own", at_least=0.0, below=1.0
+    ),
     "opt.batch_size": integer("samples in a batch; a step is an epoch", at_least=1),
     "data.source": choice("Gaussian mixture, or the digits of scikit-learn", "mixture", "digits"),
     "data.dimension": integer("dimension d of the inputs", at_least=3),
@@ -210,12 +213,16 @@ def _start(config: ConfigDict, key: Array, scale: Array) -> Weights:
 
 
 def _method(config: ConfigDict, step_size: Array) -> optax.GradientTransformation:
-    """SGD with the momentum of the heavy ball (not Nesterov's), Adam with its defaults, or Muon on every matrix."""
+    """SGD with the momentum of the heavy ball (not Nesterov's), Adam with its defaults, or one of the others."""
     momentum = config.opt.momentum
     if config.opt.method == "adam":
         return optax.adam(step_size)
     if config.opt.method == "sgd":
         return optax.sgd(step_size, momentum or None)
+    if config.opt.method == "sign":
+        return optax.sign_sgd(step_size)
+    if config.opt.method == "shampoo":
+        return shampoo(step_size)
     # Our matrices are (out, in). Muon scales a step by sqrt(max(1, out / in)) and needs to know which axis is which.
     return muon(step_size, beta=momentum, muon_weight_dimension_numbers=MuonDimensionNumbers(1, 0))
 

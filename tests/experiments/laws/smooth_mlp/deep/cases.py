@@ -8,12 +8,13 @@ from experiments.runner.settings import hyperparameters
 from lawlib.dynamics.sweep import grid
 from lawlib.networks.activations import ACTIVATIONS
 
-CASES = {name: Case(f"mlp_{name}") for name in ("spectra", "deep", "optimizers")}
+CASES = {name: Case(f"mlp_{name}") for name in ("spectra", "deep", "optimizers", "symmetry")}
 # Block 1's share in each layer; with Muon ELU has no majority in layer 1 at first.
 SHARES = {
     "elu": {"sgd": (0.95, 0.96, 0.97), "adam": (0.6, 0.7, 0.8), "muon": (0.55, 0.8, 0.9)},
     "gelu": {"sgd": (0.7, 0.8, 0.9), "adam": (0.45, 0.7, 0.8), "muon": (0.2, 0.45, 0.6)},
 }
+SHARES = {name: shares | {"shampoo": (0.3, 0.8, 0.9), "sign": (0.5, 0.7, 0.8)} for name, shares in SHARES.items()}
 
 
 def lawful(config):
@@ -82,9 +83,17 @@ OPTIMIZERS = {
     "early majority": (put("elu_muon", "fractions", (5, 0, 0), 0.51, EVERY), "F5.majority.early[ELU, Muon]"),
     "no late majority": (put("elu_muon", "fractions", (16, 0, 0), 0.49), "F5.majority.late[ELU, Muon]"),
 }
+# The loss is 0.55 of its start first at step 60.
+SYMMETRY = {
+    "adam first": (put("elu_adam", "fractions", (60, 0, 0), 0.96), "S.gd[ELU]"),
+    "shampoo second": (put("gelu_shampoo", "fractions", (60, 0, 0), 0.46), "S.shampoo[GELU]"),
+    "another step": (put("gelu_shampoo", "fractions", (61, 0, 0), 0.46),),
+    "another layer": (put("gelu_shampoo", "fractions", (60, 1, 0), 0.99),),
+    "never at that loss": (put("elu_sgd", "loss", (slice(1, None),), 2.0), "S.gd[ELU]"),
+}
 BREAKS = {
     f"{case}: {what}": Break(case, change, frozenset(ids))
-    for case, breaks in (("spectra", SPECTRA), ("deep", DEEP), ("optimizers", OPTIMIZERS))
+    for case, breaks in (("spectra", SPECTRA), ("deep", DEEP), ("optimizers", OPTIMIZERS), ("symmetry", SYMMETRY))
     for what, (change, *ids) in breaks.items()
 }
 
@@ -94,11 +103,14 @@ KNOWN = "'elu', 'gelu', 'silu', 'tanh', 'relu', 'leaky_relu', 'rrelu'"
 RULES = {
     name: Rule("mlp_deep", fields, line)
     for name, (fields, line) in {
-        "study": ({"study": "deeper"}, "study = 'deeper': must be one of 'spectra', 'deep', 'optimizers'"),
+        "study": ({"study": "deeper"}, "study = 'deeper': must be one of 'spectra', 'deep', 'optimizers', 'symmetry'"),
         "depth": ({"net.depth": 1}, "net.depth = 1: must be an integer >= 2"),
         "activation": ({"net.activation": "sine"}, f"net.activation = 'sine': must be one of {KNOWN}"),
         "last": ({"net.last": "zero"}, "net.last = 'zero': must be one of 'orthogonal', 'uniform'"),
-        "method": ({"opt.method": "lion"}, "opt.method = 'lion': must be one of 'sgd', 'adam', 'muon'"),
+        "method": (
+            {"opt.method": "lion"},
+            "opt.method = 'lion': must be one of 'sgd', 'adam', 'muon', 'shampoo', 'sign'",
+        ),
         "loss": ({"opt.loss": "hinge"}, "opt.loss = 'hinge': must be one of 'squared', 'cross_entropy'"),
         "momentum": ({"opt.momentum": 1.0}, "opt.momentum = 1.0: must be a finite number >= 0.0 and < 1.0"),
         "batch": ({"opt.batch_size": 1001}, "opt.batch_size = 1001: must be at most data.num_samples = 1000"),

@@ -7,7 +7,7 @@ from synthetic import config_of, results_of, runs_of, verdict
 
 from experiments.laws.smooth_mlp.deep.claims import SUMMARY
 from experiments.laws.smooth_mlp.deep.figures import figures
-from experiments.laws.smooth_mlp.deep.measures import last_minority, matched_step
+from experiments.laws.smooth_mlp.deep.measures import last_minority, lead_matched, matched_step, shares_matched
 from experiments.runner.runs import drawable, find, runs
 
 
@@ -45,6 +45,19 @@ def test_the_last_epoch_without_a_majority_is_the_last_observed_one():
     np.testing.assert_array_equal(last_minority(run), [24, 24, 50])  # every second epoch is observed
 
 
+def test_shares_at_equal_loss_are_those_of_each_members_own_step():
+    def change(name, seen):
+        if name == "elu_adam":
+            seen["loss"][1, 40:], seen["loss"][2, 1:] = 0.5, 2.0
+            seen["fractions"][1, 40, 0, 0] = 0.61
+
+    found = changed("mlp_symmetry", change)
+    (adam,), (shampoo,) = find(found, name="elu_adam"), find(found, name="elu_shampoo")
+    np.testing.assert_array_equal(shares_matched(adam)[:, 0], [0.6, 0.61, np.nan])
+    np.testing.assert_allclose(lead_matched([adam, shampoo]), [0.3, 0.31, np.nan])
+    np.testing.assert_allclose(lead_matched([shampoo, adam], "random_fractions"), [0, 0, np.nan])
+
+
 def test_the_summary_has_a_column_for_each_layer():
     (run, *_) = changed("mlp_deep", put("elu_d64", "fractions", (-1, 1, 0), 0.5))
     columns = [SUMMARY[f"block 1's share in layer {layer}"](run) for layer in (1, 2, 3)]
@@ -75,11 +88,12 @@ def test_a_run_too_short_or_observed_too_rarely_judges_no_middle():
         assert (statuses["F8.smooth.100"] == "not_run") == short
 
 
-@pytest.mark.parametrize("name", ["mlp_spectra", "mlp_deep", "mlp_optimizers"])
+@pytest.mark.parametrize("name", ["mlp_spectra", "mlp_deep", "mlp_optimizers", "mlp_symmetry"])
 def test_the_figures_have_a_panel_for_every_layer(name):
     two = config_of(name).variants[-2:]
     config = config_of(name, "num_seeds=3", f"variants={two!r}", "observe.num_times=11")
     drawn = figures(runs(drawable(results_of(lawful, config))))
     sizes = {"singular_values": 6, "middle": 6, "ends": 6} if name == "mlp_spectra" else {"fractions": 6, "final": 3}
+    sizes = {"fractions": 6, "matched": 3} if name == "mlp_symmetry" else sizes
     assert {name: len(figure.axes) for name, figure in drawn.items()} == sizes
     assert all(figure.legends for figure in drawn.values())

@@ -112,6 +112,25 @@ def test_muon_takes_our_matrices_for_the_kernels_of_flax():
         np.testing.assert_allclose(W, other, rtol=1e-8, atol=1e-12)
 
 
+def test_sign_descent_and_shampoo_step_by_their_formulas():
+    problem, monitored = begun()
+    X, Y = problem.data
+
+    def loss(weights):
+        return jnp.sum((apply(weights, X, ACTIVATIONS["elu"]) - Y) ** 2) / 2
+
+    before, gradients = weights_of(monitored), [np.asarray(G) for G in jax.grad(loss)(monitored.state.weights)]
+    after = stepped(small(opt__method="sign"), *started(optax.sign_sgd(0.1).init(monitored.state.weights)))
+    for W, new, G in zip(before, after, gradients, strict=True):
+        np.testing.assert_allclose(new, W - 0.1 * np.sign(G), rtol=1e-12)
+    sums = jax.tree.map(lambda W: tuple(1e-6 * jnp.eye(n) for n in W.shape), monitored.state.weights)
+    after = stepped(small(opt__method="shampoo"), *started(sums))
+    for W, new, G in zip(before, after, gradients, strict=True):
+        U, s, Vt = np.linalg.svd(G, full_matrices=False)
+        # A first step has the singular vectors of the gradient.
+        np.testing.assert_allclose(new, W - 0.1 * (U * s / np.sqrt(1e-6 + s**2)) @ Vt, atol=1e-7)
+
+
 def test_a_randomized_activation_draws_anew_at_every_step():
     system = small(net__activation="rrelu")
     problem, state = started(optax.sgd(0.1).init(()))
