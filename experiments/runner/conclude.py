@@ -10,6 +10,7 @@ import numpy as np
 from experiments.runner import claims, plots, summary
 from experiments.runner.experiment import Experiment
 from experiments.runner.laws import judged
+from experiments.runner.layout import shortened
 from experiments.runner.runs import Run, divergence, drawable, runs
 from experiments.runner.stopping import Stop
 from experiments.runner.store import RunFolder, write_atomic
@@ -30,7 +31,7 @@ def conclude(experiment: Experiment, folder: RunFolder, stop: Stop) -> None:
         numbers = summary.summarized(found, experiment.summary, experiment.comparisons)
         write_atomic(folder.path / "claims.md", claims.markdown(verdict, about))
         write_atomic(folder.path / "summary.md", summary.markdown(numbers))
-        folder.write_json("summary.json", numbers)
+        folder.write_json("summary.json", shortened(numbers))
         for name, figure in experiment.figures(runs(drawable(results))).items():
             stop.check()
             plots.note(figure, divergence(found))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["laid_out"]
+__all__ = ["laid_out", "shortened"]
 
 # A name, and the five numbers of a column of the summary.
 WIDTH = 200
@@ -27,3 +27,12 @@ def laid_out(value: Any, indent: str = "", name: str = "") -> str:
     lines = [inner + laid_out(item, inner, own) for own, item in zip(names, items, strict=True)]
     first, last = "{}" if is_mapping else "[]"
     return "\n".join([name + first, ",\n".join(lines), indent + last])
+
+
+def shortened(value: Any, digits: int = 6) -> Any:
+    """The value with every float rounded to so many significant digits: more are of the machine, not of the run."""
+    if isinstance(value, Mapping):
+        return {name: shortened(item, digits) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [shortened(item, digits) for item in value]
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.runner.layout import WIDTH, laid_out
+from experiments.runner.layout import WIDTH, laid_out, shortened
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 NAMES = st.text() | st.just("n" * 90)
@@ -36,3 +36,8 @@ def test_short_parts_of_a_long_value_stay_on_their_lines():
 def test_json_has_no_words_for_nan(value):
     with pytest.raises(ValueError, match="not JSON compliant"):
         laid_out(value)
+
+
+def test_floats_are_shortened_and_nothing_else_changes():
+    value = {"a": [1.23456789e-12, float("inf")], "n": 123456789, "t": "0.123456789", "f": True, "v": 0.5}
+    assert shortened(value) == value | {"a": [1.23457e-12, float("inf")]}
