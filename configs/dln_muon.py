@@ -1,4 +1,4 @@
-"""Muon on the small equivalent network: Section 4.1 of Yaras et al. 2023, arXiv:2306.01154, for another optimizer.
+"""Muon on the small equivalent network: no figure of Yaras et al. 2023, arXiv:2306.01154.
 
     python -m experiments.main --config=configs/dln_muon.py[:smoke|cpu|paper]
 

@@ -1,4 +1,4 @@
-"""Does symmetry decide where smooth networks change? Beyond Figure 5 of Xu et al. 2026.
+"""Whether symmetry decides where smooth networks change: no figure of Xu et al. 2026.
 
     python -m experiments.main --config=configs/mlp_symmetry.py[:smoke|cpu|paper]
 

@@ -134,8 +134,8 @@ def rates(step_size: Rate, *, outer: Rate, depth: int = 3) -> Adapter:
 
 
 def apply(adapter: Adapter, inputs: Float[Array, "n N"]) -> Float[Array, "m N"]:
-    """Delta X, to be added to W_0 X: no m x n matrix is formed. Products have JAX's default precision."""
-    return adapter.left @ ft.reduce(lambda H, W: W @ H, adapter.core, adapter.right.T @ inputs)
+    """Delta X, to be added to W_0 X: no m x n matrix is formed."""
+    return matmul(adapter.left, ft.reduce(lambda H, W: matmul(W, H), adapter.core, matmul(adapter.right.T, inputs)))
 
 
 def change(adapter: Adapter) -> Bases:
