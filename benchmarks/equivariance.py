@@ -103,12 +103,12 @@ def main() -> None:
     print(text)
 
 
-_EXPLAINED = """The defect is max_t ||U W(t) V^T - W'(t)||_F / max_t ||W(t) - W(0)||_F over ten steps in float64,
-for random gradients of which six singular values are equal, as in the law: 0 up to rounding for a step that commutes
-with rotations. The last column is the largest difference of an entry of the whole network's weights (d = 14, r = 2,
-three layers, ten steps), or says why there is no small network. Defects of 1e-10 to 1e-6 come from numbers in float32
-inside optax {}, as the singular vectors of GaLore, or from steps that are small compared with the weights. Rates are
-those of optax's tests."""
+_EXPLAINED = """The defect is max_t ||U W(t) V^T - W'(t)||_F / max_t ||W(t) - W(0)||_F over ten steps in float64, of
+the worst layer, for random gradients of which six singular values are equal, as in the law: 0 up to rounding for a
+step that commutes with rotations. The last column is the largest difference of an entry of the whole network's
+weights (d = 14, r = 2, three layers, ten steps), or says why there is no small network. Defects of 1e-10 to 1e-6 come
+from numbers in float32 inside optax {}, as the singular vectors of GaLore, or from steps that are small compared with
+the weights. Rates are those of optax's tests."""
 
 
 def _optimizers() -> dict[str, Callable[[], optax.GradientTransformation]]:

@@ -109,8 +109,7 @@ def _unary(eqn: Any, values: list, layers: frozenset) -> list:
     (value,) = values
     dtype = eqn.outvars[0].aval.dtype
     if isinstance(value, BlockArray):
-        # Whole numbers and truth values are rounded, entry by entry.
-        if value.kind == "finite" or (value.kind != "values" and not jnp.issubdtype(dtype, jnp.floating)):
+        if value.kind == "finite" or (value.kind != "values" and not _keeps_entries(value.dtype, dtype)):
             refuse(eqn.primitive.name)
         return [value.like(*_both(eqn, _parts(value)))]
     if isinstance(value, Zero):
@@ -118,6 +117,13 @@ def _unary(eqn: Any, values: list, layers: frozenset) -> list:
     if isinstance(value, Fill | Eye):
         return [type(value)(_bound(eqn, (value.value,)), value.shape)]
     return default(eqn, values, layers)
+
+
+def _keeps_entries(dtype: Any, into: Any) -> bool:
+    """Whether entries keep their values up to rounding in float32: whole numbers and short floats are quantizers."""
+    if not jnp.issubdtype(into, jnp.floating):
+        return False
+    return float(jnp.finfo(into).eps) <= max(float(jnp.finfo(kept).eps) for kept in (dtype, jnp.float32))
 
 
 def entrywise(eqn: Any, values: list, layers: frozenset) -> list:
@@ -270,11 +276,12 @@ def check_whole(eqn: Any, *values: Any) -> None:
 
 
 ARITHMETIC: dict[str, Callable] = {
-    **dict.fromkeys(("neg", "convert_element_type", "copy", "copy_p", "real", "reduce_precision"), _unary),
+    **dict.fromkeys(("neg", "convert_element_type", "copy", "copy_p", "real"), _unary),
     **dict.fromkeys(("add", "sub", "add_any"), _sum_of_two),
     **dict.fromkeys(("mul", "div"), _product),
     **dict.fromkeys(("integer_pow", "square"), _power),
     **dict.fromkeys(("abs", "sign", "sqrt", "rsqrt", "cbrt", "exp", "log", "log1p", "expm1", "tanh", "not"), entrywise),
+    "reduce_precision": entrywise,
     **dict.fromkeys(("pow", "max", "min", "lt", "le", "gt", "ge", "ne", "and", "or", "clamp"), entrywise),
     "eq": _equal,
     "select_n": _select,

@@ -42,6 +42,9 @@ def transformed(transform: optax.GradientTransformation) -> Descent:
     transformation may need weights and the loss's ``value``, not functions that compute them (line searches). It may
     keep numbers and keys in its state, but may not draw noise of a layer's shape.
 
+    In Case 2 the gradients have singular values of 0. A function of their singular vectors that does not vanish there,
+    such as the exact polar factor, is no function of the gradient, and the two networks differ; this is not checked.
+
     Raises:
         TypeError: ``transform`` is no optax transformation.
         ValueError: at ``init``, the transformation depends on the basis, as all do that act on single entries (with

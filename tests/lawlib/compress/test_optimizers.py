@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax import lax
 from optax import contrib
 from optimizers import EQUIVARIANT, MORE_EQUIVARIANT, OF_ENTRIES, projected
 
@@ -117,8 +118,11 @@ def test_steps_on_single_entries_are_refused_with_their_defect(name):
         (optax.noisy_sgd(0.1, key=jax.random.key(0)), r"not commute .* builds an array of a layer's shape"),
         (projected(2, optax.sgd(0.1)), "picks rows, columns or singular vectors"),
         (optax.centralize(), "single rows, columns or entries"),
+        (optax.sgd(0.1, momentum=0.9, accumulator_dtype=jnp.bfloat16), "'convert_element_type' to the single entries"),
+        (contrib.muon(0.1, mu_dtype=jnp.bfloat16), "'convert_element_type' to the single entries"),
+        (optax.stateless(lambda G, _: jax.tree.map(lambda g: lax.reduce_precision(g, 5, 1), G)), "'reduce_precision'"),
     ],
-    ids=["line search", "aol", "noise", "galore", "centralize"],
+    ids=["line search", "aol", "noise", "galore", "centralize", "short memory", "short Muon", "few bits"],
 )
 def test_what_cannot_be_reduced_is_refused_with_the_reason(transform, reason):
     reduction = compress.reduce(*problem(SIZES[0], 1), 2)

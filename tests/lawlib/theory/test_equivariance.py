@@ -210,6 +210,11 @@ def test_noise_from_a_key_in_the_state_is_a_defect_and_what_stands_still_has_non
     assert float(equivariance_defect(optax.set_to_zero(), key=jax.random.key(0))) == 0
 
 
+def test_a_small_layer_with_steps_on_single_entries_does_not_hide_behind_a_large_one():
+    by_layer = optax.multi_transform({"a": optax.sgd(20.0), "b": optax.adam(1e-3)}, ("a", "b"))
+    assert float(equivariance_defect(by_layer, key=jax.random.key(0))) > 0.1
+
+
 def test_line_searches_and_schedules_are_measured():
     for transform in (optax.lbfgs(), optax.sgd(optax.cosine_decay_schedule(0.1, 10))):
         assert float(equivariance_defect(transform, key=jax.random.key(0))) < 1e-10
