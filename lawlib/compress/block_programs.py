@@ -83,8 +83,19 @@ def _step(eqn: Any, values: list, path: str, layers: frozenset) -> list:
     if name in CONTROL:
         return CONTROL[name](eqn, values, path, layers)
     if name in DECOMPOSITIONS and isinstance(values[0], BlockArray):
+        _check_vectors(eqn, layers)
         return DECOMPOSITIONS[name](eqn, values[0], path)
     return RULES.get(name, default)(eqn, values, layers)
+
+
+def _check_vectors(eqn: Any, layers: frozenset) -> None:
+    """Refuse singular vectors in Case 2, which has a layer that is not square.
+
+    There the gradients of all layers have singular values of 0: U f(S) V^T is no function of them unless f(0) = 0.
+    """
+    if eqn.params.get("compute_uv") and any(rows != columns for rows, columns in layers):
+        msg = "it takes singular vectors, which those gradients leave open that have singular values of 0, as in Case 2"
+        raise Unreadable(msg)
 
 
 def _opened(program: Any) -> tuple[Jaxpr, list]:

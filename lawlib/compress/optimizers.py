@@ -41,9 +41,8 @@ def transformed(transform: optax.GradientTransformation) -> Descent:
     all its options but ``preconditioning="aol"``, Shampoo by eigenvectors, schedules, accumulation, masks by layer. The
     transformation may need weights and the loss's ``value``, not functions that compute them (line searches). It may
     keep numbers and keys in its state, but may not draw noise of a layer's shape.
-
-    In Case 2 the gradients have singular values of 0. A function of their singular vectors that does not vanish there,
-    such as the exact polar factor, is no function of the gradient, and the two networks differ; this is not checked.
+    In Case 2 the transformation may take eigenvectors of G G^T, but no singular vectors: gradients have singular values
+    of 0 there, and the exact polar factor, say, is no function of them.
 
     Raises:
         TypeError: ``transform`` is no optax transformation.

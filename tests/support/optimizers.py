@@ -5,23 +5,7 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-
-def shampoo(step_size, start=0.3):
-    """L^{-1/4} G R^{-1/4}, L = start I + sum G G^T, R = start I + sum G^T G, by eigenvectors (Gupta et al. 2018)."""
-
-    def init(weights):
-        return jax.tree.map(lambda W: tuple(start * jnp.eye(size, dtype=W.dtype) for size in W.shape), weights)
-
-    def root(M):
-        values, vectors = jnp.linalg.eigh(M)
-        return (vectors * values[None] ** -0.25) @ vectors.T
-
-    def update(gradients, memory, weights=None):
-        del weights
-        memory = jax.tree.map(lambda G, pair: (pair[0] + G @ G.T, pair[1] + G.T @ G), gradients, memory)
-        return jax.tree.map(lambda G, pair: -step_size * root(pair[0]) @ G @ root(pair[1]), gradients, memory), memory
-
-    return optax.GradientTransformation(init, update)
+from lawlib.descent.preconditioners import shampoo
 
 
 def projected(rank, inner):
@@ -48,7 +32,7 @@ EQUIVARIANT = {
     "clipping": optax.chain(optax.clip_by_global_norm(0.8), optax.sgd(0.1)),
     "trust ratio": optax.lars(0.05, trust_coefficient=0.5),
     "muon": contrib.muon(0.01, weight_decay=0.2),
-    "shampoo": shampoo(0.02),
+    "shampoo": shampoo(0.02, start=0.3),
 }
 # Muon's other options, and what needs the loss, counts steps or depends on the size of the layers.
 MORE_EQUIVARIANT = {

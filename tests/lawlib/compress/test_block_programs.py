@@ -9,7 +9,10 @@ from lawlib.compress.block_arrays import Axis, BlockArray, Unreadable
 from lawlib.compress.block_programs import called
 
 IN, OUT = Axis("space 0", 3, 4), Axis("space 1", 3, 4)
-LAYERS = frozenset({(7, 7), (2, 7), (7, 2)})
+SQUARE = frozenset({(7, 7)})
+LAYERS = SQUARE | {(2, 7), (7, 2)}
+# They take singular vectors.
+OF_VECTORS = ("polar", "polar of few")
 
 
 def blocks():
@@ -93,8 +96,10 @@ FUNCTIONS = {
 @pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_of_block_arrays_is_that_of_the_whole_arrays(name, compiled):
+    layers = SQUARE if name in OF_VECTORS else LAYERS
+
     def run(*arguments):
-        return called(FUNCTIONS[name], *arguments, layers=LAYERS)
+        return called(FUNCTIONS[name], *arguments, layers=layers)
 
     found = (jax.jit(run) if compiled else run)(*blocks())
     expected = FUNCTIONS[name](*map(whole, blocks()))
@@ -102,6 +107,12 @@ def test_a_function_of_block_arrays_is_that_of_the_whole_arrays(name, compiled):
     for one, other in zip(leaves, jax.tree.leaves(expected), strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(whole(one), other, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", OF_VECTORS)
+def test_singular_vectors_are_refused_beside_a_layer_that_leaves_singular_values_of_0(name):
+    with pytest.raises(Unreadable, match="it takes singular vectors"):
+        called(FUNCTIONS[name], *blocks(), layers=LAYERS)
 
 
 # Functions that depend on the basis of the idle directions, or tie the bases of two layers.
@@ -157,7 +168,7 @@ OF_THE_BASIS = {
 @pytest.mark.parametrize("name", OF_THE_BASIS)
 def test_a_function_that_depends_on_the_basis_is_not_read(name):
     with pytest.raises(Unreadable):
-        called(OF_THE_BASIS[name], *blocks(), layers=LAYERS)
+        called(OF_THE_BASIS[name], *blocks(), layers=SQUARE)
 
 
 def test_a_constant_in_place_of_a_matrix_is_not_a_number_where_it_is_used():

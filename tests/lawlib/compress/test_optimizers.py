@@ -130,6 +130,17 @@ def test_what_cannot_be_reduced_is_refused_with_the_reason(transform, reason):
         compress.transformed(transform).init(reduction)
 
 
+def test_the_polar_factor_is_refused_where_gradients_have_singular_values_of_0():
+    def polar(G):
+        U, _, Vt = jnp.linalg.svd(G, full_matrices=False)
+        return -0.02 * U @ Vt
+
+    exact = optax.stateless(lambda gradients, _: jax.tree.map(polar, gradients))
+    compress.transformed(exact).init(compress.reduce(*problem(SIZES[0], 1), 2))
+    with pytest.raises(ValueError, match=r"it takes singular vectors.*Case 2"):
+        compress.transformed(exact).init(compress.reduce(*problem(SIZES[0], 2), 2))
+
+
 def test_a_refusal_has_its_defect_under_jit_too():
     reduction = compress.reduce(*problem(SIZES[0], 2), 2)
     with pytest.raises(ValueError, match=r"defect 0\."):

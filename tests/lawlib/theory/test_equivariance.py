@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 from optax import contrib
-from optimizers import EQUIVARIANT, OF_ENTRIES, projected, shampoo
+from optimizers import EQUIVARIANT, OF_ENTRIES, projected
 
+from lawlib.descent.preconditioners import shampoo
 from lawlib.descent.steps import transformed
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import orthogonal_weights
@@ -164,7 +165,7 @@ def by_muon(t, g, rho, dense, memory):
         (EQUIVARIANT["clipping"], by_clipping),
         (EQUIVARIANT["nesterov"], by_nesterov),
         (EQUIVARIANT["decoupled decay"], by_decay),
-        (shampoo(0.02), by_shampoo),
+        (shampoo(0.02, start=0.3), by_shampoo),
         (contrib.muon(0.05, beta=0.9, nesterov=False), by_muon),
     ],
     ids=["clipping", "nesterov", "decay", "shampoo", "muon"],
