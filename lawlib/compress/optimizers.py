@@ -6,6 +6,7 @@ the network, and factors that depend on a layer's shape, are those of the whole 
 """
 
 import itertools
+import math
 from typing import Any
 
 import jax
@@ -180,6 +181,8 @@ def _refusal(transform: optax.GradientTransformation, reason: str, axes: list) -
     shapes = [(MEASURED if rows else MEASURED - 2, MEASURED) for rows, _ in axes]
     with jax.ensure_compile_time_eval():
         defect = float(equivariance_defect(transform, key=jax.random.key(0), shapes=shapes, repeated=MEASURED // 2))
+    if math.isnan(defect):
+        return f"its steps cannot be reduced: {reason}; whether it commutes with rotations is not known, as it diverges"
     if defect < EQUIVARIANT:
         return (
             f"this transformation commutes with rotations (defect {defect:.2g}), but its steps cannot be reduced: "

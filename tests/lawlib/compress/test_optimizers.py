@@ -121,8 +121,9 @@ def test_steps_on_single_entries_are_refused_with_their_defect(name):
         (optax.sgd(0.1, momentum=0.9, accumulator_dtype=jnp.bfloat16), "'convert_element_type' to the single entries"),
         (contrib.muon(0.1, mu_dtype=jnp.bfloat16), "'convert_element_type' to the single entries"),
         (optax.stateless(lambda G, _: jax.tree.map(lambda g: lax.reduce_precision(g, 5, 1), G)), "'reduce_precision'"),
+        (optax.chain(optax.centralize(), optax.sgd(1e200)), "not known, as it diverges"),
     ],
-    ids=["line search", "aol", "noise", "galore", "centralize", "short memory", "short Muon", "few bits"],
+    ids=["line search", "aol", "noise", "galore", "centralize", "short memory", "short Muon", "few bits", "diverging"],
 )
 def test_what_cannot_be_reduced_is_refused_with_the_reason(transform, reason):
     reduction = compress.reduce(*problem(SIZES[0], 1), 2)
