@@ -26,7 +26,8 @@ __all__ = ["Claim", "failing", "from_json", "judge", "markdown", "table", "table
 
 # What a verdict is where the relation to the bound holds, and where it does not.
 VERDICTS = {"law": ("holds", "fails"), "printed": ("refuted", "stands"), "check": ("holds", "fails")}
-# Measured, but outside the setting of the bound; an event did not come; this machine or profile cannot do it.
+# Measured, but outside the setting of the bound, or where it says nothing; an event did not come; this machine or
+# profile cannot do it.
 WITHOUT_VERDICT = ("not_judged", "not_reached", "not_run")
 STATUSES = (*VERDICTS["law"], *VERDICTS["printed"], *WITHOUT_VERDICT)
 RELATIONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
@@ -55,7 +56,7 @@ class Claim:
         members: How many members were measured.
         diverged: How many members diverged.
         status: ``holds`` or ``fails``, ``refuted`` or ``stands``; ``not_judged`` (measured outside the setting of the
-            bound), ``not_reached`` (the event did not come) or ``not_run``.
+            bound, or where it says nothing), ``not_reached`` (the event did not come) or ``not_run``.
         reason: Why there is no verdict; empty where there is one.
     """
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from experiments.runner.claims import Claim, judge, unjudged
+from experiments.runner.claims import VERDICTS, Claim, judge, unjudged
 from experiments.runner.controls import Control
 from experiments.runner.fields import leaves
 from experiments.runner.runs import Run, Where
@@ -31,6 +31,7 @@ __all__ = [
     "judged",
     "lasting",
     "measure",
+    "of_size",
     "stated_for",
 ]
 
@@ -119,6 +120,7 @@ class Law:
     needs: tuple[Objection, ...]
     awaits: tuple[Objection, ...]
     stated: tuple[Objection, ...]
+    vacuous: tuple[Objection, ...]
     control: Control | None
 
 
@@ -133,6 +135,7 @@ class Source:
         parts: Splits the runs into parts, by name; a run may be in several. Each law has a row for each part, whose
             name ``{}`` stands for.
         stated: What the bounds were stated for (``stated_for``): outside of it a law is measured and not judged.
+        vacuous: Where its sentences would hold whatever the law (``of_size``): see ``law``.
     """
 
     paper: str
@@ -140,6 +143,7 @@ class Source:
     of: Where = lambda run: True
     parts: Callable[[Runs], Mapping[str, Runs]] = lambda found: {"": found}
     stated: tuple[Objection, ...] = ()
+    vacuous: tuple[Objection, ...] = ()
 
     def law(
         self,
@@ -155,6 +159,7 @@ class Source:
         needs: tuple[Objection, ...] = (),
         awaits: tuple[Objection, ...] = (),
         stated: tuple[Objection, ...] = (),
+        vacuous: tuple[Objection, ...] = (),
         control: Control | None = None,
     ) -> Law:
         """A sentence that must hold.
@@ -173,6 +178,8 @@ class Source:
             needs: Objections by which the law is not run (``lasting``, ``at_least``, ``differing_in``).
             awaits: Objections by which it is not reached: the runs were made, and some did not get where all have to.
             stated: Objections by which it is measured and not judged, besides those of the source.
+            vacuous: Objections by which it is not judged if it holds, besides those of the source: it would hold
+                whatever the law, since nothing moved for example. What fails there, fails.
             control: Where the same number stands for something that the sentence is not about (``controls``).
         """
         return Law(
@@ -189,6 +196,7 @@ class Source:
             needs=needs,
             awaits=awaits,
             stated=self.stated + stated,
+            vacuous=self.vacuous + vacuous,
             control=control,
         )
 
@@ -225,6 +233,18 @@ def at_least(members: int) -> Objection:
     def objection(found: Runs) -> str:
         fewest = min(run.num_seeds for run in found)
         return f"{fewest} members, of {members} needed" if fewest < members else ""
+
+    return objection
+
+
+def of_size(words: str, size: Callable[[Run], ArrayLike], least: float | Callable[[Run], float]) -> Objection:
+    """Members with a size, given in words, of ``least`` or more: beside a smaller one a small number says nothing."""
+
+    def objection(found: Runs) -> str:
+        limits = [float(least(run)) if callable(least) else least for run in found]
+        short = [~(np.asarray(size(run)) >= limit) for run, limit in zip(found, limits, strict=True)]
+        lost, members = sum(int(each.sum()) for each in short), sum(each.size for each in short)
+        return f"it says nothing of {lost} of {members} members: {words} is below {max(limits):g}" if lost else ""
 
     return objection
 
@@ -308,7 +328,7 @@ def _row(law: Law, value: str, part: Runs) -> Claim:
     numbers = law.expected.measure.of(part) if came else [np.full(run.num_seeds, np.nan) for run in part]
     values = [np.atleast_1d(each) for each in numbers]
     apiece = max((each.size // max(run.num_seeds, 1) for each, run in zip(values, part, strict=False)), default=1)
-    return judge(
+    row = judge(
         values=np.concatenate([each.ravel() for each in values]),
         relation=law.expected.relation,
         bound=_bound(law.expected.bound, part),
@@ -318,6 +338,8 @@ def _row(law: Law, value: str, part: Runs) -> Claim:
         outside="; ".join(filter(None, (objection(part) for objection in law.stated))),
         **about,
     )
+    empty = _first(law.vacuous, part) if row.status == VERDICTS[law.kind][0] else ""
+    return replace(row, status="not_judged", reason=empty, relation="", bound=None) if empty else row
 
 
 def _sentence(law: Law, value: str, part: Runs) -> str:

@@ -2,7 +2,8 @@
 
 An experiment's ``cases.py`` beside its tests has ``lawful(config)`` (observations that keep every law, made by another
 route than the experiment), ``CASES``, ``BREAKS`` and ``RULES`` (``synthetic.Case``, ``Break`` and ``Rule``, by name).
-``EXACT``, where there is one, names the laws that compare exact constants, which no observation changes.
+``EXACT``, where there is one, names the laws that compare exact constants, which no observation changes, and
+``VACUOUS`` has changes after which rows would hold whatever the law (a ``Break`` whose ids are then not judged).
 """
 
 import functools as ft
@@ -29,8 +30,8 @@ PASSES, FAILS = {"holds", "refuted"}, {"fails", "stands"}
 
 
 def every(kind):
-    """(experiment, name) of all cases, breaks or rules."""
-    return [(experiment, name) for experiment in EXPERIMENTS for name in getattr(cases_of(experiment), kind)]
+    """(experiment, name) of all cases, breaks, rules or vacuous ones."""
+    return [(experiment, name) for experiment in EXPERIMENTS for name in getattr(cases_of(experiment), kind, ())]
 
 
 @ft.cache
@@ -77,6 +78,15 @@ def test_a_broken_law_fails_and_no_other(experiment, name):
     case, change, fails = cases_of(experiment).BREAKS[name]
     rows = verdict(cases_of(experiment).lawful, config_of_case(experiment, case), change)
     assert {id for id, row in rows.items() if row.status in FAILS} == fails
+
+
+@pytest.mark.parametrize(("experiment", "name"), every("VACUOUS"))
+def test_what_would_hold_whatever_the_law_is_not_judged(experiment, name):
+    case, change, ids = cases_of(experiment).VACUOUS[name]
+    rows = verdict(cases_of(experiment).lawful, config_of_case(experiment, case), change)
+    empty = {id: row.reason for id, row in rows.items() if "says nothing" in row.reason}
+    assert set(empty) == ids
+    assert {rows[id].status for id in ids} == {"not_judged"}
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

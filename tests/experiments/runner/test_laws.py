@@ -5,7 +5,17 @@ import pytest
 import xarray as xr
 from ml_collections import ConfigDict
 
-from experiments.runner.laws import Source, across, at_least, differing_in, judged, lasting, measure, stated_for
+from experiments.runner.laws import (
+    Source,
+    across,
+    at_least,
+    differing_in,
+    judged,
+    lasting,
+    measure,
+    of_size,
+    stated_for,
+)
 from experiments.runner.runs import Run, where
 
 LAST = measure(lambda run: run.last("loss"))
@@ -155,6 +165,28 @@ def test_outside_the_setting_of_its_source_a_law_is_measured_and_not_judged():
     assert judged([law], [run_of([1], depth=2)])[0].status == "holds"
     (row,) = judged([law], [run_of([1], depth=2), run_of([9], depth=3)])
     assert (row.status, row.reason, row.measured) == ("not_judged", "stated for L = 2", 9.0)
+
+
+@pytest.mark.parametrize("kind", ["law", "printed", "check"])
+def test_what_holds_beside_nothing_is_measured_and_not_judged(kind):
+    """All losses are below 4, and those of the first run are no larger than 2 either."""
+    size = of_size("the loss", lambda run: run.last("loss"), lambda run: 2.5)
+    law = getattr(SOURCE, kind)("F1", "small", LAST < 4.0, each="net.depth", vacuous=(size,))
+    still, moving = judged([law], [run_of([1, 2, 3]), run_of([3, 3.5], depth=3)])
+    assert (still.status, still.measured, still.bound, still.relation) == ("not_judged", 3.0, None, "")
+    assert still.reason == "it says nothing of 2 of 3 members: the loss is below 2.5"
+    assert (moving.status, moving.reason) == ("refuted" if kind == "printed" else "holds", "")
+
+
+def test_what_fails_beside_nothing_fails():
+    nothing = of_size("nothing", lambda run: np.zeros(run.num_seeds), 1.0)
+    without = of_size("no number", lambda run: np.full(run.num_seeds, np.nan), 1.0)
+    source = Source(paper="a paper", figure="Fig. 1", vacuous=(nothing,))
+    law = source.law("F1", "small", LAST < 4.0)
+    assert rows(law, run_of([1, 5])) == [("F1", "fails", 5.0, 2)]
+    assert rows(law, run_of([1, 2], diverged=[0]))[0][1] == "fails"
+    assert rows(law, run_of([1, 2]))[0][1] == "not_judged"
+    assert rows(SOURCE.law("F1", "small", LAST < 4.0, vacuous=(without,)), run_of([1, 2]))[0][1] == "not_judged"
 
 
 def test_a_diverged_member_fails_the_laws_of_its_run_unless_they_are_about_that():

@@ -8,6 +8,8 @@ from experiments.runner.runs import Run
 
 # Forms as they are called, by the form and gamma of a run.
 LORA, FULL = "LoRA", "Deep LoRA, d x d factors"
+# The gain in test accuracy with which an adapter has learnt from its digits; chance is 0.1.
+LEARNT = 0.2
 
 
 def form(run: Run) -> str:
@@ -36,6 +38,16 @@ def accuracy(run: Run) -> float:
 def gain(run: Run) -> np.ndarray:
     """The final test accuracy minus that at the start, shape (seed,)."""
     return run.last("test_accuracy") - run.first("test_accuracy")
+
+
+def least_gain(found: Sequence[Run]) -> float:
+    """The least mean gain of a form and rank, each at its best step size."""
+    return min(float(np.mean(gain(run))) for runs in best(found).values() for run in runs.values())
+
+
+def loss_moved(run: Run) -> np.ndarray:
+    """The largest change of the test loss since the start, relative to the first one, shape (seed,)."""
+    return np.abs(run.all("test_loss") / run.first("test_loss")[:, None] - 1).max(1)
 
 
 def start_apart(run: Run) -> np.ndarray:

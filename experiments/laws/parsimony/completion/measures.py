@@ -24,6 +24,11 @@ def final_recovery(run: Run) -> np.ndarray:
     return run.last("recovery_error")
 
 
+def fall(run: Run) -> np.ndarray:
+    """1 - last / first mean loss on the observed entries, shape (seed,)."""
+    return 1 - run.last("loss") / run.first("loss")
+
+
 def degrees_of_freedom(data: ConfigDict) -> int:
     """Of a d x d matrix of rank r: r (2d - r)."""
     return data.rank * (2 * data.size - data.rank)

@@ -25,6 +25,11 @@ def steps_apart(run: Run) -> np.ndarray:
     return apart if ended(run).any() else np.empty(0)
 
 
+def fall(run: Run) -> np.ndarray:
+    """1 - last / first mean loss of the d x d network, shape (seed,)."""
+    return 1 - run.last("full_loss") / run.first("full_loss")
+
+
 def off_prediction(run: Run) -> np.ndarray:
     """The largest relative error of eps^L sqrt(d - 2r) as the distance of the networks, shape (seed,)."""
     return np.abs(run.all("distance") / run.all("predicted_distance") - 1).max(1)

@@ -2,19 +2,24 @@
 
 from experiments.laws.parsimony.decay.measures import (
     SLOW,
+    TELLING,
+    fall_over_error,
     has_rate,
     idle_deviation,
     is_case_1,
+    is_decay,
     is_followed,
+    is_seen,
     largest_kept,
     largest_left,
+    leading_deviation,
     off_closed_form,
     off_prediction,
     off_rate,
     over_fold,
     thresholds,
 )
-from experiments.runner.laws import Source, measure, stated_for
+from experiments.runner.laws import Source, measure, of_size, stated_for
 from experiments.runner.runs import Run, where
 from experiments.runner.summary import final
 
@@ -22,6 +27,8 @@ PAPER = "Yaras et al. 2023"
 # Near a threshold a singular value moves by exp(-2 |lambda / lambda* - 1| lambda* eta t), or more slowly than that.
 NEAREST = 0.04
 LONGEST = 400.0
+# A smaller start takes longer than that to leave 0.
+SMALLEST = 0.3
 
 
 def is_long(run: Run) -> bool:
@@ -36,9 +43,17 @@ def is_apart(run: Run) -> bool:
 
 decayed, free = where(opt__decay_ratio=lambda ratio: ratio > 0), where(opt__decay_ratio=0.0)
 beyond, below = (where(opt__decay_ratio=fits) for fits in (lambda ratio: ratio > 1, lambda ratio: 0.9 <= ratio < 1))
-UNIT = stated_for("sigma_1 = 1", lambda run: run.config.data.spectrum[0] == 1)
+UNIT = stated_for(
+    f"sigma_1 = 1, eps >= {SMALLEST:g}",
+    lambda run: run.config.data.spectrum[0] == 1 and run.config.net.scale >= SMALLEST,
+)
 LONG = stated_for("eta t >= 400", is_long)
 APART = stated_for(f"a decay that differs by {NEAREST:.0%} or more from each threshold", is_apart)
+
+SLOWLY = stated_for("eta lambda < 1, in Case 1 eta eps^(2L-2) < 1 - eta lambda", is_decay)
+ROUNDED = 1e-8
+MOVES = of_size("the largest |sigma_i / rho(t) - 1| of a layer, i <= r,", leading_deviation, TELLING * ROUNDED)
+FALLS = of_size("log(eps / idle value) at the end, over the bound of the closed form,", fall_over_error, 10)
 
 DECAY = Source(paper=PAPER, figure="Section 3, weight decay", of=where(precision="float64"))
 IDLE = "while rho > 1e-6, idle singular values / rho(t) - 1 of eqs. 6, 7: largest"
@@ -48,15 +63,16 @@ ROOTS = "each layer keeps the largest root w of lambda = w^(L-2) (sigma_i - w^L)
 
 
 LAWS = (
-    DECAY.law("WD.idle", IDLE, measure(idle_deviation) < 1e-8, each="name"),
+    DECAY.law("WD.idle", IDLE, measure(idle_deviation) < ROUNDED, each="name", event=is_seen, vacuous=(MOVES,)),
     DECAY.law(
         "WD.rate",
         f"{RATE}: |measured rate / log(1 - eta lambda) - 1|",
         # What rho^{2L-2} adds to lambda; in Case 2 nothing does, and rounding is 1e-16 / 1e-6.
-        measure(off_rate) < (lambda run: SLOW if is_case_1(run) else 1e-8),
+        measure(off_rate) < (lambda run: SLOW if is_case_1(run) else ROUNDED),
         decayed,
         each="name",
         event=has_rate,
+        stated=(SLOWLY,),
     ),
     DECAY.law(
         "WD.form",
@@ -64,6 +80,9 @@ LAWS = (
         measure(off_closed_form) <= 1,
         lambda run: is_case_1(run) and decayed(run),
         each="name",
+        event=is_seen,
+        stated=(SLOWLY,),
+        vacuous=(FALLS,),
     ),
     DECAY.law(
         "WD.power",
@@ -71,6 +90,9 @@ LAWS = (
         measure(off_closed_form) <= 1,
         lambda run: is_case_1(run) and free(run),
         each="name",
+        event=is_seen,
+        stated=(SLOWLY,),
+        vacuous=(FALLS,),
     ),
     DECAY.law(
         "WD.values",

@@ -11,6 +11,8 @@ from lawlib.theory.parsimony_decay import critical_value, idle_decay, idle_decay
 LEAST_IDLE = 1e-6
 # In Case 1 the rate is measured where rho^{2L-2} < SLOW lambda: it is then within SLOW of log(1 - eta lambda).
 SLOW = 1e-4
+# A deviation below its bound says something beside a change of this many times the bound.
+TELLING = 100
 
 
 def is_case_1(run: Run) -> bool:
@@ -41,14 +43,31 @@ def is_followed(run: Run) -> bool:
     return net.start == "aligned" or net.scale**net.depth >= run.config.data.spectrum[0]
 
 
+def rho_of(run: Run) -> np.ndarray:
+    """rho(t), which is the same for all seeds, shape (step,); NaN from where the last of them has diverged."""
+    whole = np.flatnonzero(~run.diverged)
+    return run.all("rho")[whole[0]] if whole.size else np.fmax.reduce(run.all("rho"))
+
+
 def seen(run: Run) -> np.ndarray:
     """Whether rho is above ``LEAST_IDLE``, shape (step,)."""
-    return run.all("rho")[0] > LEAST_IDLE
+    return rho_of(run) > LEAST_IDLE
+
+
+def is_seen(run: Run) -> np.ndarray:
+    """Whether an idle value can be ``seen`` at some step, of each member, shape (seed,)."""
+    return np.full(run.num_seeds, seen(run).any())
 
 
 def idle_deviation(run: Run) -> np.ndarray:
     """The largest |idle singular value / rho - 1| while it can be ``seen``, shape (seed,)."""
-    return run.all("idle_deviation")[:, seen(run)].max((1, 2))
+    return run.all("idle_deviation")[:, seen(run)].max((1, 2), initial=0.0)
+
+
+def leading_deviation(run: Run) -> np.ndarray:
+    """The largest |sigma_i / rho - 1|, i <= r, while rho can be ``seen``, the least over layers, shape (seed,)."""
+    leading, rho = run.all("leading_values")[:, seen(run)], rho_of(run)[seen(run)]
+    return np.abs(leading / rho[:, None, None] - 1).max((1, 3), initial=0.0).min(1)
 
 
 def window(run: Run) -> np.ndarray:
@@ -56,7 +75,7 @@ def window(run: Run) -> np.ndarray:
 
     Idle values can be ``seen``, and in Case 1 rho^{2L-2} < ``SLOW`` lambda.
     """
-    slow = run.all("rho")[0] ** (2 * run.config.net.depth - 2) < SLOW * decay_of(run)
+    slow = rho_of(run) ** (2 * run.config.net.depth - 2) < SLOW * decay_of(run)
     return np.flatnonzero(seen(run) & (slow | (not is_case_1(run))))
 
 
@@ -79,15 +98,33 @@ def off_rate(run: Run) -> np.ndarray:
     return np.abs(measured / np.log1p(-run.config.opt.step_size * decay_of(run)) - 1).max(1)
 
 
+def is_decay(run: Run) -> bool:
+    """Whether rho keeps its sign: eta lambda < 1 and, in Case 1, eta eps^(2L-2) < 1 - eta lambda."""
+    net, eta = run.config.net, run.config.opt.step_size
+    pull = eta * net.scale ** (2 * net.depth - 2) if is_case_1(run) else 0.0
+    return pull < 1 - eta * decay_of(run)
+
+
 def closed_form(run: Run) -> np.ndarray:
-    """The closed form for rho of Case 1 at every observation, shape (step,)."""
-    return idle_decay(run.steps, **_setting(run))
+    """The closed form for rho of Case 1 at every observation, shape (step,); NaN unless it ``is_decay``."""
+    return idle_decay(run.steps, **_setting(run)) if is_decay(run) else np.full(len(run.steps), np.nan)
+
+
+def closed_form_error(run: Run) -> float:
+    """The bound on |log(idle value / closed form)|; NaN unless it ``is_decay``."""
+    return idle_decay_error(**_setting(run)) if is_decay(run) else np.nan
 
 
 def off_closed_form(run: Run) -> np.ndarray:
     """The largest |log(idle value / closed form)| while it can be ``seen``, over its bound, shape (seed,)."""
     ratios = run.all("idle_value")[:, seen(run)] / closed_form(run)[seen(run)][:, None]
-    return np.abs(np.log(ratios)).max((1, 2)) / idle_decay_error(**_setting(run))
+    return np.abs(np.log(ratios)).max((1, 2), initial=0.0) / closed_form_error(run)
+
+
+def fall_over_error(run: Run) -> np.ndarray:
+    """log(eps / idle value) at the last step at which it can be ``seen``, over the same bound, shape (seed,)."""
+    values = run.all("idle_value")[:, seen(run)]
+    return np.log(run.config.net.scale / values).max((1, 2), initial=0.0) / closed_form_error(run)
 
 
 def _setting(run: Run) -> dict:

@@ -5,6 +5,7 @@ largest of them. Beside it runs the recursion of rho.
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ from lawlib.types import Array, Matrix, Rate, Weights
 
 PAPER = "Yaras et al. 2023"
 LAYER, RANKED = ("layer",), ("layer", "index")
+# eps^(2L-2) of the closed form for rho is a number of float64 from 10^-300 to 10^300.
+LARGEST_POWER = 300
 VARIABLES = {
     "loss": Variable((), "1", "1/2 ||W_{L:1} - Phi||_F^2, a sum over entries", f"{PAPER}, eq. 2"),
     "rho": Variable((), "1", "idle singular value that the recursion predicts", f"{PAPER}, eqs. 6, 7"),
@@ -62,6 +65,9 @@ def check(checks: Checks) -> None:
     usable = all(type(size) is float and 0 < size < float("inf") for size in sizes) and rank >= 1
     ordered = usable and all(before >= after for before, after in itertools.pairwise(sizes))
     checks.require("data.spectrum", ordered, "must be one or more positive numbers that do not increase")
+    powers = 2 * net.depth - 2
+    in_range = not 0 < net.scale < math.inf or abs(powers * math.log10(net.scale)) <= LARGEST_POWER
+    checks.require("net.scale", in_range, f"eps^(2L-2) must be between 1e-{LARGEST_POWER} and 1e{LARGEST_POWER}")
     square = net.start == "independent" or data.case == 1
     checks.require("net.start", square, "must be 'independent' for data.case = 2")
 

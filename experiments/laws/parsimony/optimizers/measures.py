@@ -11,6 +11,8 @@ from experiments.runner.runs import Run
 # rounding may reach in float32.
 BOUNDS = {"float64": 1e-12, "float32": 2e-4}
 MARGIN = 100 * BOUNDS["float32"]
+# A distance below its bound says something beside a change of this many times the bound.
+TELLING = 100
 # A direction has left the law when sigma_{2r+1} exceeds this share of sigma_1.
 LEFT = 0.01
 
@@ -56,6 +58,16 @@ def deviations(run: Run, name: str) -> np.ndarray:
 def deviation(run: Run, name: str) -> np.ndarray:
     """Each member's largest distance from the law over layers and steps, shape (seed,)."""
     return deviations(run, name).max((1, 2))
+
+
+def moved(run: Run) -> np.ndarray:
+    """The largest sigma_1(W(t) - (c(t)/eps) W(0)), in the layer with the least, on digits / sigma_1, shape (seed,)."""
+    return deviations(run, "movement").max(1).min(1)
+
+
+def moved_share(run: Run) -> np.ndarray:
+    """The same relative to sigma_1 of the layer at that step, shape (seed,)."""
+    return (run.all("movement") / run.all("singular_values")[..., 0]).max(1).min(1)
 
 
 def off_recursion(run: Run) -> np.ndarray:

@@ -9,6 +9,8 @@ from experiments.runner.runs import Run
 REAL = ("digits", "fashion_mnist")
 # What still counts as unmoved without whitening (Figure 10): a singular value off eps, an angle in radians.
 STILL = 1e-3
+# A distance below its bound says something beside a change of this many times the bound.
+TELLING = 100
 
 
 def deviations(run: Run, name: str) -> np.ndarray:
@@ -23,6 +25,13 @@ def deviations(run: Run, name: str) -> np.ndarray:
 def deviation(run: Run, name: str) -> np.ndarray:
     """Each member's largest distance from the law over layers and steps, shape (seed,)."""
     return deviations(run, name).max((1, 2))
+
+
+def moved(run: Run) -> np.ndarray:
+    """The largest |singular value - |rho|| of a layer, in the one with the least, on real data / sigma_1, (seed,)."""
+    values = run.all("singular_values")
+    off = np.abs(values - np.abs(run.all("rho"))[..., None, None]).max(-1)
+    return (off / values[..., 0] if run.config.data.source in REAL else off).max(1).min(1)
 
 
 def num_moved(run: Run) -> np.ndarray:

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Sequence
 from experiments.laws.parsimony.widths.measures import (
     idle_differences,
     is_naive_refuted,
+    largest_moved,
     least_moved,
     naive,
     off_count,
     off_naive,
     predicted,
 )
-from experiments.runner.laws import Source, measure
+from experiments.runner.laws import Source, measure, of_size
 from experiments.runner.runs import Run, where
 from experiments.runner.summary import final, largest
 
@@ -29,7 +30,9 @@ def of_widths(found: Sequence[Run]) -> str:
     return "-".join(map(str, found[0].config.net.widths))
 
 
-W = Source(paper=PAPER, figure="Section 3, widths", of=where(precision="float64"))
+# A distance below its bound says something beside a change of a hundred times the bound.
+MOVES = of_size("sigma_1 of a layer without its idle part at the end", largest_moved, 100 * ROUNDING)
+W = Source(paper=PAPER, figure="Section 3, widths", of=where(precision="float64"), vacuous=(MOVES,))
 LAWS = (
     W.law(
         "W.moved",

@@ -57,6 +57,11 @@ def idle_differences(run: Run) -> np.ndarray:
     return np.maximum(off_count(run, "passed"), off_count(run, "stopped"))
 
 
+def largest_moved(run: Run) -> np.ndarray:
+    """The largest singular value at the end of a layer without its idle part, the least over layers, shape (seed,)."""
+    return run.last("remainder_values")[..., 0].min(1)
+
+
 def least_moved(run: Run) -> np.ndarray:
     """The smallest singular value at the end that the law counts as moved, over layers, shape (seed,)."""
     values = run.last("remainder_values")

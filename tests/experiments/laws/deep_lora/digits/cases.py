@@ -58,6 +58,19 @@ BREAKS = {
     "more in one member": broken("deep_r64", "change_rank", 31.0, "DD.lower", members=4),
 }
 
+
+def ruined(name, seen):
+    """A frozen network of which no adapter changes the outputs: all forms stay at chance."""
+    seen["test_accuracy"].fill(0.1)
+    seen["test_loss"].fill(3.0)
+
+
+FORMS = ("lora", "deep", "full")
+VACUOUS = {
+    "a ruined network": Break("forms", ruined, frozenset({"DD.near", "DD.lower", *(f"DD.start[{f}]" for f in FORMS)})),
+    "LoRA learns nothing": Break("forms", stays("lora"), frozenset({"DD.lower"})),
+}
+
 # Fields that a config may not have. -----------------------------------------------------------------------------------
 
 EVEN = "must be even in compressed Deep LoRA: half of each basis is of the gradient's column or row space"

@@ -65,6 +65,16 @@ def stays(name, seen):
 
 BREAKS["the loss stays"] = Break("linear", stays, frozenset({"DL.learns[whitened]"}))
 
+
+def learns_nothing(name, seen):
+    if name == "classes_f32":
+        seen["full_loss"].fill(3.0)
+        seen["compressed_loss"].fill(3.0)
+
+
+EMPTY = frozenset(f"{law}[classes_f32]" for law in OF_CLASSES if law != "DL.learns")
+VACUOUS = {"nothing learnt": Break("linear", learns_nothing, EMPTY)}
+
 # Fields that a config may not have. -----------------------------------------------------------------------------------
 
 TOO_MANY = "data.rank = {}: must leave an idle direction of net.width = 20: at most 19 active ones, these are {}"

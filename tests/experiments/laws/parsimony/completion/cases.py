@@ -65,7 +65,7 @@ def lawful(config):
     steps, recovery = printed(config)
     path = np.exp(-np.arange(len(times))[:, None, None] / 9 * np.arange(1, 1 + rank)[:, None])
     seen = {
-        "loss": np.full((n, len(times)), 1e-10),
+        "loss": np.tile(np.geomspace(1e-2, 1e-10, len(times)), (n, 1)),
         "recovery_error": np.full((n, len(times)), recovery),
         "projection": np.tile(path, (n, 1, 1, rank)),
         "converged_at": np.full(n, steps),
@@ -133,6 +133,17 @@ BREAKS = {
         ("narrow is capped", "compressed", ("narrow_5", "converged_at", -1), []),
         ("within 5%", "compressed", ("compressed_20", "converged_at", 17_800), []),
     )
+}
+
+
+def unfitted(name, seen):
+    """Networks that have not even fitted what is observed."""
+    seen["loss"].fill(1e-2)
+
+
+VACUOUS = {
+    "unfitted": Break("depth_width", unfitted, frozenset({"F4.overfitting"})),
+    "unfitted samples": Break("sampling", unfitted, frozenset({"S4.1.too_few"})),
 }
 
 # Fields that a config may not have. -----------------------------------------------------------------------------------

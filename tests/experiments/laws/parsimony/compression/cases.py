@@ -25,6 +25,8 @@ def lawful(config):
     seen = {
         name: np.full((n, num_times), value) for name, value in (alone if config.net.kind == "small" else both).items()
     }
+    if "full_loss" in seen:
+        seen["full_loss"][:, 0] = 1.0
     seen |= {"reduced_core": core} | ({} if config.net.kind == "small" else {"full_core": core})
     return seen | {"converged_at": np.full(n, ended), "diverged_at": np.full(n, -1)}
 
@@ -58,6 +60,14 @@ def control_agrees(name, seen):
 
 
 BREAKS["the control agrees"] = Break("pairs", control_agrees, frozenset({"F1.control"}))
+
+
+def learns_nothing(name, seen):
+    if name == PAIR:
+        seen["full_loss"].fill(1.0)
+
+
+VACUOUS = {"nothing learnt": Break("pairs", learns_nothing, frozenset({"F1.steps", "F1.distance", "F1.rho"}))}
 
 # Fields that a config may not have. -----------------------------------------------------------------------------------
 

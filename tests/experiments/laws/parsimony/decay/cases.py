@@ -14,15 +14,18 @@ LATE = frozenset(
     for law in SETTLED
     for name in ("case1_L2", "case1_L3", "case1_L4", "case2_L3", "small_aligned_L3")
 ) | {"WD.collapse[small_L3]", "WD.independent[small_L3]"}
+SHORT = frozenset({f"WD.{law}[{name}]" for law in SETTLED for name in ("case1_L3", "case2_L3")} | {"WD.independent"})
 CASES = {
     "decay": Case("dln_decay", FEW),
     "short": Case("dln_decay", (*FEW, "opt.step_size=0.04"), LATE - {"WD.jump[case1_L2]"}),
-    "smoke": Case(
+    # Two steps: less than the idle values fall by is the bound on them.
+    "two steps": Case(
         "dln_decay",
-        FEW,
-        frozenset({f"WD.{law}[{name}]" for law in SETTLED for name in ("case1_L3", "case2_L3")} | {"WD.independent"}),
+        (*FEW, "opt.num_steps=2", "observe.num_times=3"),
+        SHORT | {f"WD.{law}[case1_L3]" for law in ("rate", "form", "power")},
         "smoke",
     ),
+    "smoke": Case("dln_decay", FEW, SHORT, "smoke"),
 }
 
 
@@ -111,6 +114,15 @@ BREAKS = {
     "small and kept": broken("small_L3", "leading_values", 0.95, (-1, 0, 0), lambda _: 2e-6, "independent"),
 }
 
+
+def idle(name, seen):
+    """All singular values of a variant follow rho."""
+    if name == "case1_L3":
+        seen["leading_values"][:] = seen["rho"][..., None, None]
+
+
+VACUOUS = {"nothing learnt": Break("decay", idle, frozenset({"WD.idle[case1_L3]"}))}
+
 # Fields that a config may not have. -----------------------------------------------------------------------------------
 
 ORDER = "must be one or more positive numbers that do not increase"
@@ -120,6 +132,7 @@ RULES = {
         ({"net.depth": 1}, "net.depth = 1: must be an integer >= 2"),
         ({"net.width": 6}, "net.width = 6: must exceed twice the number of data.spectrum = 6"),
         ({"net.scale": -1.0}, "net.scale = -1.0: must be a finite number > 0.0"),
+        ({"net.scale": 1e-76}, "net.scale = 1e-76: eps^(2L-2) must be between 1e-300 and 1e300"),
         ({"opt.step_size": 0.0}, "opt.step_size = 0.0: must be a finite number > 0.0"),
         ({"data.spectrum": (0.4, 0.7)}, f"data.spectrum = (0.4, 0.7): {ORDER}"),
         ({"data.spectrum": (0.4, 0.0)}, f"data.spectrum = (0.4, 0.0): {ORDER}"),

@@ -90,6 +90,27 @@ BREAKS = {
     "a batch": Break("optimizers", lambda name, seen: seen["excess"].fill(1) if "batch" in name else None, frozenset()),
 }
 
+
+def still(name, seen):
+    """Networks of which nothing moves by more than rounding."""
+    seen["movement"].fill(1e-15)
+
+
+def small_beside_itself(name, seen):
+    """Networks that move, and not by much of their own size."""
+    seen["singular_values"] *= 1e12
+
+
+JUDGED = ("excess", "block", "idle", "small")
+VACUOUS = {
+    "nothing moves": Break(
+        "muon",
+        still,
+        frozenset(f"OPT.{law}[{name}]" for law in JUDGED for name in ("Muon", "Nesterov")),
+    ),
+    "little moves": Break("muon", small_beside_itself, frozenset({"OPT.small[Muon]", "OPT.small[Nesterov]"})),
+}
+
 # Fields that a config may not have. -----------------------------------------------------------------------------------
 
 KNOWN = "gd, coupled, decoupled, heavy_ball, nesterov, clipped, muon, shampoo, galore, adam, rmsprop, adagrad, sign"

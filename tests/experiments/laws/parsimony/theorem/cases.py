@@ -133,6 +133,27 @@ BREAKS |= {
     for field, id in SWEPT.items()
 }
 
+
+def still(kind):
+    """All singular values of these variants stay with rho."""
+
+    def change(name, seen):
+        if name.startswith(kind):
+            seen["singular_values"].fill(1.0)
+
+    return change
+
+
+CONDITIONED = ("exact", "excess", "block", "angle", "excess_grows", "angle_grows")
+VACUOUS = {
+    case: Break(case, still(kind), frozenset(ids))
+    for case, kind, ids in (
+        ("parsimony", "case2", {f"{id}[case2]" for id in CASE_2.values()} | {"T1.count[case2]"}),
+        ("unwhitened", "gaussian", {"F10.values", "F10.subspaces"}),
+        ("condition", "conditioned_L3", {f"K.{law}[L3]" for law in CONDITIONED}),
+    )
+}
+
 # Fields that a config may not have. -----------------------------------------------------------------------------------
 
 DIGITS = {"data.source": "digits", "data.rank": 10}

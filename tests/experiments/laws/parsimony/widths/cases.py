@@ -78,6 +78,16 @@ BREAKS = {
     ),
 }
 
+
+def still(name, seen):
+    """Layers of one kind of which nothing moves by more than rounding."""
+    if name == "barrel":
+        seen["remainder_values"] *= 1e-13
+
+
+LAWS = ("moved", "spanned", "excess", "idle", "counts", "control")
+VACUOUS = {"nothing moves": Break("widths", still, frozenset(f"W.{law}[barrel]" for law in LAWS))}
+
 # Fields that a config may not have. -----------------------------------------------------------------------------------
 
 SIZES = "must be three or more positive integers (d_0, ..., d_L)"

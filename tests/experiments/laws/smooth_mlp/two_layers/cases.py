@@ -11,6 +11,13 @@ from lawlib.networks.activations import ACTIVATIONS
 CASES = {
     "theorem": Case("mlp_theorem"),
     "epsilon": Case("mlp_epsilon"),
+    # So far below that rounding decides what changes outside of S_big.
+    "far below": Case(
+        "mlp_epsilon",
+        ("num_seeds=2", "sweep.net.scale=1e-200,1e-199"),
+        frozenset({f"E.{law}[{name}]" for law in ("slope", "random") for name in ("GELU", "ReLU")} | {"E.bound[GELU]"}),
+        "smoke",
+    ),
     "decay": Case("mlp_gradient_decay"),
     "tail": Case("mlp_gradient_tail"),
 }
