@@ -36,8 +36,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from lawlib.checks import number_fault, refuse, whole_fault
 from lawlib.compress.deep_linear import Bases, LowRank
 from lawlib.theory.parsimony import bases_through
+from lawlib.theory.parsimony_defects import check_bases
+from lawlib.theory.parsimony_widths import layer_scale
 from lawlib.types import Array, Float, PRNGKey, Rate, Weights, matmul
 
 __all__ = ["Adapter", "adapter_bases", "apply", "change", "deep_lora", "gradient_svd", "lora", "rates"]
@@ -83,10 +86,12 @@ def adapter_bases(weights: Weights, left: Float[Array, "d q"], right: Float[Arra
     """U = Q V and V = orth[right, Q^T left], k = q + p, of given square W_l(0), by products with k columns alone.
 
     ``left`` and ``right`` are orthonormal and span the column and row spaces of the gradients. Without W_l(0),
-    ``draw_bases`` draws the same U and V.
+    ``draw_bases`` draws the same U and V. Unless they are traced, the blocks are checked, and the layers by products
+    with two vectors.
 
     Raises:
-        ValueError: the layers are not square of the width d of both blocks, or k is not in 2..d - 1.
+        ValueError: the layers are not square of the width d of both blocks, or k is not in 2..d - 1; the blocks are not
+            orthonormal, or the layers not orthogonal times one eps, beyond rounding.
     """
     (d, q), p = left.shape, right.shape[1]
     shapes = [W.shape for W in weights]
@@ -96,6 +101,7 @@ def adapter_bases(weights: Weights, left: Float[Array, "d q"], right: Float[Arra
     if not 0 < min(q, p) < q + p < d:
         msg = f"column and row spaces need at least 1 and together fewer than {d} dimensions, got {q} and {p}"
         raise ValueError(msg)
+    check_bases(left, right, weights, layer_scale(weights[0]))
     bases = bases_through(weights, left, right)
     return Bases(bases[-1], bases[0])
 
@@ -104,13 +110,15 @@ def deep_lora(bases: Bases, *, scale: Rate, depth: int = 3) -> Adapter:
     """Compressed Deep LoRA at the start: U and V are the bases, and every W~_l = eps I with eps = ``scale``.
 
     Raises:
-        ValueError: depth is below 1, or the bases have different numbers of columns.
+        ValueError: depth is below 1, the bases have different numbers of columns, or scale is not one finite positive
+            number in the bases' precision.
     """
-    (_, k), (_, other) = bases.left.shape, bases.right.shape
-    if depth < 1 or k != other:
-        msg = f"an adapter needs a depth of at least 1 and bases of as many columns, got {depth}, {k} and {other}"
-        raise ValueError(msg)
-    layer = jnp.asarray(scale, bases.left.dtype) * jnp.eye(k, dtype=bases.left.dtype)
+    (_, k), (_, other), dtype = bases.left.shape, bases.right.shape, bases.left.dtype
+    unequal = "" if k == other else f"the bases of an adapter need as many columns, got {k} and {other}"
+    eps = jnp.asarray(scale, dtype)
+    rounded = number_fault("scale", scale, above=0.0) or number_fault(f"scale in {dtype}", eps, above=0.0)
+    refuse(whole_fault("depth", depth, least=1), unequal, rounded)
+    layer = eps * jnp.eye(k, dtype=dtype)
     return Adapter(bases.left, (layer,) * depth, bases.right)
 
 
@@ -129,7 +137,18 @@ def lora(key: PRNGKey, shape: tuple[int, int], rank: int, dtype: DTypeLike = flo
 
 
 def rates(step_size: Rate, *, outer: Rate, depth: int = 3) -> Adapter:
-    """The tree of step sizes in which U and V have outer * step_size, for ``descent.steps`` (outer = 0: U, V fixed)."""
+    """The tree of step sizes in which U and V have outer * step_size, for ``descent.steps`` (outer = 0: U, V fixed).
+
+    A tree for LoRA has depth 0. Weight decays have such a tree as well.
+
+    Raises:
+        ValueError: step_size or outer is not one finite number of at least 0, or depth not a whole one.
+    """
+    refuse(
+        number_fault("step_size", step_size, least=0.0),
+        number_fault("outer", outer, least=0.0),
+        whole_fault("depth", depth, least=0),
+    )
     return Adapter._make((outer * step_size, (step_size,) * depth, outer * step_size))
 
 

@@ -26,6 +26,7 @@ from lawlib.theory.parsimony import bases_through, check_idle, invariant_bases, 
 from lawlib.theory.parsimony_defects import (
     allowed_defect,
     basis_parts,
+    check_bases,
     check_start,
     checked_defect,
     layer_parts,
@@ -178,8 +179,14 @@ def draw_bases(key: PRNGKey, left: Float[Array, "m q"], right: Float[Array, "n p
     square network.
 
     Raises:
-        ValueError: q or p is 0, or k exceeds max(m, n).
+        ValueError: q or p is 0, or k exceeds max(m, n); left or right, unless traced, is not orthonormal.
     """
+    drawn = _drawn(key, left, right)
+    check_bases(left, right)
+    return drawn
+
+
+def _drawn(key: PRNGKey, left: Array, right: Array) -> Bases:
     (m, q), (n, p) = left.shape, right.shape
     width = max(m, n)
     if not 0 < min(q, p) < q + p <= width:
@@ -208,9 +215,13 @@ def bases_of(weights: Weights, left: Float[Array, "d r"], right: Float[Array, "d
     (Yaras et al. 2023, eqs. 9 to 11).
 
     Raises:
-        ValueError: no direction idles (with square weights: 2 r is not between 0 and d).
+        ValueError: no direction idles (with square weights: 2 r is not between 0 and d); unless traced, left or right
+            is not orthonormal, or the layers not orthogonal times one eps, beyond rounding.
     """
     check_idle((len(right), *(W.shape[0] for W in weights)), left.shape[1])
+    # Where left spans all outputs, the last layer may have any values (Case 2).
+    layers = weights if left.shape[0] > left.shape[1] else weights[:-1]
+    check_bases(left, right, layers, layer_scale(weights[0]))
     bases = bases_through(weights, left, right)
     # With r outputs, left spans all of them.
     return Bases(bases[-1] if len(bases) > len(weights) else left, bases[0])
@@ -241,7 +252,7 @@ def draw_reduction(
     if depth < 2:
         msg = f"depth must be at least 2 for a deep network, got depth={depth}"
         raise ValueError(msg)
-    left, right = draw_bases(key, target.left, target.right)
+    left, right = _drawn(key, target.left, target.right)
     core = matmul(left.T, target.left) * target.values[None]
     outside = target.left * target.values[None] - matmul(left, core)
     core, scale = matmul(core, matmul(target.right.T, right)), jnp.asarray(scale, left.dtype)

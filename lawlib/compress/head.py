@@ -20,11 +20,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from lawlib.checks import is_concrete
 from lawlib.compress.head_checks import (
     Losses,
     check_dense_form,
     check_units,
-    is_concrete,
     measured_losses,
     warn_if_lost,
     without_dropout,

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
+from lawlib.checks import is_concrete
 from lawlib.compress.head_layers import FACTORS, flat_params, with_params
 from lawlib.extras import imports_for
 from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar, matmul
@@ -17,7 +17,6 @@ __all__ = [
     "Losses",
     "check_dense_form",
     "check_units",
-    "is_concrete",
     "measured_losses",
     "row_order_deviations",
     "warn_if_lost",
@@ -71,11 +70,6 @@ def without_dropout(function: Callable) -> Callable:
             return function(*args, **kwargs)
 
     return evaluated
-
-
-def is_concrete(tree: PyTree) -> bool:
-    """Whether no leaf is traced, so that values can be compared."""
-    return not any(isinstance(x, Tracer) for x in jax.tree.leaves(tree))
 
 
 def measured_losses(

@@ -21,7 +21,8 @@ the decayed loss are balanced. Below it w tends to the largest root if it starts
 eps < w* is held if lambda < eps^{L-2} (sigma - eps^L). For L > 2 the kept value is at least w* and vanishes at once
 where lambda crosses lambda*; for L = 2, s = sigma - lambda.
 
-Losses are sums: 1/2 ||W_{L:1} - Phi||_F^2 + lambda/2 sum_l ||W_l||_F^2.
+Losses are sums: 1/2 ||W_{L:1} - Phi||_F^2 + lambda/2 sum_l ||W_l||_F^2. All functions raise ValueError for numbers
+outside these ranges: sigma > 0, L >= 2, eps > 0, eta >= 0, lambda >= 0, eta lambda < 1, t >= 0.
 """
 
 import math
@@ -30,6 +31,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Real
 
+from lawlib.checks import is_concrete, number_fault, refuse, whole_fault
 from lawlib.types import Array, Number
 
 __all__ = [
@@ -44,7 +46,7 @@ __all__ = [
 
 def critical_value(sigma: float, *, depth: int) -> float:
     """w* = (sigma (L - 2) / (2 (L - 1)))^{1/L}: no layer keeps a singular value below it; 0 for two layers."""
-    _check(sigma, depth)
+    refuse(*_target_faults(sigma, depth))
     return (sigma * (depth - 2) / (2 * (depth - 1))) ** (1 / depth)
 
 
@@ -62,6 +64,7 @@ def kept_decay(sigma: float, *, scale: float, depth: int) -> float:
     It is lambda* for eps >= w*, and eps^{L-2} (sigma - eps^L) for a smaller start; the latter tends to
     eps^{L-2} sigma for small eps.
     """
+    refuse(*_target_faults(sigma, depth), number_fault("scale", scale, above=0.0))
     return _held(min(scale, critical_value(sigma, depth=depth)), sigma, depth)
 
 
@@ -70,6 +73,8 @@ def kept_value(sigma: float, *, weight_decay: float, scale: float, depth: int) -
 
     It is the largest root of lambda = w^{L-2} (sigma - w^L) for lambda < ``kept_decay``, and 0 otherwise.
     """
+    decay = number_fault("weight_decay", weight_decay, least=0.0)
+    refuse(*_target_faults(sigma, depth), number_fault("scale", scale, above=0.0), decay)
     if weight_decay >= kept_decay(sigma, scale=scale, depth=depth):
         return 0.0
     low, high = critical_value(sigma, depth=depth), sigma ** (1 / depth)
@@ -88,6 +93,9 @@ def idle_decay(
     (1 - eta lambda)^t [eps^{-p} + p h sum_{s<t} (1 - eta lambda)^{p s}]^{-1/p}, p = 2 (L - 1), h = eta / (1 - eta
     lambda). ``idle_decay_error`` tells how far below it rho(t) is.
     """
+    early = is_concrete(steps) and not (np.asarray(steps) >= 0).all()
+    faults = _rate_faults(scale=scale, depth=depth, step_size=step_size, weight_decay=weight_decay)
+    refuse(f"steps must be at least 0, got {steps}" * early, *faults)
     power, kept = 2 * (depth - 1), 1 - step_size * weight_decay
     summed = steps if kept == 1 else (1 - kept ** (power * steps)) / (1 - kept**power)
     return kept**steps * (scale**-power + power * step_size / kept * summed) ** (-1 / power)
@@ -101,9 +109,10 @@ def idle_decay_error(*, scale: float, depth: int, step_size: float, weight_decay
     Raises:
         ValueError: x is not below 1, so that rho would change its sign in the first step.
     """
+    refuse(*_rate_faults(scale=scale, depth=depth, step_size=step_size, weight_decay=weight_decay))
     power = 2 * (depth - 1)
     x = step_size / (1 - step_size * weight_decay) * scale**power
-    if not 0 <= x < 1:
+    if not x < 1:
         msg = f"the error is bounded for 0 <= eta eps^(2L-2) / (1 - eta lambda) < 1, got {x:.3g}"
         raise ValueError(msg)
     return math.log1p((power + 1) / 2 * x * (1 - x) ** (-power - 2)) / power
@@ -114,7 +123,22 @@ def _held(w: float, sigma: float, depth: int) -> float:
     return w ** (depth - 2) * (sigma - w**depth)
 
 
-def _check(sigma: float, depth: int) -> None:
-    if depth < 2 or not sigma > 0:
-        msg = f"a kept singular value needs sigma > 0 and two layers or more, got sigma={sigma} and depth={depth}"
-        raise ValueError(msg)
+def _target_faults(sigma: float, depth: int) -> tuple[str, str]:
+    return number_fault("sigma", sigma, above=0.0), whole_fault("depth", depth, least=2)
+
+
+def _rate_faults(*, scale: float, depth: int, step_size: float, weight_decay: float) -> tuple[str, ...]:
+    """What is wrong with the numbers of the recursion; of each by itself first."""
+    faults = (
+        number_fault("scale", scale, above=0.0),
+        whole_fault("depth", depth, least=2),
+        number_fault("step_size", step_size, least=0.0),
+        number_fault("weight_decay", weight_decay, least=0.0),
+    )
+    if any(faults):
+        return faults
+    size = (2 * depth - 2) * abs(math.log10(scale))
+    return (
+        f"step_size * weight_decay must be below 1, got {step_size * weight_decay:g}" * (step_size * weight_decay >= 1),
+        f"scale^(2L-2) must be a number from 1e-300 to 1e300, got scale = {scale} and depth = {depth}" * (size > 300),
+    )

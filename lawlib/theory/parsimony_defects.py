@@ -11,14 +11,17 @@ import math
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from lawlib.checks import is_concrete
 from lawlib.types import Array, Matrix, Scalar, Weights, matmul
 
 __all__ = [
     "allowed_defect",
     "basis_parts",
+    "check_bases",
     "check_start",
     "checked_defect",
     "layer_parts",
+    "orthogonal_parts",
     "probe",
     "scale_parts",
     "target_parts",
@@ -31,6 +34,41 @@ Parts = dict[str, Scalar]
 def target_parts(outside: Array, target: Array, rank: int) -> Parts:
     """The norm of the target outside the bases, relative to the target (given as any array of its norm)."""
     return {f"the target has a part outside the bases, as of a rank above {rank}": _relative(outside, target)}
+
+
+def orthogonal_parts(weights: Weights, scale: Scalar) -> Parts:
+    """||(W^T W / eps^2 - I) [z_1, z_2]||_F of each layer (W W^T if it narrows), with eps = ``scale``.
+
+    By products alone: the entries of z_1 and z_2 are sines and cosines, so that no direction of the axes is missed.
+    """
+    parts = {}
+    for layer, W in enumerate(weights, start=1):
+        tall = W if W.shape[0] >= W.shape[1] else W.T
+        angles = 1 + jnp.arange(tall.shape[1], dtype=W.dtype)
+        z = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=1)
+        parts[_LAYER.format(layer)] = _norm(matmul(tall.T, matmul(tall, z) / scale) / scale - z)
+    return parts
+
+
+def check_bases(left: Array, right: Array, weights: Weights = (), scale: Scalar | None = None) -> None:
+    """Check, unless a value is traced, that two blocks are orthonormal and layers orthogonal times one eps = scale.
+
+    Raises:
+        ValueError: they are not.
+    """
+    blocks = zip(("left", "right"), (left, right), strict=True)
+    parts = {f"{name}: ||B^T B - I||_F": gram for name, B in blocks for gram in basis_parts((B,)).values()}
+    if scale is not None:
+        parts |= {f"{layer}: an error of": size for layer, size in orthogonal_parts(weights, scale).items()}
+    if not is_concrete(parts):  # Under jit they are traced even where what is given is known.
+        return
+    allowed = allowed_defect(None, (left, right, *weights))
+    if found := [f"{what} {size:.2g}" for what, size in parts.items() if not size <= allowed]:
+        msg = (
+            "the bases need orthonormal left and right blocks (such as jnp.linalg.qr(B)[0], of full rank) and layers "
+            f"that are orthogonal times one eps (initializers.orthogonal_weights), got {'; '.join(found)}"
+        )
+        raise ValueError(msg)
 
 
 def basis_parts(bases: tuple[Array, ...]) -> Parts:

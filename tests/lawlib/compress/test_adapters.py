@@ -3,6 +3,7 @@
 import chex
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -212,8 +213,7 @@ def test_at_width_100_000_no_temporary_has_the_size_of_a_matrix():
         (lambda: adapters.adapter_bases((), jnp.ones((6, 1)), jnp.ones((6, 1))), r"got \[\]"),
         (lambda: adapters.adapter_bases((jnp.eye(5),), jnp.ones((6, 1)), jnp.ones((6, 1))), r"got \[\(5, 5\)\]"),
         (lambda: adapters.adapter_bases((jnp.eye(6),), jnp.ones((6, 2)), jnp.ones((6, 4))), "fewer than 6 .* 2 and 4"),
-        (lambda: adapters.deep_lora(compress.Bases(jnp.ones((6, 2)), jnp.ones((6, 3))), scale=0.1), "got 3, 2 and 3"),
-        (lambda: adapters.deep_lora(compress.Bases(jnp.eye(6), jnp.eye(6)), scale=0.1, depth=0), "got 0, 6 and 6"),
+        (lambda: adapters.deep_lora(compress.Bases(jnp.ones((6, 2)), jnp.ones((6, 3))), scale=0.1), "got 2 and 3"),
         (lambda: adapters.lora(jax.random.key(0), (6, 4), 5, jnp.float32), r"in 1\.\.4, got 5"),
         (lambda: compress.draw_bases(jax.random.key(0), jnp.ones((6, 2)), jnp.ones((6, 5))), "at most 6 .* 2 and 5"),
         (lambda: compress.draw_bases(jax.random.key(0), jnp.ones((6, 0)), jnp.ones((6, 1))), "got 0 and 1"),
@@ -222,3 +222,106 @@ def test_at_width_100_000_no_temporary_has_the_size_of_a_matrix():
 def test_what_does_not_fit_is_refused_in_numbers(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+@pytest.fixture
+def untyped():
+    """As users run it: without the checks of types, which refuse some bad input before the library does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def spoilt(*changes):
+    """Three 20 x 20 layers, orthogonal times EPS, with the changed ones in their places."""
+    weights = list(drawn_weights(jnp.float64))
+    for layer, change in changes:
+        weights[layer] = change(weights[layer])
+    return tuple(weights)
+
+
+LEFT, RIGHT = jnp.eye(WIDTH)[:, :2], jnp.eye(WIDTH)[:, 1:4]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda W: 1.001 * W, "layer 2 is not orthogonal"),
+        (lambda W: W.at[3, 5].add(1e-6), "layer 2 is not orthogonal"),
+        (lambda W: W.at[1].set(0.0), "layer 2 is not orthogonal"),
+        (lambda W: jax.random.normal(jax.random.key(0), W.shape), "layer 2 is not orthogonal"),
+        (lambda W: W.at[0, 0].set(jnp.nan), "an error of nan"),
+    ],
+)
+def test_layers_that_are_not_orthogonal_times_one_eps_are_refused(change, says):
+    """What is left invariant without the check: U and V of such layers are not carried through them."""
+    with pytest.raises(ValueError, match=says):
+        adapters.adapter_bases(spoilt((1, change)), LEFT, RIGHT)
+    with pytest.raises(ValueError, match=says):
+        compress.bases_of(spoilt((1, change)), LEFT, RIGHT[:, :2])
+
+
+def test_every_layer_and_block_that_does_not_fit_is_named():
+    double = [(layer, lambda W: 2 * W) for layer in (1, 2)]
+    with pytest.raises(ValueError, match=r"left: .*; right: .*; layer 2 .*; layer 3 "):
+        adapters.adapter_bases(spoilt(*double), 2 * LEFT, RIGHT.at[:, 1].set(RIGHT[:, 0]))
+
+
+@pytest.mark.parametrize("block", [2 * LEFT, LEFT.at[:, 1].set(LEFT[:, 0]), LEFT.at[0, 0].set(jnp.nan), 0 * LEFT])
+def test_blocks_that_are_not_orthonormal_are_refused(block):
+    weights = drawn_weights(jnp.float64)
+    with pytest.raises(ValueError, match=r"orthonormal .* got left: "):
+        adapters.adapter_bases(weights, block, RIGHT)
+    with pytest.raises(ValueError, match=r"orthonormal .* got right: "):
+        adapters.adapter_bases(weights, RIGHT, block)
+    with pytest.raises(ValueError, match=r"orthonormal .* got left: "):
+        compress.draw_bases(jax.random.key(0), block, RIGHT)
+    with pytest.raises(ValueError, match=r"orthonormal .* got right: "):
+        compress.bases_of(weights, LEFT, block)
+
+
+@pytest.mark.parametrize("width", [5, 300])
+def test_what_rounding_leaves_is_accepted(width, dtype):
+    weights = drawn_weights(dtype, width)
+    blocks = (orthogonal(1.0)(key, (width, 2), dtype) for key in jax.random.split(jax.random.key(2)))
+    left, right = blocks
+    bases = adapters.adapter_bases(weights, left, right)
+    assert bases.left.shape == (width, 4)
+    traced = jax.jit(adapters.adapter_bases)(tuple(2 * W for W in weights), left, right)
+    chex.assert_trees_all_close(traced, bases, atol=1e-5 if dtype == jnp.float32 else 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"scale": jnp.ones(6)}, r"scale must be one number, got an array of shape \(6,\)"),
+        ({"scale": -0.1}, "scale must be finite and above 0, got -0.1"),
+        ({"scale": float("nan")}, "scale must be finite and above 0, got nan"),
+        ({"scale": 0.1, "depth": 0}, "^depth must be a whole number of at least 1, got 0$"),
+        ({"scale": 0.0, "depth": 1.5}, "depth must be a whole number .* got 1.5; scale must be "),
+    ],
+)
+def test_a_start_needs_one_positive_scale(given, says, untyped):
+    with pytest.raises(ValueError, match=says):
+        adapters.deep_lora(compress.Bases(jnp.eye(6), jnp.eye(6)), **given)
+
+
+def test_a_scale_that_is_0_in_the_precision_of_the_bases_is_refused():
+    single = jnp.eye(6, dtype=jnp.float32)
+    with pytest.raises(ValueError, match="scale in float32 must be finite and above 0, got 0"):
+        adapters.deep_lora(compress.Bases(single, single), scale=1e-60)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"step_size": 0.1, "outer": -1.0}, "^outer must be finite and at least 0, got -1.0$"),
+        ({"step_size": 0.1, "outer": float("nan")}, "^outer must be finite and at least 0, got nan$"),
+        ({"step_size": -0.1, "outer": -1.0}, "^step_size must .* got -0.1; outer must .* got -1.0$"),
+        ({"step_size": jnp.ones(2), "outer": 0.0}, r"^step_size must be one number, got an array of shape \(2,\)$"),
+        ({"step_size": 0.1, "outer": 0.0, "depth": -1}, "^depth must be a whole number of at least 0, got -1$"),
+    ],
+)
+def test_rates_below_0_are_refused(given, says, untyped):
+    with pytest.raises(ValueError, match=says):
+        adapters.rates(**given)

@@ -1,5 +1,6 @@
 """The closed form of rho against its recursion, and the thresholds of weight decay against scalar gradient descent."""
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -113,10 +114,70 @@ def test_a_small_start_survives_less_than_its_power_of_scale():
     assert kept_decay(2.0, scale=1e-3, depth=4) == pytest.approx(2e-6, rel=1e-11)
 
 
-@pytest.mark.parametrize(("sigma", "depth"), [(0.0, 3), (-1.0, 3), (1.0, 1), (float("nan"), 2)])
-def test_what_no_network_keeps_is_refused(sigma, depth):
-    with pytest.raises(ValueError, match="sigma > 0 and two layers or more, got sigma="):
-        critical_decay(sigma, depth=depth)
+NAN = float("nan")
+KEPT = {"sigma": 1.0, "scale": 0.3, "depth": 3, "weight_decay": 0.1}
+RATES = {"scale": 0.3, "depth": 3, "step_size": 0.1, "weight_decay": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "words"),
+    [
+        ("sigma", 0.0, "sigma must be finite and above 0, got 0.0"),
+        ("sigma", NAN, "sigma must be finite and above 0, got nan"),
+        ("depth", 1, "depth must be a whole number of at least 2, got 1"),
+        ("scale", -0.1, "scale must be finite and above 0, got -0.1"),
+        ("scale", NAN, "scale must be finite and above 0, got nan"),
+        ("weight_decay", -0.1, "weight_decay must be finite and at least 0, got -0.1"),
+        ("weight_decay", NAN, "weight_decay must be finite and at least 0, got nan"),
+    ],
+)
+def test_numbers_that_no_network_has_are_refused(number, value, words):
+    takes = {critical_value: 2, critical_decay: 2, kept_decay: 3, kept_value: 4}
+    for function, count in takes.items():
+        names = list(KEPT)[:count] if count > 2 else ["sigma", "depth"]
+        if number in names:
+            sigma, rest = (KEPT | {number: value})["sigma"], {n: (KEPT | {number: value})[n] for n in names[1:]}
+            with pytest.raises(ValueError, match=f"^{words}$"):
+                function(sigma, **rest)
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "words"),
+    [
+        ("scale", 0.0, "scale must be finite and above 0, got 0.0"),
+        ("scale", NAN, "scale must be finite and above 0, got nan"),
+        ("scale", 1e-100, r"scale\^\(2L-2\) must be a number from 1e-300 to 1e300, got scale = 1e-100 and depth = 3"),
+        ("depth", 1, "depth must be a whole number of at least 2, got 1"),
+        ("step_size", -0.1, "step_size must be finite and at least 0, got -0.1"),
+        ("step_size", NAN, "step_size must be finite and at least 0, got nan"),
+        ("step_size", 10.0, r"step_size \* weight_decay must be below 1, got 1"),
+        ("weight_decay", -0.1, "weight_decay must be finite and at least 0, got -0.1"),
+        ("weight_decay", NAN, "weight_decay must be finite and at least 0, got nan"),
+    ],
+)
+def test_numbers_that_no_descent_has_are_refused(number, value, words):
+    rates = RATES | {number: value}
+    with pytest.raises(ValueError, match=f"^{words}$"):
+        idle_decay(5, **rates)
+    with pytest.raises(ValueError, match=f"^{words}$"):
+        idle_decay_error(**rates)
+
+
+@pytest.mark.parametrize("steps", [-1, NAN, np.array([0, -2])])
+def test_steps_before_the_start_are_refused(steps):
+    with pytest.raises(ValueError, match="steps must be at least 0, got "):
+        idle_decay(steps, **RATES)
+
+
+def test_all_wrong_numbers_are_told_at_once():
+    with pytest.raises(
+        ValueError, match=r"^sigma .* got -1.0; depth .* got 1; scale .* got 0.0; weight_decay .* got -2.0$"
+    ):
+        kept_value(-1.0, depth=1, scale=0.0, weight_decay=-2.0)
+
+
+def test_the_steps_may_be_traced():
+    np.testing.assert_allclose(jax.jit(lambda t: idle_decay(t, **RATES))(7), idle_decay(7, **RATES), rtol=1e-12)
 
 
 @pytest.mark.parametrize("step_size", [1.0, 1.5])
