@@ -202,6 +202,43 @@ def test_every_figure_can_be_read(experiment, name):
         assert faults(figure) == []
 
 
+# One swept value, one seed and one variant of each config whose figures compare several.
+LEAST = (
+    ("dln_condition", ("sweep.data.condition=1.0",)),
+    ("dln_condition", ("sweep.data.condition=2.0",)),
+    ("dln_decay", ("sweep.opt.decay_ratio=0.0", "name='case1_L3'")),
+    ("dln_decay", ("sweep.opt.decay_ratio=1.2", "name='case2_L3'")),
+    ("dln_widths", ("sweep.opt.weight_decay=0.0", "sweep.opt.momentum=0.0", "name='barrel'")),
+    ("completion_sampling", ("sweep.data.observed=0.6", "name='narrow'")),
+    ("completion_sampling", ("sweep.data.observed=0.1", "name='compressed'", "sweep.opt.discrepancy=0.01")),
+    ("mlp_epsilon", ("sweep.net.scale=0.01", "name='relu'")),
+    ("mlp_symmetry", ("name='elu_sgd'",)),
+    ("dln_optimizers", ("opt.methods=('adam',)", "opt.step_sizes=(0.01,)", "name='case2_L2'")),
+    ("dln_muon", ("opt.methods=('muon',)", "opt.step_sizes=(0.01,)")),
+    ("deep_lora", ("name='control'", "sweep.opt.weight_decay=0.0")),
+    ("deep_lora_digits", ("name='full'",)),
+    ("deep_lora_digits", ("name='lora_r4'",)),
+)
+
+
+@pytest.mark.parametrize(("name", "words"), LEAST)
+def test_a_figure_of_one_value_one_seed_and_one_variant_can_be_drawn(name, words):
+    config = config_of(name, "num_seeds=1", *words, profile="smoke")
+    results = results_of(cases_of(config.experiment).lawful, config)
+    for figure in load(config.experiment).figures(runs(drawable(results))).values():
+        figure.draw_without_rendering()
+
+
+def test_where_every_member_diverged_there_is_a_figure_still():
+    def diverged(name, seen):
+        seen["diverged_at"][:] = 1
+
+    config = config_of("dln_condition", "num_seeds=1", profile="smoke")
+    results = results_of(cases_of(config.experiment).lawful, config, diverged)
+    for figure in load(config.experiment).figures(runs(drawable(results))).values():
+        figure.draw_without_rendering()
+
+
 def test_every_config_has_a_case():
     tried = {case.config for experiment in EXPERIMENTS for case in cases_of(experiment).CASES.values()}
     assert set(NAMES) - tried == set()

@@ -25,12 +25,18 @@ def figures(found: Sequence[Run]) -> dict[str, Figure]:
     return {"rank": _against_rank(chosen), "training": _over_time(chosen)}
 
 
+def _ranks(chosen: dict[str, dict[int, Run]]) -> list[int]:
+    """All ranks that were run; if there are none, the width of the d x d factors."""
+    ranked = {rank for form, runs in chosen.items() if form != FULL for rank in runs}
+    return sorted(ranked) or [run.config.net.width for run in chosen[FULL].values()]
+
+
 def _against_rank(chosen: dict[str, dict[int, Run]]) -> Figure:
     """Medians and ranges over the seeds, a panel for each quantity; the d x d factors have no rank: a level."""
     drawn = plots.figure(13.5, 3.9)
     panels = drawn.subplots(1, len(AGAINST_RANK), squeeze=False)
     for axes, (name, label) in zip(panels[0], AGAINST_RANK, strict=True):
-        every = sorted({rank for form, runs in chosen.items() if form != FULL for rank in runs})
+        every = _ranks(chosen)
         for look, (form, runs) in zip(plots.looks(len(chosen)), chosen.items(), strict=True):
             own = every if form == FULL else sorted(runs)
             picked = list(runs.values()) * len(every) if form == FULL else [runs[rank] for rank in own]
@@ -48,7 +54,7 @@ def _against_rank(chosen: dict[str, dict[int, Run]]) -> Figure:
 
 def _over_time(chosen: dict[str, dict[int, Run]]) -> Figure:
     """Curves of the smallest and of the largest rank, and of the d x d factors."""
-    every = sorted({rank for form, runs in chosen.items() if form != FULL for rank in runs})
+    every = _ranks(chosen)
     drawn = plots.figure(11.0, 6.0)
     rows = drawn.subplots(2, 2, squeeze=False, sharex=True)
     for column, rank in zip(rows.T, (every[0], every[-1]), strict=True):

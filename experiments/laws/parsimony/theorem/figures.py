@@ -124,11 +124,15 @@ def _condition(found: list[Run]) -> Figure:
     drawn = plots.figure(12.0, 4.6)
     panels = drawn.subplots(1, len(OVER_CONDITION))
     for axes, (name, (of, power)) in zip(panels, OVER_CONDITION.items(), strict=True):
+        known, beyond = False, False
         for look, (depth, family) in zip(plots.looks(len(depths)), depths.items(), strict=True):
             conditions, values = by_condition(family, of)
-            _over_condition(axes, conditions, values, power, f"L = {depth}", look)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+            _over_condition(axes, conditions, np.maximum(values, plots.LOG_FLOOR), power, f"L = {depth}", look)
+            known |= bool(np.isfinite(values).any())
+            beyond |= bool(np.isfinite(values[conditions > 1]).any())
+        # A log axis needs a positive number: none is beyond kappa = 1 alone, or where every member diverged.
+        axes.set_xscale("log" if beyond else "linear")
+        axes.set_yscale("log" if known else "linear")
         axes.set_xlabel("κ − 1, κ the condition number of X Xᵀ")
         axes.set_ylabel(name)
     handles = {label: line for line, label in zip(*panels[0].get_legend_handles_labels(), strict=True)}
