@@ -25,7 +25,8 @@ B_{l-1}^T, plus rho^{L-1} s(rho^L) times the idle part of W_l(0) / eps. The step
   square Delta, as in ``deep_linear.draw_bases``.
 
 Elsewhere (an activation after W, more samples than k, other optimizers) the compression is an approximation. Its bases
-are then those of the largest singular values of the gradient G(W_0), and U and V learn at a smaller rate. In the first
+are then those of the largest singular values of the gradient G(W_0), and U and V learn at a smaller rate, gamma = 0.01
+times that of the W~_l in the authors' code (github.com/cjyaras/deep-lora-transformers), where eps = 1e-3. In the first
 case G(W_0) = W_0 - Phi has just the two spaces; the gradient with the adapter in place is off by eps^L Q.
 """
 
