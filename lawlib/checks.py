@@ -1,7 +1,6 @@
 """What is wrong with numbers that a caller gives, in words; values that are traced are not known and pass."""
 
 import math
-import numbers
 from typing import Any
 
 import jax
@@ -38,7 +37,7 @@ def number_fault(name: str, value: Any, *, above: float | None = None, least: fl
 
 def whole_fault(name: str, value: Any, *, least: int) -> str:
     """Why a value is not a whole number of at least ``least``; empty if it is."""
-    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= least
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
     return "" if is_whole else f"{name} must be a whole number of at least {least}, got {value}"
 
 
