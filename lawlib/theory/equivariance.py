@@ -271,4 +271,5 @@ def _turned(matrices: Weights, turns: list[tuple[Matrix, Matrix]]) -> Weights:
 
 def _loss(weights: Weights, data: Weights) -> Scalar:
     """A loss that turns along; its gradient in each W_l is G_l + W_l."""
-    return sum((jnp.sum(W * G) + jnp.sum(W**2) / 2 for W, G in zip(weights, data, strict=True)), jnp.zeros(()))
+    terms = (jnp.sum(W * G) + jnp.sum(W**2) / 2 for W, G in zip(weights, data, strict=True))
+    return sum(terms, jnp.zeros((), weights[0].dtype))
