@@ -191,10 +191,12 @@ OF_THE_BASIS = {
     "plain constant in its place": lambda A, B, C, x: jnp.where(x > 0, A, np.ones((7, 7))),
     "constant in a branch": lambda A, B, C, x: jax.lax.cond(x > 0, lambda: jnp.where(x > 0.5, A, 1.0), lambda: A),
     "constant in a loop": lambda A, B, C, x: jax.lax.fori_loop(0, 2, lambda _, M: jnp.where(x > 0.5, M, 1.0), A),
-    "negative counting": lambda A, B, C, x: A @ ((jnp.zeros((7, 7)) - counting(0)) == counting(1)).astype(A.dtype),
+    "negative counting": lambda A, B, C, x: (
+        A @ A.T + ((jnp.zeros((7, 7)) - counting(0)) == counting(1)).astype(A.dtype)
+    ),
     "zeros repeated": lambda A, B, C, x: jnp.sum(jnp.broadcast_to(jnp.zeros((7, 7)), (3, 7, 7)) + A[None], axis=0),
     "ones repeated": lambda A, B, C, x: jnp.sum(jnp.broadcast_to(jnp.ones((7, 7)), (3, 7, 7)) * A[None], axis=0),
-    "layer repeated": lambda A, B, C, x: jnp.sum(jax.lax.broadcast_in_dim(A[None], (3, 7, 7), (0, 1, 2)), axis=0),
+    "layer repeated": lambda A, B, C, x: jax.lax.broadcast_in_dim(A[None], (3, 7, 7), (0, 1, 2)),
     "rows weighed": lambda A, B, C, x: (lambda w, V: (w * jnp.arange(7.0)[:, None]) * V)(*jnp.linalg.eigh(A @ A.T)),
     "outputs' directions": lambda A, B, C, x: jnp.sign(C),
 }

@@ -80,7 +80,7 @@ def by_nesterov(t, g, rho, norms, memory, to):
 
 
 def by_clipping(t, g, rho, norms, memory, to):
-    return -to.eta * g * min(1, to.clip / np.linalg.norm(norms(1.0)))
+    return -to.eta * g * min(1, to.clip / np.linalg.norm(norms(0.0)))
 
 
 def by_muon(t, g, rho, norms, memory, to):
