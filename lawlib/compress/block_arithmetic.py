@@ -6,7 +6,7 @@ the shape of a layer are right. ``layers`` are the shapes of the layers, of whic
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -16,6 +16,7 @@ from jax.core import Tracer
 
 from lawlib.compress.block_arrays import (
     BlockArray,
+    Choice,
     Eye,
     Fill,
     Iota,
@@ -28,7 +29,7 @@ from lawlib.compress.block_arrays import (
 )
 from lawlib.types import Array
 
-__all__ = ["ARITHMETIC", "check_whole", "default", "entrywise", "is_zero", "like_a_layer", "refuse"]
+__all__ = ["ARITHMETIC", "check_whole", "chosen", "default", "entrywise", "formed", "is_zero", "like_a_layer", "refuse"]
 
 # Plain arrays that a transformation may form for itself.
 MAX_PLAIN = 10**6
@@ -53,7 +54,7 @@ def default(eqn: Any, values: list, layers: frozenset) -> list:
     if any(like_a_layer(shape, layers) for shape in shapes):
         msg = f"it builds an array of a layer's shape ({name}), other than zeros and identities"
         raise Unreadable(msg)
-    found = eqn.primitive.bind(*map(_formed, values), **eqn.params)
+    found = eqn.primitive.bind(*map(formed, values), **eqn.params)
     return list(found) if eqn.primitive.multiple_results else [found]
 
 
@@ -63,7 +64,7 @@ def refuse(name: str) -> NoReturn:
     raise Unreadable(msg)
 
 
-def _formed(value: Any) -> Any:
+def formed(value: Any) -> Any:
     """A small array in full."""
     if isinstance(value, Zero):
         return jnp.zeros(value.shape, value.dtype)
@@ -133,7 +134,8 @@ def entrywise(eqn: Any, values: list, layers: frozenset) -> list:
         fills = [value for value in values if isinstance(value, Fill)]
         alike = all(isinstance(value, Fill) or (not is_lazy(value) and jnp.ndim(value) == 0) for value in values)
         if fills and alike:
-            return [Fill(_bound(eqn, tuple(v.value if isinstance(v, Fill) else v for v in values)), fills[0].shape)]
+            number = _bound(eqn, tuple(v.value if isinstance(v, Fill) else v for v in values))
+            return [Fill(number, eqn.outvars[0].aval.shape)]
         return default(eqn, values, layers)
     if not all(block.kind == "values" and block.axes == blocks[0].axes for block in blocks):
         refuse(eqn.primitive.name)
@@ -154,7 +156,8 @@ def _sum_of_two(eqn: Any, values: list, layers: frozenset) -> list:
         return [
             other if is_lazy(other) or jnp.shape(other) == shape else Fill(jnp.reshape(jnp.asarray(other), ()), shape)
         ]
-    if isinstance(first, Zero) and is_lazy(second):
+    # Countings have no numbers to negate.
+    if isinstance(first, Zero) and isinstance(second, BlockArray | Fill | Eye | Raveled):
         return [jax.tree.map(jnp.negative, second)]
     if isinstance(first, Iota) and not is_lazy(second) and is_zero(second):
         return [first]
@@ -204,9 +207,11 @@ def _product_of_blocks(eqn: Any, first: BlockArray, second: BlockArray) -> Block
         first, second = second, first
     # U diag(s): the values were repeated along the other axes, which have size 1 in their core.
     along = [(one, other) for one, other in zip(first.axes, second.axes, strict=True) if other]
-    if (first.kind, second.kind) != ("turning", "values") or any(one != other for one, other in along):
+    repeated = all(second.core.shape[place] == 1 for place in first.directions if second.axes[place] is None)
+    if (first.kind, second.kind) != ("turning", "values") or any(one != other for one, other in along) or not repeated:
         refuse(eqn.primitive.name)
-    tail = jnp.reshape(second.idle, (1,) * first.idle.ndim)
+    sizes = [1 if axis else size for size, axis in zip(second.core.shape, second.axes, strict=True)]
+    tail = jnp.reshape(second.idle, without(first.directions, tuple(sizes)))
     return first.like(*_both(eqn, _parts(first), (second.core, tail)))
 
 
@@ -229,26 +234,32 @@ def _power(eqn: Any, values: list, layers: frozenset) -> list:
 
 
 def _select(eqn: Any, values: list, layers: frozenset) -> list:
-    """One of several arrays, by one number."""
+    """One of several arrays, by one number; or, one by one, of the values of a decomposition."""
     which, *cases = values
-    block = next((value for value in cases if isinstance(value, BlockArray)), None)
     which = which.value if isinstance(which, Fill) else which
-    if block is None:
-        if all(isinstance(case, Zero) for case in cases):
-            return [cases[0]]
+    if not any(map(is_lazy, cases)) or is_lazy(which) or jnp.size(which) != 1:
         return entrywise(eqn, values, layers)
-    if block.kind == "values" and is_lazy(which):
-        return entrywise(eqn, values, layers)
-    # A constant in place of a matrix, as where a norm is 0, is not a number unless it is replaced again.
-    cases = [block.like(*_nans(block)) if isinstance(case, Fill) else conformed(case, block) for case in cases]
-    if is_lazy(which) or jnp.size(which) != 1 or not all(isinstance(c, BlockArray) and _alike(c, block) for c in cases):
-        refuse("select")
-    which = jnp.reshape(which, ())
-    return [block.like(*_both(eqn, (which, which), *map(_parts, cases)))]
+    return [chosen(which, cases, eqn.outvars[0].aval.dtype)]
 
 
-def _nans(block: BlockArray) -> tuple[Array, Array]:
-    return jnp.full_like(block.core, jnp.nan), jnp.full_like(block.idle, jnp.nan)
+def chosen(which: Any, cases: Sequence, dtype: Any) -> Any:
+    """One of several values, by a number: of their form if they have one, or else a ``Choice``."""
+    which = which if jnp.ndim(which) == 0 else jnp.reshape(which, ())
+    block = next((case for case in cases if isinstance(case, BlockArray)), None)
+    cases = [conformed(case, block) for case in cases]
+    if not all(map(is_lazy, cases)):
+        # Beside a plain array, which is small, the others are formed.
+        if any(is_lazy(case) and not isinstance(case, Zero | Fill | Eye) for case in cases):
+            refuse("select")
+        return lax.select_n(which, *(jnp.asarray(formed(case), dtype) for case in cases))
+    if block is not None and all(isinstance(case, BlockArray) and _alike(case, block) for case in cases):
+        parts = zip(*map(_parts, cases), strict=True)
+        return block.like(*(lax.select_n(which, *part) for part in parts))
+    if all(isinstance(case, Zero) for case in cases):
+        return cases[0]
+    if all(isinstance(case, Fill) for case in cases):
+        return Fill(lax.select_n(which, *(jnp.asarray(case.value, dtype) for case in cases)), cases[0].shape)
+    return Choice(which, tuple(cases))
 
 
 def _all_finite(eqn: Any, values: list, layers: frozenset) -> list:

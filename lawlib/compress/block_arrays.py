@@ -20,6 +20,7 @@ from lawlib.types import Array
 __all__ = [
     "Axis",
     "BlockArray",
+    "Choice",
     "Eye",
     "Fill",
     "Iota",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 
-class Unreadable(Exception):
+class Unreadable(ValueError):
     """What a transformation does that block arrays cannot follow, in words."""
 
 
@@ -161,7 +162,26 @@ class Raveled:
         return self.block.dtype
 
 
-Lazy = BlockArray | Zero | Fill | Eye | Iota | Raveled
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One of several values of different forms, by a number: a layer's array, say, or ones where its norm is 0."""
+
+    which: Any
+    cases: tuple
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of each of them."""
+        return self.cases[0].shape
+
+    @property
+    def dtype(self) -> Any:
+        """The type of their entries."""
+        return self.cases[0].dtype
+
+
+Lazy = BlockArray | Zero | Fill | Eye | Iota | Raveled | Choice
 
 
 def is_lazy(value: Any) -> bool:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lawlib.compress.block_arithmetic import check_whole, default, refuse
-from lawlib.compress.block_arrays import Axis, BlockArray, Raveled, Unreadable, Zero, without
+from lawlib.compress.block_arrays import Axis, BlockArray, Raveled, Unreadable, Zero, is_lazy, without
 from lawlib.types import Array
 
 __all__ = ["DECOMPOSITIONS", "dot_general"]
@@ -26,6 +26,8 @@ def dot_general(eqn: Any, values: list, layers: frozenset) -> list:
         return [_inner_product(*(value.block for value in values))]
     if not any(isinstance(value, BlockArray) for value in values):
         return default(eqn, values, layers)
+    if any(is_lazy(value) and not isinstance(value, BlockArray) for value in values):
+        refuse(eqn.primitive.name)
     check_whole(eqn, *values)
     first, second = (_as_block(value) for value in values)
     (over, others), (batch, batches) = dimensions = eqn.params["dimension_numbers"]

@@ -6,40 +6,59 @@ done by its rule. What the rules let pass commutes with rotations of the idle di
 
 import functools as ft
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
 from jax.extend.core import Jaxpr, Literal
 
-from lawlib.compress.block_arithmetic import ARITHMETIC, default
-from lawlib.compress.block_arrays import BlockArray, Eye, Fill, Iota, Unreadable, conformed, is_lazy
+from lawlib.compress.block_arithmetic import ARITHMETIC, chosen, default
+from lawlib.compress.block_arrays import BlockArray, Choice, Eye, Fill, Iota, Unreadable, conformed, is_lazy
 from lawlib.compress.block_products import DECOMPOSITIONS, dot_general
 from lawlib.compress.block_shapes import SHAPES
 from lawlib.types import PyTree
 
-__all__ = ["called", "conformed_tree", "steady"]
+__all__ = ["Program", "called", "conformed_tree", "steady", "traced"]
 
 # Operations that call a function once, with the parameter that holds it.
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+# What an operation of JAX raises for operands that its rule did not foresee.
+FAULTS = (TypeError, ValueError, LookupError, AttributeError, NotImplementedError)
+CONSTANT = "it puts a constant in place of a layer's array where a condition holds"
 CALLED = {"pjit", "jit", "closed_call", "core_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call"}
 
 
-def called(function: Callable, *arguments: PyTree, layers: frozenset) -> PyTree:
-    """``function(*arguments)`` for arguments with block arrays among their leaves; ``layers`` are the shapes of layers.
+class Program(NamedTuple):
+    """A function traced for arguments of some shapes; ``outputs`` are the shapes of its results."""
+
+    jaxpr: Jaxpr
+    consts: list
+    outputs: PyTree
+
+
+def traced(function: Callable, *arguments: PyTree) -> Program:
+    """A function of the whole arrays that the block arrays among the leaves of its arguments stand for."""
+    leaves, tree = jax.tree.flatten(arguments, is_leaf=is_lazy)
+    structs = [_struct(leaf) for leaf in leaves]
+    found, shapes = jax.make_jaxpr(lambda *flat: function(*tree.unflatten(flat)), return_shape=True)(*structs)
+    return Program(found.jaxpr, found.consts, shapes)
+
+
+def called(program: Program, *arguments: PyTree, layers: frozenset) -> PyTree:
+    """The program for arguments with block arrays among their leaves; ``layers`` are the shapes of layers.
 
     Raises:
         Unreadable: the function does what depends on the basis of the idle directions, or has no rule.
     """
-    leaves, tree = jax.tree.flatten(arguments, is_leaf=is_lazy)
-    structs = [_struct(leaf) for leaf in leaves]
-    program, shapes = jax.make_jaxpr(lambda *flat: function(*tree.unflatten(flat)), return_shape=True)(*structs)
+    leaves = jax.tree.leaves(arguments, is_leaf=is_lazy)
     outputs = _run(program.jaxpr, program.consts, leaves, "", layers)
     for value in outputs:
+        if isinstance(value, Choice):
+            raise Unreadable(CONSTANT)
         if isinstance(value, BlockArray) and value.is_spectral:
             msg = "it keeps the vectors or values of a decomposition from step to step"
             raise Unreadable(msg)
-    return jax.tree.structure(shapes).unflatten(outputs)
+    return jax.tree.structure(program.outputs).unflatten(outputs)
 
 
 def conformed_tree(tree: PyTree, templates: PyTree) -> PyTree:
@@ -80,6 +99,43 @@ def _step(eqn: Any, values: list, path: str, layers: frozenset) -> list:
     if name in CALLED:
         inner = next(eqn.params[held] for held in CALLS if held in eqn.params)
         return _run(*_opened(inner), values, path, layers)
+    choice = next((value for value in values if isinstance(value, Choice)), None)
+    if choice is not None:
+        return _by_cases(eqn, values, choice, path, layers)
+    try:
+        found = _by_rule(eqn, values, path, layers)
+    except Unreadable:
+        raise
+    except FAULTS as fault:
+        reason = str(fault).partition("\n")[0]
+        msg = f"it applies {name!r} to a layer's array in a way that has no rule ({type(fault).__name__}: {reason})"
+        raise Unreadable(msg) from fault
+    for value, variable in zip(found, eqn.outvars, strict=True):
+        _check_shape(value, tuple(variable.aval.shape), name)
+    return found
+
+
+def _check_shape(value: Any, shape: tuple[int, ...], name: str) -> None:
+    """Refuse what has one copy where the array has several, but for values of a decomposition (``check_whole``)."""
+    sizes = value.shape if is_lazy(value) else jax.numpy.shape(value)
+    copies = isinstance(value, BlockArray) and value.kind == "values" and len(sizes) == len(shape)
+    if sizes != shape and not (copies and all(size in (1, full) for size, full in zip(sizes, shape, strict=True))):
+        msg = f"it repeats a layer's array along a new axis ({name})"
+        raise Unreadable(msg)
+
+
+def _by_cases(eqn: Any, values: list, choice: Choice, path: str, layers: frozenset) -> list:
+    """The operation on each of the values that a number chooses from."""
+    found = []
+    for place in range(len(choice.cases)):
+        cases = [v.cases[place] if isinstance(v, Choice) and v.which is choice.which else v for v in values]
+        found.append(_step(eqn, cases, f"{path}.{place}", layers))
+    of_each = zip(eqn.outvars, zip(*found, strict=True), strict=True)
+    return [chosen(choice.which, cases, variable.aval.dtype) for variable, cases in of_each]
+
+
+def _by_rule(eqn: Any, values: list, path: str, layers: frozenset) -> list:
+    name = eqn.primitive.name
     if name in CONTROL:
         return CONTROL[name](eqn, values, path, layers)
     if name in DECOMPOSITIONS and isinstance(values[0], BlockArray):
@@ -121,6 +177,8 @@ def _branch(jaxpr: Jaxpr, consts: list, path: str, layers: frozenset, operands: 
 
 def _settled(value: Any) -> Any:
     """Numbers become arrays, so that all branches and rounds return the same types."""
+    if isinstance(value, Choice):
+        raise Unreadable(CONSTANT)
     if isinstance(value, Eye | Fill | Iota):
         msg = "it builds constant matrices in a branch or a loop"
         raise Unreadable(msg)

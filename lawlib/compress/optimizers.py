@@ -5,26 +5,30 @@ the whole network, while only their 2r x 2r cores and one idle value each are co
 the network, and factors that depend on a layer's shape, are those of the whole network, and so is its memory.
 """
 
-import itertools
+import functools as ft
 import math
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
-from lawlib.compress.block_arrays import Axis, BlockArray, Unreadable, conformed
-from lawlib.compress.block_programs import called, conformed_tree, steady
+from lawlib.compress.block_arrays import BlockArray, Unreadable
+from lawlib.compress.block_trials import IDLE, ROUNDING, SCALES, largest_difference
+from lawlib.compress.block_updates import Axes, blocks, first_memory, layer_axes, traced_update, updated
 from lawlib.compress.deep_linear import Reduced, Reduction, reduced_loss
-from lawlib.descent.steps import Descent, Iterate, taken_by
-from lawlib.theory.equivariance import check_transform, equivariance_defect, idle_gradients
-from lawlib.types import Array, PyTree, Scalar, Weights
+from lawlib.descent.steps import Descent, Iterate
+from lawlib.theory.equivariance import check_takes, check_transform, equivariance_defect, idle_gradients
+from lawlib.types import Scalar, Weights
 
 __all__ = ["transformed"]
 
 # The size of the layers on which a refused transformation is measured, and the defect below which it is equivariant:
 # above rounding in float32, below what any function of single entries has.
 MEASURED, EQUIVARIANT = 8, 1e-3
+# The largest rank of the network of a trial.
+TRIED = 2
 
 
 def transformed(transform: optax.GradientTransformation) -> Descent:
@@ -38,6 +42,10 @@ def transformed(transform: optax.GradientTransformation) -> Descent:
 
     The steps equal those of ``descent.steps.transformed`` on the d x d weights with the loss 1/2 ||W_{L:1} X - Y||_F^2,
     a sum over entries with whitened X, up to rounding. All layers have the width d, but for the last one of Case 2.
+    Outside of jit and vmap ``init`` tries the transformation on a whole network of this depth and width 7 or less, once
+    for each form of network: three steps with random gradients of sizes from 1e-4 to 1e4 must agree, with the memory.
+    A branch that these steps do not reach, such as one of a schedule, is not tried. A transformation with a key in its
+    state draws the same numbers in both networks. Under jit there is no trial.
     Among the members are gradient descent with any momentum and decay, clipping by norms, LARS' trust ratio, Muon with
     all its options but ``preconditioning="aol"``, Shampoo by eigenvectors, schedules, accumulation, masks by layer. The
     transformation may need weights and the loss's ``value``, not functions that compute them (line searches). It may
@@ -47,8 +55,9 @@ def transformed(transform: optax.GradientTransformation) -> Descent:
 
     Raises:
         TypeError: ``transform`` is no optax transformation.
-        ValueError: at ``init``, the transformation depends on the basis, as all do that act on single entries (with
-            its measured defect), or is equivariant but has no rule here; widths differ; weights are complex.
+        ValueError: at ``init``, the transformation fails on a tuple of matrices; it depends on the basis, as all do
+            that act on single entries (with its measured defect), or is equivariant but has no rule here; its steps
+            differ in the trial; widths differ; weights are complex.
 
     Example:
         >>> import jax, jax.numpy as jnp, lawlib, optax
@@ -62,25 +71,35 @@ def transformed(transform: optax.GradientTransformation) -> Descent:
     """
     check_transform(transform)
 
+    # A trial depends on the form of the network alone, and may be asked for with every start.
+    difference = ft.cache(ft.partial(largest_difference, transform))
+
     def init(reduction: Reduction) -> Iterate:
         _check(reduction)
+        check_takes(transform, _whole_shapes(reduction))
         axes = _axes(reduction)
         count = sum(all(of_layer) for of_layer in axes)
         start = reduction.start._replace(rho=jnp.full(count, reduction.start.rho, reduction.start.weights[0].dtype))
         try:
-            return Iterate(start, _steady_memory(transform, reduction, start))
+            _, memory = first_memory(transform, _weights(reduction, start))
         except Unreadable as reason:
             raise ValueError(_refusal(transform, str(reason), axes)) from None
+        if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((reduction, memory))):
+            _check_trial(difference, start)
+        return Iterate(start, memory)
 
     def step(iterate: Iterate, reduction: Reduction) -> Iterate:
+        _check_iterate(iterate, reduction)
         now, memory = iterate
-        updates, memory = _updates(transform, reduction, now, memory)
+        value, gradients = _gradients(reduction, now)
+        weights = _weights(reduction, now)
+        updates, memory = updated(traced_update(transform, memory, weights), gradients, memory, weights, value)
         with jax.numpy_dtype_promotion("standard"):
-            weights = optax.apply_updates(now.weights, tuple(U.core for U in updates))
+            cores = optax.apply_updates(now.weights, tuple(U.core for U in updates))
             rho = optax.apply_updates(
                 now.rho, jnp.asarray([U.idle for U in updates if U.idle.ndim == 0], now.rho.dtype)
             )
-        return Iterate(now._replace(weights=weights, rho=rho), memory)
+        return Iterate(now._replace(weights=cores, rho=rho), memory)
 
     return Descent(init, step)
 
@@ -98,82 +117,62 @@ def _check(reduction: Reduction) -> None:
         raise ValueError(msg)
 
 
-def _axes(reduction: Reduction) -> list[tuple[Axis | None, ...]]:
-    """(rows, columns) of each layer; layer l maps space l - 1 to space l, and r outputs are no space of their own."""
-    width, active = reduction.bases[0].shape
-    spaces = [Axis(f"space {place}", active, width - active) for place in range(len(reduction.start.weights) + 1)]
-    shapes = [W.shape for W in reduction.start.weights]
-    pairs = zip(shapes, itertools.pairwise(spaces), strict=True)
-    return [(rows if shape[0] == active else None, columns) for shape, (columns, rows) in pairs]
+def _check_iterate(iterate: Iterate, reduction: Reduction) -> None:
+    given = getattr(iterate, "weights", None)
+    wanted = [W.shape for W in reduction.start.weights]
+    cores = [W.shape for W in given.weights] if isinstance(given, Reduced) else type(given).__name__
+    if not isinstance(given, Reduced) or cores != wanted or jnp.ndim(given.rho) != 1:
+        msg = (
+            "step needs an iterate of this reduction, made by the init beside it, with an idle value for each layer: "
+            f"cores of shapes {wanted}, got {cores}"
+        )
+        raise ValueError(msg)
 
 
-def _blocks(axes: list, weights: tuple[Array, ...], rho: Array) -> tuple[BlockArray, ...]:
-    idle = [*rho, *(jnp.zeros(len(W), W.dtype) for W in weights[len(rho) :])]
-    return tuple(map(BlockArray, weights, idle, axes))
+def _whole_shapes(reduction: Reduction) -> tuple[jax.ShapeDtypeStruct, ...]:
+    width, cores = len(reduction.bases[0]), reduction.start.weights
+    heights = [width if rows else len(W) for W, (rows, _) in zip(cores, _axes(reduction), strict=True)]
+    return tuple(jax.ShapeDtypeStruct((height, width), W.dtype) for height, W in zip(heights, cores, strict=True))
 
 
-def _updates(
-    transform: optax.GradientTransformation, reduction: Reduction, now: Reduced, memory: PyTree
-) -> tuple[tuple[BlockArray, ...], PyTree]:
-    """The update of each layer, and the new memory."""
+def _check_trial(difference: Callable[..., float], start: Reduced) -> None:
+    """Check that the small equivalent of a network small enough to form equals it."""
+    *_, last = start.weights
+    num_outputs, active = last.shape
+    # Two directions in place of r have all that the rules distinguish.
+    rank = min(active // 2, TRIED)
+    try:
+        found = difference(depth=len(start.weights), rank=rank, num_outputs=2 * rank if num_outputs == active else rank)
+    except Exception:  # A transformation may hold arrays that fit the shapes of this network alone: nothing is known.
+        return
+    if not found < ROUNDING:
+        msg = (
+            "the small network does not take this transformation's steps: on a whole network of width "
+            f"{2 * rank + IDLE} with random gradients they differ by {found:.2g} of an update or of the memory in "
+            f"{len(SCALES)} steps, where rounding leaves less than {ROUNDING:g}; an operation in it has a wrong "
+            "rule, or it is no function of its arguments. Train the whole network with descent.steps.transformed"
+        )
+        raise ValueError(msg)
+
+
+def _axes(reduction: Reduction) -> Axes:
+    return layer_axes(*reduction.bases[0].shape, [W.shape for W in reduction.start.weights])
+
+
+def _weights(reduction: Reduction, now: Reduced) -> tuple[BlockArray, ...]:
+    return blocks(_axes(reduction), now.weights, list(now.rho))
+
+
+def _gradients(reduction: Reduction, now: Reduced) -> tuple[Scalar, tuple[BlockArray, ...]]:
+    """The loss, and its gradient in each layer."""
     axes = _axes(reduction)
     value, cores = jax.value_and_grad(_loss)(now.weights, reduction, now)
     idle = idle_gradients(now.rho) if len(now.rho) == len(axes) else jnp.zeros_like(now.rho)
-    weights, gradients = _blocks(axes, now.weights, now.rho), _blocks(axes, cores, idle)
-
-    def update(gradients: PyTree, memory: PyTree, weights: PyTree, value: Scalar) -> tuple[PyTree, PyTree]:
-        more = _asked_for(transform, value, gradients)
-        # optax raises its rates to an integer power, a mixture of dtypes that strict promotion refuses.
-        with jax.numpy_dtype_promotion("standard"):
-            return transform.update(gradients, memory, weights, **more)
-
-    updates, after = called(update, gradients, memory, weights, value, layers=_shapes(weights))
-    return tuple(map(_as_update, updates, weights)), conformed_tree(after, memory)
-
-
-def _steady_memory(transform: optax.GradientTransformation, reduction: Reduction, start: Reduced) -> PyTree:
-    """The memory at the start, its zeros in the form that they have after a step."""
-    weights = _blocks(_axes(reduction), start.weights, start.rho)
-    memory = called(transform.init, weights, layers=_shapes(weights))
-
-    def after(memory: PyTree) -> PyTree:
-        return _updates(transform, reduction, start, memory)[1]
-
-    memory = steady(after, memory)
-    if jax.tree.structure(jax.eval_shape(after, memory)) != jax.tree.structure(memory):
-        msg = "its state changes its form in the first step"
-        raise Unreadable(msg)
-    return memory
+    return value, blocks(axes, cores, list(idle))
 
 
 def _loss(weights: Weights, reduction: Reduction, now: Reduced) -> Scalar:
     return reduced_loss(reduction, now._replace(weights=weights))
-
-
-def _shapes(weights: tuple[BlockArray, ...]) -> frozenset:
-    """The shapes of the whole network's layers, in both orders."""
-    return frozenset(shape for W in weights for shape in (W.shape, W.shape[::-1]))
-
-
-def _as_update(update: Any, layer: BlockArray) -> BlockArray:
-    update = conformed(update, layer)
-    if not isinstance(update, BlockArray) or update.axes != layer.axes or update.kind != "turning":
-        msg = "its update of a layer is not made of that layer's gradient and weights"
-        raise Unreadable(msg)
-    return update
-
-
-def _asked_for(transform: optax.GradientTransformation, value: Scalar, gradients: PyTree) -> dict[str, Any]:
-    """The keywords of optax's transformations that the update of this one takes."""
-
-    # A line search looks for these keywords.
-    def elsewhere(*_: Any, obj_fn: Any = None, grad_fn: Any = None) -> None:
-        del obj_fn, grad_fn
-        msg = "it asks for the loss at other weights, as line searches do"
-        raise Unreadable(msg)
-
-    known = {"value": value, "grad": gradients, "value_fn": elsewhere, "obj_fn": elsewhere, "grad_fn": elsewhere}
-    return taken_by(transform, known)
 
 
 def _refusal(transform: optax.GradientTransformation, reason: str, axes: list) -> str:

@@ -41,17 +41,26 @@ What acts on single entries, such as Adam, RMSprop, AdaGrad or the sign, is not 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
 from lawlib.descent.steps import Iterate, transformed
 from lawlib.networks.initializers import orthogonal
-from lawlib.types import Array, Float, Matrix, PRNGKey, Scalar, Weights, matmul
+from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar, Weights, matmul
 
-__all__ = ["check_transform", "equivariance_defect", "idle_gradients", "newton_schulz"]
+__all__ = [
+    "check_arguments",
+    "check_takes",
+    "check_transform",
+    "equivariance_defect",
+    "idle_gradients",
+    "newton_schulz",
+]
 
 # The coefficients of X, X X^T X and (X X^T)^2 X in one round, those of Jordan's Muon.
 MUON = (3.4445, -4.7750, 2.0315)
@@ -106,8 +115,9 @@ def equivariance_defect(
     computes it (line searches), is no obstacle: steps are those of ``descent.steps.transformed``.
 
     Raises:
-        TypeError: ``transform`` is no optax transformation.
-        ValueError: a shape is not two sizes above ``repeated``, there is none, or ``num_steps`` is not positive.
+        TypeError: ``transform`` is no optax transformation, ``key`` no random key, a size or a count no whole number.
+        ValueError: a shape is not two sizes of at least ``repeated``, there is none, ``num_steps`` is not positive, or
+            the transformation fails on tuples of matrices of these shapes.
 
     Example:
         >>> import jax, optax
@@ -118,11 +128,12 @@ def equivariance_defect(
         True
     """
     check_transform(transform)
-    _check(shapes, repeated, num_steps)
+    check_arguments(key=key, shapes=shapes, repeated=repeated, num_steps=num_steps)
     key_frames, key_turns, key_weights, key_data = jax.random.split(key, 4)
     frames, turns = ([_pair(*both) for both in _keyed(key, shapes)] for key in (key_frames, key_turns))
     weights = _drawn(key_weights, frames, repeated)
     descent = transformed(_loss, transform)
+    check_takes(transform, weights)
 
     def both(iterates: tuple[Iterate, Iterate], key: PRNGKey) -> tuple[tuple[Iterate, Iterate], tuple[Array, Array]]:
         data = _drawn(key, frames, repeated)
@@ -142,12 +153,83 @@ def check_transform(transform: object) -> None:
     Raises:
         TypeError: it has not.
     """
-    if not (hasattr(transform, "init") and hasattr(transform, "update")):
-        msg = f"an optax transformation is wanted, such as optax.sgd(0.1), got {transform!r}"
+    methods = [getattr(transform, name, None) for name in ("init", "update")]
+    if isinstance(transform, type) or not all(map(callable, methods)):
+        msg = (
+            "an optax transformation is wanted, with functions init and update, such as optax.sgd(0.1), got "
+            f"{transform!r}"
+        )
         raise TypeError(msg)
 
 
-def _check(shapes: Sequence[tuple[int, int]], repeated: int, num_steps: int) -> None:
+def check_takes(transform: optax.GradientTransformation, weights: PyTree) -> None:
+    """Check that a transformation takes steps on these weights, of which the shapes are enough.
+
+    Raises:
+        ValueError: it fails, or its updates or its state change their form.
+    """
+    given = (
+        f"given gradients and weights as a tuple of matrices of shapes {[W.shape for W in jax.tree.leaves(weights)]}"
+    )
+    descent = transformed(lambda weights: _loss(weights, weights), transform)
+    try:
+        start = jax.eval_shape(descent.init, weights)
+        after = jax.eval_shape(descent.step, start)
+    except Exception as fault:
+        reason = f"{type(fault).__name__}: {fault}".partition("\n")[0]
+        msg = (
+            f"the transformation fails with {reason!r}, {given}: use one that takes them; of a wrapper that wants "
+            "another form, such as the pairs of optax.lookahead, use the inner transformation"
+        )
+        raise ValueError(msg) from fault
+    for name, one, other in zip(("updates", "state"), start, after, strict=True):
+        if _form(one) != _form(other):
+            msg = f"the transformation's {name} must keep the shapes and dtypes of the start, {given}"
+            raise ValueError(msg)
+
+
+def _form(tree: PyTree) -> tuple:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+
+def check_arguments(*, key: object, shapes: object, repeated: object, num_steps: object) -> None:
+    """Check the arguments of ``equivariance_defect`` besides the transformation, all at once.
+
+    Raises:
+        TypeError: the key is not one random key, or a size or a count is no whole number.
+        ValueError: a number is out of its range.
+    """
+    faults = []
+    if not _is_key(key):
+        faults.append(f"key must be one random key, such as jax.random.key(0), got {key!r}")
+    pairs = isinstance(shapes, Sequence) and all(isinstance(s, Sequence) and all(map(_is_whole, s)) for s in shapes)
+    if isinstance(shapes, str) or not pairs:
+        faults.append(f"shapes must be pairs of whole numbers, such as ((12, 12), (8, 12)), got {shapes!r}")
+    faults += [
+        f"{name} must be a whole number, got {value!r}"
+        for name, value in (("repeated", repeated), ("num_steps", num_steps))
+        if not _is_whole(value)
+    ]
+    if faults:
+        raise TypeError("; ".join(faults))
+    _check_ranges(shapes, repeated, num_steps)
+
+
+def _is_key(key: object) -> bool:
+    """Whether something is one key, new or old (two numbers)."""
+    if not isinstance(key, Array):
+        return False
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key.shape == ()
+    return key.shape == (2,) and key.dtype == jnp.uint32
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _check_ranges(shapes: Any, repeated: Any, num_steps: Any) -> None:
     fitting = all(len(shape) == 2 and 0 <= repeated <= min(shape) and min(shape) > 0 for shape in shapes)
     if not shapes or not fitting or num_steps < 1:
         msg = (
@@ -189,4 +271,5 @@ def _turned(matrices: Weights, turns: list[tuple[Matrix, Matrix]]) -> Weights:
 
 def _loss(weights: Weights, data: Weights) -> Scalar:
     """A loss that turns along; its gradient in each W_l is G_l + W_l."""
-    return sum((jnp.sum(W * G) + jnp.sum(W**2) / 2 for W, G in zip(weights, data, strict=True)), jnp.zeros(()))
+    terms = (jnp.sum(W * G) + jnp.sum(W**2) / 2 for W, G in zip(weights, data, strict=True))
+    return sum(terms, jnp.zeros((), weights[0].dtype))

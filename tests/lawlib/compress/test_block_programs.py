@@ -5,14 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lawlib.compress import block_programs
 from lawlib.compress.block_arrays import Axis, BlockArray, Unreadable
-from lawlib.compress.block_programs import called
 
 IN, OUT = Axis("space 0", 3, 4), Axis("space 1", 3, 4)
 SQUARE = frozenset({(7, 7)})
 LAYERS = SQUARE | {(2, 7), (7, 2)}
 # They take singular vectors.
 OF_VECTORS = ("polar", "polar of few")
+
+
+def called(function, *arguments, layers):
+    return block_programs.called(block_programs.traced(function, *arguments), *arguments, layers=layers)
 
 
 def blocks():
@@ -81,6 +85,24 @@ FUNCTIONS = {
     "smallest value": lambda A, B, C, x: jnp.min(jnp.linalg.svd(B, compute_uv=False)) * A,
     "where": lambda A, B, C, x: jnp.where(x > 0.2, A, B) + jnp.where(x > 0.5, A, 0.0 * B),
     "safe": lambda A, B, C, x: jnp.linalg.norm(jnp.where(x > 0.5, jnp.ones_like(A), A)),
+    "guarded norm": lambda A, B, C, x: jnp.where(
+        jnp.linalg.norm(jnp.where(x > 0.5, A, 1.0)) > 3, A, jnp.linalg.norm(jnp.where(x > 0.1, A, 1.0)) * B
+    ),
+    "choices of choices": lambda A, B, C, x: jnp.linalg.norm(
+        jnp.where(x < 0.5, jnp.where(x > 0.1, jnp.zeros((7, 7)), 1.0), B)
+    ),
+    "twice chosen": lambda A, B, C, x: (lambda H: jnp.sum(H * H * x) * jnp.mean(jnp.where(x > 0.5, C, 2.0) ** 2))(
+        jnp.where(x > 0.5, A, 1.0)
+    ),
+    "one of two layers": lambda A, B, C, x: jnp.linalg.norm(jnp.where(x > 0.5, A, A.T @ B)),
+    "chosen in a loop": lambda A, B, C, x: jax.lax.fori_loop(
+        0, 3, lambda _, t: t / 9 + jnp.linalg.norm(jnp.where(t > 0.5, A, 1.0)), x
+    ),
+    "zeros before": lambda A, B, C, x: (A @ A.T + (jnp.zeros((7, 7)) - jnp.eye(7))) @ (jnp.zeros((7, 7)) - A),
+    "values of a batch": lambda A, B, C, x: jnp.sum(
+        jax.vmap(lambda a: (lambda w, V: V * (a + w)[None] @ V.T)(*jnp.linalg.eigh(a * A @ A.T)))(jnp.arange(3.0)),
+        axis=0,
+    ),
     "branch": lambda A, B, C, x: jax.lax.cond(x > 0, lambda: (A @ B.T, x), lambda: (jnp.zeros((7, 7)), 2 * x)),
     "other branch": lambda A, B, C, x: jax.lax.cond(x < 0, lambda: A, lambda: jnp.zeros((7, 7))),
     "scan": lambda A, B, C, x: summed(A, B),
@@ -113,6 +135,10 @@ def test_a_function_of_block_arrays_is_that_of_the_whole_arrays(name, compiled):
 def test_singular_vectors_are_refused_beside_a_layer_that_leaves_singular_values_of_0(name):
     with pytest.raises(Unreadable, match="it takes singular vectors"):
         called(FUNCTIONS[name], *blocks(), layers=LAYERS)
+
+
+def counting(place):
+    return jax.lax.broadcasted_iota(jnp.float64, (7, 7), place)
 
 
 # Functions that depend on the basis of the idle directions, or tie the bases of two layers.
@@ -161,6 +187,17 @@ OF_THE_BASIS = {
     "branch on an entry": lambda A, B, C, x: jax.lax.cond(A[0, 0] > 0, lambda: A, lambda: B),
     "rows in a loop": lambda A, B, C, x: jax.lax.map(lambda row: row / 2, A),
     "stack in a loop": lambda A, B, C, x: jax.lax.scan(lambda carry, _: (carry, carry), A, length=2)[1],
+    "constant in its place": lambda A, B, C, x: jnp.where(x > 0.5, A, 1.0),
+    "plain constant in its place": lambda A, B, C, x: jnp.where(x > 0, A, np.ones((7, 7))),
+    "constant in a branch": lambda A, B, C, x: jax.lax.cond(x > 0, lambda: jnp.where(x > 0.5, A, 1.0), lambda: A),
+    "constant in a loop": lambda A, B, C, x: jax.lax.fori_loop(0, 2, lambda _, M: jnp.where(x > 0.5, M, 1.0), A),
+    "negative counting": lambda A, B, C, x: (
+        A @ A.T + ((jnp.zeros((7, 7)) - counting(0)) == counting(1)).astype(A.dtype)
+    ),
+    "zeros repeated": lambda A, B, C, x: jnp.sum(jnp.broadcast_to(jnp.zeros((7, 7)), (3, 7, 7)) + A[None], axis=0),
+    "ones repeated": lambda A, B, C, x: jnp.sum(jnp.broadcast_to(jnp.ones((7, 7)), (3, 7, 7)) * A[None], axis=0),
+    "layer repeated": lambda A, B, C, x: jax.lax.broadcast_in_dim(A[None], (3, 7, 7), (0, 1, 2)),
+    "rows weighed": lambda A, B, C, x: (lambda w, V: (w * jnp.arange(7.0)[:, None]) * V)(*jnp.linalg.eigh(A @ A.T)),
     "outputs' directions": lambda A, B, C, x: jnp.sign(C),
 }
 
@@ -171,11 +208,26 @@ def test_a_function_that_depends_on_the_basis_is_not_read(name):
         called(OF_THE_BASIS[name], *blocks(), layers=SQUARE)
 
 
-def test_a_constant_in_place_of_a_matrix_is_not_a_number_where_it_is_used():
-    A, *_, x = blocks()
-    found = called(lambda A, x: jnp.where(x > 0, jnp.ones_like(A), A), A, x, layers=LAYERS)
-    assert bool(jnp.all(jnp.isnan(found.core)))
-    assert bool(jnp.isnan(found.idle))
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("constant in its place", "puts a constant in place of a layer's array where a condition holds"),
+        ("constant in a branch", "puts a constant in place of a layer's array where a condition holds"),
+        ("layer repeated", r"repeats a layer's array along a new axis \(broadcast_in_dim\)"),
+    ],
+)
+def test_a_refusal_says_what_the_function_does(name, reason):
+    with pytest.raises(Unreadable, match=reason):
+        called(OF_THE_BASIS[name], *blocks(), layers=SQUARE)
+
+
+def test_operands_that_a_rule_did_not_foresee_are_a_refusal(monkeypatch):
+    def rule(eqn, values, layers):
+        return [jnp.reshape(values[0].core, (5, 5))]
+
+    monkeypatch.setitem(block_programs.RULES, "neg", rule)
+    with pytest.raises(Unreadable, match=r"it applies 'neg' .* has no rule \(TypeError: cannot reshape"):
+        called(lambda A: -A, blocks()[0], layers=SQUARE)
 
 
 def test_an_array_of_the_size_of_a_wide_layer_is_never_formed():

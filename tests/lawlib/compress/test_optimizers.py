@@ -157,6 +157,48 @@ def test_what_is_no_transformation_and_what_has_other_widths_is_refused():
         compress.transformed(optax.sgd(0.1)).init(reduction)
 
 
+def where_small(constant):
+    """A step with a constant in place of gradients of a small norm."""
+    return optax.stateless(
+        lambda gradients, _: jax.tree.map(lambda G: -0.1 * jnp.where(jnp.linalg.norm(G) > 0.01, G, constant), gradients)
+    )
+
+
+@pytest.mark.parametrize("case", [1, 2])
+@pytest.mark.parametrize(
+    ("transform", "reason"),
+    [
+        (
+            where_small(1.0),
+            r"cannot be reduced: it puts a constant in place of a layer's array where a condition holds",
+        ),
+        (optax.lookahead(optax.sgd(0.1), 5, 0.5), r"fails with .*'fast'.*shapes \[\(12, 12\), .*inner transformation"),
+    ],
+    ids=["constant", "pairs"],
+)
+def test_what_is_not_a_step_of_the_small_network_is_refused_at_the_start(transform, reason, case):
+    with pytest.raises(ValueError, match=reason):
+        compress.transformed(transform).init(compress.reduce(*problem(SIZES[0], case), 2))
+
+
+def test_an_iterate_of_another_reduction_or_of_gradient_descent_is_refused():
+    small, given, other = (
+        compress.transformed(optax.sgd(0.1)),
+        *(compress.reduce(*problem(s, 1), s[2]) for s in SIZES[:2]),
+    )
+    with pytest.raises(ValueError, match=r"iterate of this reduction.*\(4, 4\)\], got \[\(2, 2\)"):
+        small.step(small.init(other), given)
+    with pytest.raises(ValueError, match="made by the init beside it, with an idle value for each layer"):
+        small.step(compress.init(given), given)
+
+
+def test_complex_weights_are_refused():
+    given = compress.reduce(*problem(SIZES[1], 1), 1)
+    start = given.start._replace(weights=tuple(W.astype(complex) for W in given.start.weights))
+    with pytest.raises(ValueError, match="weights must be real, got complex128"):
+        compress.transformed(optax.sgd(0.1)).init(given._replace(start=start))
+
+
 def test_many_networks_are_trained_in_one_program():
     """The start, the steps and the way back under jit and vmap, against a network at a time."""
     muon = compress.transformed(contrib.muon(0.02))

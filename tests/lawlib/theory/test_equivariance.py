@@ -15,7 +15,13 @@ from lawlib.descent.steps import transformed
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import orthogonal_weights
 from lawlib.problems.synthetic import low_rank_target
-from lawlib.theory.equivariance import check_transform, equivariance_defect, idle_gradients, newton_schulz
+from lawlib.theory.equivariance import (
+    check_arguments,
+    check_transform,
+    equivariance_defect,
+    idle_gradients,
+    newton_schulz,
+)
 from lawlib.theory.parsimony import block_decomposition, invariant_frames
 
 SCALE, STEPS = 0.6, 25
@@ -244,3 +250,57 @@ def test_bad_input_is_refused_in_a_line():
         equivariance_defect(optax.sgd(0.1), key=key, num_steps=0)
     with pytest.raises(TypeError, match=r"wanted, such as optax\.sgd"):
         check_transform(optax.sgd)
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"key": 0}, r"key must be one random key, such as jax\.random\.key\(0\), got 0"),
+        ({"key": jax.random.split(jax.random.key(0))}, "key must be one random key"),
+        ({"shapes": ((12.0, 12.0),)}, r"shapes must be pairs of whole numbers.*got \(\(12\.0, 12\.0\),\)"),
+        ({"shapes": (12, 12)}, "shapes must be pairs of whole numbers"),
+        ({"shapes": "12 x 12"}, "shapes must be pairs of whole numbers"),
+        ({"repeated": 1.5}, "repeated must be a whole number, got 1.5"),
+        ({"num_steps": 2.0}, "num_steps must be a whole number, got 2.0"),
+        ({"num_steps": True, "key": None}, "key must be .*; num_steps must be a whole number, got True"),
+    ],
+)
+def test_arguments_of_other_types_are_named(given, fault):
+    usual = {"key": jax.random.key(0), "shapes": ((12, 12),), "repeated": 0, "num_steps": 10}
+    check_arguments(**usual)
+    check_arguments(**usual | {"key": jax.random.PRNGKey(0), "shapes": [[np.int64(3), 4]]})
+    with pytest.raises(TypeError, match=fault):
+        check_arguments(**usual | given)
+
+
+@pytest.mark.parametrize("given", [0.1, None, jax.random.key(0), optax.GradientTransformation, optax.adam])
+def test_what_is_no_transformation_is_named(given):
+    with pytest.raises(TypeError, match=r"an optax transformation is wanted, .* such as optax\.sgd\(0\.1\), got"):
+        check_transform(given)
+
+
+def growing(name):
+    """A transformation whose updates or state change their form in a step."""
+
+    def update(updates, state, params=None):
+        del params
+        if name == "state":
+            return updates, jnp.stack([state, state])
+        return jax.tree.map(lambda G: jnp.stack([G, G]), updates), state
+
+    return optax.GradientTransformation(lambda params: jnp.zeros(()), update)
+
+
+@pytest.mark.parametrize(
+    ("transform", "fault"),
+    [
+        (optax.lookahead(optax.sgd(0.1), 5, 0.5), r"fails with .*'fast'.*shapes \[\(12, 12\), \(8, 12\)\].*inner"),
+        (optax.masked(optax.sgd(0.1), {"other": True}), "the transformation fails with"),
+        (growing("state"), "the transformation's state must keep the shapes and dtypes of the start"),
+        (growing("updates"), "the transformation's updates must keep|the transformation fails with"),
+    ],
+    ids=["pairs", "other tree", "state", "updates"],
+)
+def test_a_transformation_that_does_not_take_tuples_of_matrices_is_refused(transform, fault):
+    with pytest.raises(ValueError, match=fault):
+        equivariance_defect(transform, key=jax.random.key(0))
