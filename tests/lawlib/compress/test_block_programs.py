@@ -197,7 +197,7 @@ OF_THE_BASIS = {
     "zeros repeated": lambda A, B, C, x: jnp.sum(jnp.broadcast_to(jnp.zeros((7, 7)), (3, 7, 7)) + A[None], axis=0),
     "ones repeated": lambda A, B, C, x: jnp.sum(jnp.broadcast_to(jnp.ones((7, 7)), (3, 7, 7)) * A[None], axis=0),
     "layer repeated": lambda A, B, C, x: jax.lax.broadcast_in_dim(A[None], (3, 7, 7), (0, 1, 2)),
-    "rows weighed": lambda A, B, C, x: (lambda w, V: (w * jnp.arange(7.0)[:, None]) * V)(*jnp.linalg.eigh(A @ A.T)),
+    "rows weighed": lambda A, B, C, x: (lambda w, V: w[None] * jnp.arange(7.0)[:, None] * V)(*jnp.linalg.eigh(A @ A.T)),
     "outputs' directions": lambda A, B, C, x: jnp.sign(C),
 }
 

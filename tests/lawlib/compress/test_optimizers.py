@@ -149,7 +149,7 @@ def test_a_refusal_has_its_defect_under_jit_too():
 
 
 def test_what_is_no_transformation_and_what_has_other_widths_is_refused():
-    with pytest.raises(TypeError, match=r"wanted, such as optax\.sgd"):
+    with pytest.raises(TypeError, match=r"wanted, with functions init and update, such as optax\.sgd\(0\.1\), got"):
         check_transform(optax.sgd)
     weights = orthogonal_weights(jax.random.key(0), (12, 14, 12), SCALE)
     reduction = compress.reduce(weights, problem(SIZES[0], 1)[1], 2)
