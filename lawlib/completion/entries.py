@@ -21,6 +21,7 @@ __all__ = [
     "as_entries",
     "check_range",
     "checked_indices",
+    "depth_of_caller",
     "from_coo",
     "from_mask",
     "from_nan",
@@ -331,11 +332,11 @@ def _warn_of_empty(entries: Entries) -> None:
     for name, unseen in zip(("row", "column"), without_entries(entries), strict=True):
         if unseen.any():
             msg = f"no observed entry, so that nothing can recover it, in {name} {some(np.flatnonzero(unseen))}"
-            warnings.warn(msg, UnrecoverableWarning, stacklevel=_depth_of_caller())
+            warnings.warn(msg, UnrecoverableWarning, stacklevel=depth_of_caller())
 
 
-def _depth_of_caller() -> int:
-    """The stack level, as seen by ``_warn_of_empty``, of the caller of this library."""
+def depth_of_caller() -> int:
+    """The stack level, as seen by the function that calls this one, of the caller of this library."""
     frame, level, outermost = inspect.currentframe(), 0, 0
     while frame is not None:
         if frame.f_globals.get("__name__", "").partition(".")[0] == "lawlib":

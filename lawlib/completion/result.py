@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lawlib.completion.compressed_network import entries_of
-from lawlib.completion.entries import UnrecoverableWarning, checked_indices, some
+from lawlib.completion.entries import UnrecoverableWarning, checked_indices, depth_of_caller, some
 from lawlib.types import Array, Bool, Float
 
 __all__ = ["Completion", "predict"]
@@ -93,9 +93,9 @@ def predict(found: Completion, rows: Any, columns: Any) -> Float[Array, "..."]:
         checked_indices(name, np.broadcast_to(given if given.size else given.astype(int), shape).ravel(), len(factor))
         for name, given, factor in (("rows", rows, found.left), ("columns", columns, found.right))
     ]
-    values = (
-        entries_of(found.left, found.right, *at).reshape(shape) if at[0].size else jnp.zeros(shape, found.left.dtype)
-    )
+    if not at[0].size:
+        return jnp.zeros(shape, found.left.dtype)
+    values = entries_of(found.left, found.right, *map(jnp.asarray, at)).reshape(shape)
     _warn_of_unseen(found, *at, num_nan=int(np.isnan(values).sum()))
     return values
 
@@ -114,4 +114,4 @@ def _warn_of_unseen(found: Completion, rows: np.ndarray, columns: np.ndarray, *,
     values = {0: "their values are the level of the others", count: "their values are NaN"}
     told = values.get(num_nan, f"{num_nan} of their values are NaN, the others the level of the others")
     msg = f"{count} of {len(rows)} places have no observed entry in their row or column ({'; '.join(lines)}): {told}"
-    warnings.warn(msg, UnrecoverableWarning, stacklevel=3)
+    warnings.warn(msg, UnrecoverableWarning, stacklevel=depth_of_caller())

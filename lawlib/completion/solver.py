@@ -143,11 +143,8 @@ def complete(
     scale = _default_scale(depth) if scale is None else scale
     entries = as_entries(entries)
     _check(entries, rank, method, center, depth=depth, scale=scale, tolerance=tolerance, max_steps=max_steps)
-    # Squares of the given values may overflow; those of the scaled values do not.
-    unit = np.abs(entries.values).max()
     dtype = jax.dtypes.canonicalize_dtype(entries.values.dtype)
-    check_range(unit, entries.shape, dtype)
-    entries = entries._replace(values=(entries.values.astype(np.float64) / unit).astype(entries.values.dtype))
+    entries, unit = _in_units(entries, dtype)
     key_held, key = jax.random.split(key)
     fitted, judged = hold_out(key_held, entries, held_out, at_most=MAX_HELD_OUT)
     if not np.any(fitted.values):
@@ -156,7 +153,7 @@ def complete(
     rest, rest_judged = (without_levels(part, level, dtype) for part in (fitted, judged))
     goal = tolerance * norm(fitted)
     transform = _default_transform(depth) if transform is None else transform
-    ridge = None if ridge is None else ridge / float(unit)
+    ridge = None if ridge is None else ridge / unit
     num_columns = {"deep": 2 * rank, "als": rank}[method]
     settings = _Settings(rank, num_columns, depth, scale, transform, ridge, max_steps, dense)
     solve = {"deep": _descend, "als": _alternate}[method] if norm(rest) > goal else _nothing
@@ -178,8 +175,16 @@ def complete(
         held_out_count=len(judged.values),
         unseen_rows=unseen[0],
         unseen_columns=unseen[1],
-        ridge=solved.ridge * float(unit),
+        ridge=solved.ridge * unit,
     )
+
+
+def _in_units(entries: Entries, dtype: Any) -> tuple[Entries, float]:
+    """The entries divided by the largest, and that one: squares of the given values may overflow."""
+    unit = np.abs(entries.values).max()
+    check_range(unit, entries.shape, dtype)
+    values = (entries.values.astype(np.float64) / unit).astype(entries.values.dtype)
+    return entries._replace(values=values), float(unit)
 
 
 def _warn_of_a_mean(missed: np.ndarray, judged: Entries, fitted: Entries, center: str | None) -> None:

@@ -64,7 +64,7 @@ def test_a_row_is_as_exact_as_its_condition_number_allows():
     matrix = rows @ np.asarray(basis, float).T
     entries = from_mask(matrix.astype(np.float32), mask(0.7))
     found = ridge_rows(arrange_dense(entries), jnp.asarray(basis), jnp.zeros(4, jnp.float32))
-    assert np.linalg.norm(found - rows) < 4e-7 * np.linalg.norm(rows)
+    assert np.linalg.norm(np.asarray(found) - rows) < 4e-7 * np.linalg.norm(rows)
 
 
 @pytest.mark.parametrize("dense", [True, False])
@@ -194,7 +194,7 @@ def test_ratings_are_predicted_better_than_by_levels_of_users_and_items():
     assert found.empty_rows >= 3
     assert found.empty_columns >= 2
     at, truth = (rows[test], columns[test]), stars[rows, columns][test]
-    ours = np.sqrt(np.mean((predict(found, *at) - truth) ** 2))
+    ours = np.sqrt(np.mean((np.asarray(predict(found, *at)) - truth) ** 2))
     levels = np.sqrt(np.mean((least_squares_levels(*fitted, stars.shape)(*at) - truth) ** 2))
     assert ours < 0.92 * levels
     with pytest.warns(UnrecoverableWarning, match="1 of 1 places .*row 0.*level of the others"):
