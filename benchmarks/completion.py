@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.baselines import Completed, Stop, als, leading_svd, network, relative_error, soft_impute
 from benchmarks.timing import seconds
 from experiments.runner.run import prepare
-from lawlib.completion import entries, predict, solver
+from lawlib.completion import Completion, entries, predict, solver
 from lawlib.completion.entries import UnrecoverableWarning
 from lawlib.problems.synthetic import low_rank_target, observation_mask
 from lawlib.types import Array, Matrix, PRNGKey
@@ -167,7 +167,7 @@ def _shrunk_levels(given: entries.Entries, by: float) -> np.ndarray:
     return mean + a[:, None] + b
 
 
-def _completed(solved: solver.Completion) -> Completed:
+def _completed(solved: Completion) -> Completed:
     return Completed(solved.left @ solved.right.T, jnp.asarray(solved.steps))
 
 
