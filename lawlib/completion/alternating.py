@@ -51,8 +51,8 @@ def alternate(start: SVD, task: Task, ridges: Iterator[float], max_steps: int) -
         reason = reason_to_stop(history, float(task.tolerance), held_out=held_out)
         best = (found, ridge) if history.since == 0 or reason == "tolerance" else best
         if reason:
-            return *best, steps, reason
-    return *best, max_steps, "steps"
+            return best[0], best[1], steps, reason
+    return best[0], best[1], max_steps, "steps"
 
 
 def ridge_rows(layout: Layout, basis: Float[Array, "n q"], penalty: Vector) -> Float[Array, "m q"]:

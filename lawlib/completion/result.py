@@ -95,7 +95,7 @@ def predict(found: Completion, rows: Any, columns: Any) -> Float[Array, "..."]:
     ]
     if not at[0].size:
         return jnp.zeros(shape, found.left.dtype)
-    values = entries_of(found.left, found.right, *map(jnp.asarray, at)).reshape(shape)
+    values = entries_of(found.left, found.right, *(jnp.asarray(indices) for indices in at)).reshape(shape)
     _warn_of_unseen(found, *at, num_nan=int(np.isnan(values).sum()))
     return values
 

@@ -17,6 +17,7 @@ import itertools
 import math
 import operator
 import warnings
+from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -231,7 +232,11 @@ def _alternate(key: PRNGKey, fitted: Entries, judged: Entries, goal: float, sett
     init = _spectral_init(key, layout, trimming_weights(fitted), rank=rank)
     task = task_of(layout, fitted, judged, sigma=jnp.ones_like(init.norm), tolerance=goal / norm(fitted))
     begun = SVD(init.left, jnp.broadcast_to(init.norm / fitted.density, (rank,)), init.right)
-    ridges = falling_ridges(float(init.norm)) if settings.ridge is None else itertools.repeat(settings.ridge)
+    # No entry is beyond 1, or with levels 2, so that the best fit is 0 from this ridge on: larger ones could overflow.
+    largest = 2 * math.sqrt(math.prod(fitted.shape))
+    ridges = (
+        falling_ridges(float(init.norm)) if settings.ridge is None else itertools.repeat(min(settings.ridge, largest))
+    )
     found, ridge, steps, reason = alternate(begun, task, ridges, settings.max_steps)
     left = found.left * found.values[None]
     observed, missed = final_errors(left, found.right, task)
@@ -277,8 +282,8 @@ def _check_method(method: str, ridge: float | None, **of_deep: Any) -> None:
         other = "als" if method == "deep" else "deep"
         msg = f"{', '.join(given)}: only method={other!r} has this, leave it out or change the method, got {method!r}"
         raise ValueError(msg)
-    if ridge is not None and not 0 <= ridge < math.inf:
-        msg = f"ridge must be finite and not negative, got {ridge}"
+    if ridge is not None and not (isinstance(ridge, Real) and 0 <= ridge < math.inf):
+        msg = f"ridge must be a finite number and not negative, got {ridge!r}"
         raise ValueError(msg)
 
 
