@@ -48,7 +48,7 @@ def alternate(start: SVD, task: Task, ridges: Iterator[float], max_steps: int) -
         ridge = next(ridges)
         found, fitted, judged = _sweep(found, task, jnp.asarray(ridge, task.square.dtype))
         history = observe(history, fitted=float(fitted), judged=float(judged))
-        reason = reason_to_stop(history, float(task.tolerance), held_out=held_out)
+        reason = reason_to_stop(history, float(task.tolerance), held_out=held_out, plateau=False)
         best = (found, ridge) if history.since == 0 or reason == "tolerance" else best
         if reason:
             return best[0], best[1], steps, reason

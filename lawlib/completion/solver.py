@@ -232,8 +232,9 @@ def _alternate(key: PRNGKey, fitted: Entries, judged: Entries, goal: float, sett
     init = _spectral_init(key, layout, trimming_weights(fitted), rank=rank)
     task = task_of(layout, fitted, judged, sigma=jnp.ones_like(init.norm), tolerance=goal / norm(fitted))
     begun = SVD(init.left, jnp.broadcast_to(init.norm / fitted.density, (rank,)), init.right)
-    # No entry is beyond 1, or with levels 2, so that the best fit is 0 from this ridge on: larger ones could overflow.
-    largest = 2 * math.sqrt(math.prod(fitted.shape))
+    # The best fit is 0 for a ridge of ||Omega . Phi||_2 <= 2 sqrt(m n). This far beyond it, one sweep gets there and
+    # nothing overflows.
+    largest = math.sqrt(math.prod(fitted.shape)) / float(jnp.finfo(init.norm.dtype).eps)
     ridges = (
         falling_ridges(float(init.norm)) if settings.ridge is None else itertools.repeat(min(settings.ridge, largest))
     )

@@ -145,6 +145,7 @@ def test_a_ridge_beyond_the_largest_singular_value_leaves_nothing():
         found = als((target(), mask(0.6)), 2, ridge=1e6, dense=True)
     assert np.linalg.norm(found.left @ found.right.T) < 1e-6
     assert found.held_out_error == pytest.approx(1.0)
+    assert (found.reason, found.steps) == ("stalled", 51)
     none = als((target(), mask(0.6)), 2, ridge=1e6, held_out=0.0, max_steps=3, dense=True)
     assert np.isfinite(none.left).all()
     assert (none.observed_error, none.reason, none.ridge) == (1.0, "steps", np.inf)
