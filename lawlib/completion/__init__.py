@@ -1,6 +1,18 @@
-"""Completion of a partly observed matrix by descent on a compressed deep linear network."""
+"""Completion of a partly observed matrix: a compressed deep linear network, or alternating least squares."""
 
 from lawlib.completion.compressed_network import Factors, entries_of, product, start, two_factors
-from lawlib.completion.solver import Completion, complete
+from lawlib.completion.entries import from_nan
+from lawlib.completion.result import Completion, predict
+from lawlib.completion.solver import complete
 
-__all__ = ["Completion", "Factors", "complete", "entries_of", "product", "start", "two_factors"]
+__all__ = [
+    "Completion",
+    "Factors",
+    "complete",
+    "entries_of",
+    "from_nan",
+    "predict",
+    "product",
+    "start",
+    "two_factors",
+]

@@ -20,12 +20,16 @@ __all__ = [
     "UnrecoverableWarning",
     "as_entries",
     "check_range",
+    "checked_indices",
+    "depth_of_caller",
     "from_coo",
     "from_mask",
+    "from_nan",
     "from_scipy",
     "hold_out",
     "norm",
     "relative_error",
+    "some",
     "without_entries",
 ]
 
@@ -105,12 +109,44 @@ def from_mask(matrix: Any, mask: Any) -> Entries:
     return _checked(rows, columns, matrix[rows, columns], matrix.shape)
 
 
+def from_nan(matrix: Any) -> Entries:
+    """Entries from an m x n matrix of floats with NaN where it is unknown.
+
+    Raises and warns as ``from_coo``, and TypeError if the matrix is masked or its dtype has no NaN, ValueError if it is
+    not a matrix, or if none or all of it is NaN: ``from_mask`` takes a matrix that is known everywhere.
+    """
+    if isinstance(matrix, np.ma.MaskedArray):
+        msg = (
+            "the matrix must not be masked: use from_mask(matrix.data, ~mask), with a mask that is True where observed"
+        )
+        raise TypeError(msg)
+    matrix = np.asarray(matrix)
+    if matrix.ndim != 2:
+        msg = f"a matrix has two axes (m, n), got shape {matrix.shape}"
+        raise ValueError(msg)
+    if matrix.dtype.kind != "f":
+        mend = "use from_mask(matrix, mask), with a mask that is True where observed (matrix != 0 if 0 means unknown)"
+        msg = f"unknown entries are marked by NaN in a matrix of floats, got {matrix.dtype}: {mend}"
+        raise TypeError(msg)
+    unknown = np.isnan(matrix)
+    if unknown.all():
+        msg = f"no entry of the {matrix.shape[0]} x {matrix.shape[1]} matrix is known: all are NaN"
+        raise ValueError(msg)
+    if not unknown.any():
+        msg = (
+            "the matrix has no NaN, so that nothing in it is unknown: mark unknown entries by NaN, or use "
+            "from_mask(matrix, mask), with a mask that is True where observed, also if that is everywhere"
+        )
+        raise ValueError(msg)
+    return from_mask(matrix, ~unknown)
+
+
 def as_entries(data: Any) -> Entries:
     """Entries from data in any of these formats, with the checks of the function for each.
 
-    ``Entries``; a scipy sparse matrix (``from_scipy``); a pair of a matrix and its mask (``from_mask``); an m x n array
-    with NaN for entries that are not observed, or a masked array. Raises and warns as these functions, and TypeError
-    for other types.
+    ``Entries``; a scipy sparse matrix (``from_scipy``); a pair of a matrix and its mask (``from_mask``); a masked
+    array; an m x n array with NaN for entries that are not observed (``from_nan``). Raises and warns as these
+    functions, and TypeError for other types.
     """
     if isinstance(data, Entries):
         return _checked(*data)
@@ -121,8 +157,7 @@ def as_entries(data: Any) -> Entries:
     if isinstance(data, np.ma.MaskedArray):
         return from_mask(data.data, ~np.ma.getmaskarray(data))
     if getattr(data, "ndim", 0) == 2:
-        matrix = np.asarray(data)
-        return from_mask(matrix, np.ones(matrix.shape) if matrix.dtype.kind in "iub" else ~np.isnan(matrix))
+        return from_nan(data)
     msg = (
         "entries must be an Entries (as from_coo of lawlib.completion.entries returns), a scipy sparse matrix, a pair "
         f"(matrix, mask) or an m x n array with NaN for entries that are not observed, got {type(data).__name__}"
@@ -214,8 +249,8 @@ def _checked(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> En
     given = {"rows": np.asarray(rows), "columns": np.asarray(columns), "values": np.asanyarray(values)}
     _check_lengths(given)
     entries = Entries(
-        _checked_indices("rows", given["rows"], shape[0]),
-        _checked_indices("columns", given["columns"], shape[1]),
+        checked_indices("rows", given["rows"], shape[0]),
+        checked_indices("columns", given["columns"], shape[1]),
         _checked_values(given["values"]),
         shape,
     )
@@ -246,14 +281,20 @@ def _check_lengths(given: dict[str, np.ndarray]) -> None:
         raise ValueError(msg)
 
 
-def _checked_indices(name: str, indices: np.ndarray, size: int) -> Int[np.ndarray, " N"]:
+def checked_indices(name: str, indices: np.ndarray, size: int) -> Int[np.ndarray, " N"]:
+    """The indices in int32.
+
+    Raises:
+        TypeError: they are not integers.
+        IndexError: one is outside 0..size-1.
+    """
     if not np.issubdtype(indices.dtype, np.integer):
         msg = f"{name} must be integers, got {indices.dtype}"
         raise TypeError(msg)
     outside = (indices < 0) | (indices >= size)
     if outside.any():
-        positions = _some(np.flatnonzero(outside))
-        msg = f"{name} must be in 0..{size - 1}, got {_some(indices[outside])} at position {positions}"
+        positions = some(np.flatnonzero(outside))
+        msg = f"{name} must be in 0..{size - 1}, got {some(indices[outside])} at position {positions}"
         raise IndexError(msg)
     return indices.astype(np.int32, copy=False)
 
@@ -283,19 +324,19 @@ def _check_distinct(entries: Entries) -> None:
     repeated = places[1:][places[1:] == places[:-1]]
     if repeated.size:
         found = [divmod(int(place), entries.shape[1]) for place in np.unique(repeated)]
-        msg = f"each entry must be given once, got (row, column) {_some(found)} more than once"
+        msg = f"each entry must be given once, got (row, column) {some(found)} more than once"
         raise ValueError(msg)
 
 
 def _warn_of_empty(entries: Entries) -> None:
     for name, unseen in zip(("row", "column"), without_entries(entries), strict=True):
         if unseen.any():
-            msg = f"no observed entry, so that nothing can recover it, in {name} {_some(np.flatnonzero(unseen))}"
-            warnings.warn(msg, UnrecoverableWarning, stacklevel=_depth_of_caller())
+            msg = f"no observed entry, so that nothing can recover it, in {name} {some(np.flatnonzero(unseen))}"
+            warnings.warn(msg, UnrecoverableWarning, stacklevel=depth_of_caller())
 
 
-def _depth_of_caller() -> int:
-    """The stack level, as seen by ``_warn_of_empty``, of the caller of this library."""
+def depth_of_caller() -> int:
+    """The stack level, as seen by the function that calls this one, of the caller of this library."""
     frame, level, outermost = inspect.currentframe(), 0, 0
     while frame is not None:
         if frame.f_globals.get("__name__", "").partition(".")[0] == "lawlib":
@@ -306,10 +347,11 @@ def _depth_of_caller() -> int:
 
 def _places(entries: Entries, chosen: Bool[np.ndarray, " N"]) -> str:
     found = np.flatnonzero(chosen)
-    return _some([(int(entries.rows[i]), int(entries.columns[i])) for i in found[: MAX_NAMED + 1]], len(found))
+    return some([(int(entries.rows[i]), int(entries.columns[i])) for i in found[: MAX_NAMED + 1]], len(found))
 
 
-def _some(culprits: Any, count: int | None = None) -> str:
+def some(culprits: Any, count: int | None = None) -> str:
+    """The first few culprits by name, and how many others there are."""
     count = len(culprits) if count is None else count
     named = ", ".join(str(culprit) for culprit in culprits[:MAX_NAMED])
     return named if count <= MAX_NAMED else f"{named} and {count - MAX_NAMED} others"

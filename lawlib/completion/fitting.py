@@ -14,7 +14,7 @@ from lawlib.completion.layouts import Layout, sum_squared_error
 from lawlib.completion.stopping import CHECK, History, observe, reason_to_stop
 from lawlib.types import Array, Bool, Float, Int, PyTree, Scalar
 
-__all__ = ["Task", "descend", "final_errors", "task_of"]
+__all__ = ["Task", "descend", "errors_of", "final_errors", "task_of"]
 
 
 class _Judged(NamedTuple):
@@ -108,14 +108,13 @@ def _run(progress: _Progress, task: Task, last: Int[Array, ""], *, transform) ->
         return (now.steps < last) & (now.error > task.tolerance)
 
     progress = lax.while_loop(is_running, step, progress)
-    observed, missed = _errors(progress.factors, task)
+    observed, missed = errors_of(*two_factors(progress.factors), task)
     return progress, jnp.linalg.norm(missed) / task.judged.norm if missed.size else observed
 
 
-def _errors(factors: Factors, task: Task) -> tuple[Scalar, Float[Array, " N"]]:
-    """The relative error of the fitted entries, and the error of each held-out entry."""
+def errors_of(left: Float[Array, "m k"], right: Float[Array, "n k"], task: Task) -> tuple[Scalar, Float[Array, " N"]]:
+    """The relative error of left right^T on the fitted entries, and its error on each held-out entry."""
     rows, columns, values, _ = task.judged
-    left, right = two_factors(factors)
     observed = jnp.sqrt(2 * sum_squared_error(left, right, task.layout) / task.square)
     return observed, entries_of(left, right, rows, columns) - values if values.size else values
 
@@ -128,4 +127,4 @@ def _fullest_share(entries: Entries) -> float:
 
 # Compiled once for each shape of the entries and each transform.
 _stretch = jax.jit(_run, static_argnames="transform")
-final_errors = jax.jit(_errors)
+final_errors = jax.jit(errors_of)

@@ -1,4 +1,4 @@
-"""Layouts of observed entries in memory for a gradient step: dense with a mask, or padded CSR and CSC if sparse.
+"""Layouts of observed entries in memory, for gradients and row by row: dense with a mask, or padded CSR and CSC.
 
 Rows are grouped in blocks of about equal degree, padded to the largest of the block, and processed in chunks that fit
 in cache: the rows of the other factor are gathered, the residuals and the gradient are two small products, and nothing
@@ -6,6 +6,7 @@ is scattered. CSC is the CSR of the transpose. No m x n array is made.
 """
 
 import functools as ft
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -26,9 +27,12 @@ __all__ = [
     "arrange_dense",
     "arrange_sparse",
     "multiply",
+    "multiply_residual",
     "multiply_transposed",
+    "normal_equations",
     "scaled",
     "sum_squared_error",
+    "transposed",
 ]
 
 _einsum = ft.partial(jnp.einsum, precision="highest")
@@ -113,6 +117,11 @@ def scaled(layout: Layout, factor: Scalar) -> Layout:
     return Sparse(*(_scaled_csr(csr, factor) for csr in layout))
 
 
+def transposed(layout: Layout) -> Layout:
+    """The same entries as those of Phi^T."""
+    return Dense(layout.values.T, layout.mask.T) if isinstance(layout, Dense) else Sparse(layout.csc, layout.csr)
+
+
 @jax.custom_vjp
 def sum_squared_error(left: Float[Array, "m q"], right: Float[Array, "n q"], layout: Layout) -> Scalar:
     """Half the squared error of A B^T summed over the observed entries: 1/2 ||Omega . (A B^T - Phi)||_F^2.
@@ -156,6 +165,34 @@ def multiply_transposed(layout: Layout, factor: Float[Array, "m q"]) -> Float[Ar
     return _multiply_csr(layout.csc, factor)
 
 
+def normal_equations(layout: Layout, factor: Float[Array, "n q"]) -> tuple[Float[Array, "m q q"], Float[Array, "m q"]]:
+    """For each row of A in Omega . (A B^T) = Omega . Phi: sum_j Omega_ij b_j b_j^T, and sum_j Omega_ij Phi_ij b_j."""
+    q = factor.shape[1]
+    if isinstance(layout, Dense):
+        # All Gram matrices at once are the product of the mask and the b_j b_j^T, of which the upper triangles suffice.
+        rows, columns = jnp.triu_indices(q)
+        upper = matmul(layout.mask, factor[:, rows] * factor[:, columns])
+        place = jnp.zeros((q, q), int).at[rows, columns].set(jnp.arange(rows.size))
+        return upper[:, jnp.maximum(place, place.T)], matmul(layout.values, factor)
+    padded = jnp.concatenate([factor, jnp.zeros((1, q), factor.dtype)])
+
+    def chunk(block: Block) -> Array:
+        gathered = _rows_at(padded, block.columns)
+        # The values are one more column, so that one product makes both.
+        return _einsum("cwq,cwp->cqp", gathered, jnp.concatenate([gathered, block.values[..., None]], 2))
+
+    both = _in_place(layout.csr, [lax.map(chunk, block).reshape(-1, q * (q + 1)) for block in layout.csr.blocks])
+    both = both.reshape(-1, q, q + 1)
+    return both[..., :q], both[..., q]
+
+
+def multiply_residual(layout: Layout, left: Float[Array, "m q"], right: Float[Array, "n q"]) -> Float[Array, "m q"]:
+    """(Omega . (Phi - A B^T)) B for A = left and B = right: minus the gradient of ``sum_squared_error`` in A."""
+    if isinstance(layout, Dense):
+        return -matmul(_dense_residual(left, right, layout), right)
+    return -_pass_over(layout.csr, left, right)[1]
+
+
 def _scaled_csr(csr: PaddedCSR, factor: Scalar) -> PaddedCSR:
     blocks = tuple(block._replace(values=block.values * factor) for block in csr.blocks)
     return csr._replace(blocks=blocks)
@@ -178,11 +215,16 @@ def _pass_over(csr: PaddedCSR, own: Array, other: Array) -> tuple[Scalar, Array]
         residual = _einsum("cwq,cq->cw", gathered, _rows_at(own, block.rows)) - block.values
         return jnp.sum(jnp.square(residual)), _einsum("cw,cwq->cq", residual, gathered)
 
-    nothing = jnp.zeros((1, own.shape[1]), own.dtype)
-    other = jnp.concatenate([other, nothing])
+    other = jnp.concatenate([other, jnp.zeros((1, own.shape[1]), own.dtype)])
     squares, gradients = zip(*(lax.map(chunk, block) for block in csr.blocks), strict=True)
-    stacked = jnp.concatenate([*(g.reshape(-1, own.shape[1]) for g in gradients), nothing])
-    return sum((s.sum() for s in squares), jnp.zeros((), own.dtype)) / 2, _rows_at(stacked, csr.position)
+    return sum((s.sum() for s in squares), jnp.zeros((), own.dtype)) / 2, _in_place(csr, gradients)
+
+
+def _in_place(csr: PaddedCSR, found: Sequence[Array]) -> Float[Array, "m q"]:
+    """What was found for the rows of each block, in the order of the rows; 0 for rows without entries."""
+    q = found[0].shape[-1]
+    stacked = jnp.concatenate([*(part.reshape(-1, q) for part in found), jnp.zeros((1, q), found[0].dtype)])
+    return _rows_at(stacked, csr.position)
 
 
 def _padded_csr(

@@ -37,11 +37,11 @@ def observe(history: History, *, fitted: float, judged: float) -> History:
     return History(fitted, judged, judged if better else history.lowest, 0 if better else history.since + 1, before)
 
 
-def reason_to_stop(history: History, tolerance: float, *, held_out: bool) -> str | None:
+def reason_to_stop(history: History, tolerance: float, *, held_out: bool, plateau: bool = True) -> str | None:
     """Why the descent ends after these checks, or None: "tolerance", "diverged", "error rises" or "stalled".
 
     The error of held-out entries rises when noise is fitted. If no entries are ``held_out``, the fitted error is the
-    judging error, which rises only for too large a step.
+    judging error, which rises only for too large a step. ``plateau`` says that the start may be one, which is no floor.
     """
     if history.fitted <= tolerance:
         return "tolerance"
@@ -50,4 +50,4 @@ def reason_to_stop(history: History, tolerance: float, *, held_out: bool) -> str
     if history.since >= PATIENCE and history.judged > RISE * history.lowest:
         return "error rises" if held_out else "diverged"
     on_a_floor = len(history.before) > STALL and history.fitted > (1 - LEAST_FALL) * history.before[0]
-    return "stalled" if on_a_floor and history.fitted < LEFT_START else None
+    return "stalled" if on_a_floor and (history.fitted < LEFT_START or not plateau) else None

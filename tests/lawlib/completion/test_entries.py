@@ -16,6 +16,7 @@ from lawlib.completion.entries import (
     UnrecoverableWarning,
     from_coo,
     from_mask,
+    from_nan,
     from_scipy,
     hold_out,
     relative_error,
@@ -103,6 +104,8 @@ def test_all_ways_in_agree():
         from_scipy(scipy.sparse.coo_matrix((VALUES, (ROWS, COLUMNS)), (3, 3))),
         from_mask(hidden, mask),
         from_mask(hidden, mask == 1),
+        from_nan(hidden),
+        from_nan(hidden.astype(np.float32)),
     ):
         np.testing.assert_array_equal(densely(other), (values, mask))
     assert given_one.density == pytest.approx(4 / 9)
@@ -115,6 +118,24 @@ def test_bad_masks_and_matrices_are_refused():
         from_mask(np.ones((2, 2)), np.full((2, 2), 0.5))
     with pytest.raises(TypeError, match="scipy sparse matrix is needed, got ndarray"):
         from_scipy(np.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "error", "message"),
+    [
+        (np.ones((3, 2)), ValueError, r"has no NaN, so that nothing in it is unknown.*from_mask\(matrix, mask\)"),
+        (np.full((3, 2), np.nan), ValueError, "no entry of the 3 x 2 matrix is known: all are NaN"),
+        (np.ones((3, 2), int), TypeError, r"marked by NaN in a matrix of floats, got int64.*matrix != 0"),
+        (np.ones((3, 2), complex), TypeError, "got complex128"),
+        (np.asarray([["a", None]], object), TypeError, "got object"),
+        (np.asarray([[1.0, np.nan], [np.inf, 2.0]]), ValueError, r"must be finite, got NaN or infinity at .*\(1, 0\)"),
+        (np.asarray([1.0, np.nan]), ValueError, r"two axes \(m, n\), got shape \(2,\)"),
+        (np.ma.masked_invalid([[1.0, np.nan]]), TypeError, r"from_mask\(matrix.data, ~mask\)"),
+    ],
+)
+def test_a_matrix_whose_unknown_entries_are_not_marked_by_nan_is_refused(matrix, error, message):
+    with pytest.raises(error, match=message):
+        from_nan(matrix)
 
 
 def test_values_keep_their_precision():

@@ -173,6 +173,12 @@ def test_steps_end_at_their_number_and_nothing_held_out_is_nan():
         ({"tolerance": float("nan")}, "tolerance must be positive"),
         ({"max_steps": 0}, "max_steps must be positive"),
         ({"held_out": 1.5}, "share to hold out"),
+        ({"method": "sgd"}, "method must be one of 'deep', 'als', got 'sgd'"),
+        ({"ridge": 0.1}, "ridge: only method='als' has this"),
+        ({"method": "als", "depth": 2, "scale": 0.1}, "depth, scale: only method='deep' has this"),
+        ({"method": "als", "ridge": -1.0}, "ridge must be a finite number and not negative, got -1"),
+        ({"method": "als", "ridge": float("nan")}, "ridge must be a finite number"),
+        ({"method": "als", "rank": 13}, "rank must be in 1..12 for a 20 x 12 matrix, its smaller side, got 13"),
     ],
 )
 def test_what_is_out_of_range_is_refused(options, message):
@@ -183,7 +189,7 @@ def test_what_is_out_of_range_is_refused(options, message):
 
 def test_whole_numbers_and_finite_values_are_asked_for():
     entries = observed(low_rank((20, 12), 2), 0.5)
-    for options in ({"rank": 2.0}, {"depth": 2.5}, {"max_steps": 10.5}):
+    for options in ({"rank": 2.0}, {"depth": 2.5}, {"max_steps": 10.5}, {"rank": None}):
         with pytest.raises(TypeError):
             complete(jax.random.key(0), entries, **{"rank": 2, **options})
     with pytest.raises(ValueError, match="must be finite"):
@@ -405,7 +411,7 @@ def test_additive_data_are_their_levels():
     assert (found.steps, found.reason) == (0, "tolerance")
     assert recovery_error(found, matrix) < 1e-4
     with pytest.raises(ValueError, match="center must be one of None, 'rows', 'columns', 'both', got 'mean'"):
-        complete(jax.random.key(0), matrix, 2, center="mean")
+        complete(jax.random.key(0), from_mask(matrix, np.ones(matrix.shape)), 2, center="mean")
 
 
 def test_lines_without_entries_are_nan_or_at_the_others_level():
@@ -455,10 +461,11 @@ def test_every_form_of_the_entries_is_one_and_the_same():
 @pytest.mark.parametrize("unit", [1e-50, 1e50])
 def test_entries_beyond_the_dtype_are_refused(unit):
     matrix = gaussian(np.random.default_rng(9), 1)[:20, :12]
+    seen = np.ones(matrix.shape)
     with jax.enable_x64(False), pytest.raises(ValueError, match=r"to compute in float32.*jax_enable_x64"):
-        complete(jax.random.key(0), matrix * unit, 1)
+        complete(jax.random.key(0), (matrix * unit, seen), 1)
     with pytest.raises(ValueError, match="to compute in float64, got"):
-        complete(jax.random.key(0), matrix * 1e307, 1)
+        complete(jax.random.key(0), (matrix * 1e307, seen), 1)
 
 
 @pytest.mark.parametrize(("count", "least"), [(18, 0.8), (400, 0.92)])
@@ -541,7 +548,7 @@ def test_factors_at_the_tolerance_come_back_untouched():
 
 def test_a_floor_where_nothing_is_held_out_is_an_end_and_too_few_steps_are_none():
     rng = np.random.default_rng(14)
-    noisy = rng.standard_normal((20, 15))
+    noisy = rng.standard_normal((20, 15)), np.ones((20, 15))
     found = complete(jax.random.key(0), noisy, 2, held_out=0.0)
     assert (found.reason, found.converged) == ("stalled", True)
     few = complete(jax.random.key(0), noisy, 2, held_out=0.0, max_steps=5)
