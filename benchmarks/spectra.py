@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import alternate, seconds
-from lawlib.linalg.gradients import Shift, gradient_products
+from lawlib.linalg.shifts import Shift, shifted_gradient_products
 from lawlib.linalg.spectra import block_krylov_svd, matrix_svd
 from lawlib.linalg.subspaces import sin_theta
 
@@ -100,7 +100,7 @@ def _layer() -> dict[str, float]:
             x, y = batch
             return jnp.sum(jnp.square(jnp.tanh(W @ x + shift.columns(x)) - y)) / 2
 
-        return block_krylov_svd(key, gradient_products(loss, batches, LAYER), LAYER_RANK, tolerance=1e-5, max_passes=6)
+        return block_krylov_svd(key, shifted_gradient_products(loss, batches, LAYER), LAYER_RANK, tolerance=1e-5, max_passes=6)
 
     compiled = jax.jit(search).lower(jax.random.key(0), W, batches).compile()
     jax.block_until_ready(W)

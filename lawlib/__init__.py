@@ -4,7 +4,7 @@ Watch a matrix, its change or a gradient while you train:
     tracker                   spectra, angles and block energies inside your own loop
     block_krylov_svd          leading singular triplets with a certificate, from products alone
     matrix_products           the products of a matrix
-    kernel_gradient_products  those of a layer's gradient, for any Flax network and loss
+    gradient_products         those of the gradient in a leaf, for any network (pytree, Flax, Equinox) and loss
     principal_angles          accurate to rounding at every size
 
 Compress what you train:
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from lawlib.descent.steps import gradient_descent as gradient_descent
     from lawlib.dynamics.sweep import sweep as sweep
     from lawlib.dynamics.system import simulate as simulate
-    from lawlib.linalg.gradients import kernel_gradient_products as kernel_gradient_products
+    from lawlib.linalg.gradients import gradient_products as gradient_products
     from lawlib.linalg.spectra import block_krylov_svd as block_krylov_svd
     from lawlib.linalg.spectra import matrix_products as matrix_products
     from lawlib.linalg.subspaces import principal_angles as principal_angles
@@ -77,7 +77,7 @@ _FUNCTIONS = {
     "expand": "compress.deep_linear",
     "from_coo": "completion.entries",
     "gradient_descent": "descent.steps",
-    "kernel_gradient_products": "linalg.gradients",
+    "gradient_products": "linalg.gradients",
     "low_rank_mlp": "compress.head",
     "matrix_products": "linalg.spectra",
     "principal_angles": "linalg.subspaces",

@@ -11,7 +11,7 @@ OUTSIDE_LAWLIB = {"jax", "numpy", "flax", "optax", "jaxtyping", "diffrax", "matf
 # Packages of lawlib; each imports only packages of the sets above its own.
 LEVELS = (
     {"types", "cpu", "extras"},
-    {"checks"},
+    {"checks", "frameworks"},
     {"linalg", "networks", "problems", "dynamics"},
     {"descent", "tracking"},
     {"theory"},

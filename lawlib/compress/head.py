@@ -31,7 +31,7 @@ from lawlib.compress.head_checks import (
 )
 from lawlib.compress.head_layers import factors_of, find_head, flat_params, widths_of, with_factors, with_params
 from lawlib.compress.low_rank_init import INNER, padded_basis, positive_qr
-from lawlib.linalg.gradients import kernel_gradient_products
+from lawlib.linalg.gradients import gradient_products
 from lawlib.linalg.spectra import Certified, block_krylov_svd
 from lawlib.linalg.subspaces import SubspaceSum
 from lawlib.networks.initializers import orthogonal
@@ -123,7 +123,7 @@ def low_rank_mlp(
     ``loss(variables, batch)`` calls ``network.apply``; a ``jax.jit`` around it is removed. A jit inside it, or a
     ``jax.checkpoint`` around it, hides the layers. ``batches`` is a tree of arrays whose leading axis runs over the
     batches. The gradient is that of the losses *summed* over them, in the kernel itself, an array of the kernel's size
-    (the route "parameter" of ``linalg.gradients.kernel_gradient_products``). It includes an L2 penalty on the kernels
+    (the route "parameter" of ``linalg.gradients.gradient_products``). It includes an L2 penalty on the kernels
     in the loss, which in training acts on the factors of the low-rank network. A penalty c/2 ||W_1||_F^2 adds c W_1: if
     this is larger than the gradient of the data, S_big tends to the leading singular vectors of W_1, independently of
     the data. ``layers`` are the paths of the head's ``nn.Dense`` layers in order, "Dense_0" or "head/Dense_0"; by
@@ -221,7 +221,7 @@ def _s_big(
 ) -> tuple[Certified, SubspaceSum]:
     """S_big of a layer, from the gradient in its kernel W^T, whose left singular vectors are the right ones of W."""
     kernel = _wide(flat_params(variables)[f"{path}/kernel"])
-    products = kernel_gradient_products(loss, variables, path, batches, kernel.dtype)
+    products = gradient_products(loss, variables, f"params/{path}/kernel", batches, dtype=kernel.dtype)
     found = block_krylov_svd(key, products, num_classes)
     return found, big_subspace(kernel.T, found.svd.right, found.svd.left)
 

@@ -33,8 +33,8 @@ def check_batches(loss: Callable[[PyTree, Any], Scalar], parameters: PyTree, bat
 
 def trace_of_a_batch(
     loss: Callable[[PyTree, Any], Scalar], parameters: PyTree, batches: PyTree
-) -> jax.extend.core.Jaxpr:
-    """The jaxpr of the loss for one batch, after the checks of ``check_batches``.
+) -> jax.extend.core.ClosedJaxpr:
+    """The program of the loss for one batch, after the checks of ``check_batches``.
 
     Its first inputs are the leaves of the parameters. Raises as ``check_batches``.
     """
@@ -54,7 +54,7 @@ def trace_of_a_batch(
             f"of {_shapes(batches)} seems to run over samples; {RESHAPE}"
         )
         raise ValueError(msg)
-    return closed.jaxpr
+    return closed
 
 
 def _check_axes(loss: Callable, parameters: PyTree, batches: Any) -> None:

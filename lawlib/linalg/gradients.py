@@ -1,281 +1,265 @@
-"""Products with the gradient of a loss in one layer's weight, for any Flax network; matrix-free for plain layers.
+"""Products with the gradient of a loss in one leaf of its parameters, for any network and any tree of parameters.
 
-The gradient in the parameter itself is correct for any use of the parameter, and needs an array of its shape. Products
-with b columns of the gradient need only (m + n) b numbers: they are derivatives of the loss in the factors of a
-low-rank shift of the weight, which the layer applies as two thin products. The two agree only if the layer is a plain
-product.
+The gradient in the leaf itself is correct for any use of the leaf, and needs an array of its shape. Products with b
+columns of the gradient need only (m + n) b numbers: they are derivatives of the loss in the factors of a low-rank shift
+of the leaf (``shifted_loss``), where the loss only multiplies by the leaf.
 """
 
-import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
-from lawlib.linalg.batches import check_batches, trace_of_a_batch
-from lawlib.linalg.kernel_uses import float_dtypes, leaf_index
-from lawlib.linalg.plain_layers import MEND, check_plain, shifted
+from lawlib.frameworks.nnx import functional, holds_modules
+from lawlib.linalg.batches import trace_of_a_batch
+from lawlib.linalg.kernel_uses import as_used, float_dtypes
+from lawlib.linalg.leaves import Leaf, Where, array_leaves, pick
+from lawlib.linalg.matricization import Matricization
+from lawlib.linalg.shifted_loss import Uses, shifted_loss
+from lawlib.linalg.shifts import Shift, shifted_gradient_products
 from lawlib.linalg.spectra import Products, matrix_products
-from lawlib.types import Array, Float, Matrix, PyTree, Scalar, matmul
+from lawlib.types import Array, Matrix, PyTree, Scalar, matmul
 
-__all__ = ["Shift", "check_variables", "gradient_products", "kernel_gradient_products"]
+__all__ = ["gradient_products", "matricizations"]
 
 ROUTES = ("parameter", "matrix_free")
+MEND = "use route='parameter'"
 # The two routes may differ by the rounding errors of products in half precision. A wrong gradient differs by more.
 AGREEMENT = 2.0**-6
 MARGIN = 10.0
 
 
-class Shift(NamedTuple):
-    """The matrix M = left right^T (m, n) to be added to a weight of this shape, as left (m, b) and right (n, b)."""
+class _Problem(NamedTuple):
+    """loss(arrays, batch), the arrays, the program of one batch, the leaf among the arrays, and how it is read."""
 
-    left: Float[Array, "m b"]
-    right: Float[Array, "n b"]
+    loss: Callable[[list[Array], Any], Scalar]
+    arrays: list[Array]
+    program: Any
+    leaf: Leaf
+    matricization: Matricization
+    dtype: Any
 
-    def columns(self, x: Array) -> Float[Array, "m ..."]:
-        """The product M x for samples in columns, x (n, N), to be added to W x; at least in the dtype of the shift."""
-        x, left, right = self._promoted(x)
-        return matmul(left, matmul(right.T, x))
+    def gradient(self, batches: PyTree, leaf: Array | None = None) -> tuple[Array, Array]:
+        """The gradient in the leaf, summed over the batches in the dtype of the products, and the losses."""
+        index, dtype = self.leaf.index, self.dtype
+        before, after = self.arrays[:index], self.arrays[index + 1 :]
+        given = jnp.asarray(self.leaf.value if leaf is None else leaf)
 
-    def rows(self, x: Array) -> Float[Array, "*N n"]:
-        """The product x M for samples in rows, x (*N, m), to be added to x K, K a kernel; dtype as in ``columns``."""
-        x, left, right = self._promoted(x)
-        return matmul(matmul(x, left), right.T)
+        def of_leaf(leaf: Array, batch: Any) -> Scalar:
+            return self.loss([*before, leaf, *after], batch)
 
-    def _promoted(self, x: Array) -> tuple[Array, Array, Array]:
-        """All in the dtype of the shift, or of the inputs where that is more precise; integers are converted."""
-        with jax.numpy_dtype_promotion("standard"):
-            dtype = jnp.promote_types(x.dtype, self.left.dtype)
-        return x.astype(dtype), self.left.astype(dtype), self.right.astype(dtype)
+        def add(summed: Array, batch: Any) -> tuple[Array, Scalar]:
+            loss, gradient = jax.value_and_grad(of_leaf)(given, batch)
+            return summed + gradient.astype(dtype), loss
+
+        return lax.scan(add, jnp.zeros(given.shape, dtype), batches)
 
 
 def gradient_products(
-    loss: Callable[[Shift, Any], Scalar],
+    loss: Callable[[PyTree, Any], Scalar],
+    params: PyTree,
+    where: Where,
     batches: PyTree,
-    shape: tuple[int, int],
-    dtype: DTypeLike = jnp.float32,
+    *,
+    matricization: Matricization | None = None,
+    dtype: DTypeLike | None = None,
+    route: str = "parameter",
 ) -> Products:
-    """Products with G = sum_i dloss(W, batch_i)/dW (m, n), ``shape`` = (m, n): one pass over the data for each block.
+    """Products with G = d/d(leaf) sum_i loss(params, batch_i), read as a matrix (m, n), for any network.
 
-    ``loss(shift, batch)`` is the loss of one batch with the layer's output shifted, ``W @ x + shift.columns(x)`` or
-    ``x @ K + shift.rows(x)``; then
-        G V = d/dA sum_i loss(A V^T, batch_i) at A = 0,   G^T U = d/dB sum_i loss(U B^T, batch_i) at B = 0.
-    G is the gradient through the shifted output only: other uses of W, such as an L2 penalty, do not contribute.
-    ``batches`` is a tree of arrays whose leading axis runs over the batches, taken one at a time. Losses are *summed*
-    over the batches: for a mean over all samples, divide the sum over a batch by the number of all samples. The weights
-    may have any dtype. The blocks have ``dtype``, a float of at least 32 bits, and so has the shift, unless the inputs
-    are more precise; with half-precision weights, cast the shift's product to the dtype of W x. Pass the weights of a
-    large layer to jit as an argument, since a compiled function contains a copy of the arrays that it closes over.
+    ``params`` is what ``loss(params, batch)`` takes: any pytree, the variables of a Flax linen network, an Equinox
+    model, or a Flax NNX model. ``where(params)`` picks one leaf and computes nothing, ``lambda model:
+    model.layers[0].weight``; or ``where`` is the leaf's path, "params/Dense_0/kernel". Leaves that are no arrays are
+    left as they are. ``batches`` is a tree of arrays whose leading axis runs over the batches, taken one at a time.
+    Losses are *summed* over the batches: for a mean over all samples, divide the sum over a batch by the number of all
+    samples. A leaf with two axes is its own matrix; every other one needs a ``matricization``, which also gives a
+    matrix that is stored as (outputs, inputs) the orientation of the others, ``Matricization(1, 0)``. The products have
+    ``dtype``, by default that of the leaf, and at least float32.
+
+    With the route "parameter" G is the derivative in the leaf itself. It is correct for every use of the leaf: shared
+    layers, scanned and vmapped ones, masks, jit inside the loss, a penalty on the leaf. G is computed here, once, in
+    one pass over the data, and kept; the sum over several batches needs a second array of the leaf's size. Its rounding
+    errors are those of the network's own dtypes, which certificates do not include. An array at two places of a pytree
+    is two leaves to JAX, and G belongs to the one; in an NNX model a shared variable is one leaf.
+
+    "matrix_free" forms no array of the leaf's size and passes over the data once for each block. The loss may only
+    multiply by the leaf: in matrix products and convolutions, as often as it likes, transposed or cast, inside jit,
+    vmap, checkpoint and scan, of one layer or of a stack. Any other use is refused. Outside jit one product is also
+    compared with the other route on the first batch, in the direction sin(1^2), sin(2^2), ..., sin(n^2); this check
+    forms one array of the leaf's size and releases it.
+
+    Raises:
+        ValueError: ``where`` picks no leaf, several, or one that is no real floating array (``leaves.pick``); a leaf
+            that is no matrix and no matricization, or one that does not fit; batches or a loss that
+            ``batches.check_batches`` refuses; an unknown route; outside jit, a loss or a gradient that is not finite;
+            for "matrix_free", another use of the leaf, or none, or routes that disagree.
+
+    Warns:
+        UserWarning: outside jit, G of the route "parameter" is 0, or too small for its dtype.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lawlib
+        >>> def loss(params, batch):
+        ...     return jnp.sum(jnp.tanh(batch @ params["first"]["kernel"]) ** 2)
+        >>> params = {"first": {"kernel": jnp.full((5, 4), 0.1)}}
+        >>> batches = jax.random.normal(jax.random.key(0), (2, 30, 5))  # two batches of thirty
+        >>> products = lawlib.gradient_products(loss, params, lambda p: p["first"]["kernel"], batches)
+        >>> lawlib.block_krylov_svd(jax.random.key(1), products, k=1).svd.right.shape
+        (4, 1)
+    """
+    if route not in ROUTES:
+        msg = f"route must be one of {ROUTES}, got {route!r}"
+        raise ValueError(msg)
+    problem = _posed(loss, params, where, batches, matricization, dtype)
+    if route == "parameter":
+        G, losses = problem.gradient(batches)
+        _check_finite(problem.leaf.name, G, losses)
+        M = problem.matricization.matrix(G)
+        _warn_if_lost(problem, M)
+        return matrix_products(M)
+    uses = Uses([], [])
+    of_shift = shifted_loss(problem.program, problem.arrays, problem.leaf.index, problem.matricization, uses)
+    shape = problem.matricization.shape(problem.leaf.value)
+    products = shifted_gradient_products(of_shift, batches, shape, problem.dtype)
+    _check_uses(problem.leaf.name, uses)
+    _check_a_product(problem, of_shift, batches)
+    return products
+
+
+def matricizations(
+    loss: Callable[[PyTree, Any], Scalar], params: PyTree, batches: PyTree
+) -> dict[str, Matricization]:
+    """How the loss multiplies by each leaf of its parameters, (inputs, outputs), by the leaf's name.
+
+    A leaf is listed if a matrix product or a convolution takes it, by the same axes wherever it is taken; one with two
+    axes that is taken in both orientations is listed as it is. A stack of layers is listed without an index. Nothing
+    is computed: one batch is traced. Arguments and errors are as in ``gradient_products``.
 
     Raises:
         ValueError: batches or a loss that ``batches.check_batches`` refuses.
     """
-    check_batches(loss, Shift(jnp.zeros((shape[0], 1), dtype), jnp.zeros((shape[1], 1), dtype)), batches)
-
-    def total(gradient: Callable[[Any], Matrix], zeros: Matrix) -> Matrix:
-        return lax.scan(lambda summed, batch: (summed + gradient(batch), None), zeros, batches)[0]
-
-    def forward(V: Matrix) -> Matrix:
-        zeros = jnp.zeros((shape[0], V.shape[1]), V.dtype)
-        return total(lambda batch: jax.grad(lambda A: loss(Shift(A, V), batch))(zeros), zeros)
-
-    def adjoint(U: Matrix) -> Matrix:
-        zeros = jnp.zeros((shape[1], U.shape[1]), U.dtype)
-        return total(lambda batch: jax.grad(lambda B: loss(Shift(U, B), batch))(zeros), zeros)
-
-    return Products(forward, adjoint, shape, dtype)
+    if holds_modules(params):
+        loss, params, _ = functional(loss, params)
+    arrays, names, tree = array_leaves(params)
+    program = trace_of_a_batch(lambda arrays, batch: loss(tree(arrays), batch), arrays, batches)
+    found = {name: as_used(program.jaxpr, i) for i, name in enumerate(names)}
+    return {name: matricization for name, matricization in found.items() if matricization}
 
 
-def kernel_gradient_products(
-    loss: Callable[[PyTree, Any], Scalar],
-    variables: PyTree,
-    path: str,
-    batches: PyTree,
-    dtype: DTypeLike | None = None,
-    *,
-    route: str = "parameter",
-) -> Products:
-    """Products with G (in, out) = d/dK sum_i loss(variables with the kernel K, batch_i) at ``path`` of a Flax network.
+def _posed(
+    loss: Callable, params: PyTree, where: Where, batches: PyTree, matricization: Matricization | None, dtype: Any
+) -> _Problem:
+    if holds_modules(params):
+        loss, params, where = functional(loss, params, where)
+    leaf, (arrays, _, tree) = pick(params, where), array_leaves(params)
 
-    ``loss(variables, batch)`` calls the network's ``apply``; ``path`` is "layer_1" or "block/Dense_0", and
-    ``batches`` and sums are as in ``gradient_products``. The products have ``dtype``, by default that of the kernel,
-    and at least float32. The route "parameter" needs no Flax: any nested dictionaries {"params": {...}} with a kernel
-    at ``path`` do.
+    def of_arrays(arrays: list[Array], batch: Any) -> Any:
+        return loss(tree(arrays), batch)
 
-    With the route "parameter" G is the derivative in the kernel itself. It is correct for every layer with a kernel and
-    for every use of it: wrappers, user-defined classes, shared layers, ``nn.scan``, ``nn.remat``, jit inside the loss.
-    It includes an L2 penalty on the kernel in the loss. G is computed here, once, in one pass over the data, and kept;
-    the sum over several batches needs a second array of its size. Its rounding errors are those of the network's own
-    dtypes, which certificates do not include.
-
-    "matrix_free" forms no array of the layer's size and passes over the data once for each block. It requires a plain
-    ``nn.Dense``, x K + b in the kernel's dtype: no subclass, no ``dot_general``, and K multiplied in the layer's calls
-    and used nowhere else. The jaxpr of the loss for a batch is checked for this, under jit too. Outside jit one product
-    is also compared with the other route on the first batch, in the direction sin(1^2), sin(2^2), ..., sin(n^2); this
-    check forms one array of the layer's size and releases it.
-
-    Raises:
-        ValueError: variables that are not those of a linen network, or boxed; no real kernel with two axes at this
-            path; batches or a loss that ``batches.check_batches`` refuses; an unknown route; for "matrix_free", a layer
-            that is not plain, or routes that disagree.
-        ImportError: flax is not installed, for "matrix_free".
-
-    Warns:
-        UserWarning: outside jit, G of the route "parameter" is 0, too small for its dtype, or not finite.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, lawlib
-        >>> def loss(variables, batch):
-        ...     return jnp.sum(jnp.tanh(batch @ variables["params"]["first"]["kernel"]) ** 2)
-        >>> variables = {"params": {"first": {"kernel": jnp.full((5, 4), 0.1)}}}
-        >>> batches = jax.random.normal(jax.random.key(0), (2, 30, 5))  # two batches of thirty
-        >>> products = lawlib.kernel_gradient_products(loss, variables, "first", batches)
-        >>> lawlib.block_krylov_svd(jax.random.key(1), products, k=1).svd.right.shape
-        (4, 1)
-    """
-    kernel, dtype = _checked(variables, path, dtype, route)
-    jaxpr = trace_of_a_batch(loss, variables, batches)
-    if route == "parameter":
-        G = _gradient(loss, variables, path, batches, dtype)
-        _warn_of(G, float_dtypes(jaxpr) | {kernel.dtype, G.dtype}, path)
-        return matrix_products(G)
-    check_plain(loss, variables, path, batches, jaxpr)
-    m, n = kernel.shape
-    products = gradient_products(shifted(loss, variables, path), batches, (m, n), dtype)
-    _check_a_product(loss, variables, path, batches, dtype)
-    return products
+    program = trace_of_a_batch(of_arrays, arrays, batches)
+    given = _checked(leaf, matricization, program)
+    wide = leaf.value.dtype if jnp.finfo(leaf.value.dtype).bits >= 32 else jnp.dtype(jnp.float32)
+    return _Problem(of_arrays, arrays, program, leaf, given, wide if dtype is None else jnp.dtype(dtype))
 
 
-def check_variables(variables: PyTree) -> None:
-    """Check that these are the variables of a Flax linen network, as plain arrays.
+def _checked(leaf: Leaf, matricization: Matricization | None, program: Any) -> Matricization:
+    shape = leaf.value.shape
+    if matricization is None and len(shape) == 2:
+        return Matricization()
+    if matricization is None:
+        used = as_used(program.jaxpr, leaf.index)
+        advice = f"which axes are rows and columns; the loss uses it as {used}" if used else "how to read it"
+        if used and used.axes(len(shape)).batch:
+            advice += ", a stack that also needs a batch_index"
+        msg = f"the leaf {leaf.name!r} of shape {shape} is no matrix: pass matricization=Matricization(...), {advice}"
+        raise ValueError(msg)
+    try:
+        matricization.index(shape)
+    except ValueError as error:
+        msg = f"the leaf {leaf.name!r} of shape {shape} does not fit its matricization: {error}"
+        raise ValueError(msg) from error
+    return matricization
 
-    Raises:
-        ValueError: an NNX model or state, a tree without the collection 'params', or variables in boxes.
-    """
-    if type(variables).__module__.startswith("flax.nnx"):
+
+# In the leaf itself. --------------------------------------------------------------------------------------------------
+
+
+def _check_finite(name: str, G: Array, losses: Array) -> None:
+    """Raise ValueError for a loss or a gradient that is not finite; under jit values are unknown."""
+    if isinstance(G, Tracer) or isinstance(losses, Tracer):
+        return
+    wrong = np.flatnonzero(~np.isfinite(np.asarray(losses, np.float64)))
+    if wrong.size:
         msg = (
-            f"variables must be those of a Flax linen network, {{'params': ...}}, got {type(variables).__name__} of "
-            f"NNX: pass the gradient from nnx.grad to spectra.matrix_products"
+            f"the loss of batch {wrong[0]} is {losses[wrong[0]]} and has no gradient in the leaf {name!r}: check the "
+            f"data, the parameters and the dtypes"
         )
         raise ValueError(msg)
-    if not isinstance(variables, Mapping) or "params" not in variables:
-        msg = "variables must hold the collection 'params', as network.init returns them"
-        raise ValueError(msg)
-    leaves = jax.tree.leaves_with_path(variables["params"], is_leaf=_is_box)
-    if boxed := [_name(at) for at, held in leaves if _is_box(held)]:
-        msg = f"variables must be arrays, but {boxed} are boxed: use flax.linen.meta.unbox(variables)"
-        raise ValueError(msg)
-
-
-def _is_box(held: Any) -> bool:
-    """Whether it is a ``nn.Partitioned`` or another box of Flax; without Flax there are none."""
-    meta = sys.modules.get("flax.core.meta")
-    return meta is not None and isinstance(held, meta.AxisMetadata)
-
-
-def _name(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _checked(variables: PyTree, path: str, dtype: DTypeLike | None, route: str) -> tuple[Array, DTypeLike]:
-    """The kernel at the path, and the dtype of the products."""
-    if route not in ROUTES:
-        msg = f"route must be one of {ROUTES}, got {route!r}"
-        raise ValueError(msg)
-    check_variables(variables)
-    node = variables["params"]
-    for name in path.split("/"):
-        if not isinstance(node, Mapping) or name not in node:
-            among = sorted(node) if isinstance(node, Mapping) else "none, since a layer has no layers"
-            msg = f"no layer {path!r} in the variables['params']: {name!r} is not among {among}"
-            raise ValueError(msg)
-        node = node[name]
-    if not isinstance(node, Mapping) and path.endswith("/kernel"):
-        msg = f"path must name a layer, not its kernel: {path.removesuffix('/kernel')!r}, got {path!r}"
-        raise ValueError(msg)
-    if not isinstance(node, Mapping) or "kernel" not in node or jnp.ndim(node["kernel"]) != 2:
+    num_wrong = int(jnp.sum(~jnp.isfinite(G)))
+    if num_wrong:
         msg = (
-            f"the layer {path!r} needs a kernel with two axes, it holds {jax.tree.map(jnp.shape, node)}; for a stack "
-            f"of kernels, as in nn.scan and nn.vmap, or a convolution, pass the matrix of interest from jax.grad to "
-            f"spectra.matrix_products"
+            f"{num_wrong} of {G.size} entries of the gradient in the leaf {name!r} are not finite, though the loss is: "
+            f"scale the loss, use wider dtypes, or check for square roots and logarithms at 0"
         )
         raise ValueError(msg)
-    kernel = node["kernel"]
-    if not jnp.issubdtype(kernel.dtype, jnp.floating):
-        msg = f"the kernel of the layer {path!r} must have a real floating dtype, got {kernel.dtype}"
-        raise ValueError(msg)
-    wide = kernel.dtype if jnp.finfo(kernel.dtype).bits >= 32 else jnp.float32
-    return kernel, wide if dtype is None else dtype
 
 
-# In the parameter itself. ---------------------------------------------------------------------------------------------
-
-
-def _gradient(loss: Callable, variables: PyTree, path: str, batches: PyTree, dtype: DTypeLike) -> Matrix:
-    """G (in, out), summed in the dtype of the products."""
-    kernel, with_kernel = _parted(variables, path)
-
-    def of_kernel(kernel: Matrix, batch: Any) -> Scalar:
-        return loss(with_kernel(kernel), batch)
-
-    def add(summed: Matrix, batch: Any) -> tuple[Matrix, None]:
-        return summed + jax.grad(of_kernel)(kernel, batch).astype(dtype), None
-
-    return lax.scan(add, jnp.zeros(kernel.shape, dtype), batches)[0]
-
-
-def _parted(variables: PyTree, path: str) -> tuple[Matrix, Callable[[Matrix], PyTree]]:
-    """The kernel at the path, and the variables as a function of it."""
-    leaves, tree = jax.tree.flatten(variables)
-    at = leaf_index(variables, f"params/{path}/kernel")
-    return leaves[at], lambda kernel: tree.unflatten([*leaves[:at], kernel, *leaves[at + 1 :]])
-
-
-def _warn_of(G: Matrix, dtypes: set[Any], path: str) -> None:
-    """Warn of a gradient that under- or overflows; under jit its values are unknown, and it is not certified."""
+def _warn_if_lost(problem: _Problem, G: Matrix) -> None:
+    """Warn of a gradient that underflows; under jit its values are unknown, and it is not certified."""
     if isinstance(G, Tracer):
         return
+    dtypes = float_dtypes(problem.program.jaxpr) | {problem.leaf.value.dtype, G.dtype}
     largest, coarsest = float(jnp.max(jnp.abs(G))), max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).tiny))
     tiny = float(jnp.finfo(coarsest).tiny)
-    if not largest >= tiny or largest == float("inf"):
+    if largest < tiny:
         msg = (
-            f"the largest entry of the gradient in the kernel of {path!r} is {largest:g}, where {coarsest} resolves "
-            f"{tiny:.1g}: scale the loss, use wider dtypes, or check whether the loss depends on this layer"
+            f"the largest entry of the gradient in the leaf {problem.leaf.name!r} is {largest:g}, where {coarsest} "
+            f"resolves {tiny:.1g}: scale the loss, use wider dtypes, or check whether the loss depends on this leaf"
         )
         warnings.warn(msg, stacklevel=3)
 
 
-# Matrix-free, for a plain product.
-# -------------------------------------------------------------------------------------
+# Matrix-free. ---------------------------------------------------------------------------------------------------------
 
 
-def _check_a_product(loss: Callable, variables: PyTree, path: str, batches: PyTree, dtype: DTypeLike) -> None:
+def _check_uses(name: str, uses: Uses) -> None:
+    reason = f"the loss uses it in other operations: {', '.join(sorted(set(uses.others)))}" if uses.others else ""
+    if not uses.products and not uses.others:
+        reason = "the loss does not use it"
+    if reason:
+        msg = f"the leaf {name!r} is not only multiplied by, as matrix_free requires: {reason}; {MEND}"
+        raise ValueError(msg)
+
+
+def _check_a_product(problem: _Problem, of_shift: Callable[[Shift, Any], Scalar], batches: PyTree) -> None:
     """Raise ValueError if the two routes differ on the first batch; traced values are not checked."""
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((variables, batches))):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((problem.arrays, batches))):
         return
     first = jax.tree.map(lambda x: x[:1], batches)
-    G = _gradient(loss, variables, path, first, dtype)
-    m, n = G.shape
+    matricization, dtype, leaf = problem.matricization, problem.dtype, jnp.asarray(problem.leaf.value)
+    G, losses = problem.gradient(first)
+    _check_finite(problem.leaf.name, G, losses)
+    m, n = matricization.shape(leaf)
     v = jnp.sin(jnp.arange(1, n + 1, dtype=dtype) ** 2)[:, None]
-    ours = gradient_products(shifted(loss, variables, path), first, (m, n), dtype).forward(v)
-    wanted = matmul(G, v)
+    ours = shifted_gradient_products(of_shift, first, (m, n), dtype).forward(v)
+    wanted = matmul(matricization.matrix(G), v)
     off, size = (jnp.linalg.norm(x) for x in (ours - wanted, wanted))
     if isinstance(off, Tracer) or off <= AGREEMENT * size:
         return
-    # At a minimum G consists of rounding errors, and may be off by the effect of rounding the kernel.
-    kernel, with_kernel = _parted(variables, path)
-    eps = jnp.finfo(dtype).eps * jnp.sign(jnp.sin(jnp.arange(1, kernel.size + 1, dtype=dtype))).reshape(m, n)
-    rounded = kernel + (kernel * eps).astype(kernel.dtype)
-    change = jnp.linalg.norm(matmul(_gradient(loss, with_kernel(rounded), path, first, dtype), v) - wanted)
+    # At a minimum G consists of rounding errors, and may be off by the effect of rounding the leaf.
+    signs = jnp.sign(jnp.sin(jnp.arange(1, leaf.size + 1, dtype=dtype))).reshape(leaf.shape)
+    rounded = leaf + (leaf * jnp.finfo(dtype).eps * signs).astype(leaf.dtype)
+    change = jnp.linalg.norm(matmul(matricization.matrix(problem.gradient(first, rounded)[0]), v) - wanted)
     if off <= AGREEMENT * size + MARGIN * change:
         return
     msg = (
-        f"the two routes to the gradient of the layer {path!r} disagree on the first batch, by {off:g} of {size:g} in "
-        f"one product: the layer is not a plain product x K + b, or values are lost in their dtype; {MEND}"
+        f"the two routes to the gradient in the leaf {problem.leaf.name!r} disagree on the first batch, by {off:g} of "
+        f"{size:g} in one product: values are lost in their dtype, or the loss is not differentiable here; {MEND}"
     )
     raise ValueError(msg)

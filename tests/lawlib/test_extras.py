@@ -42,8 +42,9 @@ CALLS = """
 import jax, jax.numpy as jnp
 from lawlib.compress import head_checks, head_layers, low_rank_mlp
 from lawlib.descent.flows import adaptive_step, euler_step
+from lawlib.frameworks.nnx import functional
 from lawlib.linalg.curvature import extreme_eigenvalues, hessian_product
-from lawlib.linalg.gradients import kernel_gradient_products
+from lawlib.linalg.gradients import gradient_products
 
 X, Y = jnp.arange(24.0).reshape(2, 4, 3) / 24, jnp.arange(16.0).reshape(2, 4, 2) / 16
 variables = {"params": {"first": {"kernel": jnp.ones((3, 5))}, "last": {"kernel": jnp.ones((5, 2))}}}
@@ -64,15 +65,18 @@ def fails(call):
 key, given, one = jax.random.key(0), (loss, variables, (X, Y)), jnp.ones(3)
 said = [
     fails(lambda: low_rank_mlp(key, None, variables, loss, (X, Y))),
-    fails(lambda: kernel_gradient_products(loss, variables, "first", (X, Y), route="matrix_free")),
+    fails(lambda: functional(loss, variables)),
     fails(lambda: adaptive_step(lambda y: -y, one, 1.0, rtol=1e-3, atol=1e-3)),
     fails(lambda: extreme_eigenvalues(lambda v: v, one, 2)),
     fails(lambda: head_layers.with_params(variables, {})),
     fails(lambda: head_checks.without_dropout(loss)),
 ]
-found = kernel_gradient_products(loss, variables, "first", (X, Y)).forward(jnp.eye(5))
+found = [
+    gradient_products(loss, variables, "params/first/kernel", (X, Y), route=route).forward(jnp.eye(5)).tolist()
+    for route in ("parameter", "matrix_free")
+]
 euler, hessian = euler_step(lambda y: -y, one, 0.5), hessian_product(lambda w: jnp.sum(w**2), one)(one)
-print(json.dumps([failed, said, found.tolist(), euler.tolist(), hessian.tolist()]))
+print(json.dumps([failed, said, found, euler.tolist(), hessian.tolist()]))
 """
 
 
@@ -94,7 +98,7 @@ def test_all_of_lawlib_imports_without_the_extras_but_the_flax_modules(without_e
 def test_what_needs_a_missing_package_names_itself_the_package_and_the_command(without_extras):
     assert without_extras[1] == [
         "low_rank_mlp needs flax: pip install 'lawlib[flax]'",
-        "kernel_gradient_products with route='matrix_free' needs flax: pip install 'lawlib[flax]'",
+        "functional needs flax: pip install 'lawlib[flax]'",
         "adaptive_step needs diffrax: pip install 'lawlib[flows]'",
         "extreme_eigenvalues needs matfree: pip install 'lawlib[curvature]'",
         "low_rank_mlp needs flax: pip install 'lawlib[flax]'",
@@ -105,7 +109,8 @@ def test_what_needs_a_missing_package_names_itself_the_package_and_the_command(w
 def test_what_needs_no_package_runs_without_them(without_extras):
     X, Y = np.arange(24.0).reshape(8, 3) / 24, np.arange(16.0).reshape(8, 2) / 16
     gradient = X.T @ (X @ np.ones((3, 5)) @ np.ones((5, 2)) - Y) @ np.ones((2, 5))
-    np.testing.assert_allclose(without_extras[2], gradient, rtol=1e-5)
+    for found in without_extras[2]:
+        np.testing.assert_allclose(found, gradient, rtol=1e-5)
     np.testing.assert_array_equal(without_extras[3], [0.5, 0.5, 0.5])
     np.testing.assert_array_equal(without_extras[4], [2.0, 2.0, 2.0])
 
@@ -152,6 +157,7 @@ def test_a_package_may_be_imported_first_in_a_traced_program(call):
 import sys, jax, jax.numpy as jnp
 jax.config.update("jax_enable_x64", True)
 from lawlib.descent.flows import adaptive_step
+from lawlib.frameworks.nnx import functional
 from lawlib.linalg.curvature import extreme_eigenvalues
 largest = lambda x: extreme_eigenvalues(lambda v: jnp.arange(1.0, 4.0) * v, x, 3).largest
 run = lambda x: {call}

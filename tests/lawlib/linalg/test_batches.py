@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 
 from lawlib.compress import low_rank_mlp
 from lawlib.linalg.batches import check_batches
-from lawlib.linalg.gradients import gradient_products, kernel_gradient_products
-from lawlib.linalg.spectra import matrix_products
+from lawlib.linalg.gradients import gradient_products
+from lawlib.linalg.shifts import shifted_gradient_products
 
 D, K, N, B = 6, 3, 7, 4
 network = nn.Sequential([nn.Dense(8), nn.gelu, nn.Dense(K)])
@@ -24,6 +23,7 @@ variables = jax.tree.map(
     jax.eval_shape(network.init, jax.random.key(0), jnp.ones((1, D), "float32")),
 )
 X, Y = (jnp.asarray(rng.standard_normal((B, N, d)), jnp.float32) for d in (D, K))
+KERNEL = "params/layers_0/kernel"
 FLAT = X.reshape(-1, D), Y.reshape(-1, K)
 
 
@@ -141,7 +141,7 @@ REFUSED = {
 def test_what_is_not_is_refused_in_a_line_that_says_what_to_do(case):
     loss, batches, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
-        kernel_gradient_products(loss, variables, "layers_0", batches)
+        gradient_products(loss, variables, KERNEL, batches)
 
 
 def test_the_losss_own_error_comes_through_with_the_shapes():
@@ -152,9 +152,9 @@ def test_the_losss_own_error_comes_through_with_the_shapes():
 
 @pytest.mark.parametrize("route", ["parameter", "matrix_free"])
 def test_the_same_under_jit(route):
-    build = ft.partial(kernel_gradient_products, loss, route=route)
+    build = ft.partial(gradient_products, loss, route=route)
     with pytest.raises(ValueError, match=FLAT_DATA):
-        jax.eval_shape(lambda held, data: build(held, "layers_0", data).forward(jnp.ones((8, 1))), variables, FLAT)
+        jax.eval_shape(lambda held, data: build(held, KERNEL, data).forward(jnp.ones((8, 1))), variables, FLAT)
 
 
 def test_products_with_a_loss_of_a_shift_check_their_batches():
@@ -164,40 +164,11 @@ def test_products_with_a_loss_of_a_shift_check_their_batches():
         return jnp.sum(jnp.sin(W @ x + shift.columns(x)))
 
     columns = jnp.swapaxes(X, 1, 2)
-    gradient_products(of_columns, columns, (5, D))
+    shifted_gradient_products(of_columns, columns, (5, D))
     with pytest.raises(ValueError, match=FLAT_DATA):
-        gradient_products(of_columns, FLAT[0], (5, D))
+        shifted_gradient_products(of_columns, FLAT[0], (5, D))
     with pytest.raises(ValueError, match="one real number"):
-        gradient_products(lambda shift, x: (of_columns(shift, x), x), columns, (5, D))
-
-
-def test_variables_of_other_kinds_are_refused():
-    build = ft.partial(kernel_gradient_products, loss, path="layers_0", batches=(X, Y))
-    boxed = jax.tree.map(lambda x: nn.Partitioned(x, (None,) * x.ndim), variables)
-    with pytest.raises(ValueError, match=r"'layers_0/kernel'.*are boxed: use flax\.linen\.meta\.unbox\(variables\)"):
-        build(boxed)
-    build(nn.meta.unbox(boxed))
-    with pytest.raises(ValueError, match="hold the collection 'params'"):
-        build(variables["params"])
-    of = lambda kernel: {"params": {"layers_0": {"kernel": kernel}}}  # noqa: E731
-    with pytest.raises(ValueError, match=r"two axes, it holds .*\(2, 6, 8\)}; for a stack of kernels"):
-        build(of(jnp.ones((2, D, 8))))
-    with pytest.raises(ValueError, match="a real floating dtype, got complex64"):
-        build(of(jnp.ones((D, 8), "complex64")))
-    with pytest.raises(ValueError, match=r"route must be one of .*got 'fast'"):
-        build(variables, route="fast")
-
-
-def test_nnx_is_refused_and_its_gradient_taken():
-    model = nnx.Linear(D, K, rngs=nnx.Rngs(0), param_dtype=jnp.float32)
-    for given in (model, nnx.split(model)[1]):
-        with pytest.raises(ValueError, match=r"a Flax linen network.*of NNX: pass the gradient from nnx.grad to spec"):
-            kernel_gradient_products(loss, given, "layers_0", (X, Y))
-    G = nnx.grad(lambda model: jnp.sum((model(FLAT[0]) - FLAT[1]) ** 2) / 2)(model).kernel[...]
-    x, y, kernel = (np.asarray(a, np.float64) for a in (*FLAT, model.kernel[...]))
-    np.testing.assert_allclose(
-        matrix_products(G).forward(jnp.eye(K, dtype="float32")), x.T @ (x @ kernel - y), atol=1e-4
-    )
+        shifted_gradient_products(lambda shift, x: (of_columns(shift, x), x), columns, (5, D))
 
 
 @pytest.mark.parametrize("case", ["flat", "a list", "a short last one", "aux"])

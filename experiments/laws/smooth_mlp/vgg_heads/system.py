@@ -23,7 +23,7 @@ from experiments.runner.store import InputError
 from lawlib.compress.low_rank_init import INNER, low_rank_init, padded_basis, random_init
 from lawlib.descent.steps import Iterate, epoch_batches, mean_cross_entropy, transformed
 from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
-from lawlib.linalg.gradients import Shift, gradient_products
+from lawlib.linalg.shifts import Shift, shifted_gradient_products
 from lawlib.linalg.spectra import block_krylov_svd
 from lawlib.networks import low_rank, mlp
 from lawlib.networks.activations import ACTIVATIONS, Activation, activation
@@ -298,7 +298,7 @@ def _first_gradient(weights: Weights, phi: Activation, batches: Part) -> Any:
         hidden = phi.function(W_1 @ X + shift.columns(X))
         return mean_cross_entropy(mlp.apply(tuple(rest), hidden, phi), batch.labels.T) / len(batches.labels)
 
-    return gradient_products(loss, batches, W_1.shape, W_1.dtype)
+    return shifted_gradient_products(loss, batches, W_1.shape, W_1.dtype)
 
 
 def _gradient_images(config: ConfigDict) -> int:

@@ -1,0 +1,233 @@
+"""A loss with a low-rank shift of one leaf of its parameters, as thin products: no array of the leaf's size is formed.
+
+The program of the loss is run equation by equation. A product with the leaf, K, gets the product with the shift
+A V^T added: that with A, then that with V^T. The derivatives of the loss in A and in V, at a shift of zero, are those
+of the loss with K + A V^T. Any other use of the leaf is refused.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+from jax import lax
+
+from lawlib.linalg.kernel_uses import inner_jaxprs, ndim
+from lawlib.linalg.matricization import Matricization
+from lawlib.linalg.shifts import Shift
+from lawlib.types import Array, PyTree, Scalar
+
+__all__ = ["Uses", "shifted_loss"]
+
+# Equations that run one program on their inputs, and the names of its parameter, in all releases of JAX.
+CALLS = ("closed_call", "core_call", "jit", "pjit")
+CHECKPOINTS = ("checkpoint", "remat", "remat2")
+PROGRAM = ("call_jaxpr", "jaxpr")
+
+
+class Uses(NamedTuple):
+    """The operations that use the leaf, by name: those that the shift passes through, and those that it cannot."""
+
+    products: list[str]
+    others: list[str]
+
+
+class _Part(NamedTuple):
+    """The shift of a variable that is the leaf, transposed, cast, or one slice of it.
+
+    ``axes`` are the leaf's axes in the order of the variable's; the shift is the sum over the last axis of ``left``
+    and ``right``, whose other axes are those of the leaf in ``left_axes`` and ``right_axes``.
+    """
+
+    axes: tuple[int, ...]
+    left: Array
+    left_axes: tuple[int, ...]
+    right: Array
+    right_axes: tuple[int, ...]
+
+
+Parts = dict[int, _Part]
+Results = tuple[list[Any], Parts]
+
+
+def shifted_loss(
+    closed: Any, arrays: Sequence[Array], index: int, matricization: Matricization, uses: Uses
+) -> Callable[[Shift, PyTree], Scalar]:
+    """A loss(shift, batch), from the program ``closed`` of loss(arrays, batch), with the ``index``-th array shifted.
+
+    The value and the first derivatives at a shift of zero are right where ``uses.others`` stays empty; both lists of
+    ``uses`` are filled whenever the loss is run or traced.
+    """
+
+    def loss(shift: Shift, batch: PyTree) -> Scalar:
+        part = _part(shift, matricization, arrays[index].shape)
+        outputs, kept = _run(closed, [*arrays, *jax.tree.leaves(batch)], {index: part}, uses)
+        uses.others.extend("a result" for _ in kept)
+        return outputs[0]
+
+    return loss
+
+
+def _part(shift: Shift, matricization: Matricization, shape: tuple[int, ...]) -> _Part:
+    axes, index = matricization.axes(len(shape)), matricization.index(shape)
+    sizes = lambda side: [shape[axis] for axis in side]  # noqa: E731
+    left = shift.left.reshape(*sizes(axes.reduction), -1)
+    if axes.batch:
+        left = jnp.zeros((*sizes(axes.batch), *left.shape), left.dtype).at[index].set(left)
+    right = shift.right.reshape(*sizes(axes.output), -1)
+    return _Part(tuple(range(len(shape))), left, axes.batch + axes.reduction, right, axes.output)
+
+
+def _run(program: Any, inputs: Sequence[Any], parts: Parts, uses: Uses) -> Results:
+    """The results of a program, and the parts of those that are the leaf."""
+    jaxpr = getattr(program, "jaxpr", program)
+    values: dict[Any, Any] = dict(zip(jaxpr.constvars, getattr(program, "consts", ()), strict=True))
+    values |= zip(jaxpr.invars, inputs, strict=True)
+    held = {jaxpr.invars[place]: part for place, part in parts.items()}
+
+    def read(variable: Any) -> Any:
+        return variable.val if isinstance(variable, jax.extend.core.Literal) else values[variable]
+
+    for equation in jaxpr.eqns:
+        given = [read(variable) for variable in equation.invars]
+        is_variable = [not isinstance(variable, jax.extend.core.Literal) for variable in equation.invars]
+        own = {i: held[v] for i, v in enumerate(equation.invars) if is_variable[i] and v in held}
+        results, kept = _shifted(equation, given, own, uses) if own else (_plain(equation, given), {})
+        values |= zip(equation.outvars, results, strict=True)
+        held |= {equation.outvars[place]: part for place, part in kept.items()}
+    kept = {i: held[v] for i, v in enumerate(jaxpr.outvars) if not isinstance(v, jax.extend.core.Literal) and v in held}
+    return [read(variable) for variable in jaxpr.outvars], kept
+
+
+def _plain(equation: jax.extend.core.JaxprEqn, given: Sequence[Any]) -> list[Any]:
+    primitive = equation.primitive
+    results = primitive.bind(*given, **primitive.get_bind_params(equation.params))
+    return list(results) if primitive.multiple_results else [results]
+
+
+def _shifted(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, uses: Uses) -> Results:
+    """The results of an equation that takes the leaf."""
+    name, params = equation.primitive.name, equation.params
+    if name in CALLS:
+        return _run(next(params[at] for at in PROGRAM if at in params), given, own, uses)
+    if name in CHECKPOINTS:
+        return _checkpointed(equation, given, own, uses)
+    if name == "scan":
+        return _scanned(equation, given, own, uses)
+    results, (place, part) = _plain(equation, given), next(iter(own.items()))
+    if name == "transpose":
+        return results, {0: part._replace(axes=tuple(part.axes[i] for i in params["permutation"]))}
+    if name in ("convert_element_type", "copy") and jnp.issubdtype(results[0].dtype, jnp.floating):
+        return results, {0: part}
+    for place, part in own.items():
+        term = _term(equation, given, place, part)
+        (uses.others if term is None else uses.products).append(name)
+        if term is not None:
+            results = [results[0] + term.astype(results[0].dtype)]
+    return results, {}
+
+
+def _checkpointed(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, uses: Uses) -> Results:
+    params, kept = equation.params, {}
+
+    def run(*inputs: Any) -> list[Any]:
+        results, found = _run(params["jaxpr"], inputs, own, uses)
+        kept.update(found)
+        return results
+
+    return jax.checkpoint(run, policy=params["policy"], prevent_cse=params["prevent_cse"])(*given), kept
+
+
+def _scanned(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, uses: Uses) -> Results:
+    """A scan that closes over the leaf, or runs over a stack of layers."""
+    (body,) = inner_jaxprs(equation)
+    # What a scan runs over, and what it stacks, has one axis more than inside; the names of its parameters vary.
+    num_xs = sum(ndim(outer) != ndim(inner) for outer, inner in zip(equation.invars, body.invars, strict=True))
+    num_carry = sum(ndim(outer) == ndim(inner) for outer, inner in zip(equation.outvars, body.outvars, strict=True))
+    first_x = len(given) - num_xs
+    first_carry = first_x - num_carry
+    stacks = {i: part for i, part in own.items() if i >= first_x and part.axes[0] not in part.right_axes}
+    inside = {i: part for i, part in own.items() if i < first_carry}
+    uses.others.extend("the state of a scan" for i in own if i not in (*stacks, *inside))
+
+    def step(carry: Any, sliced: Any) -> tuple[Any, Any]:
+        xs, lefts = sliced
+        layers = {i: _layer(part, lefts[i]) for i, part in stacks.items()}
+        results, kept = _run(equation.params["jaxpr"], [*given[:first_carry], *carry, *xs], inside | layers, uses)
+        uses.others.extend("the results of a scan" for _ in kept)
+        return results[:num_carry], results[num_carry:]
+
+    fronts = {i: jnp.moveaxis(part.left, part.left_axes.index(part.axes[0]), 0) for i, part in stacks.items()}
+    options = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
+    carry, stacked = lax.scan(step, given[first_carry:first_x], (given[first_x:], fronts), **options)
+    return [*carry, *stacked], {}
+
+
+def _layer(part: _Part, left: Array) -> _Part:
+    """One slice of a stack, whose left factor lacks the stack's axis."""
+    stack, *axes = part.axes
+    return part._replace(axes=tuple(axes), left=left, left_axes=tuple(i for i in part.left_axes if i != stack))
+
+
+# Products with the shift. ---------------------------------------------------------------------------------------------
+
+
+def _term(equation: jax.extend.core.JaxprEqn, given: list[Any], place: int, part: _Part) -> Array | None:
+    """What the shift adds to a product with the leaf, at least in the shift's dtype; None for other operations."""
+    if equation.primitive.name == "dot_general":
+        return _dot_general(equation.params["dimension_numbers"], place, *_promoted(given[1 - place], part))
+    if equation.primitive.name != "conv_general_dilated" or place != 1 or equation.params["batch_group_count"] != 1:
+        return None
+    out, inputs, *spatial = (part.axes[i] for i in equation.params["dimension_numbers"].rhs_spec)
+    if part.right_axes != (out,) or {*part.left_axes} != {inputs, *spatial}:
+        return None
+    return _convolution(equation.params, *_promoted(given[0], part))
+
+
+def _promoted(x: Any, part: _Part) -> tuple[Array, _Part]:
+    """All in the dtype of the shift, or of the inputs where that is more precise; integers are converted."""
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.promote_types(x.dtype, part.left.dtype)
+    return x.astype(dtype), part._replace(left=part.left.astype(dtype), right=part.right.astype(dtype))
+
+
+def _dot_general(numbers: Any, place: int, x: Array, part: _Part) -> Array:
+    """A dot_general of x with the shift: a product with the factor that shares the most with x, then the other."""
+    contracted, batch = numbers
+    rank = max(*part.axes, *part.left_axes, *part.right_axes) + 1
+    names = list(range(rank + 1, rank + 1 + x.ndim))
+    for pairs in (contracted, batch):
+        for i, j in zip(pairs[place], pairs[1 - place], strict=True):
+            names[j] = part.axes[i]
+    sides = [names, names]
+    sides[place] = list(part.axes)
+    free = [
+        [name for i, name in enumerate(side) if i not in (*contracted[at], *batch[at])] for at, side in enumerate(sides)
+    ]
+    outputs = [part.axes[i] for i in batch[place]] + free[0] + free[1]
+    factors = [(part.left, [*part.left_axes, rank]), (part.right, [*part.right_axes, rank])]
+    summed = {part.axes[i] for i in contracted[place]}
+    (first, first_axes), (second, second_axes) = factors if summed & {*part.left_axes} else factors[::-1]
+    between = [i for i in dict.fromkeys((*names, *first_axes)) if i in (*outputs, *second_axes)]
+    thin = jnp.einsum(x, names, first, first_axes, between, precision="highest")
+    return jnp.einsum(thin, between, second, second_axes, outputs, precision="highest")
+
+
+def _convolution(params: dict[str, Any], x: Array, part: _Part) -> Array:
+    """A convolution with b outputs for each group of channels, and the product of these with the right factor."""
+    groups, numbers = params["feature_group_count"], params["dimension_numbers"]
+    out = numbers.rhs_spec[0]
+    named = [*part.left_axes, None]
+    wanted = [None if i == out else axis for i, axis in enumerate(part.axes)]
+    kernel = jnp.transpose(part.left, [named.index(axis) for axis in wanted])
+    kernel = jnp.concatenate([kernel] * groups, axis=out)
+    options = [params[name] for name in ("window_strides", "padding", "lhs_dilation", "rhs_dilation")]
+    thin = lax.conv_general_dilated(x, kernel, *options, numbers, groups, precision="highest")
+    at = numbers.out_spec[1]
+    thin = jnp.moveaxis(thin, at, -1)
+    thin = thin.reshape(*thin.shape[:-1], groups, -1)
+    right = part.right.reshape(groups, -1, part.right.shape[-1])
+    whole = jnp.einsum("...gb,gob->...go", thin, right, precision="highest")
+    return jnp.moveaxis(whole.reshape(*whole.shape[:-2], math.prod(whole.shape[-2:])), -1, at)

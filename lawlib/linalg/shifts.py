@@ -1,0 +1,75 @@
+"""Low-rank shifts of a weight that a user's own loss applies, and products with the gradient in that weight."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+
+from lawlib.linalg.batches import check_batches
+from lawlib.linalg.spectra import Products
+from lawlib.types import Array, Float, Matrix, PyTree, Scalar, matmul
+
+__all__ = ["Shift", "shifted_gradient_products"]
+
+
+class Shift(NamedTuple):
+    """The matrix M = left right^T (m, n) to be added to a weight of this shape, as left (m, b) and right (n, b)."""
+
+    left: Float[Array, "m b"]
+    right: Float[Array, "n b"]
+
+    def columns(self, x: Array) -> Float[Array, "m ..."]:
+        """The product M x for samples in columns, x (n, N), to be added to W x; at least in the dtype of the shift."""
+        x, left, right = self._promoted(x)
+        return matmul(left, matmul(right.T, x))
+
+    def rows(self, x: Array) -> Float[Array, "*N n"]:
+        """The product x M for samples in rows, x (*N, m), to be added to x K, K a kernel; dtype as in ``columns``."""
+        x, left, right = self._promoted(x)
+        return matmul(matmul(x, left), right.T)
+
+    def _promoted(self, x: Array) -> tuple[Array, Array, Array]:
+        """All in the dtype of the shift, or of the inputs where that is more precise; integers are converted."""
+        with jax.numpy_dtype_promotion("standard"):
+            dtype = jnp.promote_types(x.dtype, self.left.dtype)
+        return x.astype(dtype), self.left.astype(dtype), self.right.astype(dtype)
+
+
+def shifted_gradient_products(
+    loss: Callable[[Shift, Any], Scalar],
+    batches: PyTree,
+    shape: tuple[int, int],
+    dtype: DTypeLike = jnp.float32,
+) -> Products:
+    """Products with G = sum_i dloss(W, batch_i)/dW (m, n), ``shape`` = (m, n): one pass over the data for each block.
+
+    ``loss(shift, batch)`` is the loss of one batch with the layer's output shifted, ``W @ x + shift.columns(x)`` or
+    ``x @ K + shift.rows(x)``; then
+        G V = d/dA sum_i loss(A V^T, batch_i) at A = 0,   G^T U = d/dB sum_i loss(U B^T, batch_i) at B = 0.
+    G is the gradient through the shifted output only: other uses of W, such as an L2 penalty, do not contribute.
+    ``batches`` is a tree of arrays whose leading axis runs over the batches, taken one at a time. Losses are *summed*
+    over the batches: for a mean over all samples, divide the sum over a batch by the number of all samples. The weights
+    may have any dtype. The blocks have ``dtype``, a float of at least 32 bits, and so has the shift, unless the inputs
+    are more precise; with half-precision weights, cast the shift's product to the dtype of W x. Pass the weights of a
+    large layer to jit as an argument, since a compiled function contains a copy of the arrays that it closes over.
+
+    Raises:
+        ValueError: batches or a loss that ``batches.check_batches`` refuses.
+    """
+    check_batches(loss, Shift(jnp.zeros((shape[0], 1), dtype), jnp.zeros((shape[1], 1), dtype)), batches)
+
+    def total(gradient: Callable[[Any], Matrix], zeros: Matrix) -> Matrix:
+        return lax.scan(lambda summed, batch: (summed + gradient(batch), None), zeros, batches)[0]
+
+    def forward(V: Matrix) -> Matrix:
+        zeros = jnp.zeros((shape[0], V.shape[1]), V.dtype)
+        return total(lambda batch: jax.grad(lambda A: loss(Shift(A, V), batch))(zeros), zeros)
+
+    def adjoint(U: Matrix) -> Matrix:
+        zeros = jnp.zeros((shape[1], U.shape[1]), U.dtype)
+        return total(lambda batch: jax.grad(lambda B: loss(Shift(U, B), batch))(zeros), zeros)
+
+    return Products(forward, adjoint, shape, dtype)
