@@ -7,12 +7,13 @@ projection (d, heads, head_dim) is (d, heads head_dim), ``Matricization(0, (1, 2
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from lawlib.types import Array
+from lawlib.types import Array, Float
 
 __all__ = ["Axes", "Matricization"]
 
@@ -82,22 +83,24 @@ class Matricization(NamedTuple):
             raise ValueError(msg)
         return tuple(i % size for i, size in zip(index, sizes, strict=True))
 
-    def shape(self, leaf: Array | jax.ShapeDtypeStruct) -> tuple[int, int]:
+    def shape(self, leaf: Array | np.ndarray | jax.ShapeDtypeStruct) -> tuple[int, int]:
         """The shape (m, n) of the matrix. Raises as ``axes``."""
         axes = self.axes(len(leaf.shape))
         m, n = (math.prod(leaf.shape[axis] for axis in side) for side in (axes.reduction, axes.output))
         return m, n
 
-    def matrix(self, leaf: Array) -> Array:
+    def matrix(self, leaf: Array | np.ndarray) -> Float[Array, "m n"]:
         """The matrix (m, n) of an array; of a stack the one at ``batch_index``. Raises as ``index``."""
         index = self.index(leaf.shape)
         return self._moved(jnp.asarray(leaf))[index].reshape(self.shape(leaf))
 
-    def matrices(self, leaf: Array) -> Array:
+    def matrices(self, leaf: Array | np.ndarray) -> Float[Array, "L m n"]:
         """All matrices (L, m, n) of an array, its batch axes flattened. Raises as ``axes``."""
         return self._moved(jnp.asarray(leaf)).reshape(-1, *self.shape(leaf))
 
-    def leaf(self, matrix: Array, like: Any) -> Array:
+    def leaf(
+        self, matrix: Float[Array, "m n"] | Float[Array, "L m n"], like: Array | np.ndarray | jax.ShapeDtypeStruct
+    ) -> Array:
         """The array of the shape and dtype of ``like`` that has this matrix (m, n), or all these matrices (L, m, n).
 
         Other matrices of a stack are those of ``like``, which may otherwise be a ``jax.ShapeDtypeStruct``.

@@ -125,7 +125,7 @@ KINDS = {
     },
 }
 # What the kernel passes through before it is multiplied, where it is not only multiplied.
-OTHERS = {"masked": "select_n", "weight norm": "square", "pruned in place": "mul"}
+OTHERS = {"masked": "select_n", "weight norm": "mul", "pruned in place": "mul"}
 
 
 def problem(first, dtype, scale=1.0):
