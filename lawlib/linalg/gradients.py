@@ -22,7 +22,7 @@ from lawlib.linalg.kernel_uses import as_used, float_dtypes
 from lawlib.linalg.leaves import Leaf, Where, array_leaves, pick
 from lawlib.linalg.matricization import Matricization
 from lawlib.linalg.shifted_loss import Uses, shifted_loss
-from lawlib.linalg.shifts import Shift, shifted_gradient_products
+from lawlib.linalg.shifts import Shift, products_of_shifts, zero_shift
 from lawlib.linalg.spectra import Products, matrix_products
 from lawlib.types import Array, Matrix, PyTree, Scalar, matmul
 
@@ -126,10 +126,11 @@ def gradient_products(
     uses = Uses([], [])
     of_shift = shifted_loss(problem.program, problem.arrays, problem.leaf.index, problem.matricization, uses)
     shape = problem.matricization.shape(problem.leaf.value)
-    products = shifted_gradient_products(of_shift, batches, shape, problem.dtype)
+    first = jax.eval_shape(lambda held: jax.tree.map(lambda x: x[0], held), batches)
+    jax.eval_shape(of_shift, zero_shift(shape, problem.dtype), first)
     _check_uses(problem.leaf.name, uses)
     _check_a_product(problem, of_shift, batches)
-    return products
+    return products_of_shifts(of_shift, batches, shape, problem.dtype)
 
 
 def matricizations(
@@ -247,7 +248,7 @@ def _check_a_product(problem: _Problem, of_shift: Callable[[Shift, Any], Scalar]
     _check_finite(problem.leaf.name, G, losses)
     m, n = matricization.shape(leaf)
     v = jnp.sin(jnp.arange(1, n + 1, dtype=dtype) ** 2)[:, None]
-    ours = shifted_gradient_products(of_shift, first, (m, n), dtype).forward(v)
+    ours = products_of_shifts(of_shift, first, (m, n), dtype).forward(v)
     wanted = matmul(matricization.matrix(G), v)
     off, size = (jnp.linalg.norm(x) for x in (ours - wanted, wanted))
     if isinstance(off, Tracer) or off <= AGREEMENT * size:

@@ -148,27 +148,38 @@ def _scanned(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, u
     num_carry = sum(ndim(outer) == ndim(inner) for outer, inner in zip(equation.outvars, body.outvars, strict=True))
     first_x = len(given) - num_xs
     first_carry = first_x - num_carry
-    stacks = {i: part for i, part in own.items() if i >= first_x and part.axes[0] not in part.right_axes}
+    stacks = {i: part for i, part in own.items() if i >= first_x}
     inside = {i: part for i, part in own.items() if i < first_carry}
-    uses.others.extend("the state of a scan" for i in own if i not in (*stacks, *inside))
+    uses.others.extend("the state of a scan" for i in own if first_carry <= i < first_x)
 
     def step(carry: Any, sliced: Any) -> tuple[Any, Any]:
-        xs, lefts = sliced
-        layers = {i: _layer(part, lefts[i]) for i, part in stacks.items()}
+        xs, factors = sliced
+        layers = {i: _layer(part, factors[i]) for i, part in stacks.items()}
         results, kept = _run(equation.params["jaxpr"], [*given[:first_carry], *carry, *xs], inside | layers, uses)
         uses.others.extend("the results of a scan" for _ in kept)
         return results[:num_carry], results[num_carry:]
 
-    fronts = {i: jnp.moveaxis(part.left, part.left_axes.index(part.axes[0]), 0) for i, part in stacks.items()}
+    fronts = {i: _front(part) for i, part in stacks.items()}
     options = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
     carry, stacked = lax.scan(step, given[first_carry:first_x], (given[first_x:], fronts), **options)
     return [*carry, *stacked], {}
 
 
-def _layer(part: _Part, left: Array) -> _Part:
-    """One slice of a stack, whose left factor lacks the stack's axis."""
+def _front(part: _Part) -> Array:
+    """The factor with the first axis of the variable, with this axis in front."""
+    stack = part.axes[0]
+    if stack in part.left_axes:
+        return jnp.moveaxis(part.left, part.left_axes.index(stack), 0)
+    return jnp.moveaxis(part.right, part.right_axes.index(stack), 0)
+
+
+def _layer(part: _Part, factor: Array) -> _Part:
+    """One slice of a variable along its first axis, with a slice of the factor that has this axis."""
     stack, *axes = part.axes
-    return part._replace(axes=tuple(axes), left=left, left_axes=tuple(i for i in part.left_axes if i != stack))
+    part = part._replace(axes=tuple(axes))
+    if stack in part.left_axes:
+        return part._replace(left=factor, left_axes=tuple(i for i in part.left_axes if i != stack))
+    return part._replace(right=factor, right_axes=tuple(i for i in part.right_axes if i != stack))
 
 
 # Products with the shift. ---------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from lawlib.linalg.batches import check_batches
 from lawlib.linalg.spectra import Products
 from lawlib.types import Array, Float, Matrix, PyTree, Scalar, matmul
 
-__all__ = ["Shift", "shifted_gradient_products"]
+__all__ = ["Shift", "products_of_shifts", "shifted_gradient_products", "zero_shift"]
 
 
 class Shift(NamedTuple):
@@ -59,7 +59,19 @@ def shifted_gradient_products(
     Raises:
         ValueError: batches or a loss that ``batches.check_batches`` refuses.
     """
-    check_batches(loss, Shift(jnp.zeros((shape[0], 1), dtype), jnp.zeros((shape[1], 1), dtype)), batches)
+    check_batches(loss, zero_shift(shape, dtype), batches)
+    return products_of_shifts(loss, batches, shape, dtype)
+
+
+def zero_shift(shape: tuple[int, int], dtype: DTypeLike) -> Shift:
+    """The matrix 0 (m, n), with factors of one column."""
+    return Shift(jnp.zeros((shape[0], 1), dtype), jnp.zeros((shape[1], 1), dtype))
+
+
+def products_of_shifts(
+    loss: Callable[[Shift, Any], Scalar], batches: PyTree, shape: tuple[int, int], dtype: DTypeLike
+) -> Products:
+    """``shifted_gradient_products`` of a loss and batches that have been checked."""
 
     def total(gradient: Callable[[Any], Matrix], zeros: Matrix) -> Matrix:
         return lax.scan(lambda summed, batch: (summed + gradient(batch), None), zeros, batches)[0]

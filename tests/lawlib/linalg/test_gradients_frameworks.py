@@ -1,10 +1,13 @@
 """The same network in four ways: the same products and triplets, which are those of the dense gradient."""
 
+import equinox as eqx
+import flax.linen as nn
 import four_ways
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from four_ways import SHAPES, WAYS
 
 from lawlib.linalg.gradients import gradient_products, matricizations
@@ -66,3 +69,105 @@ def test_how_the_loss_reads_each_layer_is_found(way):
     wanted = [read or Matricization() for _, read in layers.values()]
     ours = [next(read for at, read in found.items() if name in at) for name in layers]
     assert (len(found), ours) == (len(layers), wanted)
+
+
+# A stack of three layers that is scanned over, of 4 units each, in four ways.
+STACK, X = (np.random.default_rng(2).standard_normal(shape) for shape in ((3, 4, 4), (2, 5, 4)))
+
+
+def plain_stack():
+    def loss(stack, x):
+        return jnp.sum(jax.lax.scan(lambda x, kernel: (jnp.tanh(x @ kernel), None), x, stack["kernel"])[0] ** 2)
+
+    return loss, {"kernel": jnp.asarray(STACK)}, lambda stack: stack["kernel"], (1, 2)
+
+
+class Step(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return jnp.tanh(nn.Dense(4, use_bias=False, param_dtype=jnp.float64, name="dense")(x)), None
+
+
+def linen_stack():
+    steps = nn.scan(Step, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)()
+    loss = lambda held, x: jnp.sum(steps.apply(held, x, None)[0] ** 2)  # noqa: E731
+    return loss, {"params": {"dense": {"kernel": jnp.asarray(STACK)}}}, "params/dense/kernel", (1, 2)
+
+
+def nnx_stack():
+    @nnx.vmap
+    def create(key):
+        return nnx.Linear(4, 4, use_bias=False, param_dtype=jnp.float64, rngs=nnx.Rngs(key))
+
+    @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+    def run(x, layer):
+        return jnp.tanh(layer(x))
+
+    model = create(jax.random.split(jax.random.key(0), 3))
+    model.kernel[...] = jnp.asarray(STACK)
+    return lambda model, x: jnp.sum(run(x, model) ** 2), model, lambda model: model.kernel, (1, 2)
+
+
+def equinox_stack():
+    stack = eqx.filter_vmap(lambda key: eqx.nn.Linear(4, 4, use_bias=False, key=key))(
+        jax.random.split(jax.random.key(0), 3)
+    )
+    stack = eqx.tree_at(lambda stack: stack.weight, stack, jnp.asarray(STACK).transpose(0, 2, 1))
+
+    def loss(stack, x):
+        arrays, rest = eqx.partition(stack, eqx.is_array)
+        step = lambda x, layer: (jnp.tanh(jax.vmap(eqx.combine(layer, rest))(x)), None)  # noqa: E731
+        return jnp.sum(jax.lax.scan(step, x, arrays)[0] ** 2)
+
+    return loss, stack, lambda stack: stack.weight, (2, 1)
+
+
+@pytest.mark.parametrize("way", [plain_stack, linen_stack, nnx_stack, equinox_stack], ids=lambda way: way.__name__)
+def test_a_layer_of_a_stack_that_is_scanned_over_has_its_own_gradient(way):
+    loss, params, where, axes = way()
+
+    def total(stack):
+        return sum(plain_stack()[0]({"kernel": stack}, x) for x in jnp.asarray(X))
+
+    @jax.jit
+    def run():
+        read = Matricization(*axes, batch_index=1)
+        both = [gradient_products(loss, params, where, X, matricization=read, route=route) for route in ROUTES]
+        return [each.forward(jnp.eye(4)) for each in both], both[1].adjoint(jnp.eye(4)).T, jax.grad(total)(STACK)[1]
+
+    forward, back, wanted = run()
+    for G in (*forward, back):
+        np.testing.assert_allclose(G, wanted, rtol=0, atol=1e-13 * np.abs(wanted).max())
+    with pytest.raises(ValueError, match=r"\(3, 4, 4\) is no matrix: .*uses it as Matricization.*also needs a batch_i"):
+        gradient_products(loss, params, where, X)
+
+
+def test_a_variable_that_nnx_shares_is_one_leaf_and_an_array_at_two_places_is_two():
+    class Twice(nnx.Module):
+        def __init__(self):
+            self.first = nnx.Linear(4, 4, use_bias=False, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
+            self.again = self.first
+
+        def __call__(self, x):
+            return self.again(jnp.tanh(self.first(x)))
+
+    model, x = Twice(), jnp.asarray(X)
+    kernel = model.first.kernel[...]
+
+    @jax.jit
+    def run():
+        halves = jax.grad(lambda one, two: sum(jnp.sum((jnp.tanh(each @ one) @ two) ** 2) for each in x), (0, 1))
+        loss = lambda model, x: jnp.sum(model(x) ** 2)  # noqa: E731
+        found = [
+            gradient_products(loss, model, where, x, route=route).forward(jnp.eye(4))
+            for where in (lambda model: model.first.kernel, lambda model: model.again.kernel[...])
+            for route in ROUTES
+        ]
+        tied = lambda held, x: jnp.sum((jnp.tanh(x @ held["one"]) @ held["two"]) ** 2)  # noqa: E731
+        half = gradient_products(tied, {"one": kernel, "two": kernel}, "two", x).forward(jnp.eye(4))
+        return found, half, halves(kernel, kernel)
+
+    found, half, (one, two) = run()
+    for G in found:
+        np.testing.assert_allclose(G, one + two, rtol=1e-12)
+    np.testing.assert_allclose(half, two, rtol=1e-12)
