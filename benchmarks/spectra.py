@@ -100,7 +100,9 @@ def _layer() -> dict[str, float]:
             x, y = batch
             return jnp.sum(jnp.square(jnp.tanh(W @ x + shift.columns(x)) - y)) / 2
 
-        return block_krylov_svd(key, shifted_gradient_products(loss, batches, LAYER), LAYER_RANK, tolerance=1e-5, max_passes=6)
+        return block_krylov_svd(
+            key, shifted_gradient_products(loss, batches, LAYER), LAYER_RANK, tolerance=1e-5, max_passes=6
+        )
 
     compiled = jax.jit(search).lower(jax.random.key(0), W, batches).compile()
     jax.block_until_ready(W)

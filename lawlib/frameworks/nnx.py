@@ -11,6 +11,7 @@ from lawlib.types import PyTree, Scalar
 
 __all__ = ["functional", "holds_modules"]
 
+
 def holds_modules(params: PyTree) -> bool:
     """Whether there is an NNX module in this tree; without Flax there is none."""
     nnx = sys.modules.get("flax.nnx")
@@ -25,16 +26,17 @@ def functional(
 ) -> tuple[Callable[[PyTree, Any], Scalar], PyTree, Callable[[PyTree], Any] | str]:
     """loss(state, batch), the model's state, and where(state), of a loss and a where that take the model.
 
-    As Flax's own transformations, it leaves out what the loss changes in the model, such as running averages.
+    What the loss changes in the model, such as running averages, is dropped.
     """
     with imports_for("functional"):
         from flax import nnx
 
     graph, state = nnx.split(model)
 
+    # Without a copy the merged model has the variables of the given one, and the loss would change them.
     def of_state(state: PyTree, batch: Any) -> Any:
-        return loss(nnx.merge(graph, state), batch)
+        return loss(nnx.merge(graph, state, copy=True), batch)
 
     if isinstance(where, str):
         return of_state, state, where
-    return of_state, state, lambda state: where(nnx.merge(graph, state))
+    return of_state, state, lambda state: where(nnx.merge(graph, state, copy=True))

@@ -133,9 +133,7 @@ def gradient_products(
     return products_of_shifts(of_shift, batches, shape, problem.dtype)
 
 
-def matricizations(
-    loss: Callable[[PyTree, Any], Scalar], params: PyTree, batches: PyTree
-) -> dict[str, Matricization]:
+def matricizations(loss: Callable[[PyTree, Any], Scalar], params: PyTree, batches: PyTree) -> dict[str, Matricization]:
     """How the loss multiplies by each leaf of its parameters, (inputs, outputs), by the leaf's name.
 
     A leaf is listed if a matrix product or a convolution takes it, by the same axes wherever it is taken; one with two

@@ -30,9 +30,7 @@ class Use(NamedTuple):
 Rule = Callable[[jax.extend.core.JaxprEqn], bool]
 
 
-def uses(
-    jaxpr: jax.extend.core.Jaxpr, index: int, through: Rule, closed: Rule = lambda equation: False
-) -> list[Use]:
+def uses(jaxpr: jax.extend.core.Jaxpr, index: int, through: Rule, closed: Rule = lambda equation: False) -> list[Use]:
     """The equations that take the ``index``-th input of a jaxpr, inner jaxprs included.
 
     Equations for which ``through`` holds are passed: an equation that takes their result takes the input, with the same
@@ -148,4 +146,3 @@ def float_dtypes(jaxpr: jax.extend.core.Jaxpr) -> set[Any]:
 def ndim(variable: Any) -> int:
     """The number of axes of a variable of a jaxpr."""
     return len(variable.aval.shape)
-

@@ -47,7 +47,7 @@ def pick(params: PyTree, where: Where) -> Leaf:
         ValueError: it picks nothing, several leaves, something that is no leaf, or a leaf that is no such array.
     """
     held = jax.tree.leaves_with_path(params)
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in held]
+    names = [_name(path) for path, _ in held]
     chosen = _named(where, names) if isinstance(where, str) else _marked(where, names, jax.tree.structure(params))
     if len(chosen) > 1:
         msg = f"where must pick one leaf, got {_listed([names[i] for i in chosen])}: name one of them"
@@ -68,8 +68,7 @@ def array_leaves(params: PyTree) -> tuple[list[Array], list[str], Callable[[list
         changed = dict(zip(places, arrays, strict=True))
         return jax.tree.unflatten(structure, [changed.get(i, leaf) for i, leaf in enumerate(leaves)])
 
-    names = [jax.tree_util.keystr(held[i][0], simple=True, separator="/") for i in places]
-    return [leaves[i] for i in places], names, tree
+    return [leaves[i] for i in places], [_name(held[i][0]) for i in places], tree
 
 
 def replace(params: PyTree, where: Where, value: Array) -> PyTree:
@@ -119,6 +118,11 @@ def _check_leaf(name: str, leaf: Any) -> None:
     if leaf.size == 0:
         msg = f"the leaf {name!r} has no entries, its shape is {leaf.shape}"
         raise ValueError(msg)
+
+
+def _name(path: tuple) -> str:
+    """The path as a name; parameters that are one array have none."""
+    return jax.tree_util.keystr(path, simple=True, separator="/") or "params"
 
 
 def _is_array(leaf: Any) -> bool:

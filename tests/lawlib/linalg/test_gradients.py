@@ -12,6 +12,7 @@ from flax.core import freeze
 from lawlib.compress import low_rank_mlp
 from lawlib.linalg import shifted_loss
 from lawlib.linalg.gradients import gradient_products
+from lawlib.linalg.matricization import Matricization
 from lawlib.linalg.spectra import block_krylov_svd
 
 D, M, N, B = 12, 16, 10, 2
@@ -379,3 +380,43 @@ def test_a_plain_layer_stays_one_at_a_minimum_of_its_loss(dtype):
     G = np.asarray(products.forward(jnp.eye(4, dtype=dtype)), "float64")
     off = 2 * x[0].T @ (x[0] @ np.asarray(held["params"]["layers_0"]["kernel"], "float64") - y[0]) - G
     assert np.abs(off).max() < 100 * jnp.finfo(dtype).eps * 20
+
+
+def test_a_loss_that_is_not_a_number_is_refused_with_its_batch():
+    variables, loss, (x, y) = problem(nn.Dense(M), jnp.float32)
+    with pytest.raises(ValueError, match=r"the loss of batch 1 is nan and has no gradient in the leaf .*first/kernel'"):
+        gradient_products(loss, variables, name("first"), (x.at[1, 0, 0].set(jnp.nan), y))
+    with pytest.raises(ValueError, match="the loss of batch 0 is inf"):
+        gradient_products(loss, variables, name("first"), (jnp.full_like(x, 1e30), y), route="matrix_free")
+    with pytest.raises(ValueError, match=r"192 of 192 entries of the gradient in the leaf .* are not finite, though"):
+        gradient_products(lambda held, batch: jnp.sqrt(0 * loss(held, batch)), variables, name("first"), (x, y))
+
+
+def test_an_unknown_route_and_a_matricization_that_does_not_fit_are_refused():
+    variables, loss, batches = problem(nn.Dense(M), jnp.float32)
+    build = ft.partial(gradient_products, loss, variables, name("first"), batches)
+    with pytest.raises(ValueError, match=r"route must be one of \('parameter', 'matrix_free'\), got 'fast'"):
+        build(route="fast")
+    with pytest.raises(
+        ValueError, match=r"first/kernel' of shape \(12, 16\) does not fit its matricization: .* in -2\.\.1 "
+    ):
+        build(matricization=Matricization(0, 2))
+    with pytest.raises(ValueError, match=r"first/bias' of shape \(16,\) is no matrix: pass matricization"):
+        gradient_products(loss, variables, "params/first/bias", batches)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_boxes_of_linen_are_seen_through_and_the_products_read_the_other_way_are_the_transpose(route):
+    variables, loss, batches = problem(nn.Dense(M, param_dtype=jnp.float64), jnp.float64)
+    boxed = jax.tree.map(lambda x: nn.Partitioned(x, (None,) * x.ndim), variables)
+    where = lambda held: held["params"]["first"]["kernel"]  # noqa: E731
+
+    @jax.jit
+    def run(variables, boxed):
+        read = Matricization(1, 0)
+        ours = gradient_products(loss, boxed, where, batches, matricization=read, route=route)
+        return ours.forward(jnp.eye(D)), ours.adjoint(jnp.eye(M)), whole_gradient(loss, variables, "first", batches)
+
+    forward, adjoint, G = run(variables, boxed)
+    np.testing.assert_allclose(forward, G.T, rtol=0, atol=1e-12 * np.abs(G).max())
+    np.testing.assert_allclose(adjoint, G, rtol=0, atol=1e-12 * np.abs(G).max())

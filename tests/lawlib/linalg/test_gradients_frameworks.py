@@ -49,7 +49,11 @@ def test_products_and_triplets_are_those_of_the_dense_gradient(way, dense, dtype
         found = block_krylov_svd(jax.random.key(0), built["conv", "parameter"], 2)
         forward = {at: each.forward(jnp.eye(each.shape[1], dtype=dtype)) for at, each in built.items()}
         free = {name: built[name, "matrix_free"] for name in ("conv", "out")}
-        return forward, {name: each.adjoint(jnp.eye(each.shape[0], dtype=dtype)).T for name, each in free.items()}, found
+        return (
+            forward,
+            {name: each.adjoint(jnp.eye(each.shape[0], dtype=dtype)).T for name, each in free.items()},
+            found,
+        )
 
     forward, adjoint, found = run()
     for name, G in [(name, G) for (name, _), G in forward.items()] + [*adjoint.items()]:

@@ -84,6 +84,11 @@ def test_what_is_no_leaf_is_refused_in_a_line_that_names_the_leaves(case):
         pick(TREE, where)
 
 
+def test_parameters_that_are_one_array_are_a_leaf():
+    assert pick(W, "params").value is W
+    assert pick(W, lambda params: params)[::2] == ("params", 0)
+
+
 def test_only_twenty_leaves_are_listed():
     with pytest.raises(ValueError, match=r"they have \['0', .*'19'\] and 10 more$"):
         pick([W] * 30, "x")
@@ -103,7 +108,9 @@ def test_a_node_that_refuses_other_leaves_is_picked_by_name():
         def tree_unflatten(cls, _, children):
             return cls(*children)
 
-    with pytest.raises(ValueError, match=r"a node that refuses other leaves: give where as a name; the leaves are \['0"):
+    with pytest.raises(
+        ValueError, match=r"a node that refuses other leaves: give where as a name; the leaves are \['0"
+    ):
         pick([Strict(W)], lambda tree: tree[0].weight)
     assert pick([Strict(W)], "0").value is W
 

@@ -42,8 +42,13 @@ PRODUCTS = {
     "closed over": (lambda x, W: jax.jit(lambda x: x @ W)(x), X, K, None),
     "checkpoint": (lambda x, W: jax.checkpoint(lambda x, W: jnp.sin(x @ W))(x, W), X, K, None),
     "cast": (lambda x, W: x @ W.astype("float32").astype("float64"), X, K, None),
-    "some of its rows": (lambda x, W: jnp.einsum("nab,abc->nac", x.reshape(6, 2, 2), W), X, normal(2, 2, 3), Matricization((0, 1), 2)),
-    "scan": (lambda x, W: lax.scan(lambda s, r: (jnp.tanh(s @ W @ W.T + r), s @ W), x, x)[1], X, K, None),
+    "some of its rows": (
+        lambda x, W: jnp.einsum("nab,abc->nac", x.reshape(6, 2, 2), W),
+        X,
+        normal(2, 2, 3),
+        Matricization((0, 1), 2),
+    ),
+    "scan": (lambda x, W: lax.scan(lambda s, r: (jnp.tanh(s @ W @ W.T + r[None]), s @ W), x, x)[1], X, K, None),
     "over its rows": (lambda x, W: lax.scan(lambda s, r: (s, CUBE[..., :5] @ r), 0.0, W)[1], X, K, None),
     "over its columns": (lambda x, W: lax.scan(lambda s, c: (s, x @ c), 0.0, W.T)[1], X, K, None),
     "map": (lambda x, W: lax.map(lambda r: r @ W, x), X, K, None),
@@ -113,7 +118,7 @@ OTHERS = {
     "entry": (lambda x, W: x @ W[:, :2], "slice"),
     "lookup": (lambda x, W: W[jnp.asarray([0, 1])], "gather"),
     "choice": (lambda x, W: lax.cond(x[0, 0] > 0, lambda W: x @ W, lambda W: x @ W, W), "cond"),
-    "state": (lambda x, W: lax.scan(lambda W, r: (2 * W, r @ W), W, x)[1], "the state of a scan"),
+    "state": (lambda x, W: lax.scan(lambda W, r: (2 * W, x @ W), W, x)[1], "the state of a scan"),
     "a result of a scan": (lambda x, W: lax.scan(lambda s, r: (s, W), 0.0, x)[1], "the results of a scan"),
     "both": (lambda x, W: jnp.sin(W).sum() + jnp.cumsum(W).sum(), "cumsum|reshape, sin|sin"),
     "own derivative": (lambda x, W: jax.nn.relu(W).sum(), "custom_jvp_call"),
@@ -152,7 +157,11 @@ def results(jaxpr):
     [
         (lambda x, W: x @ W, normal(40, 30), None),
         (lambda x, W: jnp.einsum("nd,dhk->nhk", x, W), normal(40, 5, 6), Matricization(0, (1, 2))),
-        (lambda x, W: lax.scan(lambda s, W: (jnp.sin(s @ W), None), x, W)[0], normal(7, 40, 40), Matricization(1, 2, 3)),
+        (
+            lambda x, W: lax.scan(lambda s, W: (jnp.sin(s @ W), None), x, W)[0],
+            normal(7, 40, 40),
+            Matricization(1, 2, 3),
+        ),
         (
             lambda x, W: conv(NHWC, window_strides=(1, 1), padding="SAME")(x[None, None], W),
             normal(2, 2, 40, 30),

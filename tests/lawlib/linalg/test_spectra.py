@@ -341,9 +341,7 @@ def test_the_weights_gradient_is_never_formed():
 def test_a_layer_that_is_not_there_is_named(path):
     variables, batches = flax_problem(Network(), jnp.float64)
     with pytest.raises(ValueError, match=rf"no leaf 'params/{path}/kernel': they have .*'params/wide/kernel'"):
-        gradients.gradient_products(
-            ft.partial(cross_entropy, Network()), variables, f"params/{path}/kernel", batches
-        )
+        gradients.gradient_products(ft.partial(cross_entropy, Network()), variables, f"params/{path}/kernel", batches)
 
 
 def moving(seed):
