@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 
 from lawlib.linalg.kernel_uses import axes_of_factors
@@ -31,9 +30,7 @@ def check_batches(loss: Callable[[PyTree, Any], Scalar], parameters: PyTree, bat
     trace_of_a_batch(loss, parameters, batches)
 
 
-def trace_of_a_batch(
-    loss: Callable[[PyTree, Any], Scalar], parameters: PyTree, batches: PyTree
-) -> jax.extend.core.ClosedJaxpr:
+def trace_of_a_batch(loss: Callable[[PyTree, Any], Scalar], parameters: PyTree, batches: PyTree) -> Any:
     """The program of the loss for one batch, after the checks of ``check_batches``.
 
     Its first inputs are the leaves of the parameters. Raises as ``check_batches``.

@@ -47,7 +47,7 @@ class _Problem(NamedTuple):
 
     def gradient(self, batches: PyTree, leaf: Array | None = None) -> tuple[Array, Array]:
         """The gradient in the leaf, summed over the batches in the dtype of the products, and the losses."""
-        index, dtype = self.leaf.index, self.dtype
+        index, dtype = self.leaf.place, self.dtype
         before, after = self.arrays[:index], self.arrays[index + 1 :]
         given = jnp.asarray(self.leaf.value if leaf is None else leaf)
 
@@ -124,7 +124,7 @@ def gradient_products(
         _warn_if_lost(problem, M)
         return matrix_products(M)
     uses = Uses([], [])
-    of_shift = shifted_loss(problem.program, problem.arrays, problem.leaf.index, problem.matricization, uses)
+    of_shift = shifted_loss(problem.program, problem.arrays, problem.leaf.place, problem.matricization, uses)
     shape = problem.matricization.shape(problem.leaf.value)
     first = jax.eval_shape(lambda held: jax.tree.map(lambda x: x[0], held), batches)
     jax.eval_shape(of_shift, zero_shift(shape, problem.dtype), first)
@@ -172,14 +172,14 @@ def _checked(leaf: Leaf, matricization: Matricization | None, program: Any) -> M
     if matricization is None and len(shape) == 2:
         return Matricization()
     if matricization is None:
-        used = as_used(program.jaxpr, leaf.index)
+        used = as_used(program.jaxpr, leaf.place)
         advice = f"which axes are rows and columns; the loss uses it as {used}" if used else "how to read it"
         if used and used.axes(len(shape)).batch:
             advice += ", a stack that also needs a batch_index"
         msg = f"the leaf {leaf.name!r} of shape {shape} is no matrix: pass matricization=Matricization(...), {advice}"
         raise ValueError(msg)
     try:
-        matricization.index(shape)
+        matricization.indices(shape)
     except ValueError as error:
         msg = f"the leaf {leaf.name!r} of shape {shape} does not fit its matricization: {error}"
         raise ValueError(msg) from error

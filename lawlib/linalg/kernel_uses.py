@@ -80,8 +80,7 @@ def as_used(jaxpr: jax.extend.core.Jaxpr, index: int) -> Matricization | None:
     Of a convolution these are (spatial axes, inputs) and outputs. None where no product takes the array, or where two
     take it by other axes, as a matrix and as its transpose.
     """
-    taken = [use for use in uses(jaxpr, index, _is_elementwise) if use.equation is not None]
-    found = {_axes_in_a_product(use.equation, use) for use in taken} - {None}
+    found = {_axes_in_a_product(use) for use in uses(jaxpr, index, _is_elementwise)} - {None}
     return found.pop() if len(found) == 1 else None
 
 
@@ -89,12 +88,14 @@ def _is_elementwise(equation: jax.extend.core.JaxprEqn) -> bool:
     """Whether its result has the axes of any input that has as many."""
     if equation.primitive.name in PRODUCTS or len(equation.outvars) != 1:
         return False
-    shape = equation.outvars[0].aval.shape
-    return equation.primitive.name == "transpose" or all(given.aval.shape in (shape, ()) for given in equation.invars)
+    shape = _shape(equation.outvars[0])
+    return equation.primitive.name == "transpose" or all(_shape(given) in (shape, ()) for given in equation.invars)
 
 
-def _axes_in_a_product(equation: jax.extend.core.JaxprEqn, use: Use) -> Matricization | None:
-    name, params = equation.primitive.name, equation.params
+def _axes_in_a_product(use: Use) -> Matricization | None:
+    if use.equation is None:
+        return None
+    name, params = use.equation.primitive.name, use.equation.params
     if name == "dot_general":
         contracted, batch = (sides[use.place] for sides in params["dimension_numbers"])
         reduction = tuple(sorted(use.axes[i] for i in contracted))
@@ -145,4 +146,8 @@ def float_dtypes(jaxpr: jax.extend.core.Jaxpr) -> set[Any]:
 
 def ndim(variable: Any) -> int:
     """The number of axes of a variable of a jaxpr."""
-    return len(variable.aval.shape)
+    return len(_shape(variable))
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape

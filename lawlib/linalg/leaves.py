@@ -17,11 +17,11 @@ SHOWN = 20
 
 
 class Leaf(NamedTuple):
-    """An array of a tree: its name "params/Dense_0/kernel", its value, and its number among the arrays of the tree."""
+    """An array of a tree: its name "params/Dense_0/kernel", its value, and its place among the arrays of the tree."""
 
     name: str
     value: Array
-    index: int
+    place: int
 
 
 class _Mark:
@@ -74,8 +74,8 @@ def array_leaves(params: PyTree) -> tuple[list[Array], list[str], Callable[[list
 def replace(params: PyTree, where: Where, value: Array) -> PyTree:
     """The tree with another value of the leaf that ``where`` picks. Raises as ``pick``."""
     arrays, _, tree = array_leaves(params)
-    index = pick(params, where).index
-    return tree([*arrays[:index], value, *arrays[index + 1 :]])
+    place = pick(params, where).place
+    return tree([*arrays[:place], value, *arrays[place + 1 :]])
 
 
 def _named(where: str, names: list[str]) -> list[int]:

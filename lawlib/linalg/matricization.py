@@ -66,7 +66,7 @@ class Matricization(NamedTuple):
         batch = tuple(axis for axis in range(ndim) if axis not in (*reduction, *output))
         return Axes(batch, reduction, output)
 
-    def index(self, shape: Sequence[int]) -> tuple[int, ...]:
+    def indices(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The number of the matrix on each batch axis of an array of this shape, none negative.
 
         Raises:
@@ -90,8 +90,8 @@ class Matricization(NamedTuple):
         return m, n
 
     def matrix(self, leaf: Array | np.ndarray) -> Float[Array, "m n"]:
-        """The matrix (m, n) of an array; of a stack the one at ``batch_index``. Raises as ``index``."""
-        index = self.index(leaf.shape)
+        """The matrix (m, n) of an array; of a stack the one at ``batch_index``. Raises as ``indices``."""
+        index = self.indices(leaf.shape)
         return self._moved(jnp.asarray(leaf))[index].reshape(self.shape(leaf))
 
     def matrices(self, leaf: Array | np.ndarray) -> Float[Array, "L m n"]:
@@ -106,7 +106,7 @@ class Matricization(NamedTuple):
         Other matrices of a stack are those of ``like``, which may otherwise be a ``jax.ShapeDtypeStruct``.
 
         Raises:
-            ValueError: the matrix has another shape than that of ``like``, or as ``index``.
+            ValueError: the matrix has another shape than that of ``like``, or as ``indices``.
         """
         m, n = self.shape(like)
         axes = self.axes(len(like.shape))
@@ -118,7 +118,7 @@ class Matricization(NamedTuple):
         moved = tuple(like.shape[axis] for axis in order)
         if matrix.ndim == 2 and axes.batch:
             inner = matrix.reshape(moved[len(axes.batch) :]).astype(like.dtype)
-            filled = self._moved(jnp.asarray(like)).at[self.index(like.shape)].set(inner)
+            filled = self._moved(jnp.asarray(like)).at[self.indices(like.shape)].set(inner)
         else:
             filled = matrix.reshape(moved).astype(like.dtype)
         return jnp.transpose(filled, [order.index(axis) for axis in range(len(order))])

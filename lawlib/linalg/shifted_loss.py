@@ -71,7 +71,7 @@ def shifted_loss(
 
 
 def _part(shift: Shift, matricization: Matricization, shape: tuple[int, ...]) -> _Part:
-    axes, index = matricization.axes(len(shape)), matricization.index(shape)
+    axes, index = matricization.axes(len(shape)), matricization.indices(shape)
     sizes = lambda side: [shape[axis] for axis in side]  # noqa: E731
     left = shift.left.reshape(*sizes(axes.reduction), -1)
     if axes.batch:
@@ -234,8 +234,17 @@ def _convolution(params: dict[str, Any], x: Array, part: _Part) -> Array:
     wanted = [None if i == out else axis for i, axis in enumerate(part.axes)]
     kernel = jnp.transpose(part.left, [named.index(axis) for axis in wanted])
     kernel = jnp.concatenate([kernel] * groups, axis=out)
-    options = [params[name] for name in ("window_strides", "padding", "lhs_dilation", "rhs_dilation")]
-    thin = lax.conv_general_dilated(x, kernel, *options, numbers, groups, precision="highest")
+    thin = lax.conv_general_dilated(
+        x,
+        kernel,
+        params["window_strides"],
+        params["padding"],
+        lhs_dilation=params["lhs_dilation"],
+        rhs_dilation=params["rhs_dilation"],
+        dimension_numbers=numbers,
+        feature_group_count=groups,
+        precision="highest",
+    )
     at = numbers.out_spec[1]
     thin = jnp.moveaxis(thin, at, -1)
     thin = thin.reshape(*thin.shape[:-1], groups, -1)

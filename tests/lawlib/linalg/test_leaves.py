@@ -32,7 +32,7 @@ TREE = {
 
 
 @pytest.mark.parametrize(
-    ("where", "name", "index"),
+    ("where", "name", "place"),
     [
         (lambda tree: tree["layers"][1].weight, "layers/1/weight", 2),
         ("layers/1/weight", "layers/1/weight", 2),
@@ -44,12 +44,12 @@ TREE = {
         (lambda tree: next(leaf for leaf in tree["layers"]).weight, "layers/0/weight", 1),
     ],
 )
-def test_a_leaf_is_found_though_others_are_equal_or_no_arrays(where, name, index):
+def test_a_leaf_is_found_though_others_are_equal_or_no_arrays(where, name, place):
     tree = {key: TREE[key] for key in ("layers", "phi", "name", "depth")} | {"a": W}
     leaf = pick(tree, where)
     arrays, names, _ = array_leaves(tree)
-    assert (leaf.name, leaf.index, names[leaf.index]) == (name, index, name)
-    assert arrays[leaf.index] is leaf.value
+    assert (leaf.name, leaf.place, names[leaf.place]) == (name, place, name)
+    assert arrays[leaf.place] is leaf.value
 
 
 AMONG = r"the leaves are \['depth', 'empty', 'host', 'layers/0/weight', .*'steps'\]"

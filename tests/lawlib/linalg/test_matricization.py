@@ -38,7 +38,7 @@ def test_an_entry_of_the_matrix_is_that_of_the_array_and_goes_back(reading):
     matrix = np.asarray(read.matrix(array))
     assert matrix.shape == read.shape(array)
     # By the index of each entry, not by a transposition.
-    chosen = dict(zip(batch, read.index(array.shape), strict=True))
+    chosen = dict(zip(batch, read.indices(array.shape), strict=True))
     for i, row in enumerate(np.ndindex(*(array.shape[axis] for axis in rows))):
         for j, column in enumerate(np.ndindex(*(array.shape[axis] for axis in columns))):
             at = chosen | dict(zip(rows, row, strict=True)) | dict(zip(columns, column, strict=True))
