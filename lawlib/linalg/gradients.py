@@ -38,8 +38,8 @@ MARGIN = 10.0
 class _Problem(NamedTuple):
     """loss(arrays, batch), the arrays, the program of one batch, the leaf among the arrays, and how it is read."""
 
-    loss: Callable[[list[Array], Any], Scalar]
-    arrays: list[Array]
+    loss: Callable[[list[Any], Any], Scalar]
+    arrays: list[Any]
     program: Any
     leaf: Leaf
     matricization: Matricization
@@ -158,7 +158,7 @@ def _posed(
         loss, params, where = functional(loss, params, where)
     leaf, (arrays, _, tree) = pick(params, where), array_leaves(params)
 
-    def of_arrays(arrays: list[Array], batch: Any) -> Any:
+    def of_arrays(arrays: list[Any], batch: Any) -> Any:
         return loss(tree(arrays), batch)
 
     program = trace_of_a_batch(of_arrays, arrays, batches)

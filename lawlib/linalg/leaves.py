@@ -58,13 +58,13 @@ def pick(params: PyTree, where: Where) -> Leaf:
     return Leaf(names[at], leaf, sum(_is_array(other) for _, other in held[:at]))
 
 
-def array_leaves(params: PyTree) -> tuple[list[Array], list[str], Callable[[list[Array]], PyTree]]:
+def array_leaves(params: PyTree) -> tuple[list[Any], list[str], Callable[[list[Any]], PyTree]]:
     """The arrays of a tree, their names, and the tree as a function of them; functions, strings and so on stay."""
     held, structure = jax.tree.flatten_with_path(params)
     leaves = [leaf for _, leaf in held]
     places = [i for i, leaf in enumerate(leaves) if _is_array(leaf)]
 
-    def tree(arrays: list[Array]) -> PyTree:
+    def tree(arrays: list[Any]) -> PyTree:
         changed = dict(zip(places, arrays, strict=True))
         return jax.tree.unflatten(structure, [changed.get(i, leaf) for i, leaf in enumerate(leaves)])
 

@@ -53,7 +53,7 @@ Results = tuple[list[Any], Parts]
 
 
 def shifted_loss(
-    closed: Any, arrays: Sequence[Array], index: int, matricization: Matricization, uses: Uses
+    closed: Any, arrays: Sequence[Any], index: int, matricization: Matricization, uses: Uses
 ) -> Callable[[Shift, PyTree], Scalar]:
     """A loss(shift, batch), from the program ``closed`` of loss(arrays, batch), with the ``index``-th array shifted.
 
