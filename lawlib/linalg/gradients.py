@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 from jax.typing import DTypeLike
 
+from lawlib.checks import is_concrete
 from lawlib.frameworks.nnx import functional, holds_modules
 from lawlib.linalg.batches import trace_of_a_batch
 from lawlib.linalg.kernel_uses import as_used, float_dtypes
@@ -191,7 +191,7 @@ def _checked(leaf: Leaf, matricization: Matricization | None, program: Any) -> M
 
 def _check_finite(name: str, G: Array, losses: Array) -> None:
     """Raise ValueError for a loss or a gradient that is not finite; under jit values are unknown."""
-    if isinstance(G, Tracer) or isinstance(losses, Tracer):
+    if not is_concrete((G, losses)):
         return
     wrong = np.flatnonzero(~np.isfinite(np.asarray(losses, np.float64)))
     if wrong.size:
@@ -211,7 +211,7 @@ def _check_finite(name: str, G: Array, losses: Array) -> None:
 
 def _warn_if_lost(problem: _Problem, G: Matrix) -> None:
     """Warn of a gradient that underflows; under jit its values are unknown, and it is not certified."""
-    if isinstance(G, Tracer):
+    if not is_concrete(G):
         return
     dtypes = float_dtypes(problem.program.jaxpr) | {problem.leaf.value.dtype, G.dtype}
     largest, coarsest = float(jnp.max(jnp.abs(G))), max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).tiny))
@@ -238,7 +238,7 @@ def _check_uses(name: str, uses: Uses) -> None:
 
 def _check_a_product(problem: _Problem, of_shift: Callable[[Shift, Any], Scalar], batches: PyTree) -> None:
     """Raise ValueError if the two routes differ on the first batch; traced values are not checked."""
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((problem.arrays, batches))):
+    if not is_concrete((problem.arrays, batches)):
         return
     first = jax.tree.map(lambda x: x[:1], batches)
     matricization, dtype, leaf = problem.matricization, problem.dtype, jnp.asarray(problem.leaf.value)
@@ -249,7 +249,7 @@ def _check_a_product(problem: _Problem, of_shift: Callable[[Shift, Any], Scalar]
     ours = products_of_shifts(of_shift, first, (m, n), dtype).forward(v)
     wanted = matmul(matricization.matrix(G), v)
     off, size = (jnp.linalg.norm(x) for x in (ours - wanted, wanted))
-    if isinstance(off, Tracer) or off <= AGREEMENT * size:
+    if not is_concrete(off) or off <= AGREEMENT * size:
         return
     # At a minimum G consists of rounding errors, and may be off by the effect of rounding the leaf.
     signs = jnp.sign(jnp.sin(jnp.arange(1, leaf.size + 1, dtype=dtype))).reshape(leaf.shape)
