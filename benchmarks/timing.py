@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["alternate", "limits", "median", "seconds"]
+__all__ = ["alternate", "cpu_seconds", "limits", "median", "seconds"]
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -16,6 +16,13 @@ def seconds(function: Callable[[], Any]) -> float:
     began = time.perf_counter()
     jax.block_until_ready(function())
     return time.perf_counter() - began
+
+
+def cpu_seconds(function: Callable[[], Any]) -> float:
+    """CPU seconds of one call, all threads of the process together; other processes do not count."""
+    began = time.process_time()
+    jax.block_until_ready(function())
+    return time.process_time() - began
 
 
 def median(function: Callable[[], Any], repeats: int) -> float:

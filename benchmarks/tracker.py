@@ -9,7 +9,6 @@ in one process. Times are CPU time of the process, all threads together, which o
 "certified" is the share of the looks, "bound" that of the last one.
 """
 
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -21,6 +20,7 @@ import optax
 from jax import lax
 from sklearn.datasets import load_digits
 
+from benchmarks.timing import cpu_seconds
 from lawlib.tracking import Tracker, tracker
 
 WIDTHS, K, BATCH, EVERY, BEFORE, STEPS, REPEATS = (784, 784, 784, 784, 10), 10, 128, 10, 300, 50, 3
@@ -92,7 +92,9 @@ def _tracking(monitor: Tracker, weights: Weights, watched: Callable, plain: Call
     track = monitor.init(jax.random.key(0), (weights, weights))
     records = watched(weights, track)[0][1].records
     jax.block_until_ready(plain(weights))
-    pairs = [(_seconds(lambda: watched(weights, track)), _seconds(lambda: plain(weights))) for _ in range(REPEATS)]
+    pairs = [
+        (cpu_seconds(lambda: watched(weights, track)), cpu_seconds(lambda: plain(weights))) for _ in range(REPEATS)
+    ]
     looking, training = (float(np.median(each)) for each in zip(*pairs, strict=True))
     return {
         "ms per step without": training / STEPS * 1e3,
@@ -102,10 +104,3 @@ def _tracking(monitor: Tracker, weights: Weights, watched: Callable, plain: Call
         "passes, mean": float(jnp.mean(records.passes)),
         "bound": float(records.bound[-1]),
     }
-
-
-def _seconds(function: Callable[[], Any]) -> float:
-    """CPU seconds of a call, its results ready."""
-    began = time.process_time()
-    jax.block_until_ready(function())
-    return time.process_time() - began

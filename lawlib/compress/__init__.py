@@ -2,7 +2,8 @@
 
 ``deep_linear`` (``reduce``, ``step``, ``expand``) is Section 4.1 of Yaras et al. 2023, and ``optimizers``
 (``transformed``) are its steps under any equivariant optimizer; ``head`` (``low_rank_mlp``) is Section 5 of Xu et al.
-2026, for any Flax network and loss; ``adapters`` are LoRA and Deep LoRA (Yaras et al. 2024).
+2026, for any Flax network and loss; ``adapters`` are LoRA and Deep LoRA (Yaras et al. 2024); ``gradient_projection``
+(``low_rank_gradients``) is GaLore (Zhao et al. 2024) without decompositions, around any optax optimizer.
 """
 
 from lawlib.compress.deep_linear import (
@@ -21,6 +22,7 @@ from lawlib.compress.deep_linear import (
     reduced_loss,
     step,
 )
+from lawlib.compress.gradient_projection import low_rank_gradients
 from lawlib.compress.head import LowRankNetwork, Savings, Size, low_rank_mlp
 from lawlib.compress.head_checks import Losses
 from lawlib.compress.optimizers import transformed
@@ -41,6 +43,7 @@ __all__ = [
     "expand",
     "factors",
     "init",
+    "low_rank_gradients",
     "low_rank_mlp",
     "reduce",
     "reduced_loss",

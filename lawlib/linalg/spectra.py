@@ -252,10 +252,18 @@ def _first_block(key: PRNGKey, n: int, columns: int, dtype: DTypeLike, start: SV
 
 
 def _orthonormal(block: Array, Q: Array) -> Array:
-    """An orthonormal basis of the part of a block outside the span of Q, which may be tiny: projected twice."""
-    for _ in range(2 if Q.shape[1] else 1):
+    """An orthonormal basis of the part of a block outside the span of Q, which may be tiny: projected twice.
+
+    What is left of a block inside the span is rounding error, which may lie in few directions, as where rows repeat:
+    the basis of the rest is then arbitrary, and not orthogonal to Q. The last columns of a basis of both are.
+    """
+    if not Q.shape[1]:
+        return jnp.linalg.qr(block)[0]
+    both = jnp.concatenate([Q, block], axis=1)
+    for _ in range(2):
         block = jnp.linalg.qr(block - matmul(Q, matmul(Q.T, block)))[0]
-    return block
+    fine = jnp.linalg.norm(matmul(Q.T, block)) <= jnp.finfo(Q.dtype).eps ** 0.5
+    return lax.cond(fine, lambda: block, lambda: jnp.linalg.qr(both)[0][:, Q.shape[1] :])
 
 
 def _norm(x: Array, scale: Scalar) -> Scalar:

@@ -134,6 +134,18 @@ def test_rank_below_k_and_a_zero_matrix_are_not_certified(dtype, tol):
     np.testing.assert_array_equal(zero.svd.values, 0)
 
 
+def test_where_rows_repeat_rounding_errors_do_not_bend_the_vectors(dtype, tol):
+    rng = np.random.default_rng(0)
+    rows, rank = rng.standard_normal((20, 7)), rng.standard_normal((7, 70))
+    G = jnp.asarray(np.repeat(rows, 4, axis=0) @ rank, dtype)  # what is left of the second block is in few directions
+    svd = iterate(jax.random.key(1), G, 2 * K, oversample=4, max_passes=6).svd
+    np.testing.assert_allclose(svd.left.T @ svd.left, np.eye(2 * K), atol=tol(svd.left))
+    expected = np.linalg.svd(np.asarray(G, float), compute_uv=False)
+    np.testing.assert_allclose(
+        svd.values, expected[: 2 * K], rtol=tol(svd.left, 1), atol=expected[0] * tol(svd.left, 1)
+    )
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_the_certificate_has_no_units(scale):
     G, *_ = draw(10, TALL, with_tail(70, 1 / 3), np.float32)
