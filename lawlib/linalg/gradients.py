@@ -136,8 +136,8 @@ def gradient_products(
 def matricizations(loss: Callable[[PyTree, Any], Scalar], params: PyTree, batches: PyTree) -> dict[str, Matricization]:
     """How the loss multiplies by each leaf of its parameters, (inputs, outputs), by the leaf's name.
 
-    A leaf is listed if a matrix product or a convolution takes it, by the same axes wherever it is taken; one with two
-    axes that is taken in both orientations is listed as it is. A stack of layers is listed without an index. Nothing
+    A leaf is listed if matrix products or convolutions take it, by the same axes wherever it is taken; a matrix that is
+    taken in both orientations, or only looked up, is not listed. A stack of layers is listed without an index. Nothing
     is computed: one batch is traced. Arguments and errors are as in ``gradient_products``.
 
     Raises:
