@@ -49,7 +49,10 @@ def settable(config: ConfigDict) -> dict[str, Any]:
 
 def refusal(config: ConfigDict, path: str, value: Any) -> str:
     """Why a field cannot be given a value; empty if it can."""
-    known = settable(config)
+    return _refusal(settable(config), path, value)
+
+
+def _refusal(known: dict[str, Any], path: str, value: Any) -> str:
     if path in known:
         try:
             fit(value, known[path])
@@ -65,17 +68,21 @@ def refusal(config: ConfigDict, path: str, value: Any) -> str:
 
 def variant_problems(config: ConfigDict, variant: Any) -> list[str]:
     """Why a variant cannot be expanded; none if it can."""
+    return _variant_problems(settable(config), variant)
+
+
+def _variant_problems(known: dict[str, Any], variant: Any) -> list[str]:
     if not isinstance(variant, dict):
         return [f" = {variant!r}: must be a dict of fields, such as {{'net.depth': 3}}"]
-    refused = {path: refusal(config, path, value) for path, value in variant.items()}
+    refused = {path: _refusal(known, path, value) for path, value in variant.items()}
     refused |= dict.fromkeys(variant.keys() & {"experiment", "variants", "run.checkpoint_seconds"}, "cannot be varied")
     return [f"[{path!r}] = {variant[path]!r}: {rule}" for path, rule in refused.items() if rule]
 
 
 def usable_variants(config: ConfigDict) -> list[dict[str, Any]]:
     """The variants that can be expanded; check_common reports the others."""
-    variants = config.get("variants")
-    return [v for v in variants if not variant_problems(config, v)] if isinstance(variants, tuple) else []
+    variants, known = config.get("variants"), settable(config)
+    return [v for v in variants if not _variant_problems(known, v)] if isinstance(variants, tuple) else []
 
 
 def assign(config: ConfigDict, path: str, value: Any) -> None:
