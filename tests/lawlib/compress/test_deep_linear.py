@@ -8,6 +8,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from draws import low_rank_matrix, orthogonal_layers
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -17,7 +18,7 @@ from lawlib.descent.steps import Iterate, heavy_ball, sum_squared_error
 from lawlib.linalg.subspaces import complement, orthonormal_sum
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import orthogonal, orthogonal_weights
-from lawlib.problems.synthetic import gaussian_data, low_rank_target, regression, whiten
+from lawlib.problems.synthetic import regression
 
 WIDTH, RANK, SAMPLES, STEPS = 14, 2, 40, 60
 RATES = [
@@ -27,19 +28,18 @@ RATES = [
 ]
 
 
-def square(key, depth, dtype, width=WIDTH, rank=RANK, scale=0.8):
+def square(seed, depth, dtype, width=WIDTH, rank=RANK, scale=0.8):
     """W(0), the target, the loss that no weights remove, and the data of the loss: inputs are I."""
-    key_target, key_weights = jax.random.split(key)
-    target = low_rank_target(key_target, (width, width), rank, dtype)
-    weights = orthogonal_weights(key_weights, (width,) * (depth + 1), scale, dtype)
+    target = low_rank_matrix(seed, (width, width), rank, dtype)
+    weights = orthogonal_layers(seed, (width,) * (depth + 1), scale, dtype)
     return weights, target, jnp.zeros((), dtype), (jnp.eye(width, dtype=dtype), target)
 
 
-def wide(key, depth, dtype, width=WIDTH, rank=RANK, scale=0.8):
-    key_data, key_weights = jax.random.split(key)
-    X, Y = gaussian_data(key_data, num_inputs=width, num_outputs=rank, num_samples=SAMPLES, dtype=dtype)
-    X = whiten(X, width).inputs
-    weights = orthogonal_weights(key_weights, (*[width] * depth, rank), scale, dtype)
+def wide(seed, depth, dtype, width=WIDTH, rank=RANK, scale=0.8):
+    """The same for whitened data of as many outputs as the rank."""
+    (X,) = orthogonal_layers(seed, (SAMPLES, width), 1.0, dtype)
+    Y = jnp.asarray(np.random.default_rng(seed).standard_normal((rank, SAMPLES)), dtype)
+    weights = orthogonal_layers(seed + 1, (*[width] * depth, rank), scale, dtype)
     return weights, *regression(X, Y), (X, Y)
 
 
@@ -53,6 +53,10 @@ def trained(weights, data, rates):
     return jax.lax.fori_loop(0, STEPS, lambda _, it: descent.step(it, *data, **rates), descent.init(weights)).weights
 
 
+# Compiled as a whole: one by one its hundred operations take longer.
+reduce, expand = jax.jit(compress.reduce, static_argnames="rank"), jax.jit(compress.expand)
+
+
 @jax.jit
 def trained_small(reduction, rates):
     start = compress.init(reduction)
@@ -61,8 +65,8 @@ def trained_small(reduction, rates):
 
 def both(case, depth, dtype, rates, **sizes):
     """The reduction, the small network trained by its own steps, the d x d weights by theirs, W(0) and the data."""
-    weights, target, floor, data = case(jax.random.key(3), depth, dtype, **sizes)
-    reduction = compress.reduce(weights, target, sizes.get("rank", RANK), floor=floor)
+    weights, target, floor, data = case(3, depth, dtype, **sizes)
+    reduction = reduce(weights, target, rank=sizes.get("rank", RANK), floor=floor)
     rates = {name: jnp.asarray(value, dtype) for name, value in rates.items()}
     return reduction, trained_small(reduction, rates), trained(weights, data, rates), weights, data
 
@@ -71,8 +75,8 @@ def both(case, depth, dtype, rates, **sizes):
 @pytest.mark.parametrize(("case", "depth"), [(square, 2), (square, 4), (wide, 3)])
 def test_the_small_network_unfolds_to_the_trained_weights(case, depth, rates, dtype, tol):
     reduction, small, full, weights, data = both(case, depth, dtype, rates)
-    chex.assert_trees_all_close(compress.expand(reduction, small, weights), full, rtol=0, atol=tol(full[0]))
-    assert all(jnp.linalg.norm(W - start) > 0.1 for W, start in zip(full, weights, strict=True))  # they have moved
+    chex.assert_trees_all_close(expand(reduction, small, weights), full, rtol=0, atol=tol(full[0]))
+    assert all(np.linalg.norm(W - start) > 0.1 for W, start in zip(full, weights, strict=True))  # they have moved
     np.testing.assert_allclose(compress.reduced_loss(reduction, small), loss(full, *data), rtol=tol(data[0]))
     assert reduction.defect < tol(data[0])
 
@@ -83,7 +87,7 @@ def test_fourteen_directions_take_the_other_route_of_small_products(tol):
     assert 2 * rank > compress.FUSED_SIZE > 2 * RANK
     reduction, small, full, weights, _ = both(square, 3, jnp.float64, RATES[1], width=18, rank=rank)
     assert {basis.shape for basis in reduction.bases} == {(18, 2 * rank)}
-    chex.assert_trees_all_close(compress.expand(reduction, small, weights), full, rtol=0, atol=tol(full[0]))
+    chex.assert_trees_all_close(expand(reduction, small, weights), full, rtol=0, atol=tol(full[0]))
 
 
 @pytest.mark.parametrize("case", [square, wide])
@@ -100,9 +104,9 @@ def test_factors_are_the_end_to_end_matrix_up_to_its_idle_part(case, tol):
 
 @given(seed=st.integers(0, 2**16), scale=st.floats(0.05, 1.2))
 def test_unfolding_at_the_start_gives_the_start(seed, scale):
-    weights, target, *_ = square(jax.random.key(seed), 3, jnp.float64, scale=scale)
-    reduction = compress.reduce(weights, target, RANK)
-    unfolded = compress.expand(reduction, reduction.start, weights)
+    weights, target, *_ = square(seed, 3, jnp.float64, scale=scale)
+    reduction = reduce(weights, target, rank=RANK)
+    unfolded = expand(reduction, reduction.start, weights)
     chex.assert_trees_all_close(unfolded, weights, rtol=0, atol=1e-12 * scale)
 
 
@@ -146,9 +150,9 @@ def test_drawn_bases_are_consistent_with_one_orthogonal_matrix(tol):
 def test_deep_and_small_starts_do_not_underflow(tol):
     """eps^L is 1e-60 here, beyond float32: the basis still holds what W_{L:1}(0)^T maps the target's columns to."""
     depth, scale = 20, 1e-3
-    weights, target, *_ = square(jax.random.key(3), depth, jnp.float32, scale=scale)
-    (V, *_), left = compress.reduce(weights, target, RANK).bases, jnp.linalg.svd(target)[0][:, :RANK]
-    pulled_back = ft.reduce(lambda block, W: W.T @ block / scale, reversed(weights), left)
+    weights, target, *_ = square(3, depth, jnp.float32, scale=scale)
+    V, left = reduce(weights, target, rank=RANK).bases[0], np.linalg.svd(target)[0][:, :RANK]
+    pulled_back = ft.reduce(lambda block, W: np.asarray(W).T @ block / scale, reversed(weights), left)
     np.testing.assert_allclose(V @ (V.T @ pulled_back), pulled_back, atol=tol(V, 1000))
 
 
