@@ -1,16 +1,19 @@
 """Compressed adapters against d x d factors trained in numpy with gradients by hand; bases against dense ones."""
 
+import functools as ft
+
 import chex
 import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from draws import orthogonal_layers
 
 from lawlib import compress
 from lawlib.compress import adapters
 from lawlib.descent.steps import gradient_descent, mean_cross_entropy, sum_squared_error
-from lawlib.networks.initializers import orthogonal, orthogonal_weights
+from lawlib.networks.initializers import orthogonal_weights
 from lawlib.theory.parsimony import rho_square, rho_wide
 
 WIDTH, EPS, STEPS = 20, 0.3, 80
@@ -38,9 +41,18 @@ def by_hand(weights, gradient, *, step_size, weight_decay):
     return W1, W2, W3
 
 
-def compressed(adapter, loss, *, step_size, weight_decay):
+def least_squares(adapter, frozen, target):
+    return sum_squared_error(frozen + adapters.apply(adapter, jnp.eye(WIDTH, dtype=frozen.dtype)), target)
+
+
+def of_classes(adapter, frozen, head, X, labels):
+    return mean_cross_entropy(head @ (frozen @ X + adapters.apply(adapter, X)), labels)
+
+
+@ft.partial(jax.jit, static_argnums=0)
+def compressed(loss, adapter, data, step_size, weight_decay):
     """The adapter after STEPS steps with U and V fixed."""
-    descent = gradient_descent(loss)
+    descent = gradient_descent(lambda adapter: loss(adapter, *data))
     sizes = {
         "step_size": adapters.rates(step_size, outer=0.0),
         "weight_decay": adapters.rates(weight_decay, outer=0.0),
@@ -56,26 +68,34 @@ def whole(adapter, weights, rho):
 
 
 def drawn_weights(dtype, width=WIDTH):
-    return orthogonal_weights(jax.random.key(1), (width,) * 4, EPS, dtype)
+    return orthogonal_layers(1, (width,) * 4, EPS, dtype)
+
+
+def normal(seed, shape, dtype=np.float64):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), dtype)
+
+
+def frame(seed, size, columns, dtype=np.float64):
+    """An orthonormal basis."""
+    return jnp.asarray(np.linalg.qr(normal(seed, (size, columns)))[0], dtype)
+
+
+# Compiled as wholes: one by one their operations take longer.
+adapter_bases, draw_bases = jax.jit(adapters.adapter_bases), jax.jit(compress.draw_bases)
+gradient_svd = jax.jit(adapters.gradient_svd, static_argnums=2)
 
 
 @pytest.mark.parametrize("decay", DECAYS)
 def test_on_whitened_least_squares_the_compressed_adapter_is_the_full_one(dtype, decay):
-    keys = jax.random.split(jax.random.key(0), 3)
-    left, right = (orthogonal(1.0)(key, (WIDTH, 3), dtype) for key in keys[:2])
-    frozen = jax.random.normal(keys[2], (WIDTH, WIDTH), dtype)
-    target = frozen + (left * jnp.asarray([[2.0, 1.5, 1.0]], dtype)) @ right.T
+    left, right, frozen = frame(0, WIDTH, 3), frame(1, WIDTH, 3), normal(2, (WIDTH, WIDTH), dtype)
+    target = frozen + jnp.asarray((left * np.asarray([[2.0, 1.5, 1.0]])) @ np.asarray(right).T, dtype)
     weights, rates = drawn_weights(dtype), {"step_size": 0.05, "weight_decay": decay}
     residual = np.asarray(target - frozen)
     full = by_hand(weights, lambda Delta: Delta - residual, **rates)
     # The gradient at the frozen matrix, its inputs the identity, has the two spaces.
-    gradient = adapters.gradient_svd(frozen - target, jnp.eye(WIDTH, dtype=dtype), 3)
-    start = adapters.deep_lora(adapters.adapter_bases(weights, gradient.left, gradient.right), scale=EPS)
-
-    def loss(adapter):
-        return sum_squared_error(frozen + adapters.apply(adapter, jnp.eye(WIDTH, dtype=dtype)), target)
-
-    small = compressed(start, loss, **rates)
+    gradient = gradient_svd(frozen - target, jnp.eye(WIDTH, dtype=dtype), 3)
+    start = adapters.deep_lora(adapter_bases(weights, gradient.left, gradient.right), scale=EPS)
+    small = compressed(least_squares, start, (frozen, target), **rates)
     rho = EPS
     for _ in range(STEPS):
         rho = rho_square(rho, before=rho, depth=3, momentum=0.0, **rates)
@@ -94,21 +114,18 @@ def classes_of(X, head, labels, W):
 @pytest.mark.parametrize("decay", DECAYS)
 @pytest.mark.parametrize(("q", "p"), [(3, 5), (5, 3)])
 def test_for_any_loss_of_few_classes_and_few_samples_it_is_the_full_one(dtype, decay, q, p):
-    keys = jax.random.split(jax.random.key(2), 3)
-    head, X = jax.random.normal(keys[0], (q, WIDTH), dtype), jax.random.normal(keys[1], (WIDTH, p), dtype)
-    frozen = jax.random.normal(keys[2], (WIDTH, WIDTH), dtype) / 5
+    head, X = normal(3, (q, WIDTH), dtype), normal(4, (WIDTH, p), dtype)
+    frozen = normal(5, (WIDTH, WIDTH), dtype) / 5
     labels = np.eye(q, dtype=dtype)[:, np.arange(p) % q]
     weights, rates = drawn_weights(dtype), {"step_size": 0.05, "weight_decay": decay}
     parts = tuple(np.asarray(part) for part in (X, head, labels, frozen))
     full = by_hand(weights, lambda Delta: classes_of(*parts[:3], parts[3] + Delta), **rates)
-    left, right = jnp.linalg.qr(head.T)[0], jnp.linalg.qr(X)[0]
-    bases = adapters.adapter_bases(weights, left, right)
+    left, right = (jnp.asarray(np.linalg.qr(block)[0]) for block in (np.asarray(head).T, X))
+    bases = adapter_bases(weights, left, right)
     assert bases.left.shape == bases.right.shape == (WIDTH, q + p)
 
-    def loss(adapter):
-        return mean_cross_entropy(head @ (frozen @ X + adapters.apply(adapter, X)), jnp.asarray(labels))
-
-    small = compressed(adapters.deep_lora(bases, scale=EPS), loss, **rates)
+    data = (frozen, head, X, jnp.asarray(labels))
+    small = compressed(of_classes, adapters.deep_lora(bases, scale=EPS), data, **rates)
     rho = EPS
     for _ in range(STEPS):
         rho = rho_wide(rho, before=rho, momentum=0.0, **rates)
@@ -121,9 +138,8 @@ def test_for_any_loss_of_few_classes_and_few_samples_it_is_the_full_one(dtype, d
 @pytest.mark.parametrize(("q", "p"), [(2, 5), (5, 2), (3, 3)])
 def test_drawn_bases_of_unequal_spaces_belong_to_one_orthogonal_matrix(q, p, dtype, tol):
     """U^T left = (Q V)^T left with Q^T left in the span of V: the overlap has the rows of V^T Q^T left."""
-    keys = jax.random.split(jax.random.key(3))
-    left, right = (orthogonal(1.0)(key, (30, c), dtype) for key, c in zip(keys, (q, p), strict=True))
-    bases = compress.draw_bases(jax.random.key(4), left, right)
+    left, right = frame(6, 30, q, dtype), frame(7, 30, p, dtype)
+    bases = draw_bases(jax.random.key(4), left, right)
     for basis, block in ((bases.left, left), (bases.right, right)):
         np.testing.assert_allclose(basis.T @ basis, np.eye(q + p), atol=tol(basis))
         np.testing.assert_allclose(basis @ (basis.T @ block), block, atol=tol(basis))
@@ -144,8 +160,9 @@ def test_drawn_bases_have_the_distribution_of_given_ones():
         return bases.left @ bases.right.T
 
     keys = jax.random.split(jax.random.key(5), 4000)
-    for statistic in (jnp.square, jnp.abs, lambda M: M**4):
-        given, drawn = (np.asarray(statistic(jax.vmap(of)(keys))) for of in (of_given, of_drawn))
+    both = [np.asarray(jax.jit(jax.vmap(of))(keys)) for of in (of_given, of_drawn)]
+    for statistic in (np.square, np.abs, lambda M: M**4):
+        given, drawn = map(statistic, both)
         error = 5 * np.sqrt((given.var(0) + drawn.var(0)) / len(keys)) + 1e-12
         assert (np.abs(given.mean(0) - drawn.mean(0)) < error).all()
 
@@ -153,13 +170,12 @@ def test_drawn_bases_have_the_distribution_of_given_ones():
 @pytest.mark.parametrize("shape", [(9, 6, 4), (5, 8, 20)])
 def test_the_triplets_of_a_gradient_are_those_of_the_dense_one(shape, dtype, tol):
     m, n, N = shape
-    keys = jax.random.split(jax.random.key(6))
-    outer, inner = (jax.random.normal(key, (size, N), dtype) for key, size in zip(keys, (m, n), strict=True))
+    outer, inner = normal(8, (m, N), dtype), normal(9, (n, N), dtype)
     U, s, Vt = np.linalg.svd(np.asarray(outer) @ np.asarray(inner).T, full_matrices=False)
-    found = adapters.gradient_svd(outer, inner, 3)
+    found = gradient_svd(outer, inner, 3)
     chex.assert_trees_all_close(np.asarray(found.values), s[:3], rtol=tol(outer))
-    wanted = (U[:, :3] * s[:3]) @ Vt[:3]
-    np.testing.assert_allclose((found.left * found.values[None]) @ found.right.T, wanted, atol=tol(outer) * s[0])
+    wanted, (left, values, right) = (U[:, :3] * s[:3]) @ Vt[:3], map(np.asarray, found)
+    np.testing.assert_allclose((left * values) @ right.T, wanted, atol=tol(outer) * s[0])
 
 
 def test_an_adapter_is_applied_as_its_dense_change():
@@ -283,7 +299,7 @@ def test_blocks_that_are_not_orthonormal_are_refused(block):
 @pytest.mark.parametrize("width", [5, 300])
 def test_what_rounding_leaves_is_accepted(width, dtype):
     weights = drawn_weights(dtype, width)
-    blocks = (orthogonal(1.0)(key, (width, 2), dtype) for key in jax.random.split(jax.random.key(2)))
+    blocks = (frame(seed, width, 2, dtype) for seed in (10, 11))
     left, right = blocks
     bases = adapters.adapter_bases(weights, left, right)
     assert bases.left.shape == (width, 4)
