@@ -18,7 +18,7 @@ from experiments.runner.summary import summarized
 
 ROOT = Path(__file__).parents[3]
 # One of each experiment, of those that other tests run too.
-RUN = ("dln_parsimony", "dln_factorization", "completion_gamma", "mlp_gradient_decay", "mlp_deep", "jumps_periodic")
+RUN = ("dln_parsimony", "dln_factorization", "completion_gamma", "mlp_gradient_decay", "mlp_deep", "jumps_annealing")
 RUN += ("jumps_theory", "collapse_scale", "induced_flow", "inverse_decay")
 
 
