@@ -27,7 +27,7 @@ import optax
 
 from lawlib.completion.alternating import alternate, falling_ridges
 from lawlib.completion.centering import CENTERS, levels, with_levels, without_levels
-from lawlib.completion.compressed_network import start, two_factors
+from lawlib.completion.compressed_network import Factors, start, two_factors
 from lawlib.completion.entries import Entries, as_entries, check_range, hold_out, norm, relative_error, without_entries
 from lawlib.completion.fitting import descend, final_errors, task_of
 from lawlib.completion.layouts import arrange, scaled
@@ -37,7 +37,7 @@ from lawlib.completion.spectral_init import SpectralInit, spectral_init, trimmin
 from lawlib.completion.stopping import CONVERGED
 from lawlib.compress import draw_bases
 from lawlib.linalg.spectra import SVD
-from lawlib.types import Array, Float, PRNGKey, Scalar
+from lawlib.types import Array, Float, PRNGKey, Rate, Scalar
 
 __all__ = ["METHODS", "complete"]
 
@@ -215,9 +215,8 @@ def _descend(key: PRNGKey, fitted: Entries, judged: Entries, goal: float, settin
     layout = arrange(fitted, settings.num_columns, dense=settings.dense)
     init = _spectral_init(key_init, layout, trimming_weights(fitted), rank=settings.rank)
     sigma = _scale_of(fitted, init)
-    bases = draw_bases(key_bases, init.left, init.right)
-    factors = start(bases, depth=settings.depth, scale=settings.scale)
-    task = task_of(scaled(layout, 1 / sigma), fitted, judged, sigma=sigma, tolerance=goal / norm(fitted))
+    factors = _start(key_bases, init, settings.scale, depth=settings.depth)
+    task = task_of(_scaled(layout, 1 / sigma), fitted, judged, sigma=sigma, tolerance=goal / norm(fitted))
     factors, steps, reason = descend(factors, task, settings.transform, settings.max_steps)
     left, right = two_factors(factors)
     observed, missed = final_errors(left, right, task)
@@ -243,6 +242,11 @@ def _alternate(key: PRNGKey, fitted: Entries, judged: Entries, goal: float, sett
     observed, missed = final_errors(left, found.right, task)
     missed = np.asarray(missed, np.float64)
     return _Solved(left, found.right, float(observed) * norm(fitted), missed, steps, reason, ridge)
+
+
+def _started(key: PRNGKey, init: SpectralInit, scale: Rate, *, depth: int) -> Factors:
+    """The layers at eps I, between the active bases of a wide network."""
+    return start(draw_bases(key, init.left, init.right), depth=depth, scale=scale)
 
 
 def _scale_of(fitted: Entries, init: SpectralInit) -> Scalar:
@@ -312,5 +316,7 @@ def _check(entries: Entries, rank: int, method: str, center: str | None, **posit
         raise ValueError(msg)
 
 
-# Compiled once for each shape of the entries.
+# Compiled once for each shape of the entries: one by one, the operations of a start take a second to compile.
 _spectral_init = jax.jit(spectral_init, static_argnames="rank")
+_start = jax.jit(_started, static_argnames="depth")
+_scaled = jax.jit(scaled)
