@@ -1,5 +1,7 @@
 """The small network under an optimizer against the whole one under the same: weights, state, loss; and the refusals."""
 
+import functools as ft
+
 import chex
 import jax
 import jax.extend
@@ -7,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.linalg
+from draws import low_rank_matrix, orthogonal_layers
 from jax import lax
 from optax import contrib
 from optimizers import EQUIVARIANT, MORE_EQUIVARIANT, OF_ENTRIES, projected
@@ -15,8 +19,7 @@ from lawlib import compress
 from lawlib.compress.block_arrays import BlockArray
 from lawlib.descent import steps
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.networks.initializers import orthogonal, orthogonal_weights
-from lawlib.problems.synthetic import low_rank_target
+from lawlib.networks.initializers import orthogonal
 from lawlib.theory.equivariance import check_transform
 from lawlib.theory.parsimony import invariant_frames
 
@@ -26,20 +29,30 @@ SIZES = [(3, 12, 2), (2, 11, 1), (4, 13, 3)]  # depth, width, rank
 
 def problem(sizes, case, dtype=jnp.float64, seed=0):
     depth, width, rank = sizes
-    key_target, key_weights = jax.random.split(jax.random.key(seed))
     outputs = width if case == 1 else rank
-    target = low_rank_target(key_target, (width, width), rank, dtype)[:outputs] / 4
-    return orthogonal_weights(key_weights, (*[width] * depth, outputs), SCALE, dtype), target
+    target = low_rank_matrix(seed, (width, width), rank, dtype)[:outputs] / 4
+    return orthogonal_layers(seed, (*[width] * depth, outputs), SCALE, dtype), target
+
+
+@ft.cache
+def reduced(sizes, case, dtype=jnp.float64):
+    """W(0), the target, and the reduction."""
+    weights, target = problem(sizes, case, dtype)
+    return weights, target, reduce(weights, target, sizes[2])
 
 
 def loss(weights, target):
     return jnp.sum(jnp.square(end_to_end(weights) - target)) / 2
 
 
+# Compiled as wholes: one by one their operations take longer.
+reduce, frames_of = (jax.jit(function, static_argnums=2) for function in (compress.reduce, invariant_frames))
+expand, reduced_loss, loss_of = jax.jit(compress.expand), jax.jit(compress.reduced_loss), jax.jit(loss)
+
+
 def both(transform, sizes, case, dtype=jnp.float64):
     """W(0), the target, the reduction, and after as many steps the iterates of the whole and of the small network."""
-    weights, target = problem(sizes, case, dtype)
-    reduction = compress.reduce(weights, target, sizes[2])
+    weights, target, reduction = reduced(sizes, case, dtype)
     whole, small = steps.transformed(loss, transform), compress.transformed(transform)
 
     @jax.jit
@@ -54,31 +67,30 @@ def both(transform, sizes, case, dtype=jnp.float64):
 
 def in_frames(block, frames):
     """The whole array that a block array stands for."""
-    array = jnp.asarray(block.core)
+    array = np.asarray(block.core)
     if len(block.directions) == 2:
-        array = jax.scipy.linalg.block_diag(array, block.idle * jnp.eye(block.num_idle, dtype=array.dtype))
+        array = scipy.linalg.block_diag(array, np.asarray(block.idle) * np.eye(block.num_idle, dtype=array.dtype))
     elif block.directions == (1,):
-        array = jnp.pad(array, ((0, 0), (0, block.num_idle)))
+        array = np.pad(array, ((0, 0), (0, block.num_idle)))
     for place in block.directions:
         frame = frames[int(block.axes[place].name.split()[1])]
-        whole = jnp.concatenate([frame.active, frame.idle], axis=1).astype(array.dtype)
-        array = jnp.moveaxis(jnp.tensordot(whole, array, (1, place)), 0, place)
+        whole = np.concatenate([frame.active, frame.idle], axis=1).astype(array.dtype)
+        array = np.moveaxis(np.tensordot(whole, array, (1, place)), 0, place)
     return array
 
 
 def compare(sizes, found, atol):
     weights, target, reduction, whole, small = found
-    expanded = compress.expand(reduction, small.weights, weights)
+    expanded = expand(reduction, small.weights, weights)
     chex.assert_trees_all_close(expanded, whole.weights, rtol=0, atol=atol)
-    frames = invariant_frames(weights, target, sizes[2])
+    frames = frames_of(weights, target, sizes[2])
     leaves = jax.tree.leaves(small.memory, is_leaf=lambda leaf: isinstance(leaf, BlockArray))
     whole_leaves = [in_frames(leaf, frames) if isinstance(leaf, BlockArray) else leaf for leaf in leaves]
     memory = jax.tree.structure(whole.memory).unflatten(whole_leaves)
     chex.assert_trees_all_close(memory, whole.memory, rtol=10 * atol, atol=10 * atol)
-    np.testing.assert_allclose(
-        compress.reduced_loss(reduction, small.weights), loss(whole.weights, target), rtol=100 * atol
-    )
-    assert max(float(jnp.abs(W - start).max()) for W, start in zip(whole.weights, weights, strict=True)) > 0.02
+    losses = reduced_loss(reduction, small.weights), loss_of(whole.weights, target)
+    np.testing.assert_allclose(*losses, rtol=100 * atol)
+    assert max(float(np.abs(W - start).max()) for W, start in zip(whole.weights, weights, strict=True)) > 0.02
 
 
 # Each optimizer in one case or the other, the first ones in both.
@@ -105,7 +117,7 @@ def test_options_that_count_steps_or_depend_on_sizes_and_losses_are_those_of_the
 
 @pytest.mark.parametrize("name", OF_ENTRIES)
 def test_steps_on_single_entries_are_refused_with_their_defect(name):
-    reduction = compress.reduce(*problem(SIZES[0], 1), 2)
+    *_, reduction = reduced(SIZES[0], 1)
     with pytest.raises(ValueError, match=r"does not commute with rotations: it applies .* single entries.*defect 0\."):
         compress.transformed(OF_ENTRIES[name]).init(reduction)
 
@@ -126,7 +138,7 @@ def test_steps_on_single_entries_are_refused_with_their_defect(name):
     ids=["line search", "aol", "noise", "galore", "centralize", "short memory", "short Muon", "few bits", "diverging"],
 )
 def test_what_cannot_be_reduced_is_refused_with_the_reason(transform, reason):
-    reduction = compress.reduce(*problem(SIZES[0], 1), 2)
+    *_, reduction = reduced(SIZES[0], 1)
     with pytest.raises(ValueError, match=reason):
         compress.transformed(transform).init(reduction)
 
@@ -137,13 +149,13 @@ def test_the_polar_factor_is_refused_where_gradients_have_singular_values_of_0()
         return -0.02 * U @ Vt
 
     exact = optax.stateless(lambda gradients, _: jax.tree.map(polar, gradients))
-    compress.transformed(exact).init(compress.reduce(*problem(SIZES[0], 1), 2))
+    compress.transformed(exact).init(reduced(SIZES[0], 1)[-1])
     with pytest.raises(ValueError, match=r"it takes singular vectors.*Case 2"):
-        compress.transformed(exact).init(compress.reduce(*problem(SIZES[0], 2), 2))
+        compress.transformed(exact).init(reduced(SIZES[0], 2)[-1])
 
 
 def test_a_refusal_has_its_defect_under_jit_too():
-    reduction = compress.reduce(*problem(SIZES[0], 2), 2)
+    *_, reduction = reduced(SIZES[0], 2)
     with pytest.raises(ValueError, match=r"defect 0\."):
         jax.jit(compress.transformed(OF_ENTRIES["sign"]).init)(reduction)
 
@@ -151,8 +163,8 @@ def test_a_refusal_has_its_defect_under_jit_too():
 def test_what_is_no_transformation_and_what_has_other_widths_is_refused():
     with pytest.raises(TypeError, match=r"wanted, with functions init and update, such as optax\.sgd\(0\.1\), got"):
         check_transform(optax.sgd)
-    weights = orthogonal_weights(jax.random.key(0), (12, 14, 12), SCALE)
-    reduction = compress.reduce(weights, problem(SIZES[0], 1)[1], 2)
+    weights = orthogonal_layers(0, (12, 14, 12), SCALE)
+    reduction = reduce(weights, problem(SIZES[0], 1)[1], 2)
     with pytest.raises(ValueError, match=r"all layers have one width .* use compress\.step"):
         compress.transformed(optax.sgd(0.1)).init(reduction)
 
@@ -178,13 +190,13 @@ def where_small(constant):
 )
 def test_what_is_not_a_step_of_the_small_network_is_refused_at_the_start(transform, reason, case):
     with pytest.raises(ValueError, match=reason):
-        compress.transformed(transform).init(compress.reduce(*problem(SIZES[0], case), 2))
+        compress.transformed(transform).init(reduced(SIZES[0], case)[-1])
 
 
 def test_an_iterate_of_another_reduction_or_of_gradient_descent_is_refused():
     small, given, other = (
         compress.transformed(optax.sgd(0.1)),
-        *(compress.reduce(*problem(s, 1), s[2]) for s in SIZES[:2]),
+        *(reduced(s, 1)[-1] for s in SIZES[:2]),
     )
     with pytest.raises(ValueError, match=r"iterate of this reduction.*\(4, 4\)\], got \[\(2, 2\)"):
         small.step(small.init(other), given)
@@ -193,7 +205,7 @@ def test_an_iterate_of_another_reduction_or_of_gradient_descent_is_refused():
 
 
 def test_complex_weights_are_refused():
-    given = compress.reduce(*problem(SIZES[1], 1), 1)
+    *_, given = reduced(SIZES[1], 1)
     start = given.start._replace(weights=tuple(W.astype(complex) for W in given.start.weights))
     with pytest.raises(ValueError, match="weights must be real, got complex128"):
         compress.transformed(optax.sgd(0.1)).init(given._replace(start=start))
