@@ -1,6 +1,7 @@
 """Runs shared by the tests of the experiments: a process takes seconds to start and longer to compile."""
 
 import fcntl
+import functools as ft
 import json
 import os
 import subprocess
@@ -9,11 +10,16 @@ from pathlib import Path
 
 import pytest
 from liveness import communicate
+from matplotlib.mathtext import MathTextParser
 
 from experiments.data import datasets
 from experiments.runner.store import InputError
 
 ROOT = Path(__file__).parents[2]
+
+# Of the hundreds of figures that tests draw most ticks are the same powers of 10, and parsing them takes half of the
+# time; matplotlib keeps fifty.
+MathTextParser._parse_cached = ft.cache(MathTextParser._parse_cached.__wrapped__)
 
 
 class Shell:

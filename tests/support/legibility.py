@@ -7,7 +7,8 @@ import numpy as np
 
 def faults(drawn):
     """A line for each mark that an axis cuts, tick that is named like another, and legend that covers a curve."""
-    drawn.draw_without_rendering()
+    if drawn.stale:  # Laying out takes longer than all else, and twice gives the same.
+        drawn.draw_without_rendering()
     found = []
     for place, axes in enumerate(drawn.axes):
         where = f"panel {place} ({axes.get_title() or axes.get_ylabel()})"
