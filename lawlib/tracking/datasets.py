@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from lawlib.extras import imports_for
-from lawlib.tracking.state import Comparison, Fractions, Records
+from lawlib.tracking.state import Fractions, Records
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -67,31 +67,31 @@ def dataset(records: Mapping[str, Records], members: Sequence[str] = ()) -> "xr.
 
 def _of_matrix(xr: Any, records: Records, members: Sequence[str]) -> "xr.Dataset":
     axes = tuple(range(len(members)))
-    records = jax.tree.map(np.asarray, records)
-    reached = records.step >= 0
+    one: Any = jax.tree.map(np.asarray, records)
+    reached = one.step >= 0
     kept = reached.any(axes)
-    coords = {"step": records.step.max(axes, initial=-1)[kept]}
+    coords = {"step": one.step.max(axes, initial=-1)[kept]}
 
     def labelled(arrays: Mapping[str, np.ndarray], *names: str, **labels: Any) -> Any:
         dims = [*members, "step", *names]
         tables = {name: np.compress(kept, _masked(each, reached), axis=len(members)) for name, each in arrays.items()}
         return xr.Dataset({name: (dims, each) for name, each in tables.items()}, {**coords, **labels})
 
-    def compared(one: Comparison) -> Any:
-        numbers = {"angle_error": one.error, "angles_certified": one.certified}
+    def compared(found: Any) -> Any:
+        numbers = {"angle_error": found.error, "angles_certified": found.certified}
         angles = [
             labelled({name: each}, "index", index=np.arange(1, each.shape[-1] + 1))
-            for name, each in (("left_angles", one.left_angles), ("right_angles", one.right_angles))
+            for name, each in (("left_angles", found.left_angles), ("right_angles", found.right_angles))
         ]
-        shares = {"shares": np.stack(one.fractions, axis=-1)}
+        shares = {"shares": np.stack(found.fractions, axis=-1)}
         blocks = labelled(shares, "block", block=list(Fractions._fields))
         return xr.merge([labelled(numbers), *angles, blocks], join="outer", compat="no_conflicts")
 
-    values = labelled({"values": records.values}, "index", index=np.arange(1, records.values.shape[-1] + 1))
-    numbers = labelled({name: getattr(records, name) for name in ("norm", "bound", "certified", "passes")})
+    values = labelled({"values": one.values}, "index", index=np.arange(1, one.values.shape[-1] + 1))
+    numbers = labelled({name: getattr(one, name) for name in ("norm", "bound", "certified", "passes")})
     parts = [values, numbers]
-    if records.compared:
-        parts.append(_joined(xr, "against", {name: compared(one) for name, one in records.compared.items()}))
+    if one.compared:
+        parts.append(_joined(xr, "against", {name: compared(each) for name, each in one.compared.items()}))
     return xr.merge(parts, join="outer", compat="no_conflicts")
 
 

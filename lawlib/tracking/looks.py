@@ -1,7 +1,6 @@
 """One observation of one matrix: its triplets, and where they lie relative to each reference."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,29 +10,28 @@ from jax.typing import DTypeLike
 from lawlib.linalg.spectra import SVD, Certified, matrix_products
 from lawlib.linalg.subspaces import block_fractions, principal_angles
 from lawlib.tracking.state import Comparison, Fractions, Look, Records, Track
-from lawlib.tracking.watched import Reference
+from lawlib.tracking.watched import Reference, Watched
 from lawlib.types import Array, Float, Int, Matrix, PRNGKey
 
-__all__ = ["begun", "observed", "wide"]
-
-
-def wide(dtype: DTypeLike) -> Any:
-    """The dtype of the observations: that of the matrix, and at least float32."""
-    return jnp.dtype(dtype) if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+__all__ = ["begun", "observed"]
 
 
 def begun(
     key: PRNGKey,
-    origin: Matrix | None,
+    watched: Watched,
+    leaf: Array,
     reference: Reference | None,
     against: Sequence[str],
     *,
-    shape: tuple[int, int],
-    dtype: DTypeLike,
     k: int,
     rows: int,
 ) -> Track:
-    """A track without observations. Its triplets are random, since the first observation starts from them."""
+    """A track without observations, in the leaf's dtype, and at least float32.
+
+    Its triplets are random, since the first observation starts from them.
+    """
+    shape = jax.eval_shape(watched.matrix, leaf).shape
+    dtype = leaf.dtype if jnp.finfo(leaf.dtype).bits >= 32 else jnp.dtype(jnp.float32)
     keys = jax.random.split(key)
     left, right = (jax.random.normal(own, (d, k), dtype) / d**0.5 for own, d in zip(keys, shape, strict=True))
     none_yet = Look(SVD(left, jnp.zeros(k, dtype), right), jnp.asarray(jnp.nan, dtype), jnp.asarray(False))
@@ -49,6 +47,7 @@ def begun(
         passes=jnp.zeros(rows, jnp.int32),
         compared={name: _empty(rows, k, count, dtype) for name, count in columns.items()},
     )
+    origin = watched.matrix(leaf) if watched.change else None
     return Track(none_yet, none_yet if "start" in against else None, origin, records)
 
 

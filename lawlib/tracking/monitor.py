@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from lawlib.checks import refuse, whole_fault
 from lawlib.linalg.leaves import Where
 from lawlib.linalg.spectra import block_krylov_svd
-from lawlib.tracking.looks import begun, observed, wide
-from lawlib.tracking.state import Tracks, TransformState
+from lawlib.tracking.looks import begun, observed
+from lawlib.tracking.state import Look, Records, Track, Tracks, TransformState
 from lawlib.tracking.watched import (
     Reference,
     Watched,
@@ -25,7 +26,6 @@ from lawlib.tracking.watched import (
     check_unchanged,
     each_watched,
     leaves,
-    whole_number,
 )
 from lawlib.types import Array, Int, PRNGKey, PyTree
 
@@ -72,14 +72,14 @@ class Tracker(NamedTuple):
             return TransformState(jnp.zeros((), jnp.int32), self.init(key, params))
 
         def update(
-            updates: PyTree, state: TransformState, params: PyTree | None = None, **extra_args: Any
+            updates: PyTree, state: Any, params: PyTree | None = None, **extra_args: Any
         ) -> tuple[PyTree, TransformState]:
             del extra_args
             if of == "params" and params is None:
                 msg = "this tracker monitors parameters (of='params'): call update(updates, state, params)"
                 raise ValueError(msg)
             tracks = self.update(state.tracks, state.step, updates if of == "updates" else params)
-            return updates, TransformState(optax.safe_increment(state.step), tracks)
+            return updates, TransformState(jnp.asarray(optax.safe_increment(state.step)), tracks)
 
         return optax.GradientTransformationExtraArgs(init, update)
 
@@ -128,8 +128,8 @@ def tracker(
         >>> found.step.tolist(), found.values.shape
         ([0, 5], (2, 2))
     """
-    k, every, num_steps = (
-        whole_number(name, given) for name, given in (("k", k), ("every", every), ("num_steps", num_steps))
+    refuse(
+        *(whole_fault(name, given, least=1) for name, given in (("k", k), ("every", every), ("num_steps", num_steps)))
     )
     watched, references = each_watched(matrices), dict(reference or {})
     check_all(watched, references, against)
@@ -139,20 +139,12 @@ def tracker(
     def init(key: PRNGKey, value: PyTree) -> Tracks:
         picked = leaves(watched, value)
         check_shapes(watched, picked, references, k)
-        tracks = {}
+        rows, matrices = -(-num_steps // every), {}
+        key_start, key_looks = jax.random.split(key)
         for i, (name, leaf) in enumerate(picked.items()):
-            M = jax.eval_shape(watched[name].matrix, leaf)
-            tracks[name] = begun(
-                jax.random.fold_in(key, i),
-                watched[name].matrix(leaf) if watched[name].change else None,
-                references.get(name),
-                against,
-                shape=M.shape,
-                dtype=wide(M.dtype),
-                k=k,
-                rows=-(-num_steps // every),
-            )
-        begin = Tracks(key, tracks)
+            own = jax.random.fold_in(key_start, i)
+            matrices[name] = begun(own, watched[name], leaf, references.get(name), against, k=k, rows=rows)
+        begin = Tracks(key_looks, matrices)
         # Errors of an observation are raised here, before a loop is compiled around it.
         jax.eval_shape(observe, begin, jnp.zeros((), jnp.int32), picked)
         return begin
@@ -173,10 +165,10 @@ def tracker(
         # An observation reads the initial matrices: cond returns the rest, so that they are never copied.
         before = {name: (one.last, one.start, one.records) for name, one in tracks.matrices.items()}
         after = lax.cond((step >= 0) & (step % every == 0), lambda: observe(tracks, step, picked), lambda: before)
-        matrices = {
-            name: one._replace(last=after[name][0], start=after[name][1], records=after[name][2])
-            for name, one in tracks.matrices.items()
-        }
-        return Tracks(tracks.key, matrices)
+        return Tracks(tracks.key, {name: _with(one, *after[name]) for name, one in tracks.matrices.items()})
 
     return Tracker(init, update, watched)
+
+
+def _with(track: Track, last: Look, start: Look | None, records: Records) -> Track:
+    return track._replace(last=last, start=start, records=records)

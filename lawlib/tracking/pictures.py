@@ -34,6 +34,8 @@ STYLE: dict[Any, Any] = {
     "lines.markersize": 4.0,
     "lines.scale_dashes": False,
 }
+INDEXED = ("values", "left_angles", "right_angles")
+COMPARED = ("left_angles", "right_angles", "angle_error", "angles_certified", "shares")
 OWN = {"matrix", "against", "step", "block", "index"}
 # More curves than this have no entries of their own in a legend; more marks than this would hide the curves.
 MOST_NAMES, MOST_MARKS = 6, 25
@@ -90,9 +92,9 @@ def picture(found: "xr.Dataset", *, degrees: bool = True) -> "Figure":
 
 def _whole(found: "xr.Dataset") -> "xr.Dataset":
     """With all dimensions of its own, and all others as one, "member"."""
-    for dim in ("matrix", "step", "index", "against"):
+    for dim, names in {"matrix": found, "step": found, "index": INDEXED, "against": COMPARED}.items():
         if dim in found.coords and dim not in found.dims:
-            found = found.expand_dims(dim)
+            found = found.assign({name: found[name].expand_dims(dim) for name in names if name in found})
     others = [dim for dim in found.dims if dim not in OWN]
     found = found.stack(member=others, create_index=False) if others else found.expand_dims("member")
     return found.transpose("member", "matrix", "against", "step", "block", "index", missing_dims="ignore")

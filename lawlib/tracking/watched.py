@@ -1,13 +1,12 @@
 """Which matrices a tracker watches and what it compares them with, and the refusal of what cannot be watched."""
 
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
+from lawlib.checks import is_concrete
 from lawlib.frameworks.nnx import functional, holds_modules
 from lawlib.linalg.leaves import Where, pick
 from lawlib.linalg.matricization import Matricization
@@ -23,7 +22,6 @@ __all__ = [
     "check_unchanged",
     "each_watched",
     "leaves",
-    "whole_number",
 ]
 
 # What a matrix can be compared with besides given bases: its own earlier triplets.
@@ -54,7 +52,7 @@ class Watched(NamedTuple):
         return jnp.asarray(leaf) if self.matricization is None else self.matricization.matrix(leaf)
 
 
-def each_watched(matrices: Mapping[str, Where | Watched]) -> dict[str, Watched]:
+def each_watched(matrices: Any) -> dict[str, Watched]:
     """A ``Watched`` for each name.
 
     Raises:
@@ -99,23 +97,7 @@ def leaves(watched: Mapping[str, Watched], value: PyTree) -> dict[str, Array]:
     return found
 
 
-def whole_number(name: str, given: Any, least: int = 1) -> int:
-    """The number itself.
-
-    Raises:
-        ValueError: it is no whole number, or less than ``least``.
-    """
-    try:
-        number = operator.index(given)
-    except TypeError:
-        number = least - 1
-    if number < least:
-        msg = f"{name} must be a whole number of at least {least}, got {given}"
-        raise ValueError(msg)
-    return number
-
-
-def check_all(watched: Mapping[str, Watched], references: Mapping[str, Reference], against: Sequence[str]) -> None:
+def check_all(watched: Mapping[str, Watched], references: Mapping[str, Any], against: Sequence[str]) -> None:
     """Refuse references that are no orthonormal bases or belong to no matrix, and unknown words in ``against``.
 
     Raises:
@@ -203,7 +185,7 @@ def _faults_of_reference(reference: Any) -> Iterator[str]:
             yield f"the reference's {side} basis must have a real floating dtype, got {basis.dtype}"
             continue
         off = jnp.linalg.norm(matmul(basis.T, basis) - jnp.eye(columns, dtype=basis.dtype))
-        if not isinstance(off, Tracer) and not off <= 100 * rows**0.5 * jnp.finfo(basis.dtype).eps:
+        if is_concrete(off) and not off <= 100 * rows**0.5 * jnp.finfo(basis.dtype).eps:
             yield (
                 f"the reference's {side} basis is not orthonormal: ||B^T B - I||_F is {off:.2g}; "
                 "give jnp.linalg.qr(B)[0], a basis of the same span"

@@ -45,6 +45,7 @@ from lawlib.descent.flows import adaptive_step, euler_step
 from lawlib.frameworks.nnx import functional
 from lawlib.linalg.curvature import extreme_eigenvalues, hessian_product
 from lawlib.linalg.gradients import gradient_products
+from lawlib.tracking import dataset, picture
 
 X, Y = jnp.arange(24.0).reshape(2, 4, 3) / 24, jnp.arange(16.0).reshape(2, 4, 2) / 16
 variables = {"params": {"first": {"kernel": jnp.ones((3, 5))}, "last": {"kernel": jnp.ones((5, 2))}}}
@@ -70,6 +71,8 @@ said = [
     fails(lambda: extreme_eigenvalues(lambda v: v, one, 2)),
     fails(lambda: head_layers.with_params(variables, {})),
     fails(lambda: head_checks.without_dropout(loss)),
+    fails(lambda: dataset({})),
+    fails(lambda: picture({})),
 ]
 found = [
     gradient_products(loss, variables, "params/first/kernel", (X, Y), route=route).forward(jnp.eye(5)).tolist()
@@ -103,6 +106,8 @@ def test_what_needs_a_missing_package_names_itself_the_package_and_the_command(w
         "extreme_eigenvalues needs matfree: pip install 'lawlib[curvature]'",
         "low_rank_mlp needs flax: pip install 'lawlib[flax]'",
         "low_rank_mlp needs flax: pip install 'lawlib[flax]'",
+        "dataset needs xarray: pip install 'lawlib[plots]'",
+        "picture needs matplotlib: pip install 'lawlib[plots]'",
     ]
 
 

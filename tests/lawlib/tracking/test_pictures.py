@@ -4,6 +4,7 @@ import jax
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tracked import comparison, recorded
 
 from lawlib.tracking import dataset, picture
@@ -74,7 +75,7 @@ def test_each_matrix_has_a_column_and_a_selection_is_drawn():
 def test_legends_lie_beside_the_curves_and_nothing_of_matplotlib_is_changed():
     before = dict(mpl.rcParams)
     figure = drawn()
-    figure.canvas.draw()
+    FigureCanvasAgg(figure).draw()
     assert dict(mpl.rcParams) == before
     for axes in figure.axes:
         assert axes.get_legend().get_window_extent().x0 > axes.get_window_extent().x1
