@@ -21,12 +21,12 @@ import optax
 from jax import lax
 from sklearn.datasets import load_digits
 
-from lawlib.tracking import Tracker, Tracks, Watched, records, tracker
+from lawlib.tracking import TrackedLeaf, Tracker, Tracks, records, tracker
 
 WIDTHS, K, BATCH, EVERY, BEFORE, STEPS, REPEATS = (784, 784, 784, 784, 10), 10, 128, 10, 300, 50, 3
 SETTINGS = {"default": {}, "certifying": {"max_passes": 8, "tolerance": 1e-2}}
 OPTIMIZER = optax.sgd(1e-2, momentum=0.9)
-TRACKED = {"kernel": "weights/1", "gradient": "gradient/1", "change": Watched("weights/1", change=True)}
+TRACKED = {"kernel": "weights/1", "gradient": "gradient/1", "change": TrackedLeaf("weights/1", change=True)}
 
 Weights = list[jax.Array]
 

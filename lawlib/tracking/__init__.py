@@ -8,20 +8,20 @@
 from lawlib.tracking.datasets import dataset
 from lawlib.tracking.monitor import Tracker, tracker
 from lawlib.tracking.pictures import picture
-from lawlib.tracking.state import Comparison, Fractions, Look, Records, Track, Tracks, TransformState, records
-from lawlib.tracking.watched import Reference, Watched
+from lawlib.tracking.state import Comparison, Fractions, Observation, Records, Track, Tracks, TransformState, records
+from lawlib.tracking.tracked_leaves import Reference, TrackedLeaf
 
 __all__ = [
     "Comparison",
     "Fractions",
-    "Look",
+    "Observation",
     "Records",
     "Reference",
     "Track",
+    "TrackedLeaf",
     "Tracker",
     "Tracks",
     "TransformState",
-    "Watched",
     "dataset",
     "picture",
     "records",

@@ -16,15 +16,15 @@ from jax import lax
 from lawlib.checks import refuse, whole_fault
 from lawlib.linalg.leaves import Where
 from lawlib.linalg.spectra import block_krylov_svd
-from lawlib.tracking.looks import begun, observed
-from lawlib.tracking.state import Look, Records, Track, Tracks, TransformState
-from lawlib.tracking.watched import (
+from lawlib.tracking.observations import begun, observed
+from lawlib.tracking.state import Observation, Records, Track, Tracks, TransformState
+from lawlib.tracking.tracked_leaves import (
     Reference,
-    Watched,
+    TrackedLeaf,
     check_all,
     check_shapes,
     check_unchanged,
-    each_watched,
+    each_tracked,
     leaves,
 )
 from lawlib.types import Array, Int, PRNGKey, PyTree
@@ -38,12 +38,12 @@ class Tracker(NamedTuple):
     """``init(key, value) -> Tracks`` and ``update(tracks, step, value) -> Tracks``, both pure.
 
     ``value`` is any tree that has the leaves: parameters, gradients, updates, an Equinox or NNX model. ``init`` uses
-    its shapes, and its values where the change since the start is monitored. ``watched`` has what is monitored.
+    its shapes, and its values where the change since the start is monitored. ``tracked`` has what is monitored.
     """
 
     init: Callable[[PRNGKey, PyTree], Tracks]
     update: Callable[[Tracks, Int[Array, ""] | int, PyTree], Tracks]
-    watched: Mapping[str, Watched]
+    tracked: Mapping[str, TrackedLeaf]
 
     def transform(self, key: PRNGKey, *, of: str = "updates") -> optax.GradientTransformationExtraArgs:
         """The tracker as a transformation that changes no update; its state is a ``TransformState``.
@@ -58,7 +58,7 @@ class Tracker(NamedTuple):
             ValueError: ``of`` is another word, or a change is monitored and ``of`` is not "params"; from update, ``of``
                 is "params" and there are none.
         """
-        changes = [name for name, one in self.watched.items() if one.change]
+        changes = [name for name, one in self.tracked.items() if one.change]
         if of not in OF:
             msg = f"of must be one of {OF}, got {of!r}"
             raise ValueError(msg)
@@ -85,7 +85,7 @@ class Tracker(NamedTuple):
 
 
 def tracker(
-    matrices: Mapping[str, Where | Watched],
+    matrices: Mapping[str, Where | TrackedLeaf],
     k: int,
     *,
     every: int,
@@ -98,7 +98,7 @@ def tracker(
 ) -> Tracker:
     """Monitor the k leading singular subspaces of matrices (m, n) in steps 0, every, 2 every, ... < num_steps.
 
-    ``matrices`` maps names to leaves of a tree, by a function or a path, or to a ``Watched``, which also has the
+    ``matrices`` maps names to leaves of a tree, by a function or a path, or to a ``TrackedLeaf``, which also has the
     matricization of a leaf that is no matrix, or asks for the change since the start. Every observation is made under
     lax.cond, starts from the last triplets and new random columns, takes at most ``max_passes`` products, and is
     certified or not (``block_krylov_svd``); no matrix is decomposed. A flat spectrum is recorded as not certified.
@@ -131,20 +131,20 @@ def tracker(
     refuse(
         *(whole_fault(name, given, least=1) for name, given in (("k", k), ("every", every), ("num_steps", num_steps)))
     )
-    watched, references = each_watched(matrices), dict(reference or {})
-    check_all(watched, references, against)
+    tracked, references = each_tracked(matrices), dict(reference or {})
+    check_all(tracked, references, against)
     references = {name: Reference(*map(jnp.asarray, bases)) for name, bases in references.items()}
     search = ft.partial(block_krylov_svd, k=k, oversample=oversample, tolerance=tolerance, max_passes=max_passes)
 
     def init(key: PRNGKey, value: PyTree) -> Tracks:
-        picked = leaves(watched, value)
-        check_shapes(watched, picked, references, k)
+        picked = leaves(tracked, value)
+        check_shapes(tracked, picked, references, k)
         rows, matrices = -(-num_steps // every), {}
-        key_start, key_looks = jax.random.split(key)
+        key_start, key_searches = jax.random.split(key)
         for i, (name, leaf) in enumerate(picked.items()):
             own = jax.random.fold_in(key_start, i)
-            matrices[name] = begun(own, watched[name], leaf, references.get(name), against, k=k, rows=rows)
-        begin = Tracks(key_looks, matrices)
+            matrices[name] = begun(own, tracked[name], leaf, references.get(name), against, k=k, rows=rows)
+        begin = Tracks(key_searches, matrices)
         # Errors of an observation are raised here, before a loop is compiled around it.
         jax.eval_shape(observe, begin, jnp.zeros((), jnp.int32), picked)
         return begin
@@ -153,22 +153,22 @@ def tracker(
         seen, key = {}, jax.random.fold_in(tracks.key, step)
         for i, (name, leaf) in enumerate(picked.items()):
             track = tracks.matrices[name]
-            M = watched[name].matrix(leaf).astype(track.records.values.dtype)
+            M = tracked[name].matrix(leaf).astype(track.records.values.dtype)
             M = M if track.origin is None else M - track.origin.astype(M.dtype)
-            look = ft.partial(search, jax.random.fold_in(key, i))
-            seen[name] = observed(look, M, track, step, step // every, references.get(name))
+            own = ft.partial(search, jax.random.fold_in(key, i))
+            seen[name] = observed(own, M, track, step, step // every, references.get(name))
         return seen
 
     def update(tracks: Tracks, step: Int[Array, ""] | int, value: PyTree) -> Tracks:
-        step, picked = jnp.asarray(step, jnp.int32), leaves(watched, value)
-        check_unchanged(watched, picked, tracks)
+        step, picked = jnp.asarray(step, jnp.int32), leaves(tracked, value)
+        check_unchanged(tracked, picked, tracks)
         # An observation reads the initial matrices: cond returns the rest, so that they are never copied.
         before = {name: (one.last, one.start, one.records) for name, one in tracks.matrices.items()}
         after = lax.cond((step >= 0) & (step % every == 0), lambda: observe(tracks, step, picked), lambda: before)
         return Tracks(tracks.key, {name: _with(one, *after[name]) for name, one in tracks.matrices.items()})
 
-    return Tracker(init, update, watched)
+    return Tracker(init, update, tracked)
 
 
-def _with(track: Track, last: Look, start: Look | None, records: Records) -> Track:
+def _with(track: Track, last: Observation, start: Observation | None, records: Records) -> Track:
     return track._replace(last=last, start=start, records=records)

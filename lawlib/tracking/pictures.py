@@ -101,7 +101,7 @@ def _whole(found: "xr.Dataset") -> "xr.Dataset":
 
 
 def _named(kind: str) -> str:
-    return {"start": "the start", "last": "the last look"}.get(kind, "the reference")
+    return {"start": "the start", "last": "the last observation"}.get(kind, "the reference")
 
 
 def _draw_values(axes: "Axes", one: "xr.Dataset") -> None:
@@ -133,20 +133,20 @@ def _draw_shares(axes: "Axes", one: "xr.Dataset") -> None:
     axes.set_ylim(-0.03, 1.03)
 
 
-def _curve(axes: "Axes", steps: np.ndarray, members: np.ndarray, label: str, **look: Any) -> None:
+def _curve(axes: "Axes", steps: np.ndarray, members: np.ndarray, label: str, **style: Any) -> None:
     """The median of the members (member, step) and their range."""
     lines = np.ma.masked_invalid(members)
-    axes.plot(steps, np.ma.median(lines, axis=0), label=label, **look)
+    axes.plot(steps, np.ma.median(lines, axis=0), label=label, **style)
     if len(lines) > 1 and lines.count():
-        axes.fill_between(steps, lines.min(0), lines.max(0), color=look["color"], alpha=0.2, linewidth=0)
+        axes.fill_between(steps, lines.min(0), lines.max(0), color=style["color"], alpha=0.2, linewidth=0)
 
 
-def _marks(axes: "Axes", steps: np.ndarray, members: np.ndarray, certified: np.ndarray, **look: Any) -> None:
+def _marks(axes: "Axes", steps: np.ndarray, members: np.ndarray, certified: np.ndarray, **style: Any) -> None:
     """A mark on some steps, full where certified."""
     middle = np.ma.median(np.ma.masked_invalid(members), axis=0)
     chosen = np.isin(np.arange(len(steps)), np.linspace(0, len(steps) - 1, MOST_MARKS).round())
-    for mask, face in ((chosen & certified, look["color"]), (chosen & ~certified, "white")):
-        axes.plot(steps[mask], middle[mask], linestyle="none", markerfacecolor=face, **look)
+    for mask, face in ((chosen & certified, style["color"]), (chosen & ~certified, "white")):
+        axes.plot(steps[mask], middle[mask], linestyle="none", markerfacecolor=face, **style)
 
 
 def _explain(axes: "Axes", marker: str) -> None:

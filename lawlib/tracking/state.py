@@ -7,7 +7,7 @@ import jax
 from lawlib.linalg.spectra import SVD
 from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree, Scalar
 
-__all__ = ["Comparison", "Fractions", "Look", "Records", "Track", "Tracks", "TransformState", "records"]
+__all__ = ["Comparison", "Fractions", "Observation", "Records", "Track", "Tracks", "TransformState", "records"]
 
 
 class Fractions(NamedTuple):
@@ -55,7 +55,7 @@ class Records(NamedTuple):
     compared: dict[str, Comparison]
 
 
-class Look(NamedTuple):
+class Observation(NamedTuple):
     """Observed triplets and their certificate; the bound is NaN before the first observation."""
 
     svd: SVD
@@ -69,8 +69,8 @@ class Track(NamedTuple):
     ``start`` is None unless it is compared with, and ``origin`` is None unless the change is monitored.
     """
 
-    last: Look
-    start: Look | None
+    last: Observation
+    start: Observation | None
     origin: Matrix | None
     records: Records
 

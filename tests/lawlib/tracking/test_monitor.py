@@ -17,7 +17,7 @@ from flax.training.train_state import TrainState
 from scipy.linalg import subspace_angles
 
 from lawlib.linalg.matricization import Matricization
-from lawlib.tracking import Reference, Watched, records, tracker
+from lawlib.tracking import Reference, TrackedLeaf, records, tracker
 
 M, N, K = 12, 10, 2
 # Blocks of all columns: the triplets are those of a dense decomposition.
@@ -69,7 +69,7 @@ def shares(W, left, right):
     return [np.sum(block**2) / np.sum(W**2) for block in blocks]
 
 
-def test_angles_and_shares_are_those_to_the_start_to_the_last_look_and_to_the_given_bases():
+def test_angles_and_shares_are_those_to_the_start_to_the_last_observation_and_to_the_given_bases():
     matrices = [np.asarray(gapped(seed)) for seed in (0, 10, 20)]
     found, (first, second, third) = seen(*map(jnp.asarray, matrices)), map(dense, matrices)
     assert np.all(found.certified[:3])
@@ -87,7 +87,7 @@ def test_angles_and_shares_are_those_to_the_start_to_the_last_look_and_to_the_gi
     np.testing.assert_allclose([found.compared[name].error[2] for name in ("start", "last", "reference")], both)
 
 
-def test_before_there_is_a_look_to_compare_with_there_is_no_angle():
+def test_before_there_is_an_observation_to_compare_with_there_is_no_angle():
     found = seen(gapped(0))
     start, last, given = (found.compared[name] for name in ("start", "last", "reference"))
     np.testing.assert_allclose(start.left_angles[0], 0, atol=1e-12)
@@ -99,7 +99,7 @@ def test_before_there_is_a_look_to_compare_with_there_is_no_angle():
     np.testing.assert_array_equal(found.step, [0, -1, -1, -1])
 
 
-def test_a_look_that_is_not_finite_or_zero_is_no_start_and_one_that_is_not_finite_is_forgotten():
+def test_an_observation_that_is_not_finite_or_zero_is_no_start_and_one_that_is_not_finite_is_forgotten():
     W = gapped(0)
     found = seen(W * jnp.nan, W, W * jnp.inf, 2 * W)
     np.testing.assert_array_equal(found.certified, [False, True, False, True])
@@ -124,7 +124,7 @@ def test_where_the_start_is_not_certified_no_angle_to_it_is_and_its_error_says_s
     assert last.error[2] < 1e-3
 
 
-def test_looks_beyond_the_records_are_dropped_and_other_steps_change_nothing():
+def test_observations_beyond_the_records_are_dropped_and_other_steps_change_nothing():
     (_, update), W = watching(), {"W": gapped(0)}
     tracks = update(watching()[0].init(KEY, W), 2, W)
     np.testing.assert_array_equal(records(tracks)["W"].step, [-1, -1, 2, -1])
@@ -132,8 +132,8 @@ def test_looks_beyond_the_records_are_dropped_and_other_steps_change_nothing():
     chex.assert_trees_all_equal(update(tracks, -2, W).matrices, tracks.matrices)
 
 
-def test_over_seeds_every_look_is_in_one_branch_and_nothing_is_decomposed_elsewhere():
-    monitor = tracker({"W": "W", "change": Watched("W", change=True)}, K, against=(), **WHOLE)
+def test_over_seeds_every_observation_is_in_one_branch_and_nothing_is_decomposed_elsewhere():
+    monitor = tracker({"W": "W", "change": TrackedLeaf("W", change=True)}, K, against=(), **WHOLE)
 
     def run(key, step):
         W = {"W": jax.random.normal(key, (M, N))}
@@ -164,8 +164,8 @@ def test_half_precision_is_observed_in_single():
 def test_layers_of_a_network_are_watched_however_it_is_written(way):
     """A convolution and a dense layer, of a model with everything that is no weight."""
     written, kernels = four_ways.WAYS[way](jnp.float64), four_ways.kernels(jnp.float64)
-    watched = {name: Watched(*written.layers[name]) for name in ("conv", "last")}
-    monitor = tracker(watched, K, against=(), **WHOLE)
+    tracked = {name: TrackedLeaf(*written.layers[name]) for name in ("conv", "last")}
+    monitor = tracker(tracked, K, against=(), **WHOLE)
     found = records(monitor.update(monitor.init(KEY, written.params), 0, written.params))
     for name, one in found.items():
         W = four_ways.READ.get(name, Matricization()).matrix(kernels[name])
@@ -195,8 +195,8 @@ def in_numpy():
 
 def optimizer(where, matricization=None):
     """Gradients before the descent, and the change of the weights, in the matrix (inputs, outputs)."""
-    gradients = tracker({"gradient": Watched(where, matricization)}, K, reference=REFERENCE_OF["gradient"], **WHOLE)
-    changed = {"change": Watched(where, matricization, change=True)}
+    gradients = tracker({"gradient": TrackedLeaf(where, matricization)}, K, reference=REFERENCE_OF["gradient"], **WHOLE)
+    changed = {"change": TrackedLeaf(where, matricization, change=True)}
     changes = tracker(changed, K, reference=REFERENCE_OF["change"], against=(), **WHOLE)
     return optax.chain(gradients.transform(KEY), optax.sgd(RATE), changes.transform(KEY, of="params"))
 
@@ -320,7 +320,7 @@ def test_first_in_a_chain_it_sees_gradients_and_last_the_updates_which_stay_as_t
 
 
 def test_what_it_cannot_see_is_refused():
-    monitor, W = tracker({"W": Watched("W", change=True)}, K, **WHOLE), {"W": gapped(0)}
+    monitor, W = tracker({"W": TrackedLeaf("W", change=True)}, K, **WHOLE), {"W": gapped(0)}
     with pytest.raises(ValueError, match=r"the change of \['W'\] is that of the parameters: pass of='params'"):
         monitor.transform(KEY)
     with pytest.raises(ValueError, match=r"of must be one of \('updates', 'params'\), got 'gradients'"):

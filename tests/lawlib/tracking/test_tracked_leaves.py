@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lawlib.linalg.matricization import Matricization
-from lawlib.tracking import Reference, Watched, tracker
-from lawlib.tracking.watched import leaves
+from lawlib.tracking import Reference, TrackedLeaf, tracker
+from lawlib.tracking.tracked_leaves import leaves
 
 M, N, K = 30, 24, 3
 PARAMS = {"wide": jnp.ones((M, N)), "conv": jnp.ones((2, 2, 3, 5)), "bias": jnp.ones(M), "count": jnp.ones(3, int)}
@@ -65,7 +65,7 @@ FRAMES = Reference(frame(5, M, 4), frame(6, N, 7))
 BUILT = {
     "a function of the tree": ((lambda p: p["wide"],), {}, "matrices must map names to leaves, .* got function"),
     "no matrix": (({},), {}, "matrices must map names to leaves, .* got none"),
-    "a number for a leaf": (({"wide": 3},), {}, "Watched.* got 'wide': 3"),
+    "a number for a leaf": (({"wide": 3},), {}, "TrackedLeaf.* got 'wide': 3"),
     "no step": ((), {"every": 0}, "every must be a whole number of at least 1, got 0"),
     "half a step": ((), {"every": 2.5}, "every must be a whole number of at least 1, got 2.5"),
     "no steps": ((), {"num_steps": 0, "every": -1}, "every must be .* got -1; num_steps must be .* got 0"),
@@ -101,9 +101,13 @@ STARTED = {
     "whole numbers": (({"n": "count"},), {}, "'n': the leaf 'count' must have a real floating dtype, got int64"),
     "a vector": (({"b": "bias"},), {}, r"'b': the leaf of shape \(30,\) is no matrix: .*Matricization\("),
     "no matricization": (({"c": "conv"},), {}, r"'c': the leaf of shape \(2, 2, 3, 5\) is no matrix"),
-    "an axis twice": (({"c": Watched("conv", Matricization((0, 1), 1))},), {}, "'c': the leaf does not fit its matric"),
+    "an axis twice": (
+        ({"c": TrackedLeaf("conv", Matricization((0, 1), 1))},),
+        {},
+        "'c': the leaf does not fit its matric",
+    ),
     "too large for one": (
-        ({"wide": "wide", "c": Watched("conv", Matricization((0, 1, 2), 3))}, 6),
+        ({"wide": "wide", "c": TrackedLeaf("conv", Matricization((0, 1, 2), 3))}, 6),
         {},
         r"^'c': k must be in 1..5 for a matrix of shape \(12, 5\), got 6$",
     ),
@@ -119,7 +123,7 @@ STARTED = {
 
 
 @pytest.mark.parametrize(("given", "options", "message"), STARTED.values(), ids=STARTED)
-def test_what_no_look_can_see_is_refused_at_the_start(given, options, message):
+def test_what_no_observation_can_show_is_refused_at_the_start(given, options, message):
     with pytest.raises(ValueError, match=message):
         begun(*given, **options)
 
@@ -143,7 +147,7 @@ def test_another_matrix_than_at_the_start_is_refused():
 
 
 def test_leaves_keep_their_names_and_may_be_picked_twice():
-    watched = {"one": Watched(lambda p: p["wide"]), "two": Watched("wide", Matricization(1, 0))}
-    found = leaves(watched, PARAMS)
+    tracked = {"one": TrackedLeaf(lambda p: p["wide"]), "two": TrackedLeaf("wide", Matricization(1, 0))}
+    found = leaves(tracked, PARAMS)
     assert list(found) == ["one", "two"]
-    assert watched["two"].matrix(found["two"]).shape == (N, M)
+    assert tracked["two"].matrix(found["two"]).shape == (N, M)

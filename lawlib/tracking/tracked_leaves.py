@@ -1,4 +1,4 @@
-"""Which matrices a tracker watches and what it compares them with, and the refusal of what cannot be watched."""
+"""Which matrices a tracker monitors and what it compares them with, and the refusal of what it cannot monitor."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,11 +16,11 @@ from lawlib.types import Array, Float, Matrix, PyTree, matmul
 __all__ = [
     "AGAINST",
     "Reference",
-    "Watched",
+    "TrackedLeaf",
     "check_all",
     "check_shapes",
     "check_unchanged",
-    "each_watched",
+    "each_tracked",
     "leaves",
 ]
 
@@ -35,7 +35,7 @@ class Reference(NamedTuple):
     right: Float[Array, "n s"]
 
 
-class Watched(NamedTuple):
+class TrackedLeaf(NamedTuple):
     """A leaf of a tree, how it is read as a matrix, and whether its change since the start is monitored instead.
 
     ``where`` is a function that picks the leaf and computes nothing, or the leaf's path (``leaves.pick``). A leaf with
@@ -52,8 +52,8 @@ class Watched(NamedTuple):
         return jnp.asarray(leaf) if self.matricization is None else self.matricization.matrix(leaf)
 
 
-def each_watched(matrices: Any) -> dict[str, Watched]:
-    """A ``Watched`` for each name.
+def each_tracked(matrices: Any) -> dict[str, TrackedLeaf]:
+    """A ``TrackedLeaf`` for each name.
 
     Raises:
         TypeError: ``matrices`` is no mapping of names to what picks a leaf.
@@ -69,21 +69,21 @@ def each_watched(matrices: Any) -> dict[str, Watched]:
     wrong = [
         f"{name!r}: {one!r}"
         for name, one in matrices.items()
-        if not isinstance(name, str) or not (isinstance(one, str | Watched) or callable(one))
+        if not isinstance(name, str) or not (isinstance(one, str | TrackedLeaf) or callable(one))
     ]
     if wrong:
-        msg = f"{form} or Watched(where, matricization, change), got {', '.join(wrong)}"
+        msg = f"{form} or TrackedLeaf(where, matricization, change), got {', '.join(wrong)}"
         raise TypeError(msg)
-    return {name: one if isinstance(one, Watched) else Watched(one) for name, one in matrices.items()}
+    return {name: one if isinstance(one, TrackedLeaf) else TrackedLeaf(one) for name, one in matrices.items()}
 
 
-def leaves(watched: Mapping[str, Watched], value: PyTree) -> dict[str, Array]:
+def leaves(tracked: Mapping[str, TrackedLeaf], value: PyTree) -> dict[str, Array]:
     """The leaf of each name in a tree or an NNX model.
 
     Raises:
         ValueError: as ``leaves.pick``, with the names, all at once.
     """
-    state, functions = value, {name: one.where for name, one in watched.items()}
+    state, functions = value, {name: one.where for name, one in tracked.items()}
     if holds_modules(value):
         for name, where in functions.items():
             _, state, functions[name] = functional(lambda *_: jnp.zeros(()), value, where)
@@ -97,7 +97,7 @@ def leaves(watched: Mapping[str, Watched], value: PyTree) -> dict[str, Array]:
     return found
 
 
-def check_all(watched: Mapping[str, Watched], references: Mapping[str, Any], against: Sequence[str]) -> None:
+def check_all(tracked: Mapping[str, TrackedLeaf], references: Mapping[str, Any], against: Sequence[str]) -> None:
     """Refuse references that are no orthonormal bases or belong to no matrix, and unknown words in ``against``.
 
     Raises:
@@ -106,16 +106,16 @@ def check_all(watched: Mapping[str, Watched], references: Mapping[str, Any], aga
     problems = []
     if isinstance(against, str) or len(set(against)) < len(against) or not set(against) <= set(AGAINST):
         problems.append(f"against must be a tuple of {AGAINST}, each at most once, got {against!r}")
-    unknown = sorted(set(references) - set(watched))
+    unknown = sorted(set(references) - set(tracked))
     if unknown:
-        problems.append(f"there is a reference for {unknown}, the matrices are {sorted(watched)}")
+        problems.append(f"there is a reference for {unknown}, the matrices are {sorted(tracked)}")
     for name, reference in references.items():
         problems += [f"{name!r}: {problem}" for problem in _faults_of_reference(reference)]
     _raise(problems)
 
 
 def check_shapes(
-    watched: Mapping[str, Watched], picked: Mapping[str, Array], references: Mapping[str, Reference], k: int
+    tracked: Mapping[str, TrackedLeaf], picked: Mapping[str, Array], references: Mapping[str, Reference], k: int
 ) -> None:
     """Refuse leaves that are no matrices, too small for k, or of other shapes than their references.
 
@@ -124,11 +124,11 @@ def check_shapes(
     """
     problems = []
     for name, leaf in picked.items():
-        problems += [f"{name!r}: {one}" for one in _faults_of_leaf(watched[name], leaf, references.get(name), k)]
+        problems += [f"{name!r}: {one}" for one in _faults_of_leaf(tracked[name], leaf, references.get(name), k)]
     _raise(problems)
 
 
-def check_unchanged(watched: Mapping[str, Watched], picked: Mapping[str, Array], tracks: Tracks) -> None:
+def check_unchanged(tracked: Mapping[str, TrackedLeaf], picked: Mapping[str, Array], tracks: Tracks) -> None:
     """Refuse leaves of other shapes than at the start, and a state of another tracker.
 
     Raises:
@@ -139,25 +139,25 @@ def check_unchanged(watched: Mapping[str, Watched], picked: Mapping[str, Array],
         problems.append(f"this state is that of a tracker of {sorted(tracks.matrices)}, not of {sorted(picked)}")
     for name in sorted(set(picked) & set(tracks.matrices)):
         svd = tracks.matrices[name].last.svd
-        before, now = (len(svd.left), len(svd.right)), _matrix_shape(watched[name], picked[name])
+        before, now = (len(svd.left), len(svd.right)), _matrix_shape(tracked[name], picked[name])
         if now != before:
             problems.append(f"{name!r}: the matrix had the shape {before} in init, got {now}")
     _raise(problems)
 
 
-def _matrix_shape(watched: Watched, leaf: Array) -> tuple[int, ...]:
-    return jax.eval_shape(watched.matrix, leaf).shape
+def _matrix_shape(tracked: TrackedLeaf, leaf: Array) -> tuple[int, ...]:
+    return jax.eval_shape(tracked.matrix, leaf).shape
 
 
-def _faults_of_leaf(watched: Watched, leaf: Array, reference: Reference | None, k: int) -> Iterator[str]:
-    if watched.matricization is None and leaf.ndim != 2:
+def _faults_of_leaf(tracked: TrackedLeaf, leaf: Array, reference: Reference | None, k: int) -> Iterator[str]:
+    if tracked.matricization is None and leaf.ndim != 2:
         yield (
             f"the leaf of shape {leaf.shape} is no matrix: say which axes are rows and columns, "
-            "Watched(where, Matricization(reduction_axis, output_axis))"
+            "TrackedLeaf(where, Matricization(reduction_axis, output_axis))"
         )
         return
     try:
-        shape = _matrix_shape(watched, leaf)
+        shape = _matrix_shape(tracked, leaf)
     except ValueError as error:
         yield f"the leaf does not fit its matricization: {error}"
         return
