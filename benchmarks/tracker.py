@@ -21,11 +21,12 @@ from jax import lax
 from sklearn.datasets import load_digits
 
 from benchmarks.timing import cpu_seconds
-from lawlib.tracking import Tracker, tracker
+from lawlib.tracking import TrackedLeaf, Tracker, Tracks, records, tracker
 
 WIDTHS, K, BATCH, EVERY, BEFORE, STEPS, REPEATS = (784, 784, 784, 784, 10), 10, 128, 10, 300, 50, 3
 SETTINGS = {"default": {}, "certifying": {"max_passes": 8, "tolerance": 1e-2}}
 OPTIMIZER = optax.sgd(1e-2, momentum=0.9)
+TRACKED = {"kernel": "weights/1", "gradient": "gradient/1", "change": TrackedLeaf("weights/1", change=True)}
 
 Weights = list[jax.Array]
 
@@ -39,16 +40,12 @@ def measure() -> dict[str, float]:
     (weights, _), losses = train(start)
     measured = {"loss after training": float(losses[-1])}
     plain = jax.jit(lambda weights: _trained(weights, images, classes, STEPS))
-    tracked: dict[str, Callable[[Any], jax.Array]] = {
-        "kernel": lambda at: at[0][1],
-        "gradient": lambda at: at[1][1],
-        "change": lambda at: at[0][1] - start[1],
-    }
-    for what, pick in tracked.items():
+    at_start = {"weights": start, "gradient": start}
+    for what, watched in TRACKED.items():
         for name, options in SETTINGS.items():
-            monitor = tracker(pick, None, K, every=EVERY, num_steps=STEPS, **options)
-            watched = jax.jit(lambda w, track, own=monitor: _trained(w, images, classes, STEPS, track, own))
-            found = _tracking(monitor, weights, watched, plain)
+            monitor = tracker({what: watched}, K, every=EVERY, num_steps=STEPS, against=(), **options)
+            watching = jax.jit(lambda w, tracks, own=monitor: _trained(w, images, classes, STEPS, tracks, own))
+            found = _tracking(monitor.init(jax.random.key(0), at_start), weights, watching, plain)
             measured |= {f"{what}, {name}: {of}": value for of, value in found.items()}
     return measured
 
@@ -65,10 +62,10 @@ def _trained(
     images: jax.Array,
     classes: jax.Array,
     steps: int,
-    track: Any = None,
+    tracks: Tracks | None = None,
     monitor: Tracker | None = None,
 ) -> tuple[tuple[Weights, Any], jax.Array]:
-    """The weights and the track after so many steps, and all losses."""
+    """The weights and the tracks after so many steps, and all losses."""
 
     def loss(weights: Weights, x: jax.Array, y: jax.Array) -> jax.Array:
         for W in weights[:-1]:
@@ -76,31 +73,31 @@ def _trained(
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(x @ weights[-1], y))
 
     def step(carry: tuple, t: jax.Array) -> tuple:
-        weights, state, track = carry
+        weights, state, tracks = carry
         batch = jax.random.randint(jax.random.fold_in(jax.random.key(3), t), (BATCH,), 0, len(classes))
         value, gradient = jax.value_and_grad(loss)(weights, images[batch], classes[batch])
-        track = track if monitor is None else monitor.update(track, t, (weights, gradient))
+        if monitor is not None:
+            tracks = monitor.update(tracks, t, {"weights": weights, "gradient": gradient})
         updates, state = OPTIMIZER.update(gradient, state)
-        return (optax.apply_updates(weights, updates), state, track), value
+        return (optax.apply_updates(weights, updates), state, tracks), value
 
-    (weights, _, track), losses = lax.scan(step, (weights, OPTIMIZER.init(weights), track), jnp.arange(steps))
-    return (weights, track), losses
+    (weights, _, tracks), losses = lax.scan(step, (weights, OPTIMIZER.init(weights), tracks), jnp.arange(steps))
+    return (weights, tracks), losses
 
 
-def _tracking(monitor: Tracker, weights: Weights, watched: Callable, plain: Callable) -> dict[str, float]:
+def _tracking(tracks: Tracks, weights: Weights, watched: Callable, plain: Callable) -> dict[str, float]:
     """Training with a tracker against training without, after a call of each that warms up."""
-    track = monitor.init(jax.random.key(0), (weights, weights))
-    records = watched(weights, track)[0][1].records
+    (found,) = records(watched(weights, tracks)[0][1]).values()
     jax.block_until_ready(plain(weights))
     pairs = [
-        (cpu_seconds(lambda: watched(weights, track)), cpu_seconds(lambda: plain(weights))) for _ in range(REPEATS)
+        (cpu_seconds(lambda: watched(weights, tracks)), cpu_seconds(lambda: plain(weights))) for _ in range(REPEATS)
     ]
     looking, training = (float(np.median(each)) for each in zip(*pairs, strict=True))
     return {
         "ms per step without": training / STEPS * 1e3,
         "ms per look": (looking - training) / (STEPS / EVERY) * 1e3,
         "share of the training": float(np.median([one / other for one, other in pairs])) - 1,
-        "certified": float(jnp.mean(records.certified)),
-        "passes, mean": float(jnp.mean(records.passes)),
-        "bound": float(records.bound[-1]),
+        "certified": float(jnp.mean(found.certified)),
+        "passes, mean": float(jnp.mean(found.passes)),
+        "bound": float(found.bound[-1]),
     }

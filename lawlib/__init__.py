@@ -1,7 +1,7 @@
 """In which small subspace does gradient descent really move?  Pure JAX functions that watch, compress and complete.
 
-Watch a matrix, its change or a gradient while you train:
-    tracker                   spectra, angles and block energies inside your own loop
+Watch weights, their change, gradients or updates while you train:
+    tracker                   spectra, angles and block energies inside your own loop or optax optimizer
     block_krylov_svd          leading singular triplets with a certificate, from products alone
     matrix_products           the products of a matrix
     gradient_products         those of the gradient in a leaf, for any network (pytree, Flax, Equinox) and loss
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from lawlib.theory import parsimony as parsimony
     from lawlib.theory import rank_jumps as rank_jumps
     from lawlib.theory import smooth_mlp as smooth_mlp
-    from lawlib.tracking import tracker as tracker
+    from lawlib.tracking.monitor import tracker as tracker
 
 __version__ = "0.2.0"
 
@@ -85,7 +85,7 @@ _FUNCTIONS = {
     "reduce": "compress.deep_linear",
     "simulate": "dynamics.system",
     "sweep": "dynamics.sweep",
-    "tracker": "tracking",
+    "tracker": "tracking.monitor",
 }
 _LAWS = ("collapse", "induced_flow", "inverse_problems", "parsimony", "rank_jumps", "smooth_mlp")
 

@@ -8,7 +8,7 @@ import jax
 __all__ = ["EXTRAS", "imports_for"]
 
 # The extra of lawlib that installs a package.
-EXTRAS = {"flax": "flax", "diffrax": "flows", "matfree": "curvature"}
+EXTRAS = {"flax": "flax", "diffrax": "flows", "matfree": "curvature", "matplotlib": "plots", "xarray": "plots"}
 
 
 @contextlib.contextmanager

@@ -218,7 +218,7 @@ def test_a_definition_that_is_written_twice_is_seen():
         ("tests/lawlib/linalg/test_spectra_wide.py", True),
         ("tests/lawlib/linalg/test_spectral.py", False),
         ("tests/lawlib/descent/test_spectra.py", False),
-        ("tests/lawlib/test_tracking.py", True),
+        ("tests/lawlib/test_extras.py", True),
         ("tests/lawlib/compress/test_compress.py", False),
         ("tests/experiments/test_main.py", True),
         ("tests/experiments/runner/test_main.py", False),

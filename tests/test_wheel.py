@@ -76,7 +76,7 @@ def test_the_wheel_alone_is_light_and_whole(python):
 @pytest.mark.slow
 def test_the_wheel_runs_the_examples_of_the_readme(python, wheel):
     """As a user would type them: no environment variable, no flag."""
-    installed(python, f"{wheel}[flax]", *BESIDE)
+    installed(python, f"{wheel}[flax,plots]", *BESIDE)
     examples = "".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
     assert "assert excess_value" in examples
     assert "assert all(jnp.allclose" in examples

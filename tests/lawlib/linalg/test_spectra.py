@@ -1,9 +1,8 @@
-"""Leading triplets and their certificates, products with gradients, tracking: against dense SVDs and gradients."""
+"""Leading triplets and their certificates, products with gradients: against dense SVDs and gradients."""
 
 import functools as ft
 import inspect
 
-import chex
 import flax.linen as nn
 import jax
 import jax.extend
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lawlib import tracking
 from lawlib.linalg import gradients, shifts, spectra
 
 K = 4
@@ -354,67 +352,3 @@ def test_a_layer_that_is_not_there_is_named(path):
     variables, batches = flax_problem(Network(), jnp.float64)
     with pytest.raises(ValueError, match=rf"no leaf 'params/{path}/kernel': they have .*'params/wide/kernel'"):
         gradients.gradient_products(ft.partial(cross_entropy, Network()), variables, f"params/{path}/kernel", batches)
-
-
-def moving(seed):
-    """D(t) = t times a gapped matrix, and a reference that shares two of its four left directions."""
-    G, U, V = draw(seed, (50, 40), with_tail(40, 0.02))
-    left = np.concatenate([U[:, :2], U[:, 20:22]], axis=1)
-    return G, tracking.Reference(jnp.asarray(left), jnp.asarray(V[:, :K]))
-
-
-def test_a_tracker_in_a_training_loop_sees_what_a_dense_look_sees():
-    G, reference = moving(18)
-    tracker = tracking.tracker(lambda state: state["W"], reference, K, every=3, num_steps=10, tolerance=1e-4)
-
-    def step(carry, t):
-        state, track = carry
-        track = tracker.update(track, t, state)
-        return ({"W": state["W"] + G}, track), None
-
-    start = {"W": jnp.zeros_like(G)}
-    run = jax.jit(lambda key: jax.lax.scan(step, (start, tracker.init(key, start)), jnp.arange(12))[0][1])
-    records = jax.tree.map(np.asarray, run(jax.random.key(0)).records)
-    np.testing.assert_array_equal(records.step, [0, 3, 6, 9])
-    np.testing.assert_array_equal(records.certified, [False, False, True, True])
-    assert np.all(records.passes == 2)
-    np.testing.assert_array_equal(records.values[0], 0)
-    np.testing.assert_allclose(records.values[2:], np.outer([6, 9], with_tail(40, 0.02)[:K]), rtol=1e-8)
-    np.testing.assert_allclose(records.left_angles[2:], [[0, 0, np.pi / 2, np.pi / 2]] * 2, atol=1e-4)
-    np.testing.assert_allclose(records.right_angles[2:], 0, atol=1e-4)
-    inside, total = np.square([3, 7 / 3]).sum(), np.square(with_tail(40, 0.02)).sum()
-    np.testing.assert_allclose(records.fractions.inside_both[1:], inside / total, rtol=1e-12)
-    assert all(np.isnan(share[0]) for share in records.fractions)
-
-
-def test_looks_beyond_the_records_are_dropped_and_unreached_rows_say_so():
-    G, reference = moving(19)
-    tracker = tracking.tracker(lambda W: W, reference, K, every=2, num_steps=3)
-    track = tracker.init(jax.random.key(0), G)
-    np.testing.assert_array_equal(track.records.step, [-1, -1])
-    update = jax.jit(tracker.update)
-    seen = update(track, 2, G)
-    np.testing.assert_array_equal(seen.records.step, [-1, 2])
-    np.testing.assert_array_equal(update(seen, 4, G).records.step, [-1, 2])
-    assert jax.tree.all(jax.tree.map(jnp.array_equal, update(seen, 1, G), seen))
-
-
-def test_a_look_that_is_not_finite_is_forgotten_and_steps_before_the_first_are_no_looks():
-    G, reference = moving(21)
-    tracker = tracking.tracker(lambda W: W, reference, K, every=1, num_steps=4)
-    update = jax.jit(tracker.update)
-    track = tracker.init(jax.random.key(0), G)
-    for step, value in enumerate((G, G * jnp.inf, G)):
-        track = update(track, step, value)
-    np.testing.assert_allclose(track.records.values[2], with_tail(40, 0.02)[:K], rtol=1e-6)
-    chex.assert_trees_all_equal(update(track, -2, G)[1:], track[1:], strict=True)
-
-
-def test_bad_trackers_are_refused():
-    G, reference = moving(20)
-    for options, name in (({"every": 0, "num_steps": 3}, "every"), ({"every": 1, "num_steps": 0}, "num_steps")):
-        with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
-            tracking.tracker(lambda W: W, reference, K, **options)
-    turned = tracking.tracker(lambda W: W, tracking.Reference(*reference[::-1]), K, every=1, num_steps=3)
-    with pytest.raises(ValueError, match=r"\(50, 40\) rows.* got \(40, 50\)"):
-        turned.init(jax.random.key(0), G)
