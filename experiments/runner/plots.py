@@ -43,6 +43,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP<>Xp*h"
 # In pixels: pages show no more of it, and the PDF is sharp at any size.
 WIDEST = 1200
+MOST_PIXELS = 1_100_000
 # Per inch: with fewer, letters of 8 points cannot be read.
 FEWEST_DOTS = 90
 STYLE: dict[Any, Any] = {
@@ -128,8 +129,9 @@ def save(drawn: Figure, folder: Path, name: str) -> None:
 
 
 def dots_per_inch(drawn: Figure) -> float:
-    """160, or as many as make a wide figure ``WIDEST`` pixels wide, but no fewer than small letters need."""
-    return max(FEWEST_DOTS, min(STYLE["savefig.dpi"], WIDEST / drawn.get_size_inches()[0]))
+    """160, or as many as keep a picture within ``WIDEST`` and ``MOST_PIXELS``, but no fewer than small letters need."""
+    width, height = drawn.get_size_inches()
+    return max(FEWEST_DOTS, min(STYLE["savefig.dpi"], WIDEST / width, (MOST_PIXELS / (width * height)) ** 0.5))
 
 
 def _pixels(drawn: Figure, dpi: float) -> Image.Image:

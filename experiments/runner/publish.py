@@ -18,7 +18,7 @@ TABLES = ("claims.json", "claims.md", "summary.json", "summary.md", "config.json
 # A command line may hold paths, also in the parts that are left of them.
 PRIVATE = ("command",)
 RESULTS_HASH = "results_sha256"
-# What a larger profile may have more of, for pictures that show the same.
+# What a larger profile may have more of, for pictures that show the same; beside these, steps.
 MORE = ("hash", "num_seeds", "observe", "run")
 # In bytes: pictures stay in the history of the repository.
 LARGEST_PICTURE = 200_000
@@ -27,9 +27,9 @@ LARGEST_PICTURE = 200_000
 def publish(run_folder: Path, target: Path, beside: Path | None = None) -> None:
     """Copy pictures (PNG), tables, config and provenance of a finished run, in place of what ``target`` holds of them.
 
-    No picture is copied where the run published ``beside`` differs in nothing but fewer seeds or times: it shows the
-    same. Pictures of the same results, by the hash of results.nc, are kept as they were published, since each version
-    of a picture stays in the history of the repository. A warning names those that are now drawn differently.
+    No picture is copied where the run published ``beside`` differs in nothing but fewer seeds, steps or times: it
+    shows the same. Pictures of the same results, by the hash of results.nc, are kept as they were published, since each
+    version of a picture stays in the history of the repository. A warning names those that are now drawn differently.
 
     Raises:
         InputError: The run is not finished, its provenance cannot be read, or a picture is too large or has no palette.
@@ -55,7 +55,7 @@ def publish(run_folder: Path, target: Path, beside: Path | None = None) -> None:
 
 
 def _shows_the_same(run_folder: Path, beside: Path) -> bool:
-    """Whether two runs differ in the number of seeds and times alone."""
+    """Whether two runs differ in the number of seeds, steps and times alone."""
     try:
         own, other = (json.loads((folder / "config.json").read_bytes()) for folder in (run_folder, beside))
         return _without_numbers(own) == _without_numbers(other)
@@ -64,7 +64,8 @@ def _shows_the_same(run_folder: Path, beside: Path) -> bool:
 
 
 def _without_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in MORE}
+    kept = {name: value for name, value in config.items() if name not in MORE}
+    return kept | ({"opt": {**kept["opt"], "num_steps": None}} if "opt" in kept else {})
 
 
 def _public_provenance(file: Path) -> dict[str, Any]:

@@ -156,7 +156,8 @@ def _check_trial(difference: Callable[..., float], start: Reduced) -> None:
 
 
 def _axes(reduction: Reduction) -> Axes:
-    return layer_axes(*reduction.bases[0].shape, [W.shape for W in reduction.start.weights])
+    width, active = reduction.bases[0].shape
+    return layer_axes(width, active, [W.shape for W in reduction.start.weights])
 
 
 def _weights(reduction: Reduction, now: Reduced) -> tuple[BlockArray, ...]:

@@ -186,7 +186,7 @@ def test_all_pictures_that_cannot_be_published_are_named_at_once(finished, targe
     assert not target.exists()
 
 
-LARGE = {"num_seeds": 100, "observe": {"num_times": 51}, "net": {"depth": 3}}
+LARGE = {"num_seeds": 100, "observe": {"num_times": 51}, "net": {"depth": 3}, "opt": {"num_steps": 9, "step_size": 0.1}}
 
 
 @pytest.mark.parametrize(
@@ -194,11 +194,13 @@ LARGE = {"num_seeds": 100, "observe": {"num_times": 51}, "net": {"depth": 3}}
     [
         (LARGE | {"num_seeds": 10, "hash": "other"}, set()),
         (LARGE | {"observe": {"num_times": 11}}, set()),
+        (LARGE | {"opt": {"num_steps": 5, "step_size": 0.1}}, set()),
+        (LARGE | {"opt": {"num_steps": 9, "step_size": 0.2}}, {"a", "b"}),
         (LARGE | {"net": {"depth": 2}}, {"a", "b"}),
         (None, {"a", "b"}),
     ],
 )
-def test_pictures_that_show_the_same_with_more_seeds_are_not_published(finished, target, small, pictures):
+def test_pictures_that_show_the_same_with_more_seeds_or_steps_are_not_published(finished, target, small, pictures):
     (finished / "config.json").write_text(json.dumps(LARGE))
     beside = target.with_name("small")
     beside.mkdir(parents=True)
