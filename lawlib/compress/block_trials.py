@@ -108,7 +108,7 @@ def _whole(value: Any, frames: Frames) -> np.ndarray:
         rest = np.arange(active, size)
         array[..., rest, rest] = np.asarray(value.idle)[..., None]
     for axis, end in zip(filter(None, value.axes), ends, strict=True):
-        array = np.moveaxis(np.moveaxis(array, end, -1) @ frames[axis.name].T, -1, end)
+        array = np.moveaxis(np.tensordot(array, frames[axis.name], (end, 1)), -1, end)
     return np.moveaxis(array, ends, places)
 
 

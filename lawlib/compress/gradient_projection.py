@@ -1,8 +1,8 @@
 """GaLore without a decomposition of the gradient: an optimizer in a subspace, which is refreshed when an angle asks.
 
 A gradient G (m, n), m >= n, is projected on the span of P (m, r), P^T P = I: the inner optimizer sees P^T G (r, n), and
-its update is multiplied by P. For m < n all of this is transposed (Zhao et al. 2024, arXiv:2403.03507, Algorithm 1,
-with the sides of ``optax.contrib.galore``). P spans the r leading left singular vectors of G at the last refresh. optax
+its update is multiplied by P. For m < n all of this is transposed (Zhao et al., ICML 2024, Algorithm 1, with the sides
+of ``optax.contrib.galore``). P spans the r leading left singular vectors of G at the last refresh. optax
 takes them from a full decomposition in float32. Here they come from a few products of G with r + oversample columns,
 those of G^T P, which the step has anyway, and random ones; and they carry a certificate.
 
@@ -172,7 +172,7 @@ def _projected(plan: _Plan, key: PRNGKey, G: Matrix, last: Projection) -> tuple[
     largest = jnp.max(jnp.abs(G))
     unit = jnp.where(largest > 0, largest, 1)  # Squares of small numbers underflow.
     total = jnp.sum(jnp.square(G / unit))
-    R = last.basis.T @ G
+    R = matmul(last.basis.T, G)
     captured = jnp.sum(jnp.square(R / unit)) / jnp.where(total > 0, total, 1)
     usable = jnp.isfinite(total) & (total > 0)
     first = usable & (last.refreshes > 0) & jnp.isnan(last.reference)
@@ -219,7 +219,7 @@ def _nearest_rotation(M: Matrix) -> Matrix:
 
 def _expanded(scale: Number, matrix: GradientMatrix, P: Matrix, small: Array, like: Array) -> Array:
     """The update of the whole leaf."""
-    return matrix.leaf(scale * (P @ matrix.upright(small).astype(P.dtype)), like)
+    return matrix.leaf(scale * matmul(P, matrix.upright(small).astype(P.dtype)), like)
 
 
 def _ran(

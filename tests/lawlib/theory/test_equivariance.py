@@ -248,7 +248,7 @@ def test_bad_input_is_refused_in_a_line():
         equivariance_defect(optax.sgd(0.1), key=key, shapes=())
     with pytest.raises(ValueError, match="num_steps=0"):
         equivariance_defect(optax.sgd(0.1), key=key, num_steps=0)
-    with pytest.raises(TypeError, match=r"wanted, such as optax\.sgd"):
+    with pytest.raises(TypeError, match=r"wanted, with functions init and update, such as optax\.sgd\(0\.1\), got"):
         check_transform(optax.sgd)
 
 
