@@ -7,6 +7,7 @@ the network, and factors that depend on a layer's shape, are those of the whole 
 
 import functools as ft
 import math
+import warnings
 from collections.abc import Callable
 
 import jax
@@ -44,7 +45,8 @@ def transformed(transform: optax.GradientTransformation) -> Descent:
     a sum over entries with whitened X, up to rounding. All layers have the width d, but for the last one of Case 2.
     Outside of jit and vmap ``init`` tries the transformation on a whole network of this depth and width 7 or less, once
     for each form of network: three steps with random gradients of sizes from 1e-4 to 1e4 must agree, with the memory.
-    A branch that these steps do not reach, such as one of a schedule, is not tried. A transformation with a key in its
+    A branch that these steps do not reach, such as one of a schedule, is not tried; a warning tells of a transformation
+    that fails on that network. A transformation with a key in its
     state draws the same numbers in both networks. Under jit there is no trial.
     Among the members are gradient descent with any momentum and decay, clipping by norms, LARS' trust ratio, Muon with
     all its options but ``preconditioning="aol"``, Shampoo by eigenvectors, schedules, accumulation, masks by layer. The
@@ -143,7 +145,11 @@ def _check_trial(difference: Callable[..., float], start: Reduced) -> None:
     rank = min(active // 2, TRIED)
     try:
         found = difference(depth=len(start.weights), rank=rank, num_outputs=2 * rank if num_outputs == active else rank)
-    except Exception:  # A transformation may hold arrays that fit the shapes of this network alone: nothing is known.
+    except jax.errors.JAXTypeError:  # A rate is traced, and under jit there is no trial.
+        return
+    except Exception as error:  # A transformation may hold arrays that fit the shapes of this network alone.
+        text = f"the small network is not compared with a whole one, since the transformation fails on another: {error}"
+        warnings.warn(text, stacklevel=3)
         return
     if not found < ROUNDING:
         msg = (

@@ -225,8 +225,11 @@ LEAST = (
 def test_a_figure_of_one_value_one_seed_and_one_variant_can_be_drawn(name, words):
     config = config_of(name, "num_seeds=1", *words, profile="smoke")
     results = results_of(cases_of(config.experiment).lawful, config)
-    for figure in load(config.experiment).figures(runs(drawable(results))).values():
+    drawn = load(config.experiment).figures(runs(drawable(results)))
+    assert drawn
+    for figure in drawn.values():
         figure.draw_without_rendering()
+        assert any(axes.has_data() for axes in figure.axes)
 
 
 def test_where_every_member_diverged_there_is_a_figure_still():
@@ -235,8 +238,11 @@ def test_where_every_member_diverged_there_is_a_figure_still():
 
     config = config_of("dln_condition", "num_seeds=1", profile="smoke")
     results = results_of(cases_of(config.experiment).lawful, config, diverged)
-    for figure in load(config.experiment).figures(runs(drawable(results))).values():
+    drawn = load(config.experiment).figures(runs(drawable(results)))
+    assert drawn
+    for figure in drawn.values():
         figure.draw_without_rendering()
+        assert any(axes.has_data() for axes in figure.axes)
 
 
 def test_every_config_has_a_case():

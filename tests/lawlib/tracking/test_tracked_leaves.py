@@ -58,7 +58,7 @@ def test_a_reference_of_numpy_has_the_precision_that_jax_gives_it():
     rng = np.random.default_rng(0)
     bases = (np.linalg.qr(rng.standard_normal((d, 3)))[0] for d in (M, N))
     with jax.enable_x64(False):
-        made(reference={"wide": Reference(*bases)})
+        assert made(reference={"wide": Reference(*bases)}) is not None
 
 
 FRAMES = Reference(frame(5, M, 4), frame(6, N, 7))
