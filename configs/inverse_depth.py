@@ -10,7 +10,7 @@ in cpu at lambda = 1e-3, and at 1e-2 for the two deepest, which cost most. cpu h
 
 Time on two cores: smoke 15 s, cpu 12 minutes, paper 30 days. In paper (d_w = 1000, lambda = 1e-4 to x = 8) each of 40
 members makes 1e7 steps of 6 ms.
-Expect: plateaus of 1.0 to 1.1 lambda, within 1e-12 of the scalar minimizers. Off-subspace errors are ordered L = 5, 3, 2
+Expect: plateaus of 1.0 to 1.1 lambda, 1e-12 from the scalar minimizers. Off-subspace errors are ordered L = 5, 3, 2
 except at the ends of x = 0.1 to 0.5, so that the claim over that interval fails by 1%.
 """
 
