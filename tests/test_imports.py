@@ -15,7 +15,7 @@ LEVELS = (
     {"linalg", "networks", "problems", "dynamics"},
     {"descent", "tracking"},
     {"theory"},
-    {"compress"},
+    {"compress", "diagnose"},
     {"completion"},
 )
 # Whatever the levels say, a law does not know how it is run, and no law knows another.
