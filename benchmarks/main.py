@@ -12,6 +12,7 @@ import jax
 from benchmarks import (
     completion,
     convolution,
+    diagnose,
     equivalent,
     figure_3,
     flows,
@@ -48,6 +49,7 @@ BENCHMARKS = {
         spectra,
         tracker,
         galore,
+        diagnose,
         jumps,
         flows,
         samples,

@@ -6,6 +6,7 @@ Watch weights, their change, gradients or updates while you train:
     matrix_products           the products of a matrix
     gradient_products         those of the gradient in a leaf, for any network (pytree, Flax, Equinox) and loss
     principal_angles          accurate to rounding at every size
+    diagnose.before, .after   how much of each layer's change lies in S_big, and the rank that held-out data ask for
 
 Compress what you train:
     reduce, expand            a deep linear network in, its small equivalent out, and back

@@ -16,7 +16,7 @@ from lawlib.diagnose.state import LayerStart, Start
 from lawlib.linalg.leaves import Where
 from lawlib.linalg.spectra import Certified, block_krylov_svd, matrix_products
 from lawlib.linalg.subspaces import SubspaceSum, orthonormal_sum
-from lawlib.theory.equivariance import equivariance_defect
+from lawlib.theory.equivariance import check_transform, equivariance_defect
 from lawlib.tracking.tracked_leaves import TrackedLeaf
 from lawlib.types import Array, Matrix, PRNGKey, PyTree, Scalar, matmul
 
@@ -74,6 +74,8 @@ def before(
         >>> {name: layer.inputs.basis.shape for name, layer in start.layers.items()}
         {'first': (8, 4), 'last': (12, 4)}
     """
+    if transform is not None:
+        check_transform(transform)
     plan = planned(loss, params, batches, k, matrices)
     of_arrays, arrays, _ = unpacked(loss, params)
     leaves = [jnp.asarray(arrays[layer.place]) for layer in plan.layers]

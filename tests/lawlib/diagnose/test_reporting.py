@@ -1,0 +1,239 @@
+"""The second half of a diagnosis against direct formulas, in four ways of writing a network, and on bad input."""
+
+import dataclasses
+import functools as ft
+
+import diagnosed
+import four_ways
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lawlib.diagnose import after, before
+from lawlib.diagnose.held_out import recommended
+from lawlib.linalg.leaves import replace
+from lawlib.linalg.matricization import Matricization
+from lawlib.tracking import TrackedLeaf
+
+KEY, K, RANKS = jax.random.key(1), diagnosed.K, diagnosed.RANKS
+started = ft.cache(diagnosed.started)
+
+
+@ft.cache
+def reported(dtype=np.float64):
+    return diagnosed.diagnosed(started(dtype), dtype)
+
+
+def stable_rank(M):
+    s = np.linalg.svd(M, compute_uv=False)
+    return np.sum(s**2) / s[0] ** 2
+
+
+def energy(M):
+    return np.sum(np.square(M))
+
+
+# Numbers. -------------------------------------------------------------------------------------------------------------
+
+
+def test_shares_ranks_and_spectra_are_those_of_dense_decompositions(dtype):
+    weights, _, changes, _ = diagnosed.problem()
+    rtol = 1e4 * float(jnp.finfo(dtype).eps)
+    for name, one in reported(dtype.type).layers.items():
+        W, D, ((P, Q), s) = weights[name], changes[name], diagnosed.big(name)
+        parts = P @ P.T @ D, D @ Q @ Q.T, P @ P.T @ D @ Q @ Q.T
+        np.testing.assert_allclose(one.big, [energy(part) / energy(D) for part in parts], rtol=100 * rtol)
+        values = np.linalg.svd(D, compute_uv=False)
+        np.testing.assert_allclose(one.changes, values[: RANKS[-1]], atol=rtol)
+        np.testing.assert_allclose(one.kept, [energy(values[:rank]) / energy(D) for rank in RANKS], rtol=rtol)
+        np.testing.assert_allclose(one.gap, (s[K - 1] - s[K]) / s[0], rtol=rtol)
+        np.testing.assert_allclose(one.moved, np.sqrt(energy(D) / energy(W)), rtol=rtol)
+        found = one.stable_rank_start, one.stable_rank, one.stable_rank_change
+        np.testing.assert_allclose(found, [stable_rank(M) for M in (W, W + D, D)], rtol=rtol)
+        assert one.certified
+
+
+def test_random_subspaces_of_the_same_dimensions_hold_the_share_of_their_dimensions():
+    for name, one in reported().layers.items():
+        m, n = diagnosed.SHAPES[name]
+        p, q = min(2 * K, m) / m, min(2 * K, n) / n
+        error = 5 * np.asarray(one.spread) / np.sqrt(diagnosed.DRAWS) + 1e-12
+        assert np.all(np.abs(np.asarray(one.random) - [p, q, p * q]) <= error)
+        assert p == 1 or 0.03 < one.spread.inputs < 0.3
+
+
+def test_the_network_is_run_with_each_change_cut_to_each_rank_and_projected_on_s_big(dtype):
+    weights, _, changes, _ = diagnosed.problem()
+    held = reported(dtype.type).held_out
+    without = -sum(np.sum(changes[name] * W) for name, W in weights.items())
+    spectra = [np.linalg.svd(D, compute_uv=False) for D in changes.values()]
+    in_big = 0
+    for name, D in changes.items():
+        (P, Q), _ = diagnosed.big(name)
+        in_big += energy(P.T @ D @ Q)
+    rtol = 1e4 * float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(held.without, without, rtol=rtol)
+    np.testing.assert_allclose(held.trained, without - sum(map(energy, spectra)), rtol=rtol)
+    np.testing.assert_allclose(held.in_big, without - in_big, rtol=100 * rtol)
+    at_ranks = [without - sum(energy(s[:rank]) for s in spectra) for rank in RANKS]
+    np.testing.assert_allclose(held.at_ranks, at_ranks, rtol=rtol)
+
+
+@pytest.mark.parametrize(("tolerance", "rank"), [(0.5, 1), (0.05, 2), (0.01, 4), (0.0, 0)])
+def test_the_recommended_rank_is_the_smallest_that_is_within_the_tolerance(tolerance, rank):
+    """The lost shares are 32% at rank 1, 2.1% at rank 2, 0.13% at rank 4 and above 0 at rank 6."""
+    assert recommended(RANKS, reported().held_out, jnp.asarray(tolerance)) == rank
+
+
+def test_the_report_says_what_it_recommends_and_what_backs_it():
+    report = reported()
+    held = report.held_out
+    assert report.recommended == 2
+    for number in (held.trained, held.without, held.at_ranks[1]):
+        assert f" {number:.3g} " in str(report)
+    assert "Recommended rank: 2." in report.markdown()
+    none = str(report._replace(recommended=jnp.asarray(0)))
+    assert "none of [1, 2, 4, 6] has a held-out loss within 5% of what the changes gain" in none
+    assert "Not covered, smaller than K = 2: thin." in str(
+        report._replace(plan=dataclasses.replace(report.plan, left_out=("thin",)))
+    )
+    assert "off from commuting with rotations by 0.4:" in str(report._replace(defect=jnp.asarray(0.4)))
+
+
+def test_a_measure_replaces_the_loss_and_ranks_double_from_2k_as_long_as_they_save_something():
+    report = diagnosed.diagnosed(started(), ranks=None, measure=lambda *given: -diagnosed.loss(*given))
+    assert report.ranks.tolist() == [2 * K]
+    np.testing.assert_allclose(report.held_out.at_ranks[0], -reported().held_out.at_ranks[2])
+    assert report.recommended == 0
+    assert "does not lower the held-out loss" in str(report)
+
+
+def test_compiled_it_is_the_same():
+    weights, batches, changes, held_out = jax.tree.map(jnp.asarray, diagnosed.problem())
+    first = jax.jit(lambda key, params: before(key, diagnosed.loss, params, batches, k=K))
+    second = jax.jit(ft.partial(after, ranks=RANKS, draws=diagnosed.DRAWS))
+    start = first(jax.random.key(0), weights)
+    report = second(KEY, start, jax.tree.map(jnp.add, weights, changes), held_out)
+    assert report.plan == reported().plan
+    jax.tree.map(ft.partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-8), report, reported())
+    assert str(report) == str(reported())
+
+
+# Other networks. ------------------------------------------------------------------------------------------------------
+
+LAYERS = ("conv", "query", "hidden")
+
+
+@ft.cache
+def in_a_way(name):
+    """The report of three layers, of which one does not change; the trained network has new values in two of them."""
+    way, trained = four_ways.WAYS[name](jnp.float64), four_ways.WAYS[name](jnp.float64).params
+    rng = np.random.default_rng(3)
+    for layer in LAYERS[:2]:
+        where, read = way.layers[layer]
+        kernel = four_ways.kernels(jnp.float64)[layer]
+        M = four_ways.READ[layer].matrix(kernel)
+        M += diagnosed.gapped(rng, M.shape, [0.3, 0.2])
+        if name == "nnx":
+            getattr(trained, layer).kernel[...] = read.leaf(M, kernel)
+        else:
+            leaf = kernel if name in ("plain", "linen") else where(trained)
+            trained = replace(trained, where, read.leaf(M, leaf))
+    matrices = {layer: TrackedLeaf(*way.layers[layer]) for layer in LAYERS}
+    batches = four_ways.batches(jnp.float64)
+    start = before(jax.random.key(0), way.loss, way.params, batches, k=2, matrices=matrices)
+    return after(KEY, start, trained, batches, ranks=(1, 2))
+
+
+@pytest.mark.parametrize("name", ["linen", "nnx", "equinox"])
+def test_a_network_written_in_another_way_has_the_same_report(name):
+    ours, plain = in_a_way(name), in_a_way("plain")
+    assert list(ours.layers) == list(LAYERS)
+    for found in ("layers", "held_out", "recommended"):
+        compare = ft.partial(np.testing.assert_allclose, rtol=1e-7, atol=1e-10)
+        jax.tree.map(compare, getattr(ours, found), getattr(plain, found))
+
+
+def test_a_layer_that_does_not_change_has_no_shares_and_prints_dashes():
+    frozen = in_a_way("plain").layers["hidden"]
+    for nothing in (*frozen.big, *frozen.random, *frozen.spread, frozen.stable_rank_change, *frozen.kept):
+        assert np.isnan(nothing)
+    assert frozen.moved == 0
+    assert np.isfinite(frozen.stable_rank)
+    (line,) = [line for line in str(in_a_way("plain")).splitlines() if line.startswith("hidden")]
+    assert line.split()[6:] == ["-"] * 4 + ["0%", line.split()[-4], "-", "-", "-"]
+
+
+def stacked(params, batch):
+    return jnp.sum(jax.lax.scan(lambda x, W: (jnp.tanh(x @ W), None), batch, params["stack"])[0] ** 2)
+
+
+def test_a_stack_of_layers_has_a_row_for_each_and_a_dead_layer_no_s_big():
+    rng = np.random.default_rng(0)
+    params = {"stack": jnp.asarray(rng.standard_normal((3, 5, 5))).at[2].set(0)}
+    batches = jnp.asarray(rng.standard_normal((1, 4, 5)))
+    start = before(KEY, stacked, params, batches, k=1)
+    trained = {"stack": params["stack"] + diagnosed.gapped(rng, (5, 5), [1.0, 0.1])[None]}
+    report = after(KEY, start, trained, batches, ranks=(1, 2))
+    assert list(report.layers) == ["stack[0]", "stack[1]", "stack[2]"]
+    for one in report.layers.values():
+        np.testing.assert_allclose(one.kept, [1 / 1.01, 1], rtol=1e-12)
+        assert np.isnan(one.big.both)  # the last layer is 0, so that no gradient reaches any
+        assert not one.certified
+    np.testing.assert_allclose(report.held_out.at_ranks[1], report.held_out.trained, rtol=1e-10)
+
+
+# Bad input. -----------------------------------------------------------------------------------------------------------
+
+
+def changed(**options):
+    weights, _, changes, held_out = jax.tree.map(jnp.asarray, diagnosed.problem())
+    given = {"start": started(), "params": jax.tree.map(jnp.add, weights, changes), "held_out": held_out} | options
+    return after(KEY, given.pop("start"), given.pop("params"), given.pop("held_out"), **given)
+
+
+def params_with(**leaves):
+    return jax.tree.map(jnp.asarray, diagnosed.problem()[0]) | leaves
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"params": {"first": jnp.ones((9, 8)), "more": jnp.ones(2)}}, r"lack \['last', 'second'\].* have \['more'\]"),
+        ({"params": params_with(last=jnp.ones((8, 4)))}, r"'last' had the shape \(8, 3\) and has \(8, 4\)"),
+        ({"params": params_with(last=jnp.full((8, 3), jnp.nan))}, r"trained weights of \['last'\] are not finite"),
+        ({"params": params_with()}, r"none of the layers \['first', 'last', 'second'\] has changed"),
+        ({"held_out": {"first": (jnp.ones((1, 2, 9)), jnp.ones((1, 2, 8)))}}, "held_out must be a tree of the same"),
+        (
+            {"held_out": {name: (jnp.ones((2, m)), jnp.ones((2, n))) for name, (m, n) in diagnosed.SHAPES.items()}},
+            "held_out must be a tree of the same",
+        ),
+        (
+            {"held_out": {name: (jnp.ones((1, 2, 5)), jnp.ones((1, 2, 8))) for name in diagnosed.SHAPES}},
+            r"does not run on a batch of held_out, whose arrays have the shapes \[\(1, 2, 5\)",
+        ),
+        ({"measure": lambda params, batch: jnp.full((), jnp.nan)}, "mean held-out loss .* is nan"),
+        ({"ranks": (4, 2)}, r"ranks must be whole numbers .* got \(4, 2\)"),
+        ({"ranks": ()}, "ranks must be whole"),
+        ({"ranks": (0, 2)}, "ranks must be whole"),
+        ({"tolerance": -1.0, "draws": 1}, "tolerance must be .*; draws must be a whole number of at least 2"),
+    ],
+)
+def test_bad_input_is_refused_in_a_line(options, message):
+    with pytest.raises(ValueError, match=message):
+        changed(**options)
+
+
+def test_a_start_that_is_none_is_refused():
+    with pytest.raises(TypeError, match=r"lawlib\.diagnose\.before returns, got dict"):
+        changed(start={})
+
+
+def test_the_matricization_of_a_named_layer_is_the_one_that_is_given():
+    matrices = {"first": TrackedLeaf("first", Matricization(1, 0))}
+    weights, batches, _, _ = jax.tree.map(jnp.asarray, diagnosed.problem())
+    start = before(jax.random.key(0), diagnosed.loss, weights, batches, k=K, matrices=matrices)
+    (P, Q), _ = diagnosed.big("first")
+    for found, basis in zip((start.layers["first"].inputs, start.layers["first"].outputs), (Q, P), strict=True):
+        np.testing.assert_allclose(found.basis @ found.basis.T, basis @ basis.T, atol=1e-8)
