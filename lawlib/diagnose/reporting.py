@@ -36,15 +36,15 @@ def after(
     in ``before``, that training has not seen. For each layer W (m, n) with change D = W - W(0): the shares of ||D||^2
     in S_big, and their mean and standard deviation over ``draws`` pairs of random subspaces of the same dimensions;
     stable ranks; and the share that the best approximation of D of each rank keeps (``LayerReport``). ``ranks`` are by
-    default 2K, 4K, 8K, ..., as long as factors of this rank are smaller than one of the layers.
+    default 2K, 4K, 8K, ..., as long as the factors have at most half as many numbers as some layer.
 
     For each rank r the network is then run on the held-out data with W(0) + (best rank-r approximation of D) in every
     layer, all other leaves as trained. The recommended rank is the smallest whose mean loss is within ``tolerance`` of
     the trained network's, as a fraction of what the changes gain: the loss without them minus that of the trained
     network. ``measure(params, batch)`` is used in place of the loss, an error rate for instance; lower is better.
 
-    The triplets of D are those of ``block_krylov_svd`` with at most 8 passes. What they keep is measured exactly, and
-    is at most what the best approximation keeps. Compiled and uncompiled, it works as ``before``. Memory: the leading
+    The triplets of D are those of ``block_krylov_svd`` with few passes. What they keep is measured exactly, and is at
+    most what the best approximation keeps. Compiled and uncompiled, it works as ``before``. Memory: the leading
     triplets of each D, and the layers of one more network at a time.
 
     Raises:
@@ -93,11 +93,11 @@ def after(
 
 
 def _ranks(plan: Plan, ranks: Sequence[int] | None) -> tuple[int, ...]:
-    """The given ranks, checked, or 2K, 4K, ... while factors of this rank are smaller than some layer."""
+    """The given ranks, checked, or 2K, 4K, ... while factors of this rank halve the numbers of some layer."""
     if ranks is None:
-        least = max(m * n / (m + n) for m, n in plan.sizes().values())
+        most = max(m * n / (2 * (m + n)) for m, n in plan.sizes().values())
         chosen = [2 * plan.k]
-        while 2 * chosen[-1] < least:
+        while 2 * chosen[-1] <= most:
             chosen.append(2 * chosen[-1])
         return tuple(chosen)
     given = list(ranks)

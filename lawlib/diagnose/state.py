@@ -128,8 +128,8 @@ class Report(NamedTuple):
         notes = [self._recommendation()]
         if self.defect is not None:
             notes.append(
-                f"The optimizer is off from commuting with rotations by {short(self.defect)}: gradient descent, which the "
-                "laws of small subspaces are about, is by 0, and Adam by 0.4."
+                f"The optimizer is off from commuting with rotations by {short(self.defect)}: gradient descent, which "
+                "the laws of small subspaces are about, by 0, and Adam by 0.4."
             )
         if self.plan.left_out:
             notes.append(f"Not covered, smaller than K = {self.plan.k}: {', '.join(self.plan.left_out)}.")
