@@ -76,9 +76,7 @@ class Plan:
         return {name: layer.size() for layer in self.layers for name in layer.names()}
 
 
-def planned(
-    loss: Callable, params: PyTree, batches: PyTree, k: int, matrices: Mapping[str, Where | TrackedLeaf] | None
-) -> Plan:
+def planned(loss: Callable, params: PyTree, batches: PyTree, k: Any, matrices: Any) -> Plan:
     """The layers that are named, or all that the loss multiplies by and that have k rows and columns or more.
 
     Raises:

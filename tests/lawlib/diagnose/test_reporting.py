@@ -7,6 +7,7 @@ import diagnosed
 import four_ways
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -225,6 +226,15 @@ def test_bad_input_is_refused_in_a_line(options, message):
         changed(**options)
 
 
+@pytest.fixture
+def unchecked():
+    """Without the checks of the suite, as a user calls it."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_a_start_that_is_none_is_refused():
     with pytest.raises(TypeError, match=r"lawlib\.diagnose\.before returns, got dict"):
         changed(start={})
