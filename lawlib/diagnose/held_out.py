@@ -46,7 +46,7 @@ def held_out_losses(
 
 def _of_rank(rank: Int[Array, ""], svd: SVD) -> Matrix:
     """U_r S_r V_r^T of the leading triplets."""
-    values = jnp.where(jnp.arange(svd.values.size) < rank, svd.values, 0)
+    values = jnp.where(jnp.arange(svd.values.size, dtype=jnp.int32) < rank, svd.values, 0)
     return matmul(svd.left * values[None], svd.right.T)
 
 
