@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from lawlib.diagnose.layers import Plan
-from lawlib.diagnose.tables import Table, marked, percent, plain, short
+from lawlib.diagnose.tables import Table, exact, marked, percent, plain, short
 from lawlib.linalg.spectra import Certified
 from lawlib.linalg.subspaces import SubspaceSum
 from lawlib.types import Array, Bool, Float, Int, Scalar
@@ -117,12 +117,12 @@ class Report(NamedTuple):
     def _losses(self) -> Table:
         found = self.held_out
         rows = [
-            ["trained", short(found.trained)],
-            ["layers as at the start", short(found.without)],
-            ["change in S_big", short(found.in_big)],
+            ["trained", exact(found.trained)],
+            ["layers as at the start", exact(found.without)],
+            ["change in S_big", exact(found.in_big)],
         ]
         each = zip(self.ranks.tolist(), found.at_ranks, strict=True)
-        return Table(["network", "held-out loss"], rows + [[f"change of rank {r}", short(loss)] for r, loss in each])
+        return Table(["network", "held-out loss"], rows + [[f"change of rank {r}", exact(loss)] for r, loss in each])
 
     def _notes(self) -> list[str]:
         notes = [self._recommendation()]
@@ -139,10 +139,10 @@ class Report(NamedTuple):
         found, rank, ranks = self.held_out, int(self.recommended), self.ranks.tolist()
         part = percent(self.tolerance)
         if rank:
-            loss = short(found.at_ranks[ranks.index(rank)])
+            loss = exact(found.at_ranks[ranks.index(rank)])
             return (
                 f"Recommended rank: {rank}. The held-out loss is {loss} with each change cut to it, against "
-                f"{short(found.trained)} as trained and {short(found.without)} without the changes; {part} of their "
+                f"{exact(found.trained)} as trained and {exact(found.without)} without the changes; {part} of their "
                 "difference is tolerated."
             )
         if not found.without > found.trained:

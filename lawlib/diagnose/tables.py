@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lawlib.types import Scalar
 
-__all__ = ["Table", "marked", "percent", "plain", "short"]
+__all__ = ["Table", "exact", "marked", "percent", "plain", "short"]
 
 NOTHING = "-"
 
@@ -45,3 +45,8 @@ def percent(share: Scalar | float) -> str:
 def short(number: Scalar | float) -> str:
     """A number with three digits, or a dash for NaN."""
     return NOTHING if math.isnan(number) else f"{float(number):.3g}"
+
+
+def exact(number: Scalar | float) -> str:
+    """A number with six digits, for losses that are compared, or a dash for NaN."""
+    return NOTHING if math.isnan(number) else f"{float(number):.6g}"

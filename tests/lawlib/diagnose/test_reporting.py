@@ -92,7 +92,7 @@ def test_the_report_says_what_it_recommends_and_what_backs_it():
     held = report.held_out
     assert report.recommended == 2
     for number in (held.trained, held.without, held.at_ranks[1]):
-        assert f" {number:.3g} " in str(report)
+        assert f" {number:.6g} " in str(report)
     assert "Recommended rank: 2." in report.markdown()
     none = str(report._replace(recommended=jnp.asarray(0)))
     assert "none of [1, 2, 4, 6] has a held-out loss within 5% of what the changes gain" in none

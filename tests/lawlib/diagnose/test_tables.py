@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lawlib.diagnose.tables import Table, marked, percent, plain, short
+from lawlib.diagnose.tables import Table, exact, marked, percent, plain, short
 
 TABLE = Table(["name", "value"], [["a", "12.5%"], ["longer", "-"]])
 
@@ -24,3 +24,8 @@ def test_a_share_is_said_in_percent(share, said):
 @pytest.mark.parametrize(("number", "said"), [(0.083349, "0.0833"), (12345.0, "1.23e+04"), (np.nan, "-"), (0.0, "0")])
 def test_a_number_has_three_digits(number, said):
     assert short(number) == said
+
+
+def test_a_loss_has_six_digits():
+    assert exact(2.30258509) == "2.30259"
+    assert exact(np.nan) == "-"
