@@ -1,34 +1,66 @@
 """What the change of one layer is made of: its shares in S_big and in random subspaces, its spectrum, its ranks."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from lawlib.diagnose.state import LayerReport, LayerStart, Shares
-from lawlib.linalg.spectra import SVD, block_krylov_svd, matrix_products
-from lawlib.types import Array, Float, Matrix, PRNGKey, Scalar, matmul
+from lawlib.linalg.spectra import block_krylov_svd, matrix_products
+from lawlib.types import Array, Float, Int, Matrix, PRNGKey, Scalar, matmul
 
-__all__ = ["of_layer"]
+__all__ = ["LowRank", "approximations", "of_layer"]
 
 # The error of sigma_1 is of the order of the square of this angle.
 NORM_TOLERANCE = 1e-2
-# What the triplets of a change keep is measured, so that they need no certificate.
-CHANGE_PASSES = 4
+
+
+class LowRank(NamedTuple):
+    """The best approximations left[:, :r] right[:, :r]^T of a matrix (m, n), for each rank r up to s.
+
+    The columns of one factor are orthonormal singular vectors, on the smaller side, and those of the other the images
+    of them, whose norms are the singular values.
+    """
+
+    left: Float[Array, "m s"]
+    right: Float[Array, "n s"]
+
+    def at(self, rank: Int[Array, ""]) -> Float[Array, "m n"]:
+        """The approximation of a rank, which may be traced."""
+        return matmul(jnp.where(jnp.arange(self.left.shape[1], dtype=jnp.int32) < rank, self.left, 0), self.right.T)
+
+
+def approximations(D: Float[Array, "m n"], most: int) -> LowRank:
+    """Those of each rank up to ``most``, by the eigenvectors of D^T D, or of D D^T where that is smaller.
+
+    A singular value is off by eps ||D||. Where two are closer than that, either vector may come first.
+    """
+    if len(D) < D.shape[1]:
+        right, left = approximations(D.T, most)
+        return LowRank(left, right)
+    unit = D / _largest(D)
+    _, vectors = jnp.linalg.eigh(matmul(unit.T, unit))
+    right = vectors[:, ::-1][:, :most]
+    return LowRank(matmul(D, right), right)
 
 
 def of_layer(
     key: PRNGKey, start: LayerStart, W: Float[Array, "m n"], *, ranks: tuple[int, ...], draws: int
-) -> tuple[LayerReport, SVD]:
-    """What is found about a layer with the weights W now, and the leading triplets of its change."""
-    key_change, key_before, key_now, key_draws = jax.random.split(key, 4)
+) -> tuple[LayerReport, LowRank]:
+    """What is found about a layer with the weights W now, and the approximations of its change."""
+    key_norms, key_draws = jax.random.split(key)
     D, gradient = W - start.weights, start.gradient
-    found = block_krylov_svd(key_change, matrix_products(D), min(ranks[-1], *D.shape), max_passes=CHANGE_PASSES)
+    best = approximations(D, ranks[-1])
+    # Of the two factors, the one that is not orthonormal has the singular values.
+    changes = jax.vmap(_norm, 1)(best.left if len(D) >= D.shape[1] else best.right)
     P, Q = start.inputs.basis, start.outputs.basis
     drawn = lax.map(lambda one: _random_shares(one, D, P.shape[1], Q.shape[1]), jax.random.split(key_draws, draws))
     first = gradient.svd.values[0]
     determined = jnp.where(first > 0, 1, jnp.nan).astype(D.dtype)
     size = _norm(D)
-    cumulated = jnp.cumsum(jnp.square(found.svd.values / size))
+    cumulated = jnp.cumsum(jnp.square(changes / size))
+    stable = lax.map(lambda one: _stable_rank(key_norms, one), jnp.stack([start.weights, W]))
     report = LayerReport(
         values=gradient.svd.values,
         gap=gradient.gap / jnp.where(first > 0, first, 1),
@@ -38,13 +70,13 @@ def of_layer(
         random=jax.tree.map(lambda share: jnp.mean(share, axis=0), drawn),
         spread=jax.tree.map(lambda share: jnp.std(share, axis=0, ddof=1), drawn),
         moved=size / _norm(start.weights),
-        stable_rank_start=_stable_rank(key_before, start.weights),
-        stable_rank=_stable_rank(key_now, W),
-        stable_rank_change=jnp.square(size / found.svd.values[0]),
-        changes=found.svd.values,
+        stable_rank_start=stable[0],
+        stable_rank=stable[1],
+        stable_rank_change=jnp.square(size / changes[0]),
+        changes=changes,
         kept=jnp.stack([cumulated[min(rank, *D.shape) - 1] for rank in ranks]),
     )
-    return report, found.svd
+    return report, best
 
 
 def _random_shares(key: PRNGKey, D: Float[Array, "m n"], p: int, q: int) -> Shares:
@@ -70,8 +102,13 @@ def _stable_rank(key: PRNGKey, W: Float[Array, "m n"]) -> Scalar:
     return jnp.square(_norm(W) / found.svd.values[0])
 
 
-def _norm(M: Matrix) -> Scalar:
+def _norm(M: Array) -> Scalar:
     """||M||_F, without under- or overflow of the squares."""
-    largest = jnp.max(jnp.abs(M))
-    scale = jnp.where(largest > 0, largest, 1)
+    scale = _largest(M)
     return scale * jnp.linalg.norm(M / scale)
+
+
+def _largest(M: Matrix | Array) -> Scalar:
+    """The largest absolute entry, or 1 if all are 0."""
+    largest = jnp.max(jnp.abs(M))
+    return jnp.where(largest > 0, largest, 1)

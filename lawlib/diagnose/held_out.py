@@ -6,33 +6,33 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from lawlib.diagnose.layers import Plan, written
+from lawlib.diagnose.changes import LowRank
 from lawlib.diagnose.state import HeldOut, LayerStart
-from lawlib.linalg.spectra import SVD
 from lawlib.types import Array, Int, Matrix, PyTree, Scalar, matmul
 
-__all__ = ["held_out_losses", "recommended"]
+__all__ = ["held_out_losses", "mean_loss", "recommended"]
+
+
+def mean_loss(loss: Callable[[list[Any], Any], Scalar], arrays: list[Any], held_out: PyTree) -> Scalar:
+    """The mean over the held-out batches, taken one at a time."""
+    return jnp.mean(lax.map(lambda batch: loss(arrays, batch), held_out))
 
 
 def held_out_losses(
-    loss: Callable[[list[Any], Any], Scalar],
-    arrays: list[Any],
-    plan: Plan,
+    changed: Callable[[Sequence[Matrix]], Scalar],
+    trained: Scalar,
     before: Sequence[LayerStart],
     now: Sequence[Matrix],
-    changes: Sequence[SVD],
+    changes: Sequence[LowRank],
     ranks: tuple[int, ...],
-    held_out: PyTree,
 ) -> HeldOut:
-    """The mean losses of the trained network and of those that change less."""
+    """The mean loss of the trained network, as given, and those of networks that change less.
 
-    def mean(matrices: Sequence[Matrix] | None) -> Scalar:
-        changed = arrays if matrices is None else written(plan.layers, matrices, arrays)
-        return jnp.mean(lax.map(lambda batch: loss(changed, batch), held_out))
+    ``changed(matrices)`` is the mean loss with these matrices in place of those of the layers.
+    """
 
     def cut(rank: Int[Array, ""]) -> Scalar:
-        each = zip(before, changes, strict=True)
-        return mean([start.weights + _of_rank(rank, svd) for start, svd in each])
+        return changed([start.weights + best.at(rank) for start, best in zip(before, changes, strict=True)])
 
     projected = []
     for start, W in zip(before, now, strict=True):
@@ -40,14 +40,7 @@ def held_out_losses(
         small = matmul(matmul(P.T, W - start.weights), Q)
         projected.append(start.weights + matmul(matmul(P, small), Q.T))
     at = lax.map(cut, jnp.asarray((0, *ranks), jnp.int32))
-    trained = mean(None)
-    return HeldOut(trained, at[0], mean(projected), at[1:])
-
-
-def _of_rank(rank: Int[Array, ""], svd: SVD) -> Matrix:
-    """U_r S_r V_r^T of the leading triplets."""
-    values = jnp.where(jnp.arange(svd.values.size, dtype=jnp.int32) < rank, svd.values, 0)
-    return matmul(svd.left * values[None], svd.right.T)
+    return HeldOut(trained, at[0], changed(projected), at[1:])
 
 
 def recommended(ranks: tuple[int, ...], held: HeldOut, tolerance: Scalar) -> Int[Array, ""]:

@@ -16,7 +16,7 @@ from lawlib.linalg.matricization import Matricization
 from lawlib.tracking.tracked_leaves import TrackedLeaf, each_tracked
 from lawlib.types import Array, Matrix, PyTree, Scalar
 
-__all__ = ["Layer", "Plan", "mapped", "planned", "read", "unpacked", "wide", "written"]
+__all__ = ["Layer", "Plan", "mapped", "planned", "read", "signature", "unpacked", "wide", "written"]
 
 
 class Layer(NamedTuple):
@@ -56,15 +56,18 @@ class Layer(NamedTuple):
 class Plan:
     """What a diagnosis covers: data without arrays, static under ``jax.jit``.
 
-    ``left_out`` are the names of leaves that the loss multiplies by and that have fewer than k rows or columns;
-    ``arrays`` are names and shapes of all arrays of the parameters, and ``data`` structure and axes of the batches.
+    ``left_out`` are the names of leaves that the loss multiplies by and that have fewer than k rows or columns, and
+    ``unread`` those of other real leaves with two axes or more, which it only looks up, uses in both orientations or
+    does not use. ``arrays`` are names, shapes and dtypes of all arrays of the parameters, and ``data`` structure and
+    axes of the batches.
     """
 
     loss: Callable[[PyTree, Any], Scalar]
     k: int
     layers: tuple[Layer, ...]
     left_out: tuple[str, ...]
-    arrays: tuple[tuple[str, tuple[int, ...]], ...]
+    unread: tuple[str, ...]
+    arrays: tuple[tuple[str, tuple[int, ...], str], ...]
     data: tuple
 
     def names(self) -> list[str]:
@@ -88,13 +91,13 @@ def planned(loss: Callable, params: PyTree, batches: PyTree, k: Any, matrices: A
     named = None if matrices is None else each_tracked(matrices)
     used = matricizations(loss, params, batches)
     _, arrays, names = unpacked(loss, params)
-    shapes = tuple((name, tuple(array.shape)) for name, array in zip(names, arrays, strict=True))
     if named is None:
-        layers, left_out = _used(used, names, arrays, k)
+        layers, left_out, unread = _used(used, names, arrays, k)
     else:
-        layers, left_out = _named(named, used, params, k), ()
+        layers, left_out, unread = _named(named, used, params, k), (), ()
     leaves, structure = jax.tree.flatten(batches)
-    return Plan(loss, k, layers, left_out, shapes, (structure, tuple(jnp.ndim(leaf) for leaf in leaves)))
+    data = (structure, tuple(jnp.ndim(leaf) for leaf in leaves))
+    return Plan(loss, k, layers, left_out, unread, signature(names, arrays), data)
 
 
 def unpacked(loss: Callable, params: PyTree) -> tuple[Callable[[list[Any], Any], Scalar], list[Any], list[str]]:
@@ -103,6 +106,11 @@ def unpacked(loss: Callable, params: PyTree) -> tuple[Callable[[list[Any], Any],
         loss, params, _ = functional(loss, params)
     arrays, names, tree = array_leaves(params)
     return lambda arrays, batch: loss(tree(arrays), batch), arrays, names
+
+
+def signature(names: Sequence[str], arrays: Sequence[Any]) -> tuple[tuple[str, tuple[int, ...], str], ...]:
+    """Name, shape and dtype of each array."""
+    return tuple((name, tuple(x.shape), str(x.dtype)) for name, x in zip(names, arrays, strict=True))
 
 
 def wide(dtype: Any) -> Any:
@@ -141,22 +149,26 @@ def mapped(function: Callable[..., PyTree], arguments: Sequence[tuple]) -> list[
 
 def _used(
     used: Mapping[str, Matricization], names: Sequence[str], arrays: Sequence[Any], k: int
-) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
-    """A layer for each leaf that the loss multiplies by, and the names of those that are too small."""
-    layers, small = [], []
+) -> tuple[tuple[Layer, ...], tuple[str, ...], tuple[str, ...]]:
+    """A layer for each leaf that the loss multiplies by, and the names of those that are too small or not read."""
+    layers, small, unread = [], [], []
     for place, (name, array) in enumerate(zip(names, arrays, strict=True)):
-        if name not in used or not jnp.issubdtype(array.dtype, jnp.floating):
+        if not jnp.issubdtype(array.dtype, jnp.floating):
             continue
-        layer = Layer(name, place, tuple(array.shape), _hashable(used[name], array.ndim))
-        (layers if min(layer.matricization.shape(array)) >= k else small).append(layer)
+        if name in used:
+            layer = Layer(name, place, tuple(array.shape), _hashable(used[name], array.ndim))
+            (layers if min(layer.matricization.shape(array)) >= k else small).append(layer)
+        elif array.ndim >= 2:
+            unread.append(name)
     if not layers:
         found = ", ".join(f"{one.name!r} {one.shape}" for one in small) or "none"
+        others = f", and not, or not by the same axes each time, by {unread}" if unread else ""
         msg = (
-            f"the loss multiplies by no leaf that has {k} rows and columns or more: it multiplies by {found}; use a "
-            "smaller k, or name the layers by matrices={...}"
+            f"the loss multiplies by no leaf that has {k} rows and columns or more: it multiplies by {found}{others}; "
+            "use a smaller k, or name the layers by matrices={...}"
         )
         raise ValueError(msg)
-    return tuple(layers), tuple(one.name for one in small)
+    return tuple(layers), tuple(one.name for one in small), tuple(unread)
 
 
 def _named(

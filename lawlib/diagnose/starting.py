@@ -61,7 +61,8 @@ def before(
         TypeError: ``matrices`` is no mapping from names to leaves, or ``transform`` no optax transformation.
         ValueError: k is no whole number from 1, or larger than a side of a layer that is named; there is no layer;
             batches or a loss that ``linalg.batches.check_batches`` refuses; leaves that ``leaves.pick`` refuses or that
-            are no matrices; and, outside jit, weights, a loss or gradients that are not finite. All layers at once.
+            are no matrices; and, outside jit, parameters, a loss or gradients that are not finite, or a gradient of 0.
+            All layers at once.
 
     Example:
         >>> import jax, jax.numpy as jnp, lawlib
@@ -77,12 +78,12 @@ def before(
     if transform is not None:
         check_transform(transform)
     plan = planned(loss, params, batches, k, matrices)
-    of_arrays, arrays, _ = unpacked(loss, params)
+    of_arrays, arrays, names = unpacked(loss, params)
     leaves = [jnp.asarray(arrays[layer.place]) for layer in plan.layers]
     weights = read(plan.layers, leaves)
     gradients, losses = _gradients(of_arrays, arrays, leaves, plan, batches)
     G = read(plan.layers, gradients)
-    _check_finite(plan.names(), weights, losses, G)
+    _check_values(dict(zip(names, arrays, strict=True)), losses, dict(zip(plan.names(), G, strict=True)))
     key_layers, key_transform = jax.random.split(key)
     keys = jax.random.split(key_layers, len(weights))
     found = mapped(ft.partial(_begun, k=k), list(zip(keys, weights, G, strict=True)))
@@ -121,24 +122,28 @@ def _begun(key: PRNGKey, W: Matrix, G: Matrix, *, k: int) -> tuple[Certified, Su
     return found, inputs, outputs
 
 
-def _check_finite(names: Sequence[str], weights: Sequence[Matrix], losses: Array, gradients: Sequence[Matrix]) -> None:
-    """Raise ValueError for weights, a loss or gradients that are not finite; traced values are not known."""
-    if not is_concrete((list(weights), losses, list(gradients))):
+def _check_values(arrays: Mapping[str, Any], losses: Array, gradients: Mapping[str, Matrix]) -> None:
+    """Refuse parameters, losses and gradients that are not finite, and gradients of 0; traced values are not known."""
+    if not is_concrete((list(arrays.values()), losses, list(gradients.values()))):
         return
     bad = np.flatnonzero(~np.isfinite(np.asarray(losses, np.float64)))
-    wrong_weights, wrong_gradients = (
-        [name for name, M in zip(names, matrices, strict=True) if not bool(jnp.isfinite(M).all())]
-        for matrices in (weights, gradients)
-    )
+    wrong = [name for name, G in gradients.items() if not bool(jnp.isfinite(G).all())]
+    zero = [name for name, G in gradients.items() if not bool(jnp.any(G))]
     msg = ""
-    if wrong_weights:
-        msg = f"the weights of {wrong_weights} are not finite: start from other parameters"
+    if broken := [name for name, x in arrays.items() if not bool(jnp.isfinite(x).all())]:
+        msg = f"the parameters {broken} are not finite: start from others"
     elif bad.size:
         msg = f"the loss of batch {bad[0]} is {losses[bad[0]]}: check the data, the parameters and the dtypes"
-    elif wrong_gradients:
+    elif wrong:
         msg = (
-            f"the gradient of {wrong_gradients} is not finite, though the loss is: scale the loss, use wider dtypes, "
-            "or check for square roots and logarithms at 0"
+            f"the gradient of {wrong} is not finite, though the loss is: scale the loss, use wider dtypes, or check "
+            "for square roots and logarithms at 0"
+        )
+    elif zero:
+        msg = (
+            f"the gradient of {zero} is 0, which determines no S_big: the loss does not use these layers, or later "
+            "ones pass nothing back, such as a last layer that starts at 0; leave them out by matrices={...}, or call "
+            "before() after the first steps"
         )
     if msg:
         raise ValueError(msg)

@@ -133,6 +133,9 @@ class Report(NamedTuple):
             )
         if self.plan.left_out:
             notes.append(f"Not covered, smaller than K = {self.plan.k}: {', '.join(self.plan.left_out)}.")
+        if self.plan.unread:
+            why = "since the loss does not multiply by them, or not by the same axes each time"
+            notes.append(f"Not covered, {why}: {', '.join(self.plan.unread)}. Name them by matrices={{...}}.")
         return notes
 
     def _recommendation(self) -> str:

@@ -4,6 +4,8 @@ loss = sum_l <X_l W_l, Y_l> has the gradient X_l^T Y_l, whatever the weights. Th
 with D_l the change of the layer, so that the held-out loss is -sum_l <D_l, W_l>.
 """
 
+import functools as ft
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,15 +39,29 @@ def problem(dtype=np.float64):
     return jax.tree.map(lambda held: held.astype(dtype), (weights, batches, changes, held_out))
 
 
-def started(dtype=np.float64, **options):
-    weights, batches, _, _ = jax.tree.map(jnp.asarray, problem(dtype))
-    return before(jax.random.key(0), loss, weights, batches, k=K, **options)
+@jax.jit
+def compiled_before(weights, batches):
+    return before(jax.random.key(0), loss, weights, batches, k=K)
 
 
-def diagnosed(start, dtype=np.float64, **options):
-    weights, _, changes, held_out = jax.tree.map(jnp.asarray, problem(dtype))
-    options = {"ranks": RANKS, "draws": DRAWS} | options
-    return after(jax.random.key(1), start, jax.tree.map(jnp.add, weights, changes), held_out, **options)
+@jax.jit
+def compiled_after(start, weights, held_out):
+    return after(jax.random.key(1), start, weights, held_out, ranks=RANKS, draws=DRAWS)
+
+
+@ft.cache
+def started(dtype=None):
+    """What is found before training, compiled: by default in float64."""
+    weights, batches, _, _ = jax.tree.map(jnp.asarray, problem(dtype or np.float64))
+    return compiled_before(weights, batches)
+
+
+@ft.cache
+def reported(dtype=None, frozen=()):
+    """The report, compiled; layers may be left as they are."""
+    weights, _, changes, held_out = jax.tree.map(jnp.asarray, problem(dtype or np.float64))
+    trained = {name: W if name in frozen else W + changes[name] for name, W in weights.items()}
+    return compiled_after(started(dtype), trained, held_out)
 
 
 def big(name):

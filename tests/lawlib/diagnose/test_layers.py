@@ -16,6 +16,7 @@ WIDE = {
     "bias": jnp.ones(2),
     "table": jnp.ones((3, 6)),
     "counts": jnp.ones((6, 6), jnp.int32),
+    "waves": jnp.ones((6, 6), jnp.complex64),
 }
 BATCHES = jnp.ones((2, 7, 6))
 
@@ -44,6 +45,7 @@ def test_leaves_that_are_too_small_are_left_out_and_those_that_are_no_factors_do
     plan = planned(loss, WIDE, BATCHES, 3, None)
     assert plan.names() == ["whole"]
     assert plan.left_out == ("thin",)
+    assert plan.unread == ("table",)
     assert planned(loss, WIDE, BATCHES, 2, None).names() == ["thin", "whole"]
 
 
@@ -97,12 +99,17 @@ def test_a_function_is_mapped_over_arguments_of_several_shapes_in_their_order():
     [
         (0, None, "k must be a whole number of at least 1, got 0"),
         (2.0, None, "k must be a whole number"),
-        (6, None, r"multiplies by no leaf that has 6 rows and columns or more: .*'thin' \(5, 2\), 'whole' \(6, 5\)"),
+        (
+            6,
+            None,
+            r"no leaf that has 6 rows and columns or more: .*'thin' \(5, 2\), 'whole' \(6, 5\), and not.*'table'",
+        ),
         (3, {"a": "whole", "b": "thin"}, r"'b': k must be in 1..2 for the leaf 'thin', a matrix \(5, 2\), got 3"),
         (2, {"a": "whole", "b": lambda params: params["whole"]}, r"\['a', 'b'\] are the same leaf"),
         (2, {"a": TrackedLeaf("whole", change=True)}, "'a': a diagnosis always covers .* leave out change=True"),
         (2, {"a": "bias"}, r"'a': the leaf 'bias' of shape \(2,\) is no matrix"),
         (2, {"a": "counts"}, "'a': the leaf 'counts' must have a real floating dtype, got int32"),
+        (2, {"a": "waves"}, "'a': the leaf 'waves' must have a real floating dtype, got complex64"),
         (2, {"a": "none", "b": "bias"}, "(?s)'a': the parameters have no leaf 'none'.*'b': the leaf 'bias'"),
         (2, {"a": TrackedLeaf("whole", Matricization(0, 2))}, "'a': a matricization needs"),
         (2, {}, "must map names to leaves"),
