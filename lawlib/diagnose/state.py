@@ -148,6 +148,8 @@ class Report(NamedTuple):
                 f"{exact(found.trained)} as trained and {exact(found.without)} without the changes; {part} of their "
                 "difference is tolerated."
             )
+        if not math.isfinite(found.trained):
+            return f"No rank is recommended: the held-out loss of the trained network is {found.trained}."
         if not found.without > found.trained:
             return "No rank is recommended: the change of the layers does not lower the held-out loss."
         return f"No rank is recommended: none of {ranks} has a held-out loss within {part} of what the changes gain."

@@ -99,6 +99,8 @@ def test_the_report_says_what_it_recommends_and_what_backs_it():
     assert "Not covered, smaller than K = 2: thin." in str(
         report._replace(plan=dataclasses.replace(report.plan, left_out=("thin",)))
     )
+    broken = report._replace(recommended=jnp.asarray(0), held_out=held._replace(trained=jnp.asarray(jnp.nan)))
+    assert "No rank is recommended: the held-out loss of the trained network is nan." in str(broken)
     assert "the same axes each time: table. Name" in str(
         report._replace(plan=dataclasses.replace(report.plan, unread=("table",)))
     )
