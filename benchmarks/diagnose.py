@@ -1,6 +1,6 @@
 """What a diagnosis costs: both calls together over 30 steps of training.
 
-An MLP of ten layers, 784 wide with ten outputs (SiLU, 1.4 times orthogonal at first), learns the digits of scikit-learn,
+An MLP of ten layers, 784 wide with ten outputs (SiLU, at first 1.4 times orthogonal), learns scikit-learn's digits,
 enlarged to 28 x 28 pixels, by SGD (0.01, momentum 0.9, mean cross-entropy, batches of 128). ``before`` sees one batch,
 ``after`` the network after 120 steps and two held-out batches, with K = 10 and the default ranks. Both are compiled, as
 the steps are; "first call" is the time with compilation. In one process, seven times in turn, ``before``, ``after`` and
