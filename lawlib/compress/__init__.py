@@ -2,10 +2,12 @@
 
 ``deep_linear`` (``reduce``, ``step``, ``expand``) is Section 4.1 of Yaras et al. 2023, and ``optimizers``
 (``transformed``) are its steps under any equivariant optimizer; ``head`` (``low_rank_mlp``) is Section 5 of Xu et al.
-2026, for any Flax network and loss; ``adapters`` are LoRA and Deep LoRA (Yaras et al. 2024); ``gradient_projection``
+2026, for any Flax network and loss; ``adapters`` are LoRA and Deep LoRA (Yaras et al. 2024) of a matrix, and
+``adapted_network`` (``adapt``) puts them into the layers of any network; ``gradient_projection``
 (``low_rank_gradients``) is GaLore (Zhao et al. 2024) without decompositions, around any optax optimizer.
 """
 
+from lawlib.compress.adapted_network import AdaptedNetwork, Start, adapt, with_adapters
 from lawlib.compress.deep_linear import (
     FUSED_SIZE,
     Bases,
@@ -29,6 +31,7 @@ from lawlib.compress.optimizers import transformed
 
 __all__ = [
     "FUSED_SIZE",
+    "AdaptedNetwork",
     "Bases",
     "Losses",
     "LowRank",
@@ -37,6 +40,8 @@ __all__ = [
     "Reduction",
     "Savings",
     "Size",
+    "Start",
+    "adapt",
     "bases_of",
     "draw_bases",
     "draw_reduction",
@@ -49,4 +54,5 @@ __all__ = [
     "reduced_loss",
     "step",
     "transformed",
+    "with_adapters",
 ]

@@ -1,12 +1,13 @@
-"""A loss with a low-rank shift of one leaf of its parameters, as thin products: no array of the leaf's size is formed.
+"""A loss with low-rank shifts of leaves of its parameters, as thin products: no array of a leaf's size is formed.
 
-The program of the loss is run equation by equation. A product with the leaf, K, gets the product with the shift
-A V^T added: that with A, then that with V^T. The derivatives of the loss in A and in V, at a shift of zero, are those
-of the loss with K + A V^T. Any other use of the leaf is refused.
+The program of the loss is run equation by equation. A product with a leaf, K, gets the product with the shift
+A V^T added: that with A, then that with V^T. The results are those of the program with K + A V^T, for a shift of any
+size, unless a product takes two shifted arrays: the product of the two shifts is left out. The derivatives in A and in
+V at a shift of zero do not need it. Any other use of a leaf is refused.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ from lawlib.linalg.matricization import Matricization
 from lawlib.linalg.shifts import Shift
 from lawlib.types import Array, PyTree, Scalar
 
-__all__ = ["Uses", "shifted_loss"]
+__all__ = ["Uses", "shifted_loss", "shifted_results"]
 
 # Equations that run one program on their inputs, and the names of its parameter, in all releases of JAX.
 CALLS = ("closed_call", "core_call", "jit", "pjit")
@@ -28,10 +29,21 @@ PROGRAM = ("call_jaxpr", "jaxpr")
 
 
 class Uses(NamedTuple):
-    """The operations that use the leaf, by name: those that the shift passes through, and those that it cannot."""
+    """The operations that use a shifted leaf, by name.
+
+    ``products`` are those that a shift passes through, ``pairs`` those of them that take two shifted arrays, and
+    ``others`` those that it cannot pass through.
+    """
 
     products: list[str]
     others: list[str]
+    pairs: list[str]
+
+    def fault(self) -> str:
+        """Why the derivatives at a shift of zero are not those in the leaf; empty if they are."""
+        if self.others:
+            return f"the loss uses it in other operations: {', '.join(sorted(set(self.others)))}"
+        return "" if self.products else "the loss does not use it"
 
 
 class _Part(NamedTuple):
@@ -57,17 +69,27 @@ def shifted_loss(
 ) -> Callable[[Shift, PyTree], Scalar]:
     """A loss(shift, batch), from the program ``closed`` of loss(arrays, batch), with the ``index``-th array shifted.
 
-    The value and the first derivatives at a shift of zero are right where ``uses.others`` stays empty; both lists of
+    The value and the first derivatives at a shift of zero are right where ``uses.others`` stays empty; the lists of
     ``uses`` are filled whenever the loss is run or traced.
     """
 
     def loss(shift: Shift, batch: PyTree) -> Scalar:
-        part = _part(shift, matricization, arrays[index].shape)
-        outputs, kept = _run(closed, [*arrays, *jax.tree.leaves(batch)], {index: part}, uses)
-        uses.others.extend("a result" for _ in kept)
-        return outputs[0]
+        return shifted_results(closed, [*arrays, *jax.tree.leaves(batch)], {index: (shift, matricization)}, uses)[0]
 
     return loss
+
+
+def shifted_results(
+    closed: Any, inputs: Sequence[Any], shifts: Mapping[int, tuple[Shift, Matricization]], uses: Uses
+) -> list[Any]:
+    """The results of a program on inputs of which some are shifted, given by place, with how each is read as a matrix.
+
+    They are right where ``uses.others`` and ``uses.pairs`` stay empty, for shifts of any size.
+    """
+    parts = {place: _part(shift, read, jnp.shape(inputs[place])) for place, (shift, read) in shifts.items()}
+    results, kept = _run(closed, inputs, parts, uses)
+    uses.others.extend("a result" for _ in kept)
+    return results
 
 
 def _part(shift: Shift, matricization: Matricization, shape: tuple[int, ...]) -> _Part:
@@ -121,6 +143,7 @@ def _shifted(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, u
         return results, {0: part._replace(axes=tuple(part.axes[i] for i in params["permutation"]))}
     if name in ("convert_element_type", "copy") and jnp.issubdtype(results[0].dtype, jnp.floating):
         return results, {0: part}
+    uses.pairs.extend([name] if len(own) > 1 else [])
     for place, part in own.items():
         term = _term(equation, given, place, part)
         (uses.others if term is None else uses.products).append(name)
