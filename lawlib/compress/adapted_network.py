@@ -21,7 +21,7 @@ from lawlib.frameworks.nnx import functional, holds_modules, split
 from lawlib.linalg.batches import trace_of_a_batch
 from lawlib.linalg.gradients import gradient_products
 from lawlib.linalg.kernel_uses import as_used, read_as
-from lawlib.linalg.leaves import Where, array_leaves, pick
+from lawlib.linalg.leaves import Leaf, Where, array_leaves, pick
 from lawlib.linalg.matricization import Matricization
 from lawlib.linalg.shifted_loss import Uses, shifted_results
 from lawlib.linalg.shifts import Shift, zero_shift
@@ -148,11 +148,10 @@ def with_adapters(
         closed, results = jax.make_jaxpr(of_arrays, return_shape=True)(arrays, batch)
         inputs = [jnp.asarray(each) for each in (*arrays, *jax.tree.leaves(batch))]
         places = {name: names.index(name) for name in layers}
-        uses = Uses([], [], [])
-        shifts = {places[name]: (_shift(adapters[name]), read) for name, read in layers.items()}
-        outputs = shifted_results(closed, inputs, shifts, uses)
-        if uses.others or uses.pairs:
-            _refuse_uses(closed, inputs, layers, places, are_used=False)
+        uses = _no_uses(layers)
+        shifts = {places[name]: (_shift(adapters[name]), read, uses[name]) for name, read in layers.items()}
+        outputs = shifted_results(closed, inputs, shifts)
+        _refuse_uses({name: of for name, of in uses.items() if of.products or of.others})
         return jax.tree.unflatten(jax.tree.structure(results), outputs)
 
     return adapted
@@ -214,8 +213,10 @@ def _checked_layers(
     )
     refuse(too_large if narrow else "")
     first = jax.eval_shape(lambda held: jax.tree.map(lambda x: x[0], held), batches)
-    places = {leaf.name: leaf.place for leaf in leaves}
-    _refuse_uses(program, [*arrays, *jax.tree.leaves(first)], read, places, are_used=True)
+    uses = _no_uses(read)
+    zeros = {leaf.place: (_zero(read[leaf.name], leaf), read[leaf.name], uses[leaf.name]) for leaf in leaves}
+    jax.eval_shape(lambda inputs: shifted_results(program, inputs, zeros), [*arrays, *jax.tree.leaves(first)])
+    _refuse_uses(uses)
     return read
 
 
@@ -236,32 +237,20 @@ def _given(found: Iterable[str], layers: Any) -> dict[Where, Matricization | Non
     return given
 
 
-def _refuse_uses(
-    program: Any, inputs: Sequence[Any], layers: Layers, places: Mapping[str, int], *, are_used: bool
-) -> None:
-    """Raise ValueError for kernels that the program does not only multiply by; ``are_used`` if it must."""
-
-    def uses_of(names: Iterable[str]) -> Uses:
-        uses = Uses([], [], [])
-        zeros = {places[name]: (_zero(layers[name], inputs[places[name]]), layers[name]) for name in names}
-        jax.eval_shape(lambda inputs: shifted_results(program, inputs, zeros, uses), [*inputs])
-        return uses
-
-    found = {name: uses_of([name]) for name in layers}
-    faults = {name: uses.fault() for name, uses in found.items() if are_used or uses.others}
-    faults |= {
-        name: f"{PAIRS} ({uses.pairs[0]})" for name, uses in found.items() if uses.pairs and not faults.get(name)
-    }
-    wrong = {name: fault for name, fault in faults.items() if fault}
-    if not wrong and uses_of(layers).pairs:
-        wrong = {", ".join(layers): PAIRS}
-    told = "; ".join(f"{name!r}: {fault}" for name, fault in wrong.items())
-    refuse(f"an adapter needs a kernel that is only multiplied by; name other layers than {told}" if wrong else "")
+def _no_uses(names: Iterable[str]) -> dict[str, Uses]:
+    return {name: Uses([], [], []) for name in names}
 
 
-def _zero(read: Matricization, kernel: Any) -> Shift:
-    wide = kernel.dtype if jnp.finfo(kernel.dtype).bits >= 32 else jnp.float32
-    return zero_shift(read.shape(kernel), wide)
+def _zero(read: Matricization, leaf: Leaf) -> Shift:
+    wide = leaf.value.dtype if jnp.finfo(leaf.value.dtype).bits >= 32 else jnp.float32
+    return zero_shift(read.shape(leaf.value), wide)
+
+
+def _refuse_uses(found: Mapping[str, Uses]) -> None:
+    """Raise ValueError for kernels that a program does not only multiply by, each with the reason."""
+    faults = {name: uses.fault() or (PAIRS if uses.pairs else "") for name, uses in found.items()}
+    wrong = "; ".join(f"{name!r}: {fault}" for name, fault in faults.items() if fault)
+    refuse(f"an adapter needs a kernel that is only multiplied by; name other layers than {wrong}" if wrong else "")
 
 
 def _check_adapters(layers: Layers, adapters: Any, held: Mapping[str, Any]) -> None:

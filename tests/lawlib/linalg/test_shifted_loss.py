@@ -105,7 +105,7 @@ def test_products_and_values_with_the_shift_are_those_of_the_shifted_leaf(case):
         free = gradient_products(loss, {"leaf": leaf}, "leaf", x, matricization=read, route="matrix_free")
         of_leaf = lambda leaf: loss({"leaf": leaf}, x[0])  # noqa: E731
         G = read_as.matrix(jax.grad(of_leaf)(leaf))
-        (shifted,) = shifted_results(jax.make_jaxpr(of_leaf)(leaf), [leaf], {0: (shift, read_as)}, uses)
+        (shifted,) = shifted_results(jax.make_jaxpr(of_leaf)(leaf), [leaf], {0: (shift, read_as, uses)})
         whole = read_as.leaf(read_as.matrix(leaf) + shift.left @ shift.right.T, leaf)
         return free.forward(jnp.eye(n)), free.adjoint(jnp.eye(m)).T, G, shifted, of_leaf(whole), of_leaf(leaf)
 
