@@ -4,15 +4,18 @@ The kernel of a layer, an array of any rank, is read as a matrix (inputs, output
 is W_0^T, and the layer's ``Adapter`` is that of W_0: ``left`` has the outputs, ``right`` the inputs. The products with
 Delta are added inside the loss (``linalg.shifted_loss``), whichever framework it is written in: two thin products for
 each product with the kernel, and Delta is never formed. So a layer can have an adapter if the loss only multiplies by
-its kernel. The adapters are a tree of their own, {name: Adapter}, to be trained by any optimizer.
+its kernel. The adapters are a tree of their own, {name: Adapter}, to be trained by any optimizer. An array that is a
+stack of L kernels, over which the network scans, has one ``Adapter`` of arrays with a first axis of length L.
 """
 
 import functools as ft
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lawlib.checks import number_fault, refuse, whole_fault
 from lawlib.compress.adapters import Adapter, change, gradient_lora
@@ -39,7 +42,7 @@ PAIRS = "a product takes two kernels with adapters, or one of them twice"
 class Start(NamedTuple):
     """The adapters at the start, and the certified triplets of the gradients that they are made from, by layer.
 
-    ``gradients`` are those in the kernels' matrices (inputs, outputs).
+    ``gradients`` are those in the kernels' matrices (inputs, outputs), with a first axis for a stack of kernels.
     """
 
     adapters: dict[str, Adapter]
@@ -81,7 +84,7 @@ def adapt(
     an Equinox model or a Flax NNX model, and batches along a leading axis. ``layers`` are names of kernels,
     "params/Dense_0/kernel", or functions that pick them, ``lambda model: model.query.kernel``; how each is read as a
     matrix is found in the loss, or given in a mapping. By default all kernels that the loss multiplies by in one way
-    (``linalg.gradients.matricizations``) have adapters. One matrix of a stack of layers is named by the
+    (``linalg.gradients.matricizations``) have adapters. Of a stack of layers all have one, or that of the
     ``batch_index`` of its matricization. Nothing is computed here: one batch is traced.
 
     Each adapter starts as ``adapters.gradient_lora`` in the ``rank`` leading triplets of the gradient in its kernel, by
@@ -111,14 +114,22 @@ def adapt(
         ((30, 2), (20, 30))
     """
     refuse(whole_fault("rank", rank, least=1), number_fault("scale", scale, above=0.0))
-    read = _checked_layers(loss, params, batches, layers, rank)
+    read, stacks = _checked_layers(loss, params, batches, layers, rank)
     search = {"oversample": oversample, "tolerance": tolerance, "max_passes": max_passes}
 
     def init(key: PRNGKey, params: PyTree, batches: PyTree) -> Start:
+        def one(key: PRNGKey, name: str, matricization: Matricization) -> Certified:
+            products = gradient_products(loss, params, name, batches, matricization=matricization, route="matrix_free")
+            return block_krylov_svd(key, products, rank, **search)
+
         found = {}
         for place, (name, matricization) in enumerate(read.items()):
-            products = gradient_products(loss, params, name, batches, matricization=matricization, route="matrix_free")
-            found[name] = block_krylov_svd(jax.random.fold_in(key, place), products, rank, **search)
+            of_layer = jax.random.fold_in(key, place)
+            keys = jax.random.split(of_layer, len(stacks[name]))
+            each = [
+                one(k, name, matricization._replace(batch_index=at)) for k, at in zip(keys, stacks[name], strict=True)
+            ]
+            found[name] = jax.tree.map(lambda *x: jnp.stack(x), *each) if each else one(of_layer, name, matricization)
         triplets = {name: LowRank(of.svd.right, of.svd.values, of.svd.left) for name, of in found.items()}
         return Start({name: gradient_lora(each, scale=scale) for name, each in triplets.items()}, found)
 
@@ -169,10 +180,10 @@ def _merge(layers: Layers, params: PyTree, adapters: PyTree) -> PyTree:
 
 def _sum(kernel: Array, read: Matricization, adapter: Adapter) -> Array:
     """W_0 + Delta, rounded once, as an array like the kernel."""
-    shift, K = _shift(adapter), read.matrix(kernel)
+    shift, K = _shift(adapter), read.matrices(kernel) if _stack(kernel, read) else read.matrix(kernel)
     with jax.numpy_dtype_promotion("standard"):
         dtype = jnp.promote_types(K.dtype, shift.left.dtype)
-    return read.leaf(K.astype(dtype) + matmul(shift.left, shift.right.T).astype(dtype), kernel)
+    return read.leaf(K.astype(dtype) + matmul(shift.left, jnp.swapaxes(shift.right, -1, -2)).astype(dtype), kernel)
 
 
 def _shift(adapter: Adapter) -> Shift:
@@ -190,8 +201,8 @@ def _functional(function: Callable, params: PyTree, where: Where = "") -> tuple[
 
 def _checked_layers(
     loss: Callable, params: PyTree, batches: PyTree, layers: Any, rank: int
-) -> dict[str, Matricization]:
-    """How each layer is read, by name, in the order given."""
+) -> tuple[dict[str, Matricization], dict[str, list[tuple[int, ...]]]]:
+    """How each layer is read, by name, in the order given, and the indices of the kernels of a whole stack."""
     plain, state, _ = _functional(loss, params)
     arrays, names, tree = array_leaves(state)
     program = trace_of_a_batch(lambda arrays, batch: plain(tree(arrays), batch), arrays, batches)
@@ -199,7 +210,7 @@ def _checked_layers(
     given = _given([name for name, read in used.items() if read], layers)
     leaves = [pick(state, _functional(loss, params, where)[2]) for where in given]
     read = {
-        leaf.name: read_as(leaf, matricization or used[leaf.name], program, IN_A_MAPPING)
+        leaf.name: _read(leaf, matricization or used[leaf.name], program)
         for leaf, matricization in zip(leaves, given.values(), strict=True)
     }
     if len(read) < len(leaves):
@@ -214,10 +225,26 @@ def _checked_layers(
     refuse(too_large if narrow else "")
     first = jax.eval_shape(lambda held: jax.tree.map(lambda x: x[0], held), batches)
     uses = _no_uses(read)
-    zeros = {leaf.place: (_zero(read[leaf.name], leaf), read[leaf.name], uses[leaf.name]) for leaf in leaves}
+    zeros = {leaf.place: (_zero(leaf, read[leaf.name]), read[leaf.name], uses[leaf.name]) for leaf in leaves}
     jax.eval_shape(lambda inputs: shifted_results(program, inputs, zeros), [*arrays, *jax.tree.leaves(first)])
     _refuse_uses(uses)
-    return read
+    return read, {leaf.name: [*np.ndindex(*_stack(leaf.value, read[leaf.name]))] for leaf in leaves}
+
+
+def _read(leaf: Leaf, matricization: Matricization | None, program: Any) -> Matricization:
+    """How a leaf is read: as a matrix, or as a stack of them."""
+    try:
+        if matricization is not None and _stack(leaf.value, matricization):
+            return matricization
+    except ValueError:
+        pass  # The next line has the message.
+    return read_as(leaf, matricization, program, IN_A_MAPPING)
+
+
+def _stack(kernel: Any, read: Matricization) -> tuple[int, ...]:
+    """The lengths of the axes that number the kernels of a stack that is read without an index; empty otherwise."""
+    shape = jnp.shape(kernel)
+    return tuple(shape[axis] for axis in read.axes(len(shape)).batch) if read.batch_index == () else ()
 
 
 def _given(found: Iterable[str], layers: Any) -> dict[Where, Matricization | None]:
@@ -241,9 +268,11 @@ def _no_uses(names: Iterable[str]) -> dict[str, Uses]:
     return {name: Uses([], [], []) for name in names}
 
 
-def _zero(read: Matricization, leaf: Leaf) -> Shift:
+def _zero(leaf: Leaf, read: Matricization) -> Shift:
     wide = leaf.value.dtype if jnp.finfo(leaf.value.dtype).bits >= 32 else jnp.float32
-    return zero_shift(read.shape(leaf.value), wide)
+    stack = _stack(leaf.value, read)
+    repeated = lambda zero: jnp.broadcast_to(zero, (math.prod(stack), *zero.shape)) if stack else zero  # noqa: E731
+    return Shift._make(map(repeated, zero_shift(read.shape(leaf.value), wide)))
 
 
 def _refuse_uses(found: Mapping[str, Uses]) -> None:
@@ -269,12 +298,15 @@ def _fault(name: str, read: Matricization, adapter: Any, held: Mapping[str, Any]
     if not isinstance(adapter, Adapter):
         return f"the layer {name!r} needs an Adapter, got {type(adapter).__name__}"
     try:
-        read.indices(jnp.shape(held[name]))
+        stack = _stack(held[name], read)
+        if not stack:
+            read.indices(jnp.shape(held[name]))
     except ValueError as error:
         return f"the layer {name!r} is not the one that was adapted: {error}"
     m, n = read.shape(held[name])
     shapes = [jnp.shape(factor) for factor in (adapter.left, *adapter.core, adapter.right)]
     k = shapes[-1][-1] if shapes[-1] else 1
-    wanted = [(n, k), *[(k, k)] * len(adapter.core), (m, k)]
+    lengths = (math.prod(stack),) if stack else ()
+    wanted = [(*lengths, n, k), *[(*lengths, k, k)] * len(adapter.core), (*lengths, m, k)]
     fits = shapes == wanted
     return "" if fits else f"the adapter of {name!r}, a kernel ({m}, {n}), must have factors {wanted}, got {shapes}"

@@ -85,7 +85,8 @@ def shifted_results(
 ) -> list[Any]:
     """The results of a program on inputs of which some are shifted: by place, the shift and how the input is read.
 
-    They are right where all ``uses.others`` and ``uses.pairs`` stay empty, for shifts of any size.
+    They are right where all ``uses.others`` and ``uses.pairs`` stay empty, for shifts of any size. Of a stack that is
+    read without a ``batch_index`` all matrices are shifted: both factors have a first axis that numbers them.
     """
     parts = {place: _part(*shifted, jnp.shape(inputs[place])) for place, shifted in shifts.items()}
     results, kept = _run(closed, inputs, parts)
@@ -99,13 +100,15 @@ def _log(parts: Parts, other: str) -> None:
 
 
 def _part(shift: Shift, matricization: Matricization, uses: Uses, shape: tuple[int, ...]) -> _Part:
-    axes, index = matricization.axes(len(shape)), matricization.indices(shape)
+    axes = matricization.axes(len(shape))
     sizes = lambda side: [shape[axis] for axis in side]  # noqa: E731
-    left = shift.left.reshape(*sizes(axes.reduction), -1)
-    if axes.batch:
+    stack = axes.batch if matricization.batch_index == () else ()
+    left = shift.left.reshape(*sizes((*stack, *axes.reduction)), -1)
+    right = shift.right.reshape(*sizes((*stack, *axes.output)), -1)
+    if axes.batch and not stack:
+        index = matricization.indices(shape)
         left = jnp.zeros((*sizes(axes.batch), *left.shape), left.dtype).at[index].set(left)
-    right = shift.right.reshape(*sizes(axes.output), -1)
-    return _Part(tuple(range(len(shape))), left, axes.batch + axes.reduction, right, axes.output, uses)
+    return _Part(tuple(range(len(shape))), left, axes.batch + axes.reduction, right, stack + axes.output, uses)
 
 
 def _run(program: Any, inputs: Sequence[Any], parts: Parts) -> Results:
@@ -188,27 +191,32 @@ def _scanned(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts) -
         _log(kept, "the results of a scan")
         return results[:num_carry], results[num_carry:]
 
-    fronts = {i: _front(part) for i, part in stacks.items()}
+    fronts = {i: _fronts(part) for i, part in stacks.items()}
     options = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
     carry, stacked = lax.scan(step, given[first_carry:first_x], (given[first_x:], fronts), **options)
     return [*carry, *stacked], {}
 
 
-def _front(part: _Part) -> Array:
-    """The factor with the first axis of the variable, with this axis in front."""
-    stack = part.axes[0]
-    if stack in part.left_axes:
-        return jnp.moveaxis(part.left, part.left_axes.index(stack), 0)
-    return jnp.moveaxis(part.right, part.right_axes.index(stack), 0)
+def _fronts(part: _Part) -> tuple[Array | None, Array | None]:
+    """The factors that have the first axis of the variable, with this axis in front; None for one that has not."""
+
+    def front(factor: Array, axes: tuple[int, ...]) -> Array | None:
+        return jnp.moveaxis(factor, axes.index(part.axes[0]), 0) if part.axes[0] in axes else None
+
+    return front(part.left, part.left_axes), front(part.right, part.right_axes)
 
 
-def _layer(part: _Part, factor: Array) -> _Part:
-    """One slice of a variable along its first axis, with a slice of the factor that has this axis."""
+def _layer(part: _Part, slices: tuple[Array | None, Array | None]) -> _Part:
+    """One slice of a variable along its first axis, with slices of the factors that have this axis."""
     stack, *axes = part.axes
-    part = part._replace(axes=tuple(axes))
-    if stack in part.left_axes:
-        return part._replace(left=factor, left_axes=tuple(i for i in part.left_axes if i != stack))
-    return part._replace(right=factor, right_axes=tuple(i for i in part.right_axes if i != stack))
+    left, right = slices
+    return part._replace(
+        axes=tuple(axes),
+        left=part.left if left is None else left,
+        left_axes=tuple(axis for axis in part.left_axes if axis != stack),
+        right=part.right if right is None else right,
+        right_axes=tuple(axis for axis in part.right_axes if axis != stack),
+    )
 
 
 # Products with the shift. ---------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def drawn(start, cores=0):
     def normal(like):
         return jnp.asarray(rng.standard_normal(like.shape) / 3, like.dtype)
 
-    core = lambda of: tuple(normal(jnp.zeros((RANK, RANK), of.left.dtype)) for _ in range(cores))  # noqa: E731
+    core = lambda of: tuple(normal(jnp.swapaxes(of.left, -1, -2) @ of.left) for _ in range(cores))  # noqa: E731
     return {name: Adapter(normal(start[name].left), core(start[name]), normal(start[name].right)) for name in keys}
 
 
@@ -133,16 +133,51 @@ def start(params, names, k=RANK):
     )
 
 
-def test_one_layer_of_a_stack_is_adapted_and_the_others_stay():
-    def loss(params, x):
-        return jnp.sum(jax.lax.scan(lambda x, W: (jnp.tanh(x @ W), None), x, params["stack"])[0] ** 2)
+def scanned(params, x):
+    return jnp.sum(jax.lax.scan(lambda x, W: (jnp.tanh(x @ W), None), x, params["stack"])[0] ** 2)
 
-    network = adapt(loss, PLAIN, X, rank=RANK, layers={"stack": Matricization(1, 2, 1)})
+
+def ensemble(params, x):
+    return jnp.sum(jax.vmap(lambda W: jnp.tanh(x @ W), in_axes=1)(jnp.moveaxis(params["stack"], 0, 1)) ** 2)
+
+
+def test_one_layer_of_a_stack_is_adapted_and_the_others_stay():
+    network = adapt(scanned, PLAIN, X, rank=RANK, layers={"stack": Matricization(1, 2, 1)})
     adapters = {"stack": start({"stack": SQUARE}, ["stack"])["stack"]}
     merged = network.merge(PLAIN, adapters)
     by_hand = SQUARE + adapters["stack"].right @ adapters["stack"].left.T
-    np.testing.assert_allclose(merged["stack"], np.stack([SQUARE, by_hand]), rtol=1e-14)
-    np.testing.assert_allclose(network.loss(adapters, PLAIN, X[0]), loss(merged, X[0]), rtol=1e-13)
+    np.testing.assert_allclose(merged["stack"], np.stack([SQUARE, by_hand]), rtol=1e-13)
+    np.testing.assert_allclose(network.loss(adapters, PLAIN, X[0]), scanned(merged, X[0]), rtol=1e-13)
+
+
+@pytest.mark.parametrize("loss", [scanned, ensemble])
+def test_a_whole_stack_has_an_adapter_for_each_of_its_layers(loss):
+    network = adapt(loss, PLAIN, X, rank=RANK)
+    assert network.layers == {"stack": Matricization(1, 2)}
+
+    @jax.jit
+    def run():
+        adapters, found = network.init(jax.random.key(0), PLAIN, X)
+        gradient = jax.grad(lambda stack: sum(loss({"stack": stack}, x) for x in X))(PLAIN["stack"])
+        other = drawn(adapters, cores=1)["stack"]
+        merged = network.merge(PLAIN, {"stack": other})
+        values = network.loss(adapters, PLAIN, X[0]), network.loss({"stack": other}, PLAIN, X[0])
+        return adapters["stack"], found["stack"], gradient, other, merged["stack"], values, loss(merged, X[0])
+
+    adapter, found, gradient, other, merged, (value, changed), wanted = run()
+    assert adapter.left.shape == adapter.right.shape == (2, 4, RANK)
+    for layer in (0, 1):
+        L, values, _ = np.linalg.svd(gradient[layer])
+        np.testing.assert_allclose(found.svd.values[layer], values[:RANK], rtol=1e-10)
+        np.testing.assert_allclose(
+            adapter.right[layer] @ adapter.right[layer].T, L[:, :RANK] @ L[:, :RANK].T, atol=1e-7
+        )
+        by_hand = SQUARE + (other.left[layer] @ other.core[0][layer] @ other.right[layer].T).T
+        np.testing.assert_allclose(merged[layer], by_hand, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(value, loss(PLAIN, X[0]), rtol=1e-13)
+    np.testing.assert_allclose(changed, wanted, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"'stack', a kernel \(4, 4\), must have factors \[\(2, 4, 2\), "):
+        network.merge(PLAIN, {"stack": jax.tree.map(lambda x: x[0], adapter)})
 
 
 def test_predictions_have_the_adapters_too_on_any_number_of_samples():
@@ -171,6 +206,32 @@ def test_half_precision_kernels_have_wide_factors_and_stay_half():
     merged = network.merge(params, adapters)
     assert jax.tree.map(lambda W: W.dtype.name, merged) == {"first": "bfloat16", "last": "bfloat16"}
     assert all(np.array_equal(merged[name], params[name]) for name in params)
+
+
+class WithState(nnx.Module):
+    """With running averages, a counter and a key."""
+
+    def __init__(self):
+        rngs = nnx.Rngs(0, dropout=1)
+        self.layer, self.norm, self.dropout = (
+            nnx.Linear(4, 3, rngs=rngs),
+            nnx.BatchNorm(3, rngs=rngs),
+            nnx.Dropout(0.5, rngs=rngs),
+        )
+
+    def __call__(self, x):
+        return self.dropout(self.norm(self.layer(x)))
+
+
+def test_what_is_no_weight_of_a_model_is_left_alone():
+    loss, model, data = lambda model, x: jnp.sum(model(x) ** 2), WithState(), X.astype("float32")
+    network = adapt(loss, model, data, rank=1, layers=["layer/kernel"])
+    (name,) = network.layers
+    adapters = {name: Adapter(jnp.ones((3, 1), "float32"), (), jnp.ones((4, 1), "float32"))}
+    merged = network.merge(model, adapters)
+    found = network.loss(adapters, model, data[0])
+    np.testing.assert_array_equal(model.norm.mean[...], jnp.zeros(3))
+    np.testing.assert_allclose(found, loss(merged, data[0]), rtol=1e-4)
 
 
 def test_a_merged_nnx_model_is_a_new_one():
@@ -245,6 +306,7 @@ def test_a_kernel_that_is_not_only_multiplied_by_is_refused_with_the_reason(use)
         ({"layers": ["second"]}, r"no leaf 'second': they have \['count', 'first', 'last', 'stack'\]"),
         ({"layers": ["stack"]}, r"'stack' of shape \(2, 4, 4\) is no matrix: pass layers=.*, how to read"),
         ({"layers": {"first": Matricization(0, 2)}}, "'first' of shape .* does not fit its matricization"),
+        ({"layers": {"stack": Matricization(1, 2, 5)}}, "'stack' of shape .* a stack of 2 matrices: batch_index"),
         ({"layers": {"stack": Matricization(1, 2, 0)}}, "'stack': the loss does not use it"),
     ],
 )
