@@ -56,8 +56,8 @@ class AdaptedNetwork(NamedTuple):
     batches. ``loss(adapters, params, batch)`` is the given loss with W_0 + Delta in place of each W_0, so that
     ``jax.grad(loss)`` is the gradient in the adapters alone. ``merge(params, adapters)`` are parameters like the given
     ones, with the sums in place of the kernels and in their dtypes; a Flax NNX model gives a new model. All three are
-    pure, and ``init`` and ``loss`` are to be jitted, with the parameters as an argument: a compiled function contains a
-    copy of the arrays that it closes over.
+    pure, and ``init`` and ``loss`` are to be jitted (an Equinox model by ``eqx.filter_jit``), with the parameters as an
+    argument: a compiled function contains a copy of the arrays that it closes over.
     """
 
     layers: dict[str, Matricization]
@@ -76,7 +76,7 @@ def adapt(
     scale: Rate = 1.0,
     oversample: int = 10,
     tolerance: float | None = 0.1,
-    max_passes: int = 8,
+    max_passes: int = 4,
 ) -> AdaptedNetwork:
     """Adapters of this rank in the layers of any network, from the directions of the full-data gradient.
 
@@ -90,9 +90,11 @@ def adapt(
     Each adapter starts as ``adapters.gradient_lora`` in the ``rank`` leading triplets of the gradient in its kernel, by
     the route "matrix_free", which forms no array of the kernel's size: Delta = 0, the loss is that of the given
     network, and the first step of gradient descent is the best approximation of this rank to that of the whole kernel.
-    ``oversample``, ``tolerance`` and ``max_passes`` are those of ``block_krylov_svd``; a start that is not certified
-    says so. Other starts, such as ``adapters.lora`` and ``adapters.deep_lora``, fit as well: ``loss`` and ``merge``
-    take any adapters of these layers. Factors have the dtype of the kernel, and at least float32.
+    ``oversample``, ``tolerance`` and ``max_passes`` are those of ``block_krylov_svd``: by default there are at most two
+    pairs of passes, since a start needs directions, not digits; one that is not certified says so. The memory of a start
+    is that of the activations of one batch, and of blocks of rank + oversample columns, more of them for more passes.
+    Other starts, such as ``adapters.lora`` and ``adapters.deep_lora``, fit as well: ``loss`` and ``merge`` take
+    any adapters of these layers. Factors have the dtype of the kernel, and at least float32.
 
     Raises:
         ValueError: no layers, or one that is named twice; leaves that ``leaves.pick`` refuses, such as integer arrays;
@@ -228,7 +230,8 @@ def _checked_layers(
     zeros = {leaf.place: (_zero(leaf, read[leaf.name]), read[leaf.name], uses[leaf.name]) for leaf in leaves}
     jax.eval_shape(lambda inputs: shifted_results(program, inputs, zeros), [*arrays, *jax.tree.leaves(first)])
     _refuse_uses(uses)
-    return read, {leaf.name: [*np.ndindex(*_stack(leaf.value, read[leaf.name]))] for leaf in leaves}
+    stacks = {leaf.name: _stack(leaf.value, read[leaf.name]) for leaf in leaves}
+    return read, {name: [*np.ndindex(lengths)] if lengths else [] for name, lengths in stacks.items()}
 
 
 def _read(leaf: Leaf, matricization: Matricization | None, program: Any) -> Matricization:
