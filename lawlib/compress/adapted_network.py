@@ -91,8 +91,8 @@ def adapt(
     the route "matrix_free", which forms no array of the kernel's size: Delta = 0, the loss is that of the given
     network, and the first step of gradient descent is the best approximation of this rank to that of the whole kernel.
     ``oversample``, ``tolerance`` and ``max_passes`` are those of ``block_krylov_svd``: by default there are at most two
-    pairs of passes, since a start needs directions, not digits; one that is not certified says so. The memory of a start
-    is that of the activations of one batch, and of blocks of rank + oversample columns, more of them for more passes.
+    pairs of passes, since a start needs directions, not digits; one that is not certified says so. Its memory is
+    that of the activations of one batch, and of blocks of rank + oversample columns, more of them for more passes.
     Other starts, such as ``adapters.lora`` and ``adapters.deep_lora``, fit as well: ``loss`` and ``merge`` take
     any adapters of these layers. Factors have the dtype of the kernel, and at least float32.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from lawlib.linalg.leaves import Leaf
 from lawlib.linalg.matricization import Matricization
 
-__all__ = ["as_used", "axes_of_factors", "float_dtypes", "inner_jaxprs", "ndim", "read_as", "uses"]
+__all__ = ["as_used", "axes_of_factors", "equation_names", "float_dtypes", "inner_jaxprs", "ndim", "read_as", "uses"]
 
 # Operations that change only the dtype, the orientation and the scale of a matrix.
 SAME = ("convert_element_type", "div", "mul", "transpose")
@@ -169,6 +169,12 @@ def float_dtypes(jaxpr: jax.extend.core.Jaxpr) -> set[Any]:
     avals: list[Any] = [variable.aval for equation in jaxpr.eqns for variable in equation.outvars]
     inner = [float_dtypes(body) for equation in jaxpr.eqns for body in inner_jaxprs(equation)]
     return {each.dtype for each in avals if jnp.issubdtype(each.dtype, jnp.floating)}.union(*inner)
+
+
+def equation_names(jaxpr: jax.extend.core.Jaxpr) -> set[str]:
+    """The names of the operations of a program, inner programs included."""
+    inner = [equation_names(body) for equation in jaxpr.eqns for body in inner_jaxprs(equation)]
+    return {equation.primitive.name for equation in jaxpr.eqns}.union(*inner)
 
 
 def ndim(variable: Any) -> int:
