@@ -252,15 +252,16 @@ def _stack(kernel: Any, read: Matricization) -> tuple[int, ...]:
 
 def _given(found: Iterable[str], layers: Any) -> dict[Where, Matricization | None]:
     """The layers that are asked for, with their matricizations where they are given."""
+    given: dict[Where, Matricization | None] = {}
     if isinstance(layers, Mapping):
-        given = dict(layers)
+        given |= layers
     elif layers is None:
-        given = dict.fromkeys(found)
+        given |= dict.fromkeys(found)
     elif isinstance(layers, str) or not isinstance(layers, Iterable):
         msg = f"layers must be a list of names or functions, or a mapping of them to matricizations, got {layers!r}"
         raise ValueError(msg)
     else:
-        given = dict.fromkeys(layers)
+        given |= dict.fromkeys(layers)
     if not given:
         msg = f"an adapted network has one layer or more; the loss multiplies by the arrays {[*found]}"
         raise ValueError(msg)

@@ -218,7 +218,7 @@ def _found(loss: Callable, params: PyTree, batches: PyTree, layers: Any) -> tupl
 
 def _read(leaf: Leaf, program: Any) -> Matricization:
     read = as_used(program.jaxpr, leaf.place)
-    if leaf.value.ndim != 2 or read not in (Matricization(0, 1), Matricization(1, 0)):
+    if read is None or leaf.value.ndim != 2 or {read.reduction_axis, read.output_axis} != {0, 1}:
         msg = (
             f"a layer of the head needs a kernel that is a matrix, and by which the loss multiplies in one way; "
             f"{leaf.name!r} has shape {leaf.value.shape} and is used as {read}"
