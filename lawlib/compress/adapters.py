@@ -50,7 +50,10 @@ __all__ = ["Adapter", "adapter_bases", "apply", "change", "deep_lora", "gradient
 
 
 class Adapter(NamedTuple):
-    """Delta = left W~_L ... W~_1 right^T: ``core`` is (W~_1, ..., W~_L), and empty for LoRA."""
+    """Delta = left W~_L ... W~_1 right^T: ``core`` is (W~_1, ..., W~_L), and empty for LoRA.
+
+    The compressed network of ``completion`` (Yaras et al. 2023, eqs. 9 and 11) is an adapter of the matrix 0.
+    """
 
     left: Float[Array, "m k"]
     core: Weights
@@ -147,9 +150,11 @@ def gradient_lora(gradient: LowRank, *, scale: Rate = 1.0) -> Adapter:
     all changes of rank k is the nearest to the step -eta scale^2 G of the whole matrix (Eckart and Young 1936). The
     factor alpha / k of other implementations is a part of ``scale`` here, so that Delta is left right^T in all cases.
 
-    LoRA-GA (Wang et al. 2024, arXiv:2407.05000) starts with left = c U_{k+1..2k}, right = c V_{1..k} and the frozen
-    matrix W_0 - left right^T. Its first step has the 2k leading directions of G; it needs 2k triplets, and changes W_0,
-    whose rounding errors, large in half precision, the network then keeps.
+    This is not the start of LoRA-GA (Wang et al. 2024, arXiv:2407.05000): left = c U_{k+1..2k}, right = c V_{1..k} with
+    c = m^{1/4} / sqrt(gamma), and the frozen matrix W_0 - left right^T (times the scaling factor), so that the network
+    computes what it did up to rounding. Its first step, -eta c^2 (G V V^T + U U^T G), has the 2k leading directions of
+    G. It needs 2k triplets, and it changes W_0, whose rounding errors, large in half precision, the network then keeps.
+    Its G is that of a few sampled batches, decomposed by a randomized SVD whose error is not known.
 
     Raises:
         ValueError: scale is not one finite positive number.
