@@ -10,6 +10,7 @@ stack of L kernels, over which the network scans, has one ``Adapter`` of arrays 
 
 import functools as ft
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lawlib.checks import number_fault, refuse, whole_fault
+from lawlib.checks import is_concrete, number_fault, refuse, whole_fault
 from lawlib.compress.adapters import Adapter, change, gradient_lora
 from lawlib.compress.deep_linear import LowRank
 from lawlib.frameworks.nnx import functional, holds_modules, split
@@ -103,6 +104,9 @@ def adapt(
             something else; a rank outside 1..min(m, n) of a kernel's matrix; batches or a loss that
             ``batches.check_batches`` refuses. From ``loss`` and ``merge``, adapters of other layers.
 
+    Warns:
+        UserWarning: from ``init``, outside jit, a gradient of 0, which has no directions to start in.
+
     Example:
         >>> import jax, jax.numpy as jnp, lawlib
         >>> def loss(params, batch):
@@ -132,6 +136,7 @@ def adapt(
                 one(k, name, matricization._replace(batch_index=at)) for k, at in zip(keys, stacks[name], strict=True)
             ]
             found[name] = jax.tree.map(lambda *x: jnp.stack(x), *each) if each else one(of_layer, name, matricization)
+        _warn_if_zero(found)
         triplets = {name: LowRank(of.svd.right, of.svd.values, of.svd.left) for name, of in found.items()}
         return Start({name: gradient_lora(each, scale=scale) for name, each in triplets.items()}, found)
 
@@ -270,6 +275,18 @@ def _given(found: Iterable[str], layers: Any) -> dict[Where, Matricization | Non
 
 def _no_uses(names: Iterable[str]) -> dict[str, Uses]:
     return {name: Uses([], [], []) for name in names}
+
+
+def _warn_if_zero(found: Mapping[str, Certified]) -> None:
+    """Warn of gradients that are 0; under jit their values are unknown, and they are not certified."""
+    if not is_concrete(dict(found)):
+        return
+    if zero := [name for name, of in found.items() if not np.all(np.asarray(of.svd.values)[..., 0] > 0)]:
+        msg = (
+            f"the gradient in the kernels {zero} is 0, and their adapters start in arbitrary directions: check whether "
+            f"the loss depends on them, and whether weights after them are 0"
+        )
+        warnings.warn(msg, stacklevel=3)
 
 
 def _zero(leaf: Leaf, read: Matricization) -> Shift:

@@ -6,23 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from four_ways import SHAPES, WAYS
+from four_ways import SHAPES, WAYS, kernel_of
 
 from lawlib.compress import adapt, with_adapters
 from lawlib.compress.adapters import Adapter
-from lawlib.frameworks.nnx import functional, holds_modules
-from lawlib.linalg.leaves import pick
 from lawlib.linalg.matricization import Matricization
 
 RANK, ETA = 2, 0.1
 SIZES = {"conv": (8, 6), "query": (6, 6), "out": (6, 6), "hidden": (6, 7), "last": (7, 4)}
-
-
-def kernel_of(params, where):
-    """The array that a layer has in a tree or in a model."""
-    if holds_modules(params):
-        _, params, where = functional(lambda *_: 0.0, params, where)
-    return pick(params, where).value
 
 
 def matrices(params, layers):
@@ -247,7 +238,7 @@ def test_a_merged_nnx_model_is_a_new_one():
 
 def test_a_large_layer_starts_without_an_array_of_its_size():
     """XLA's own count of the temporaries, against a kernel of 4096 x 4096 in float32."""
-    d, K, rank = 4096, 10, 8
+    d, K, rank = 4096, 10, 16
     shapes = {"kernel": (d, d), "head": (d, K)}
     params = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
     data = jax.ShapeDtypeStruct((16, 32, d), jnp.float32), jax.ShapeDtypeStruct((16, 32, K), jnp.float32)
@@ -313,6 +304,15 @@ def test_a_kernel_that_is_not_only_multiplied_by_is_refused_with_the_reason(use)
 def test_bad_layers_and_ranks_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         adapt(plain_loss, PLAIN, X, **({"rank": RANK} | options))
+
+
+def test_a_gradient_of_0_is_warned_of_by_name():
+    params = {"first": SQUARE, "last": 0 * SQUARE[:, :3]}
+    network = adapt(plain_loss, params, X, rank=1)
+    with pytest.warns(UserWarning, match=r"the gradient in the kernels \['first'\] is 0, .* arbitrary directions"):
+        start, found = network.init(jax.random.key(0), params, X)
+    assert [bool(found[name].certified) for name in ("first", "last")] == [False, True]
+    assert np.all(np.isfinite(start["first"].right))
 
 
 def test_a_network_without_products_has_no_layer():
