@@ -3,7 +3,8 @@
 The hidden layers are those of ``head``, x -> W_L phi(U~ W~_{L-1} phi(... phi(W~_1 V~^T x + b~_1) ...) + b_{L-1}) + b_L.
 With r units in all of them but the last, the products of their factors are small, (d, r), (r, r) and (r, m): the
 low-rank network is the given one with these as its kernels, by the leaf. No layer is swapped and no call intercepted;
-a Flax linen layer checks the shapes of its kernels, and has ``head.low_rank_mlp``.
+a Flax linen layer checks the shapes of its kernels, and has ``head.low_rank_mlp``. For a trained network, which needs
+all its units, the products have the shapes of the kernels.
 """
 
 import functools as ft
@@ -14,21 +15,17 @@ import jax
 import jax.numpy as jnp
 
 from lawlib.checks import is_concrete
-from lawlib.compress.head_checks import Losses, check_losses, warn_if_lost
+from lawlib.compress.head_checks import UNIT_BY_UNIT, Losses, check_losses, warn_if_lost
 from lawlib.compress.head_start import (
+    TRUNCATED,
     Savings,
-    check_basis,
-    check_rank,
     dense_layers,
     factors_of,
     layer_of,
-    low_rank_layers,
-    s_big,
     size_of,
-    wide,
+    started,
     widths_of,
 )
-from lawlib.compress.low_rank_init import INNER
 from lawlib.frameworks.nnx import functional, holds_modules, split
 from lawlib.linalg.batches import trace_of_a_batch
 from lawlib.linalg.gradients import gradient_products
@@ -41,7 +38,6 @@ from lawlib.types import Array, Float, PRNGKey, PyTree, Scalar, matmul
 
 __all__ = ["LowRankHead", "low_rank_head"]
 
-ADVICE = "the start is for training from initialization; adapters keep a trained network (compress.adapt)"
 # What draws random numbers, in all releases of JAX: masks of other shapes differ.
 RANDOM = ("random_", "threefry", "rng_")
 
@@ -51,11 +47,11 @@ class LowRankHead(NamedTuple):
 
     ``variables`` are a flat dictionary of all floating arrays of the network, by name; each hidden kernel KERNEL is
     replaced by its factors "KERNEL/right" = V~ (d, r) in the first layer, "KERNEL/inner" = W~_l^T (r, r), and
-    "KERNEL/left" = U~^T (r, m) in the last, the bias of a layer is "KERNEL/bias", and the last kernel is
-    "KERNEL/kernel", (inputs, outputs). ``loss(variables, batch)`` is the given loss, ``model(variables)`` the low-rank
-    network, a tree or model like the given one with smaller kernels, and ``to_dense(variables)`` one with kernels of
-    the given shapes that computes the same function. ``savings``, ``losses``, ``gradient`` and ``big`` are those of
-    ``LowRankNetwork``.
+    "KERNEL/left" = U~^T (r, m) in the last, or after ``inner="truncated"`` by all three. The bias of a layer is
+    "KERNEL/bias", and the last kernel "KERNEL/kernel", (inputs, outputs). ``loss(variables, batch)`` is the given loss,
+    ``model(variables)`` the low-rank network, a tree or model like the given one whose kernels are the products of the
+    factors, and ``to_dense(variables)`` one with kernels of the given shapes that computes the same function.
+    ``savings``, ``losses``, ``gradient`` and ``big`` are those of ``LowRankNetwork``.
     """
 
     variables: dict[str, Array]
@@ -113,13 +109,15 @@ def low_rank_head(
     ``loss(params, batch)``, ``params`` and ``batches`` are those of ``linalg.gradients.gradient_products``. ``layers``
     are the kernels of the head in order, two or more, by name or by functions that pick them; each is a matrix by which
     the loss multiplies in one way, and its bias is the array beside it with as many entries as the layer has units.
-    ``num_classes``, ``rank``, ``inner`` and ``basis``, the start and the warning are those of ``head.low_rank_mlp``,
-    except for ``inner="truncated"``: the start is for training from initialization. The factors are multiplied in each
-    call of the loss, which costs d r^2 operations where a batch of N samples costs N d r.
+    ``num_classes``, ``rank``, ``inner`` and ``basis``, the start and the warning are those of ``head.low_rank_mlp``.
+    The factors are multiplied in each call of the loss, which costs d r^2 operations where a batch of N samples costs
+    N d r. After ``inner="truncated"``, which preserves a trained network, the products have the kernels' shapes: there
+    are fewer parameters to train, and as many operations in a forward pass as before.
 
-    Everything between the layers must act unit by unit and fit any number of units. Outside jit, the losses of the
-    low-rank network and of its dense form are compared on the first batch, unless the loss draws random numbers. What
-    combines the units of the last hidden layer, which keeps them all, changes neither, and is not seen.
+    Except with "truncated", everything between the layers must act unit by unit and fit any number of units. Outside
+    jit, the losses of the low-rank network and of its dense form are then compared on the first batch, unless the loss
+    draws random numbers. What combines the units of the last hidden layer, which keeps them all, changes neither, and
+    is not seen.
 
     Raises:
         ValueError: fewer than two layers; leaves that ``leaves.pick`` refuses; kernels that the loss does not multiply
@@ -138,46 +136,48 @@ def low_rank_head(
         >>> low.variables["first/right"].shape, low.to_dense(low.variables)["first"].shape
         ((20, 6), (20, 64))
     """
-    if inner not in INNER:
-        msg = f"inner must be one of {INNER}, got {inner!r}; a trained network keeps its function with compress.adapt"
-        raise ValueError(msg)
     head, plain, program = _found(loss, params, batches, layers)
     merged = split(params)[1] if holds_modules(params) else lambda tree: tree
-    names, flat = tuple(head.kernels), head.flat()
-    hidden, widths = names[:-1], widths_of(flat, names)
+    names, flat, is_truncated = tuple(head.kernels), head.flat(), inner == TRUNCATED
     key_gradient, key_start, key_check = jax.random.split(key, 3)
-    found = (None, None)
-    if basis is None:
-        classes, rank = check_rank(widths, num_classes, rank, False)
-        first_kernel = wide(flat[f"{names[0]}/kernel"])
-        products = gradient_products(
-            loss, params, names[0], batches, matricization=head.kernels[names[0]], dtype=first_kernel.dtype
-        )
-        found = s_big(key_gradient, products, first_kernel, classes)
-        basis = found[1].basis
-    else:
-        check_basis(basis, widths, num_classes, rank)
-        rank = basis.shape[1]
-    changed = flat | low_rank_layers(key_start, flat, names, basis, rank, inner)
-    small = {at: x for at, x in changed.items() if x is not None}
-    of_flat = lambda flat, batch: plain(head.network(flat), batch)  # noqa: E731
-    dense = lambda flat: dense_layers(flat, hidden, widths)  # noqa: E731
     first = jax.tree.map(lambda x: x[0], batches)
+    of_flat = lambda flat, batch: plain(head.network(flat), batch)  # noqa: E731
+    changed, found = started(
+        (key_gradient, key_start),
+        flat,
+        names,
+        lambda name, dtype: gradient_products(
+            loss, params, name, batches, matricization=head.kernels[name], dtype=dtype
+        ),
+        lambda flat: of_flat(_present(flat), first),
+        num_classes=num_classes,
+        rank=rank,
+        inner=inner,
+        basis=basis,
+    )
+    small = _present(flat | changed)
+    widths = widths_of(flat, names)
+    dense = lambda flat: dense_layers(flat, names[:-1], widths)  # noqa: E731
     losses = _losses(of_flat, flat, small, first)
     if is_concrete(losses):
-        if not any(name.startswith(RANDOM) for name in equation_names(program.jaxpr)):
+        if not (is_truncated or any(name.startswith(RANDOM) for name in equation_names(program.jaxpr))):
             check_losses(key_check, of_flat, small, dense(small), first, names, max(widths))
         last = f"{names[-1]}/kernel"
-        warn_if_lost(lambda kernel: of_flat(flat | {last: kernel}, first), flat[last], losses, ADVICE)
+        warn_if_lost(lambda kernel: of_flat(flat | {last: kernel}, first), flat[last], losses, inner)
+    before, after = size_of(flat, names), size_of(small, names)
     return LowRankHead(
         small,
         of_flat,
         lambda flat: merged(head.network(flat)),
         lambda flat: merged(head.network(dense(flat))),
-        Savings(size_of(flat, names), size_of(small, names)),
+        Savings(before, after._replace(head_multiply_adds=before.head_multiply_adds) if is_truncated else after),
         losses,
         *found,
     )
+
+
+def _present(flat: dict[str, Array | None]) -> dict[str, Array]:
+    return {at: x for at, x in flat.items() if x is not None}
 
 
 def _losses(loss: Callable, flat: dict[str, Array], small: dict[str, Array], batch: Any) -> Losses:
@@ -185,10 +185,7 @@ def _losses(loss: Callable, flat: dict[str, Array], small: dict[str, Array], bat
     try:
         return Losses(before, loss(small, batch))
     except (TypeError, ValueError) as error:
-        msg = (
-            f"the low-rank network does not run ({str(error).splitlines()[0]}): everything between the layers of the "
-            f"head must fit any number of units; name other layers"
-        )
+        msg = f"the low-rank network does not run ({str(error).splitlines()[0]}): {UNIT_BY_UNIT}"
         raise ValueError(msg) from error
 
 
@@ -197,7 +194,7 @@ def _losses(loss: Callable, flat: dict[str, Array], small: dict[str, Array], bat
 
 def _found(loss: Callable, params: PyTree, batches: PyTree, layers: Any) -> tuple[_Head, Callable, Any]:
     """The head, loss(tree, batch) of the network's tree, and the program of one batch."""
-    if isinstance(layers, str) or len(layers) < 2:
+    if isinstance(layers, str) or not isinstance(layers, Sequence) or len(layers) < 2:
         msg = f"a head is a list of two or more kernels, in the order in which they are used, got {layers!r}"
         raise ValueError(msg)
     modules = holds_modules(params)

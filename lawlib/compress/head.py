@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 
 from lawlib.checks import is_concrete
 from lawlib.compress.head_checks import (
@@ -29,27 +28,13 @@ from lawlib.compress.head_checks import (
     without_dropout,
 )
 from lawlib.compress.head_layers import find_head, flat_params, with_factors, with_params
-from lawlib.compress.head_start import (
-    Savings,
-    check_basis,
-    check_rank,
-    dense_layers,
-    low_rank_layers,
-    s_big,
-    size_of,
-    wide,
-    widths_of,
-)
-from lawlib.compress.low_rank_init import INNER, positive_qr
+from lawlib.compress.head_start import TRUNCATED, Savings, dense_layers, size_of, started, widths_of
 from lawlib.linalg.gradients import gradient_products
-from lawlib.linalg.spectra import Certified
+from lawlib.linalg.spectra import Certified, Products
 from lawlib.linalg.subspaces import SubspaceSum
-from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar, matmul
+from lawlib.types import Array, Float, PRNGKey, PyTree, Scalar
 
 __all__ = ["LowRankNetwork", "low_rank_mlp"]
-
-# The start that preserves a trained network; those of ``low_rank_init`` are for an untrained one.
-TRUNCATED = "truncated"
 
 
 @runtime_checkable
@@ -161,25 +146,20 @@ def low_rank_mlp(
     is_truncated = inner == TRUNCATED
     head = find_head(loss, variables, batches, layers, keeps_units=is_truncated)
     flat, hidden = flat_params(variables), head[:-1]
-    widths = widths_of(flat, head)
-    _check_inner(inner, basis)
     key_gradient, key_start, key_check = jax.random.split(key, 3)
     first, low_loss = jax.tree.map(lambda x: x[0], batches), with_factors(loss, hidden)
-    found = []
-    if basis is None:
-        classes, r = check_rank(widths, num_classes, rank, is_truncated)
-        paths = hidden[: len(hidden) if is_truncated else 1] if classes else ()
-        keys = jax.random.split(key_gradient, len(hidden))
-        found = [_s_big(k, loss, variables, path, batches, classes) for k, path in zip(keys, paths, strict=False)]
-        bases = [big.basis for _, big in found]
-        if is_truncated:
-            changed = _truncated(low_loss, variables, hidden, first, bases, r)
-        else:
-            changed = low_rank_layers(key_start, flat, head, bases[0], r, inner)
-    else:
-        check_basis(basis, widths, num_classes, rank)
-        changed = low_rank_layers(key_start, flat, head, basis, basis.shape[1], inner)
-    small, to_dense = with_params(variables, flat | changed), ft.partial(_to_dense, hidden, widths)
+    changed, found = started(
+        (key_gradient, key_start),
+        flat,
+        head,
+        ft.partial(_gradient, loss, variables, batches),
+        lambda flat: without_dropout(low_loss)(with_params(variables, flat), first),
+        num_classes=num_classes,
+        rank=rank,
+        inner=inner,
+        basis=basis,
+    )
+    small, to_dense = with_params(variables, flat | changed), ft.partial(_to_dense, hidden, widths_of(flat, head))
     losses = measured_losses(loss, low_loss, variables, small, first)
     if is_concrete(losses):
         if not is_truncated:
@@ -187,7 +167,7 @@ def low_rank_mlp(
             check_units(loss, variables, first, head)
         last = f"{head[-1]}/kernel"
         of_kernel = lambda kernel: without_dropout(loss)(with_params(variables, flat | {last: kernel}), first)  # noqa: E731
-        warn_if_lost(of_kernel, flat[last], losses, _advice(inner))
+        warn_if_lost(of_kernel, flat[last], losses, inner)
     return LowRankNetwork(
         small,
         with_factors(network.apply, hidden),
@@ -195,70 +175,13 @@ def low_rank_mlp(
         to_dense,
         Savings(size_of(flat, head), size_of(flat_params(small), head)),
         losses,
-        *(found[0] if found else (None, None)),
+        *found,
     )
 
 
-# The start. -----------------------------------------------------------------------------------------------------------
-
-
-def _s_big(
-    key: PRNGKey, loss: Callable, variables: PyTree, path: str, batches: PyTree, num_classes: int
-) -> tuple[Certified, SubspaceSum]:
-    kernel = wide(flat_params(variables)[f"{path}/kernel"])
-    products = gradient_products(loss, variables, f"params/{path}/kernel", batches, dtype=kernel.dtype)
-    return s_big(key, products, kernel, num_classes)
-
-
-def _truncated(
-    loss: Callable, variables: PyTree, hidden: tuple[str, ...], batch: Any, bases: list[Matrix], rank: int
-) -> dict[str, Array | None]:
-    """The factors from the bases and singular vectors, or from singular vectors only, whichever has the lower loss."""
-    flat = flat_params(variables)
-    kernels = {path: flat[f"{path}/kernel"] for path in hidden}
-    plain = _projected(kernels, [jnp.zeros((len(kernel), 0)) for kernel in kernels.values()], rank)
-    if not bases:
-        return plain
-    within = _projected(kernels, bases, rank)
-    run = without_dropout(loss)
-    is_lower = run(with_params(variables, flat | within), batch) <= run(with_params(variables, flat | plain), batch)
-    return jax.tree.map(ft.partial(jnp.where, is_lower), within, plain)
-
-
-def _projected(kernels: dict[str, Matrix], bases: list[Matrix], rank: int) -> dict[str, Array | None]:
-    """The factors of V V^T K for each kernel K, V the basis and the leading left singular vectors of the rest of K."""
-    small: dict[str, Array | None] = {}
-    for (path, kernel), basis in zip(kernels.items(), bases, strict=True):
-        K, V = wide(kernel), basis.astype(wide(kernel).dtype)
-        if missing := rank - V.shape[1]:
-            rest = K - matmul(V, matmul(V.T, K))
-            leading = jnp.linalg.svd(rest, full_matrices=False)[0][:, :missing]
-            # If the rank of the rest is lower, its last vectors are arbitrary.
-            V = positive_qr(jnp.concatenate([V, leading], axis=1))[0]
-        B, R = positive_qr(matmul(K.T, V))
-        held = {"right": V, "inner": R.T, "left": B.T}
-        small |= {f"{path}/{name}": value.astype(kernel.dtype) for name, value in held.items()}
-        small[f"{path}/kernel"] = None
-    return small
+def _gradient(loss: Callable, variables: PyTree, batches: PyTree, path: str, dtype: Any) -> Products:
+    return gradient_products(loss, variables, f"params/{path}/kernel", batches, dtype=dtype)
 
 
 def _to_dense(hidden: tuple[str, ...], widths: tuple[int, ...], variables: PyTree) -> PyTree:
     return with_params(variables, dense_layers(flat_params(variables), hidden, widths))
-
-
-# What is allowed. -----------------------------------------------------------------------------------------------------
-
-
-def _check_inner(inner: str, basis: Matrix | None) -> None:
-    if inner not in (*INNER, TRUNCATED):
-        msg = f"inner must be one of {(*INNER, TRUNCATED)}, got {inner!r}"
-        raise ValueError(msg)
-    if inner == TRUNCATED and basis is not None:
-        msg = f"a basis can be given for inner in {INNER} only: {TRUNCATED!r} computes one for every layer"
-        raise ValueError(msg)
-
-
-def _advice(inner: str) -> str:
-    if inner == TRUNCATED:
-        return "a larger rank keeps more"
-    return f"inner={inner!r} is for training from initialization, inner={TRUNCATED!r} keeps a trained network"

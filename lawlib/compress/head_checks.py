@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from lawlib.checks import is_concrete
-from lawlib.compress.head_start import FACTORS
+from lawlib.compress.head_start import FACTORS, TRUNCATED
 from lawlib.extras import imports_for
 from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar, matmul
 
 __all__ = [
+    "UNIT_BY_UNIT",
     "Losses",
     "check_dense_form",
     "check_losses",
@@ -103,7 +104,7 @@ def measured_losses(
     return Losses(before, after)
 
 
-def warn_if_lost(of_kernel: Callable[[Matrix], Scalar], kernel: Matrix, losses: Losses, advice: str) -> None:
+def warn_if_lost(of_kernel: Callable[[Matrix], Scalar], kernel: Matrix, losses: Losses, inner: str) -> None:
     """Warn if the given network is trained and the low-rank one has lost more than half of what it has learned.
 
     The reference is the loss f_0 with the kernel W (m, K) of the head's last layer at 0: the network has learned
@@ -119,6 +120,8 @@ def warn_if_lost(of_kernel: Callable[[Matrix], Scalar], kernel: Matrix, losses: 
     nothing, deviations = float(nothing), float(row_order_deviations(G, kernel))
     is_lost = deviations < -TRAINED and before < nothing and not nothing - after >= (nothing - before) / 2
     if is_lost or (math.isfinite(before) and not math.isfinite(after)):
+        kept = f"inner={inner!r} is for training from initialization, inner={TRUNCATED!r} keeps a trained network"
+        advice = "a larger rank keeps more" if inner == TRUNCATED else kept
         msg = (
             f"the given network has a loss of {before:.4g} on the first batch, the low-rank one {after:.4g}; with "
             f"the last kernel at 0 the given one has {nothing:.4g}: {advice}"

@@ -1,16 +1,20 @@
 """A low-rank head in four ways: the same factors and gradients, those of its dense form and of explicit matrices."""
 
+import functools as ft
+
 import equinox as eqx
 import four_ways
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from flax import nnx
-from four_ways import WAYS
+from four_ways import WAYS, kernel_of
 
 from lawlib.compress import low_rank_head, low_rank_mlp
 from lawlib.compress.head_start import layer_of
+from lawlib.linalg.matricization import Matricization
 
 CLASSES, RANK = 2, 5
 
@@ -95,6 +99,32 @@ def test_the_head_is_the_same_in_four_ways(way, dtype):
     assert ours.savings == plain.savings
     for one, other in zip(factors(ours.variables), factors(plain.variables), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=size * np.abs(other).max())
+
+
+@ft.cache
+def truncated(way, dtype):
+    return built(way, dtype, inner="truncated", num_classes=CLASSES, rank=RANK)
+
+
+@pytest.mark.parametrize(
+    ("way", "dtype"), [("nnx", "float64"), ("equinox", "float64"), ("plain", "float64"), ("plain", "float32")]
+)
+def test_a_truncated_head_keeps_its_units_as_in_linen(way, dtype):
+    (ours, loss), (linen, _) = (truncated(name, dtype) for name in (way, "linen"))
+    images, targets = four_ways.batches(dtype)
+    batch, variables = (images[0], targets[0]), moved(ours.variables)
+    size = 1000 * float(jnp.finfo(dtype).eps)
+    for one, other in zip(factors(ours.variables), factors(linen.variables), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=size * np.abs(other).max())
+    np.testing.assert_allclose(ours.losses, linen.losses, rtol=size)
+    assert ours.savings.after.parameters == linen.savings.after.parameters
+    assert ours.savings.after.head_multiply_adds == ours.savings.before.head_multiply_adds
+    K = np.linalg.multi_dot(factors(variables))
+    assert K.shape == (6, 7)
+    dense, where, read = ours.to_dense(variables), *WAYS[way](dtype).layers["hidden"]
+    found = (read or Matricization()).matrix(kernel_of(dense, where))
+    np.testing.assert_allclose(found, K, rtol=0, atol=size * np.abs(K).max())
+    np.testing.assert_allclose(ours.loss(variables, batch), loss(dense, batch), rtol=size)
 
 
 D, M, K, N = 6, 9, 2, 7
@@ -190,13 +220,33 @@ def refused(loss, params, layers, message, **options):
         ({"layers": ["one/w", "three/w"]}, "must have as many inputs as the layer before has units"),
         ({"rank": 7}, "<= 6, the narrowest.* rank=7"),
         ({"rank": 3}, "2 num_classes <= rank.*rank=3"),
-        ({"inner": "truncated"}, "inner must be one of .*'truncated'; a trained network"),
+        ({"inner": "trained"}, "inner must be one of .*'truncated'\\), got 'trained'"),
+        ({"inner": "truncated", "basis": jnp.eye(6, 4), "rank": None}, "a basis can be given for inner in"),
+        ({"rank": 4, "num_classes": -1}, "num_classes must be a whole number of at least 0, got -1"),
         ({"basis": jnp.eye(5, 4), "rank": None}, r"d=6.*\(5, 4\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(options, message):
     loss, params, layers = of_tree()
     refused(loss, params, **({"layers": layers} | options), message=message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": None}, "two or more kernels, .* got None"),
+        ({"rank": 4.0}, "rank must be a whole number of at least 1, got 4.0"),
+        ({"basis": jnp.ones(6), "rank": None}, r"a basis of shape \(d=6, r <= 6\) .* got one of shape \(6,\)"),
+    ],
+)
+def test_what_is_of_another_type_is_refused_in_words(options, message):
+    loss, params, layers = of_tree()
+    # As users run it, without the checks of types.
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        refused(loss, params, **({"layers": layers} | options), message=message)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_what_combines_units_is_refused():
@@ -208,7 +258,7 @@ def test_what_combines_units_is_refused():
         h = jnp.cos(x @ params["one"]["w"] + params["one"]["b"][None]) * mask
         return jnp.sum((jnp.sin(h @ params["two"]["w"] + params["two"]["b"][None]) @ params["three"]["w"]) ** 2)
 
-    refused(masked, params, layers, "the low-rank network does not run .* must fit any number of units")
+    refused(masked, params, layers, "the low-rank network does not run .* for any number of units")
 
 
 def test_two_arrays_that_could_be_the_bias_are_refused():
