@@ -150,7 +150,7 @@ def gradient_lora(gradient: LowRank, *, scale: Rate = 1.0) -> Adapter:
     all changes of rank k is the nearest to the step -eta scale^2 G of the whole matrix (Eckart and Young 1936). The
     factor alpha / k of other implementations is a part of ``scale`` here, so that Delta is left right^T in all cases.
 
-    This is not the start of LoRA-GA (Wang et al. 2024, arXiv:2407.05000): left = c U_{k+1..2k}, right = c V_{1..k} with
+    This is not the start of LoRA-GA (Wang, Yu and Li, NeurIPS 2024): left = c U_{k+1..2k}, right = c V_{1..k} with
     c = m^{1/4} / sqrt(gamma), and the frozen matrix W_0 - left right^T (times the scaling factor), so that the network
     computes what it did up to rounding. Its first step, -eta c^2 (G V V^T + U U^T G), has the 2k leading directions of
     G. It needs 2k triplets, and it changes W_0, whose rounding errors, large in half precision, the network then keeps.
