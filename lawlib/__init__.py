@@ -13,7 +13,9 @@ Compress what you train:
     draw_reduction            the equivalent of a network too wide to be stored
     compress_samples          a few samples with the same gradients as all of them
     low_rank_mlp              the head of a Flax network in low rank, trained by any optimizer (extra ``flax``)
+    compress.low_rank_head    the same in a Flax NNX or Equinox model or a plain tree
     compress.low_rank_gradients  any optax optimizer in a small subspace of the gradients (GaLore), without an SVD
+    compress.adapt            adapters in the layers of any network, started from its gradient, and merged back
     compress.adapters         LoRA and Deep LoRA of a frozen matrix, without d x d factors (Yaras et al. 2024)
 
 Complete a matrix from some of its entries:

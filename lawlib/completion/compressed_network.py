@@ -1,37 +1,25 @@
-"""The compressed network U W~_L ... W~_1 V^T (Yaras et al. 2023, eqs. 9 and 11): its factors, start and products."""
-
-from typing import NamedTuple
+"""The compressed network U W~_L ... W~_1 V^T, an ``Adapter`` of the matrix 0 (Yaras et al. 2023): its products."""
 
 import jax.numpy as jnp
 from jax import lax
 
-from lawlib.compress import Bases
+from lawlib.compress.adapters import Adapter
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.types import Array, Float, Int, Matrix, Rate, Weights, matmul
+from lawlib.types import Array, Float, Int, Matrix, matmul
 
-__all__ = ["Factors", "entries_of", "product", "start", "two_factors"]
-
-
-class Factors(NamedTuple):
-    """The compressed network U W~_L ... W~_1 V^T: ``left`` is U, ``core`` (W~_1, ..., W~_L), ``right`` V."""
-
-    left: Float[Array, "m k"]
-    core: Weights
-    right: Float[Array, "n k"]
+__all__ = ["entries_of", "product", "two_factors"]
 
 
-def start(bases: Bases, *, depth: int, scale: Rate) -> Factors:
-    """The compressed network at initialization: U and V are the bases, W~_l = eps I with eps = scale, l = 1, ..., L."""
-    layer = jnp.asarray(scale, bases.left.dtype) * jnp.eye(bases.left.shape[1], dtype=bases.left.dtype)
-    return Factors(bases.left, (layer,) * depth, bases.right)
+def two_factors(factors: Adapter) -> tuple[Float[Array, "m k"], Float[Array, "n k"]]:
+    """W_comp = A B^T in two factors, A = U W~_{L:1} and B = V.
 
-
-def two_factors(factors: Factors) -> tuple[Float[Array, "m k"], Float[Array, "n k"]]:
-    """W_comp = A B^T in two factors, A = U W~_{L:1} and B = V."""
+    The k x k products come first; ``compress.adapters.change`` has the same factors from products with the m rows of U.
+    The published results of each depend on its order in their last digits.
+    """
     return matmul(factors.left, end_to_end(factors.core)), factors.right
 
 
-def product(factors: Factors) -> Matrix:
+def product(factors: Adapter) -> Matrix:
     """The end-to-end matrix W_comp = U W~_{L:1} V^T (Yaras et al. 2023, eq. 11), m x n."""
     left, right = two_factors(factors)
     return matmul(left, right.T)

@@ -8,10 +8,11 @@ import numpy as np
 import optax
 from jax import lax
 
-from lawlib.completion.compressed_network import Factors, entries_of, two_factors
+from lawlib.completion.compressed_network import entries_of, two_factors
 from lawlib.completion.entries import Entries, norm
 from lawlib.completion.layouts import Layout, sum_squared_error
 from lawlib.completion.stopping import CHECK, History, observe, reason_to_stop
+from lawlib.compress.adapters import Adapter
 from lawlib.types import Array, Bool, Float, Int, PyTree, Scalar
 
 __all__ = ["Task", "descend", "errors_of", "final_errors", "task_of"]
@@ -42,7 +43,7 @@ class Task(NamedTuple):
 class _Progress(NamedTuple):
     """The factors, the transform's state, the relative observed error before the last step, and the steps so far."""
 
-    factors: Factors
+    factors: Adapter
     memory: PyTree
     error: Scalar
     steps: Int[Array, ""]
@@ -64,8 +65,8 @@ def task_of(layout: Layout, fitted: Entries, judged: Entries, *, sigma: Scalar, 
 
 
 def descend(
-    factors: Factors, task: Task, transform: optax.GradientTransformation, max_steps: int
-) -> tuple[Factors, int, str]:
+    factors: Adapter, task: Task, transform: optax.GradientTransformation, max_steps: int
+) -> tuple[Adapter, int, str]:
     """Descent with a check of the errors after every few steps, until there is a reason to stop.
 
     Returns the last factors if the tolerance is reached, otherwise those of the best check, the start included; the
@@ -88,7 +89,7 @@ def _run(progress: _Progress, task: Task, last: Int[Array, ""], *, transform) ->
     """Steps up to the number ``last`` or the tolerance, and the error afterwards, of the held-out entries if any."""
     transform = optax.with_extra_args_support(transform)
 
-    def objective(factors: Factors) -> Scalar:
+    def objective(factors: Adapter) -> Scalar:
         return sum_squared_error(*two_factors(factors), task.layout) / task.share
 
     def step(now: _Progress) -> _Progress:

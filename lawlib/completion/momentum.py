@@ -50,7 +50,7 @@ def restarted_momentum(step_size: float) -> optax.GradientTransformation:
 
 
 def preconditioned(damping: float) -> optax.GradientTransformationExtraArgs:
-    """Gradients of ``completion.Factors`` preconditioned by the other factors, for spread singular values.
+    """Gradients of a ``compress.adapters.Adapter`` preconditioned by the other factors, for spread singular values.
 
     With W = P F Q^T for a factor F, dF becomes (P^T P + lambda I)^{-1} dF (Q^T Q + lambda I)^{-1}; for U and V, one of
     the two sides does not exist. This is scaled gradient descent (Tong, Ma and Chi, J. Mach. Learn. Res. 22, 2021).

@@ -27,7 +27,7 @@ import optax
 
 from lawlib.completion.alternating import alternate, falling_ridges
 from lawlib.completion.centering import CENTERS, levels, with_levels, without_levels
-from lawlib.completion.compressed_network import Factors, start, two_factors
+from lawlib.completion.compressed_network import two_factors
 from lawlib.completion.entries import Entries, as_entries, check_range, hold_out, norm, relative_error, without_entries
 from lawlib.completion.fitting import descend, final_errors, task_of
 from lawlib.completion.layouts import arrange, scaled
@@ -36,6 +36,7 @@ from lawlib.completion.result import Completion
 from lawlib.completion.spectral_init import SpectralInit, spectral_init, trimming_weights
 from lawlib.completion.stopping import CONVERGED
 from lawlib.compress import draw_bases
+from lawlib.compress.adapters import Adapter, deep_lora
 from lawlib.linalg.spectra import SVD
 from lawlib.types import Array, Float, PRNGKey, Rate, Scalar
 
@@ -113,7 +114,7 @@ def complete(
     a_i + b_j from both ("both"), and adds it to the result by two more columns of the factors: for data such as
     ratings, whose mean would be by far the largest singular value.
 
-    ``transform`` is any optax transform on ``Factors``, by default ``momentum.preconditioned(0.5)`` followed by
+    ``transform`` is any optax transform on an ``Adapter``, by default ``momentum.preconditioned(0.5)`` followed by
     ``restarted_momentum(1 / (L + 2))``. Gradient descent and line searches can be used directly; wrap transforms that
     scale every entry separately, such as Adam, in ``momentum.entrywise``. ``dense`` chooses the layout of the entries,
     by default the faster one. The computation has the dtype of the values (float32 if float64 is not enabled in JAX).
@@ -244,9 +245,9 @@ def _alternate(key: PRNGKey, fitted: Entries, judged: Entries, goal: float, sett
     return _Solved(left, found.right, float(observed) * norm(fitted), missed, steps, reason, ridge)
 
 
-def _started(key: PRNGKey, init: SpectralInit, scale: Rate, *, depth: int) -> Factors:
+def _started(key: PRNGKey, init: SpectralInit, scale: Rate, *, depth: int) -> Adapter:
     """The layers at eps I, between the active bases of a wide network."""
-    return start(draw_bases(key, init.left, init.right), depth=depth, scale=scale)
+    return deep_lora(draw_bases(key, init.left, init.right), depth=depth, scale=scale)
 
 
 def _scale_of(fitted: Entries, init: SpectralInit) -> Scalar:

@@ -28,6 +28,8 @@ Elsewhere (an activation after W, more samples than k, other optimizers) the com
 are then those of the largest singular values of the gradient G(W_0), and U and V learn at a smaller rate, gamma = 0.01
 times that of the W~_l in the authors' code (github.com/cjyaras/deep-lora-transformers), where eps = 1e-3. In the first
 case G(W_0) = W_0 - Phi has just the two spaces; the gradient with the adapter in place is off by eps^L Q.
+
+``adapted_network`` puts adapters into the layers of any network, inside the user's own loss.
 """
 
 import functools as ft
@@ -44,11 +46,14 @@ from lawlib.theory.parsimony_defects import check_bases
 from lawlib.theory.parsimony_widths import layer_scale
 from lawlib.types import Array, Float, PRNGKey, Rate, Weights, matmul
 
-__all__ = ["Adapter", "adapter_bases", "apply", "change", "deep_lora", "gradient_svd", "lora", "rates"]
+__all__ = ["Adapter", "adapter_bases", "apply", "change", "deep_lora", "gradient_lora", "gradient_svd", "lora", "rates"]
 
 
 class Adapter(NamedTuple):
-    """Delta = left W~_L ... W~_1 right^T: ``core`` is (W~_1, ..., W~_L), and empty for LoRA."""
+    """Delta = left W~_L ... W~_1 right^T: ``core`` is (W~_1, ..., W~_L), and empty for LoRA.
+
+    The compressed network of ``completion`` (Yaras et al. 2023, eqs. 9 and 11) is an adapter of the matrix 0.
+    """
 
     left: Float[Array, "m k"]
     core: Weights
@@ -135,6 +140,35 @@ def lora(key: PRNGKey, shape: tuple[int, int], rank: int, dtype: DTypeLike = flo
         raise ValueError(msg)
     right = jax.random.normal(key, (n, rank), dtype) / jnp.sqrt(jnp.asarray(n, dtype))
     return Adapter(jnp.zeros((m, rank), dtype), (), right)
+
+
+def gradient_lora(gradient: LowRank, *, scale: Rate = 1.0) -> Adapter:
+    """LoRA at the start in the k leading triplets U S V^T of a gradient G(W_0): left = 0 and right = scale V.
+
+    Delta = 0: W_0 stays as it is, and the network computes what it did. The gradient in right is 0, and that in left is
+    scale G V = scale U S. So a first step of gradient descent of size eta gives Delta = -eta scale^2 U S V^T, which of
+    all changes of rank k is the nearest to the step -eta scale^2 G of the whole matrix (Eckart and Young 1936). The
+    factor alpha / k of other implementations is a part of ``scale`` here, so that Delta is left right^T in all cases.
+
+    This is not the start of LoRA-GA (Wang, Yu and Li, NeurIPS 2024): left = c U_{k+1..2k}, right = c V_{1..k} with
+    c = m^{1/4} / sqrt(gamma), and the frozen matrix W_0 - left right^T (times the scaling factor), so that the network
+    computes what it did up to rounding. Its first step, -eta c^2 (G V V^T + U U^T G), has the 2k leading directions of
+    G. It needs 2k triplets, and it changes W_0, whose rounding errors, large in half precision, the network then keeps.
+    Its G is that of a few sampled batches, decomposed by a randomized SVD whose error is not known.
+
+    Raises:
+        ValueError: scale is not one finite positive number.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from lawlib.compress import adapters
+        >>> gradient = adapters.gradient_svd(3.0 * jnp.eye(6, 2), jnp.eye(4, 2), rank=1)
+        >>> adapter = adapters.gradient_lora(gradient)
+        >>> adapter.left.shape, adapter.right.shape, float(jnp.abs(adapter.left).max())
+        ((6, 1), (4, 1), 0.0)
+    """
+    refuse(number_fault("scale", scale, above=0.0))
+    return Adapter(jnp.zeros_like(gradient.left), (), jnp.asarray(scale, gradient.right.dtype) * gradient.right)
 
 
 def rates(step_size: Rate, *, outer: Rate, depth: int = 3) -> Adapter:

@@ -13,12 +13,10 @@ A trained network needs all its units. The form that preserves it has three fact
 
 import functools as ft
 import inspect
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 
 from lawlib.checks import is_concrete
 from lawlib.compress.head_checks import (
@@ -29,19 +27,14 @@ from lawlib.compress.head_checks import (
     warn_if_lost,
     without_dropout,
 )
-from lawlib.compress.head_layers import factors_of, find_head, flat_params, widths_of, with_factors, with_params
-from lawlib.compress.low_rank_init import INNER, padded_basis, positive_qr
+from lawlib.compress.head_layers import find_head, flat_params, with_factors, with_params
+from lawlib.compress.head_start import TRUNCATED, Savings, dense_layers, size_of, started, widths_of
 from lawlib.linalg.gradients import gradient_products
-from lawlib.linalg.spectra import Certified, block_krylov_svd
+from lawlib.linalg.spectra import Certified, Products
 from lawlib.linalg.subspaces import SubspaceSum
-from lawlib.networks.initializers import orthogonal
-from lawlib.theory.smooth_mlp import big_subspace
-from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar, matmul
+from lawlib.types import Array, Float, PRNGKey, PyTree, Scalar
 
-__all__ = ["LowRankNetwork", "Savings", "Size", "low_rank_mlp"]
-
-# The start that preserves a trained network; those of ``low_rank_init`` are for an untrained one.
-TRUNCATED = "truncated"
+__all__ = ["LowRankNetwork", "low_rank_mlp"]
 
 
 @runtime_checkable
@@ -51,30 +44,6 @@ class Network(Protocol):
     def apply(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs for variables and inputs."""
         ...
-
-
-class Size(NamedTuple):
-    """The size of a network and the arithmetic of its head, counted from shapes.
-
-    ``parameters`` are those of the whole network and ``parameter_bytes`` their memory, ``head_parameters`` those of the
-    head with its biases; ``head_multiply_adds`` is for one row of inputs, in a forward pass.
-    """
-
-    parameters: int
-    parameter_bytes: int
-    head_parameters: int
-    head_multiply_adds: int
-
-    def optimizer_bytes(self, per_parameter: int) -> int:
-        """Memory of an optimizer with this many numbers per parameter: 0 for SGD, 1 with momentum, 2 for Adam."""
-        return per_parameter * self.parameter_bytes
-
-
-class Savings(NamedTuple):
-    """The network before and after."""
-
-    before: Size
-    after: Size
 
 
 class LowRankNetwork(NamedTuple):
@@ -177,190 +146,42 @@ def low_rank_mlp(
     is_truncated = inner == TRUNCATED
     head = find_head(loss, variables, batches, layers, keeps_units=is_truncated)
     flat, hidden = flat_params(variables), head[:-1]
-    widths = widths_of(flat, head)
-    _check_inner(inner, basis)
     key_gradient, key_start, key_check = jax.random.split(key, 3)
     first, low_loss = jax.tree.map(lambda x: x[0], batches), with_factors(loss, hidden)
-    found = []
-    if basis is None:
-        classes, r = _check_rank(widths, num_classes, rank, is_truncated)
-        paths = hidden[: len(hidden) if is_truncated else 1] if classes else ()
-        keys = jax.random.split(key_gradient, len(hidden))
-        found = [_s_big(k, loss, variables, path, batches, classes) for k, path in zip(keys, paths, strict=False)]
-        bases = [big.basis for _, big in found]
-        if is_truncated:
-            changed = _truncated(low_loss, variables, hidden, first, bases, r)
-        else:
-            changed = _low_rank(key_start, flat, head, bases[0], r, inner)
-    else:
-        _check_basis(basis, widths, num_classes, rank)
-        changed = _low_rank(key_start, flat, head, basis, basis.shape[1], inner)
-    small, to_dense = with_params(variables, flat | changed), ft.partial(_to_dense, hidden, widths)
+    changed, found = started(
+        (key_gradient, key_start),
+        flat,
+        head,
+        ft.partial(_gradient, loss, variables, batches),
+        lambda flat: without_dropout(low_loss)(with_params(variables, flat), first),
+        num_classes=num_classes,
+        rank=rank,
+        inner=inner,
+        basis=basis,
+    )
+    small, to_dense = with_params(variables, flat | changed), ft.partial(_to_dense, hidden, widths_of(flat, head))
     losses = measured_losses(loss, low_loss, variables, small, first)
     if is_concrete(losses):
         if not is_truncated:
             check_dense_form(key_check, (low_loss, loss), small, to_dense(small), first, head)
             check_units(loss, variables, first, head)
-        warn_if_lost(loss, variables, first, head[-1], losses, _advice(inner))
+        last = f"{head[-1]}/kernel"
+        of_kernel = lambda kernel: without_dropout(loss)(with_params(variables, flat | {last: kernel}), first)  # noqa: E731
+        warn_if_lost(of_kernel, flat[last], losses, inner)
     return LowRankNetwork(
         small,
         with_factors(network.apply, hidden),
         low_loss,
         to_dense,
-        Savings(_size(variables, head), _size(small, head)),
+        Savings(size_of(flat, head), size_of(flat_params(small), head)),
         losses,
-        *(found[0] if found else (None, None)),
+        *found,
     )
 
 
-# The start. -----------------------------------------------------------------------------------------------------------
-
-
-def _s_big(
-    key: PRNGKey, loss: Callable, variables: PyTree, path: str, batches: PyTree, num_classes: int
-) -> tuple[Certified, SubspaceSum]:
-    """S_big of a layer, from the gradient in its kernel W^T, whose left singular vectors are the right ones of W."""
-    kernel = _wide(flat_params(variables)[f"{path}/kernel"])
-    products = gradient_products(loss, variables, f"params/{path}/kernel", batches, dtype=kernel.dtype)
-    found = block_krylov_svd(key, products, num_classes)
-    return found, big_subspace(kernel.T, found.svd.right, found.svd.left)
-
-
-def _low_rank(
-    key: PRNGKey, flat: dict[str, Any], head: tuple[str, ...], basis: Matrix, rank: int, inner: str
-) -> dict[str, Array | None]:
-    """The parameters of the low-rank hidden layers; None for parameters that are removed."""
-    hidden = head[:-1]
-    small: dict[str, Array | None] = {}
-    key_basis, key_inner = jax.random.split(key)
-    B = padded_basis(key_basis, _wide(basis), rank)
-    for layer, (path, k) in enumerate(zip(hidden, jax.random.split(key_inner, len(hidden)), strict=True), start=1):
-        kernel, bias = flat[f"{path}/kernel"], flat.get(f"{path}/bias")
-        held = {"right": B} if layer == 1 else {}
-        B, R = positive_qr(matmul(_wide(kernel).T, B))
-        held["inner"] = R.T if inner == "transported" else _drawn(k, _wide(kernel), B.shape[1])
-        if layer == len(hidden):
-            held["left"] = B.T
-        elif bias is not None:
-            held["bias"] = matmul(B.T, _wide(bias))
-        small |= {f"{path}/{name}": value.astype(kernel.dtype) for name, value in held.items()}
-        small[f"{path}/kernel"] = None
-    return small
-
-
-def _truncated(
-    loss: Callable, variables: PyTree, hidden: tuple[str, ...], batch: Any, bases: list[Matrix], rank: int
-) -> dict[str, Array | None]:
-    """The factors from the bases and singular vectors, or from singular vectors only, whichever has the lower loss."""
-    flat = flat_params(variables)
-    kernels = {path: flat[f"{path}/kernel"] for path in hidden}
-    plain = _projected(kernels, [jnp.zeros((len(kernel), 0)) for kernel in kernels.values()], rank)
-    if not bases:
-        return plain
-    within = _projected(kernels, bases, rank)
-    run = without_dropout(loss)
-    is_lower = run(with_params(variables, flat | within), batch) <= run(with_params(variables, flat | plain), batch)
-    return jax.tree.map(ft.partial(jnp.where, is_lower), within, plain)
-
-
-def _projected(kernels: dict[str, Matrix], bases: list[Matrix], rank: int) -> dict[str, Array | None]:
-    """The factors of V V^T K for each kernel K, V the basis and the leading left singular vectors of the rest of K."""
-    small: dict[str, Array | None] = {}
-    for (path, kernel), basis in zip(kernels.items(), bases, strict=True):
-        K, V = _wide(kernel), basis.astype(_wide(kernel).dtype)
-        if missing := rank - V.shape[1]:
-            rest = K - matmul(V, matmul(V.T, K))
-            leading = jnp.linalg.svd(rest, full_matrices=False)[0][:, :missing]
-            # If the rank of the rest is lower, its last vectors are arbitrary.
-            V = positive_qr(jnp.concatenate([V, leading], axis=1))[0]
-        B, R = positive_qr(matmul(K.T, V))
-        held = {"right": V, "inner": R.T, "left": B.T}
-        small |= {f"{path}/{name}": value.astype(kernel.dtype) for name, value in held.items()}
-        small[f"{path}/kernel"] = None
-    return small
-
-
-def _drawn(key: PRNGKey, kernel: Matrix, rank: int) -> Matrix:
-    scale = jnp.linalg.norm(kernel) / min(kernel.shape) ** 0.5
-    return orthogonal(scale)(key, (rank, rank), kernel.dtype.type)
-
-
-def _wide(x: Array) -> Array:
-    """In at least 32 bits, as decompositions require."""
-    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
-
-
-# The dense form.
-# -------------------------------------------------------------------------------------------------------------
+def _gradient(loss: Callable, variables: PyTree, batches: PyTree, path: str, dtype: Any) -> Products:
+    return gradient_products(loss, variables, f"params/{path}/kernel", batches, dtype=dtype)
 
 
 def _to_dense(hidden: tuple[str, ...], widths: tuple[int, ...], variables: PyTree) -> PyTree:
-    """W_1 = [W~_1 V~^T; 0], W_l = [W~_l 0; 0 0], W_{L-1} = [U~ W~_{L-1} 0], biases padded with zeros."""
-    flat = flat_params(variables)
-    for path, shape in zip(hidden, itertools.pairwise(widths), strict=False):
-        held = {at: flat.pop(at) for at in tuple(flat) if at.rpartition("/")[0] == path}
-        held = {at.rpartition("/")[2]: value for at, value in held.items()}
-        flat[f"{path}/kernel"] = _padded(ft.reduce(matmul, factors_of(held, path)), shape)
-        if "bias" in held:
-            flat[f"{path}/bias"] = _padded(held["bias"], shape[1:])
-    return with_params(variables, flat)
-
-
-def _padded(x: Array, shape: tuple[int, ...]) -> Array:
-    return jnp.pad(x, [(0, size - given) for size, given in zip(shape, x.shape, strict=True)])
-
-
-def _size(variables: PyTree, head: tuple[str, ...]) -> Size:
-    arrays = jax.tree.leaves(variables["params"])
-    flat = flat_params(variables)
-    own = [value for path, value in flat.items() if path.rpartition("/")[0] in head]
-    return Size(
-        sum(x.size for x in arrays),
-        sum(x.size * x.dtype.itemsize for x in arrays),
-        sum(x.size for x in own),
-        sum(x.size for x in own if x.ndim == 2),
-    )
-
-
-# What is allowed. -----------------------------------------------------------------------------------------------------
-
-
-def _check_inner(inner: str, basis: Matrix | None) -> None:
-    if inner not in (*INNER, TRUNCATED):
-        msg = f"inner must be one of {(*INNER, TRUNCATED)}, got {inner!r}"
-        raise ValueError(msg)
-    if inner == TRUNCATED and basis is not None:
-        msg = f"a basis can be given for inner in {INNER} only: {TRUNCATED!r} computes one for every layer"
-        raise ValueError(msg)
-
-
-def _advice(inner: str) -> str:
-    if inner == TRUNCATED:
-        return "a larger rank keeps more"
-    return f"inner={inner!r} is for training from initialization, inner={TRUNCATED!r} keeps a trained network"
-
-
-def _check_rank(
-    widths: tuple[int, ...], num_classes: int | None, rank: int | None, is_truncated: bool
-) -> tuple[int, int]:
-    """K and r; by default K is the number of outputs, and r = 2K."""
-    classes = widths[-1] if num_classes is None else num_classes
-    r, most = 2 * classes if rank is None else rank, min(widths[:-1])
-    if classes < (0 if is_truncated else 1) or not max(2 * classes, 1) <= r <= most:
-        without = ", or num_classes=0 and a rank, without S_big" if is_truncated else ""
-        msg = (
-            f"S_big needs num_classes >= 1 and 2 num_classes <= rank <= {most}, the narrowest of the head's inputs and "
-            f"hidden layers {widths[:-1]}{without}; got num_classes={classes} and rank={r}"
-        )
-        raise ValueError(msg)
-    return classes, r
-
-
-def _check_basis(basis: Matrix, widths: tuple[int, ...], num_classes: int | None, rank: int | None) -> None:
-    d, r = basis.shape
-    if num_classes is not None or rank not in (None, r) or d != widths[0] or r > min(widths[:-1]):
-        msg = (
-            f"a basis of shape (d={widths[0]}, r <= {min(widths[:-1])}) replaces num_classes and rank, got one of "
-            f"shape {basis.shape} with num_classes={num_classes} and rank={rank}"
-        )
-        raise ValueError(msg)
+    return with_params(variables, dense_layers(flat_params(variables), hidden, widths))

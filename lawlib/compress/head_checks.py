@@ -9,13 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from lawlib.checks import is_concrete
-from lawlib.compress.head_layers import FACTORS, flat_params, with_params
+from lawlib.compress.head_start import FACTORS, TRUNCATED
 from lawlib.extras import imports_for
 from lawlib.types import Array, Float, Matrix, PRNGKey, PyTree, Scalar, matmul
 
 __all__ = [
+    "UNIT_BY_UNIT",
     "Losses",
     "check_dense_form",
+    "check_losses",
     "check_units",
     "measured_losses",
     "row_order_deviations",
@@ -102,9 +104,7 @@ def measured_losses(
     return Losses(before, after)
 
 
-def warn_if_lost(
-    loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batch: Any, last: str, losses: Losses, advice: str
-) -> None:
+def warn_if_lost(of_kernel: Callable[[Matrix], Scalar], kernel: Matrix, losses: Losses, inner: str) -> None:
     """Warn if the given network is trained and the low-rank one has lost more than half of what it has learned.
 
     The reference is the loss f_0 with the kernel W (m, K) of the head's last layer at 0: the network has learned
@@ -115,16 +115,13 @@ def warn_if_lost(
     the products of the centred rows. A network counts as trained if before < f_0 and <G, W> is 4 standard deviations
     below the mean. A low-rank loss that is not finite, while that of the given network is, is always reported.
     """
-    flat, at = flat_params(variables), f"{last}/kernel"
     before, after = (float(x) for x in losses)
-
-    def of_kernel(kernel: Matrix) -> Scalar:
-        return without_dropout(loss)(with_params(variables, flat | {at: kernel}), batch)
-
-    nothing, G = jax.value_and_grad(of_kernel)(jnp.zeros_like(flat[at]))
-    nothing, deviations = float(nothing), float(row_order_deviations(G, flat[at]))
+    nothing, G = jax.value_and_grad(of_kernel)(jnp.zeros_like(kernel))
+    nothing, deviations = float(nothing), float(row_order_deviations(G, kernel))
     is_lost = deviations < -TRAINED and before < nothing and not nothing - after >= (nothing - before) / 2
     if is_lost or (math.isfinite(before) and not math.isfinite(after)):
+        kept = f"inner={inner!r} is for training from initialization, inner={TRUNCATED!r} keeps a trained network"
+        advice = "a larger rank keeps more" if inner == TRUNCATED else kept
         msg = (
             f"the given network has a loss of {before:.4g} on the first batch, the low-rank one {after:.4g}; with "
             f"the last kernel at 0 the given one has {nothing:.4g}: {advice}"
@@ -157,7 +154,8 @@ def check_dense_form(
         # The inputs of the first layer may be integers, which have no rounding errors.
         arrays = (*low.inputs.values(), *low.outputs.values())
         eps = max(float(jnp.finfo(x.dtype).eps) for x in arrays if jnp.issubdtype(x.dtype, jnp.floating))
-        moved = _seen(runs[0], _rounded(key, small, eps), batch, head)
+        rounded = {**small, "params": _rounded(key, small["params"], eps)}
+        moved = _seen(runs[0], rounded, batch, head)
     width = max(x.shape[-1] for x in full.inputs.values())
     names = [f"the inputs of {head[-1]!r}", *["the outputs of the network"] * len(low.results)]
     values = [[seen.inputs[head[-1]], *seen.results] for seen in (low, full, moved)]
@@ -165,16 +163,29 @@ def check_dense_form(
         names, values = ["the losses"], [seen.losses for seen in (low, full, moved)]
     compared = zip(names, *values, strict=True)
     for name, x, y, z in compared:
-        if x.shape != y.shape:
-            continue
-        scale, change, difference = (_largest(a) for a in (x, z - x, x - y))
-        allowed = ROUNDING * width**0.5 * (eps * scale + change)
-        if difference > allowed:
-            msg = (
-                f"{name} differ by {difference:.2g} between the low-rank network and its dense form (to_dense), where "
-                f"rounding explains {allowed:.2g}, with the layers {list(head)}: {UNIT_BY_UNIT}"
-            )
-            raise ValueError(msg)
+        if x.shape == y.shape:
+            _refuse_difference(name, x, y, z, eps, width, head)
+
+
+def check_losses(
+    key: PRNGKey,
+    loss: Callable[[PyTree, Any], Scalar],
+    small: PyTree,
+    dense: PyTree,
+    batch: Any,
+    head: tuple[str, ...],
+    width: int,
+) -> None:
+    """Compare the losses of the low-rank network and of its dense form, as ``check_dense_form`` compares outputs.
+
+    Raises:
+        ValueError: they differ.
+    """
+    with jax.default_matmul_precision("highest"):
+        low, full = loss(small, batch), loss(dense, batch)
+        eps = max(float(jnp.finfo(x.dtype).eps) for x in (low, *jax.tree.leaves(small)))
+        moved = loss(_rounded(key, small, eps), batch)
+    _refuse_difference("the losses", low, full, moved, eps, width, head)
 
 
 def check_units(loss: Callable[[PyTree, Any], Scalar], variables: PyTree, batch: Any, head: tuple[str, ...]) -> None:
@@ -266,14 +277,28 @@ def _replaced(z: Float[Array, "*N m"], step: int) -> Float[Array, "*N m"]:
     return z + jnp.broadcast_to(jnp.where(scale > 0, scale, 1).astype(z.dtype) * shift, z.shape)
 
 
+def _refuse_difference(
+    name: str, low: Array, full: Array, moved: Array, eps: float, width: int, head: tuple[str, ...]
+) -> None:
+    """Raise ValueError if two values differ by more than rounding explains."""
+    scale, change, difference = (_largest(a) for a in (low, moved - low, low - full))
+    allowed = ROUNDING * width**0.5 * (eps * scale + change)
+    if difference > allowed:
+        msg = (
+            f"{name} differ by {difference:.2g} between the low-rank network and its dense form (to_dense), where "
+            f"rounding explains {allowed:.2g}, with the layers {list(head)}: {UNIT_BY_UNIT}"
+        )
+        raise ValueError(msg)
+
+
 def _largest(x: Array) -> float:
     return float(jnp.max(jnp.abs(x), initial=0))
 
 
-def _rounded(key: PRNGKey, variables: PyTree, eps: float) -> PyTree:
-    """The variables with a relative error of eps in every parameter, of random sign."""
-    leaves, structure = jax.tree.flatten(variables["params"])
+def _rounded(key: PRNGKey, params: PyTree, eps: float) -> PyTree:
+    """Arrays with a relative error of eps in every entry, of random sign."""
+    leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(key, max(len(leaves), 1))
     signs = [jax.random.rademacher(k, x.shape, jnp.int8).astype(x.dtype) for k, x in zip(keys, leaves, strict=False)]
     moved = [x * (1 + jnp.asarray(eps, x.dtype) * sign) for x, sign in zip(leaves, signs, strict=True)]
-    return {**variables, "params": jax.tree.unflatten(structure, moved)}
+    return jax.tree.unflatten(structure, moved)

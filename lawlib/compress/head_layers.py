@@ -5,21 +5,18 @@ the head's paths are intercepted.
 """
 
 import functools as ft
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from lawlib.compress.head_start import factors_of
 from lawlib.extras import imports_for
 from lawlib.linalg.batches import check_batches
 from lawlib.types import Array, PyTree, Scalar
 
-__all__ = ["FACTORS", "factors_of", "find_head", "flat_params", "widths_of", "with_factors", "with_params"]
-
-# The factors of a low-rank layer, in the order in which they multiply a row of inputs.
-FACTORS = ("right", "inner", "left")
+__all__ = ["find_head", "flat_params", "with_factors", "with_params"]
 
 
 class _Call(NamedTuple):
@@ -97,19 +94,6 @@ def with_factors(function: Callable, hidden: tuple[str, ...]) -> Callable:
     return low_rank
 
 
-def factors_of(held: Mapping[str, Array], path: str) -> list[Array]:
-    """The factors of one layer, in the order of ``FACTORS``, from what the layer at ``path`` holds.
-
-    Raises:
-        ValueError: it holds no factor.
-    """
-    factors = [held[name] for name in FACTORS if name in held]
-    if not factors:
-        msg = f"the low-rank network needs low-rank variables: the layer {path!r} holds {sorted(held)}, not 'inner'"
-        raise ValueError(msg)
-    return factors
-
-
 def flat_params(variables: PyTree) -> dict[str, Any]:
     """The parameters by path, "head/Dense_0/kernel"."""
     with imports_for("low_rank_mlp"):
@@ -127,22 +111,6 @@ def with_params(variables: PyTree, flat: dict[str, Any]) -> PyTree:
     held = {path: value for path, value in flat.items() if value is not None}
     changed = {**variables, "params": unflatten_dict(held, sep="/")}
     return FrozenDict(changed) if isinstance(variables, FrozenDict) else changed
-
-
-def widths_of(flat: dict[str, Any], head: tuple[str, ...]) -> tuple[int, ...]:
-    """The widths (d, m_1, ..., m_{L-1}, K) of the head.
-
-    Raises:
-        ValueError: a layer has another number of inputs than the layer before it has units.
-    """
-    shapes = [flat[f"{path}/kernel"].shape for path in head]
-    if any(len(shape) != 2 for shape in shapes) or any(a[-1] != b[0] for a, b in itertools.pairwise(shapes)):
-        named = dict(zip(head, shapes, strict=True))
-        msg = (
-            f"a layer of the head must have as many inputs as the layer before has units, got kernels (in, out) {named}"
-        )
-        raise ValueError(msg)
-    return (shapes[0][0], *(shape[1] for shape in shapes))
 
 
 def _held(variables: PyTree) -> set[str]:

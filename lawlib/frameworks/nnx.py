@@ -9,7 +9,7 @@ import jax
 from lawlib.extras import imports_for
 from lawlib.types import PyTree, Scalar
 
-__all__ = ["functional", "holds_modules"]
+__all__ = ["functional", "holds_modules", "split"]
 
 
 def holds_modules(params: PyTree) -> bool:
@@ -28,15 +28,21 @@ def functional(
 
     What the loss changes in the model, such as running averages, is dropped.
     """
-    with imports_for("functional"):
-        from flax import nnx
+    state, merged = split(model)
 
-    graph, state = nnx.split(model)
-
-    # Without a copy the merged model has the variables of the given one, and the loss would change them.
     def of_state(state: PyTree, batch: Any) -> Any:
-        return loss(nnx.merge(graph, state, copy=True), batch)
+        return loss(merged(state), batch)
 
     if isinstance(where, str):
         return of_state, state, where
-    return of_state, state, lambda state: where(nnx.merge(graph, state, copy=True))
+    return of_state, state, lambda state: where(merged(state))
+
+
+def split(model: Any) -> tuple[PyTree, Callable[[PyTree], Any]]:
+    """The model's state, and new models as a function of a state."""
+    with imports_for("split"):
+        from flax import nnx
+
+    graph, state = nnx.split(model)
+    # Without a copy a merged model has the variables of the given one, and a loss would change them.
+    return state, lambda state: nnx.merge(graph, state, copy=True)

@@ -18,7 +18,7 @@ from jax.typing import DTypeLike
 from lawlib.checks import is_concrete
 from lawlib.frameworks.nnx import functional, holds_modules
 from lawlib.linalg.batches import trace_of_a_batch
-from lawlib.linalg.kernel_uses import as_used, float_dtypes
+from lawlib.linalg.kernel_uses import as_used, float_dtypes, read_as
 from lawlib.linalg.leaves import Leaf, Where, array_leaves, pick
 from lawlib.linalg.matricization import Matricization
 from lawlib.linalg.shifted_loss import Uses, shifted_loss
@@ -123,7 +123,7 @@ def gradient_products(
         M = problem.matricization.matrix(G)
         _warn_if_lost(problem, M)
         return matrix_products(M)
-    uses = Uses([], [])
+    uses = Uses([], [], [])
     of_shift = shifted_loss(problem.program, problem.arrays, problem.leaf.place, problem.matricization, uses)
     shape = problem.matricization.shape(problem.leaf.value)
     first = jax.eval_shape(lambda held: jax.tree.map(lambda x: x[0], held), batches)
@@ -162,28 +162,9 @@ def _posed(
         return loss(tree(arrays), batch)
 
     program = trace_of_a_batch(of_arrays, arrays, batches)
-    given = _checked(leaf, matricization, program)
+    given = read_as(leaf, matricization, program)
     wide = leaf.value.dtype if jnp.finfo(leaf.value.dtype).bits >= 32 else jnp.dtype(jnp.float32)
     return _Problem(of_arrays, arrays, program, leaf, given, wide if dtype is None else jnp.dtype(dtype))
-
-
-def _checked(leaf: Leaf, matricization: Matricization | None, program: Any) -> Matricization:
-    shape = leaf.value.shape
-    if matricization is None and len(shape) == 2:
-        return Matricization()
-    if matricization is None:
-        used = as_used(program.jaxpr, leaf.place)
-        advice = f"which axes are rows and columns; the loss uses it as {used}" if used else "how to read it"
-        if used and used.axes(len(shape)).batch:
-            advice += ", a stack that also needs a batch_index"
-        msg = f"the leaf {leaf.name!r} of shape {shape} is no matrix: pass matricization=Matricization(...), {advice}"
-        raise ValueError(msg)
-    try:
-        matricization.indices(shape)
-    except ValueError as error:
-        msg = f"the leaf {leaf.name!r} of shape {shape} does not fit its matricization: {error}"
-        raise ValueError(msg) from error
-    return matricization
 
 
 # In the leaf itself. --------------------------------------------------------------------------------------------------
@@ -228,10 +209,7 @@ def _warn_if_lost(problem: _Problem, G: Matrix) -> None:
 
 
 def _check_uses(name: str, uses: Uses) -> None:
-    reason = f"the loss uses it in other operations: {', '.join(sorted(set(uses.others)))}" if uses.others else ""
-    if not uses.products and not uses.others:
-        reason = "the loss does not use it"
-    if reason:
+    if reason := uses.fault():
         msg = f"the leaf {name!r} is not only multiplied by, as matrix_free requires: {reason}; {MEND}"
         raise ValueError(msg)
 

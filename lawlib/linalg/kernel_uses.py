@@ -7,9 +7,10 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 
+from lawlib.linalg.leaves import Leaf
 from lawlib.linalg.matricization import Matricization
 
-__all__ = ["as_used", "axes_of_factors", "float_dtypes", "inner_jaxprs", "ndim", "uses"]
+__all__ = ["as_used", "axes_of_factors", "equation_names", "float_dtypes", "inner_jaxprs", "ndim", "read_as", "uses"]
 
 # Operations that change only the dtype, the orientation and the scale of a matrix.
 SAME = ("convert_element_type", "div", "mul", "transpose")
@@ -112,6 +113,32 @@ def _short(axes: tuple[int, ...]) -> tuple[int, ...] | int:
     return axes[0] if len(axes) == 1 else axes
 
 
+def read_as(
+    leaf: Leaf, matricization: Matricization | None, program: Any, mend: str = "pass matricization=Matricization(...)"
+) -> Matricization:
+    """The matricization, checked against the leaf, an input of the program; by default that of a matrix.
+
+    Raises:
+        ValueError: none is given for a leaf that is no matrix, or it does not fit.
+    """
+    shape = leaf.value.shape
+    if matricization is None and len(shape) == 2:
+        return Matricization()
+    if matricization is None:
+        used = as_used(program.jaxpr, leaf.place)
+        advice = f"which axes are rows and columns; the loss uses it as {used}" if used else "how to read it"
+        if used and used.axes(len(shape)).batch:
+            advice += ", a stack that also needs a batch_index"
+        msg = f"the leaf {leaf.name!r} of shape {shape} is no matrix: {mend}, {advice}"
+        raise ValueError(msg)
+    try:
+        matricization.indices(shape)
+    except ValueError as error:
+        msg = f"the leaf {leaf.name!r} of shape {shape} does not fit its matricization: {error}"
+        raise ValueError(msg) from error
+    return matricization
+
+
 def axes_of_factors(jaxpr: jax.extend.core.Jaxpr, indices: list[int]) -> list[int]:
     """The number of axes of each array that is multiplied with one of these inputs: 1 for a vector.
 
@@ -142,6 +169,12 @@ def float_dtypes(jaxpr: jax.extend.core.Jaxpr) -> set[Any]:
     avals: list[Any] = [variable.aval for equation in jaxpr.eqns for variable in equation.outvars]
     inner = [float_dtypes(body) for equation in jaxpr.eqns for body in inner_jaxprs(equation)]
     return {each.dtype for each in avals if jnp.issubdtype(each.dtype, jnp.floating)}.union(*inner)
+
+
+def equation_names(jaxpr: jax.extend.core.Jaxpr) -> set[str]:
+    """The names of the operations of a program, inner programs included."""
+    inner = [equation_names(body) for equation in jaxpr.eqns for body in inner_jaxprs(equation)]
+    return {equation.primitive.name for equation in jaxpr.eqns}.union(*inner)
 
 
 def ndim(variable: Any) -> int:

@@ -1,12 +1,13 @@
-"""A loss with a low-rank shift of one leaf of its parameters, as thin products: no array of the leaf's size is formed.
+"""A loss with low-rank shifts of leaves of its parameters, as thin products: no array of a leaf's size is formed.
 
-The program of the loss is run equation by equation. A product with the leaf, K, gets the product with the shift
-A V^T added: that with A, then that with V^T. The derivatives of the loss in A and in V, at a shift of zero, are those
-of the loss with K + A V^T. Any other use of the leaf is refused.
+The program of the loss is run equation by equation. A product with a leaf, K, gets the product with the shift
+A V^T added: that with A, then that with V^T. The results are those of the program with K + A V^T, for a shift of any
+size, unless a product takes two shifted arrays: the product of the two shifts is left out. The derivatives in A and in
+V at a shift of zero do not need it. Any other use of a leaf is refused.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ from lawlib.linalg.matricization import Matricization
 from lawlib.linalg.shifts import Shift
 from lawlib.types import Array, PyTree, Scalar
 
-__all__ = ["Uses", "shifted_loss"]
+__all__ = ["Uses", "shifted_loss", "shifted_results"]
 
 # Equations that run one program on their inputs, and the names of its parameter, in all releases of JAX.
 CALLS = ("closed_call", "core_call", "jit", "pjit")
@@ -28,17 +29,28 @@ PROGRAM = ("call_jaxpr", "jaxpr")
 
 
 class Uses(NamedTuple):
-    """The operations that use the leaf, by name: those that the shift passes through, and those that it cannot."""
+    """The operations that use a shifted leaf, by name: a list to which each run or trace of the program adds.
+
+    ``products`` are those that its shift passes through, ``pairs`` those of them that take two shifted arrays, and
+    ``others`` those that it cannot pass through.
+    """
 
     products: list[str]
     others: list[str]
+    pairs: list[str]
+
+    def fault(self) -> str:
+        """Why the derivatives at a shift of zero are not those in the leaf; empty if they are."""
+        if self.others:
+            return f"the loss uses it in other operations: {', '.join(sorted(set(self.others)))}"
+        return "" if self.products else "the loss does not use it"
 
 
 class _Part(NamedTuple):
     """The shift of a variable that is the leaf, transposed, cast, or one slice of it.
 
     ``axes`` are the leaf's axes in the order of the variable's; the shift is the sum over the last axis of ``left``
-    and ``right``, whose other axes are those of the leaf in ``left_axes`` and ``right_axes``.
+    and ``right``, whose other axes are those of the leaf in ``left_axes`` and ``right_axes``. ``uses`` are the leaf's.
     """
 
     axes: tuple[int, ...]
@@ -46,6 +58,7 @@ class _Part(NamedTuple):
     left_axes: tuple[int, ...]
     right: Array
     right_axes: tuple[int, ...]
+    uses: Uses
 
 
 Parts = dict[int, _Part]
@@ -57,30 +70,48 @@ def shifted_loss(
 ) -> Callable[[Shift, PyTree], Scalar]:
     """A loss(shift, batch), from the program ``closed`` of loss(arrays, batch), with the ``index``-th array shifted.
 
-    The value and the first derivatives at a shift of zero are right where ``uses.others`` stays empty; both lists of
-    ``uses`` are filled whenever the loss is run or traced.
+    The value and the first derivatives at a shift of zero are right where ``uses.others`` stays empty.
     """
 
     def loss(shift: Shift, batch: PyTree) -> Scalar:
-        part = _part(shift, matricization, arrays[index].shape)
-        outputs, kept = _run(closed, [*arrays, *jax.tree.leaves(batch)], {index: part}, uses)
-        uses.others.extend("a result" for _ in kept)
-        return outputs[0]
+        shifts = {index: (shift, matricization, uses)}
+        return shifted_results(closed, [*arrays, *jax.tree.leaves(batch)], shifts)[0]
 
     return loss
 
 
-def _part(shift: Shift, matricization: Matricization, shape: tuple[int, ...]) -> _Part:
-    axes, index = matricization.axes(len(shape)), matricization.indices(shape)
+def shifted_results(
+    closed: Any, inputs: Sequence[Any], shifts: Mapping[int, tuple[Shift, Matricization, Uses]]
+) -> list[Any]:
+    """The results of a program on inputs of which some are shifted: by place, the shift and how the input is read.
+
+    They are right where all ``uses.others`` and ``uses.pairs`` stay empty, for shifts of any size. Of a stack that is
+    read without a ``batch_index`` all matrices are shifted: both factors have a first axis that numbers them.
+    """
+    parts = {place: _part(*shifted, jnp.shape(inputs[place])) for place, shifted in shifts.items()}
+    results, kept = _run(closed, inputs, parts)
+    _log(kept, "a result")
+    return results
+
+
+def _log(parts: Parts, other: str) -> None:
+    for part in parts.values():
+        part.uses.others.append(other)
+
+
+def _part(shift: Shift, matricization: Matricization, uses: Uses, shape: tuple[int, ...]) -> _Part:
+    axes = matricization.axes(len(shape))
     sizes = lambda side: [shape[axis] for axis in side]  # noqa: E731
-    left = shift.left.reshape(*sizes(axes.reduction), -1)
-    if axes.batch:
+    stack = axes.batch if matricization.batch_index == () else ()
+    left = shift.left.reshape(*sizes((*stack, *axes.reduction)), -1)
+    right = shift.right.reshape(*sizes((*stack, *axes.output)), -1)
+    if axes.batch and not stack:
+        index = matricization.indices(shape)
         left = jnp.zeros((*sizes(axes.batch), *left.shape), left.dtype).at[index].set(left)
-    right = shift.right.reshape(*sizes(axes.output), -1)
-    return _Part(tuple(range(len(shape))), left, axes.batch + axes.reduction, right, axes.output)
+    return _Part(tuple(range(len(shape))), left, axes.batch + axes.reduction, right, stack + axes.output, uses)
 
 
-def _run(program: Any, inputs: Sequence[Any], parts: Parts, uses: Uses) -> Results:
+def _run(program: Any, inputs: Sequence[Any], parts: Parts) -> Results:
     """The results of a program, and the parts of those that are the leaf."""
     jaxpr = getattr(program, "jaxpr", program)
     values: dict[Any, Any] = dict(zip(jaxpr.constvars, getattr(program, "consts", ()), strict=True))
@@ -94,7 +125,7 @@ def _run(program: Any, inputs: Sequence[Any], parts: Parts, uses: Uses) -> Resul
         given = [read(variable) for variable in equation.invars]
         is_variable = [not isinstance(variable, jax.extend.core.Literal) for variable in equation.invars]
         own = {i: held[v] for i, v in enumerate(equation.invars) if is_variable[i] and v in held}
-        results, kept = _shifted(equation, given, own, uses) if own else (_plain(equation, given), {})
+        results, kept = _shifted(equation, given, own) if own else (_plain(equation, given), {})
         values |= zip(equation.outvars, results, strict=True)
         held |= {equation.outvars[place]: part for place, part in kept.items()}
     kept = {i: held[v] for i, v in enumerate(jaxpr.outvars) if not isinstance(v, jax.extend.core.Literal) and v in held}
@@ -107,15 +138,15 @@ def _plain(equation: jax.extend.core.JaxprEqn, given: Sequence[Any]) -> list[Any
     return list(results) if primitive.multiple_results else [results]
 
 
-def _shifted(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, uses: Uses) -> Results:
+def _shifted(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts) -> Results:
     """The results of an equation that takes the leaf."""
     name, params = equation.primitive.name, equation.params
     if name in CALLS:
-        return _run(next(params[at] for at in PROGRAM if at in params), given, own, uses)
+        return _run(next(params[at] for at in PROGRAM if at in params), given, own)
     if name in CHECKPOINTS:
-        return _checkpointed(equation, given, own, uses)
+        return _checkpointed(equation, given, own)
     if name == "scan":
-        return _scanned(equation, given, own, uses)
+        return _scanned(equation, given, own)
     results, (place, part) = _plain(equation, given), next(iter(own.items()))
     if name == "transpose":
         return results, {0: part._replace(axes=tuple(part.axes[i] for i in params["permutation"]))}
@@ -123,24 +154,25 @@ def _shifted(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, u
         return results, {0: part}
     for place, part in own.items():
         term = _term(equation, given, place, part)
-        (uses.others if term is None else uses.products).append(name)
+        (part.uses.others if term is None else part.uses.products).append(name)
+        part.uses.pairs.extend([name] if len(own) > 1 else [])
         if term is not None:
             results = [results[0] + term.astype(results[0].dtype)]
     return results, {}
 
 
-def _checkpointed(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, uses: Uses) -> Results:
+def _checkpointed(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts) -> Results:
     params, kept = equation.params, {}
 
     def run(*inputs: Any) -> list[Any]:
-        results, found = _run(params["jaxpr"], inputs, own, uses)
+        results, found = _run(params["jaxpr"], inputs, own)
         kept.update(found)
         return results
 
     return jax.checkpoint(run, policy=params["policy"], prevent_cse=params["prevent_cse"])(*given), kept
 
 
-def _scanned(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, uses: Uses) -> Results:
+def _scanned(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts) -> Results:
     """A scan that closes over the leaf, or runs over a stack of layers."""
     (body,) = inner_jaxprs(equation)
     # What a scan runs over, and what it stacks, has one axis more than inside; the names of its parameters vary.
@@ -150,36 +182,41 @@ def _scanned(equation: jax.extend.core.JaxprEqn, given: list[Any], own: Parts, u
     first_carry = first_x - num_carry
     stacks = {i: part for i, part in own.items() if i >= first_x}
     inside = {i: part for i, part in own.items() if i < first_carry}
-    uses.others.extend("the state of a scan" for i in own if first_carry <= i < first_x)
+    _log({i: part for i, part in own.items() if first_carry <= i < first_x}, "the state of a scan")
 
     def step(carry: Any, sliced: Any) -> tuple[Any, Any]:
         xs, factors = sliced
         layers = {i: _layer(part, factors[i]) for i, part in stacks.items()}
-        results, kept = _run(equation.params["jaxpr"], [*given[:first_carry], *carry, *xs], inside | layers, uses)
-        uses.others.extend("the results of a scan" for _ in kept)
+        results, kept = _run(equation.params["jaxpr"], [*given[:first_carry], *carry, *xs], inside | layers)
+        _log(kept, "the results of a scan")
         return results[:num_carry], results[num_carry:]
 
-    fronts = {i: _front(part) for i, part in stacks.items()}
+    fronts = {i: _fronts(part) for i, part in stacks.items()}
     options = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
     carry, stacked = lax.scan(step, given[first_carry:first_x], (given[first_x:], fronts), **options)
     return [*carry, *stacked], {}
 
 
-def _front(part: _Part) -> Array:
-    """The factor with the first axis of the variable, with this axis in front."""
-    stack = part.axes[0]
-    if stack in part.left_axes:
-        return jnp.moveaxis(part.left, part.left_axes.index(stack), 0)
-    return jnp.moveaxis(part.right, part.right_axes.index(stack), 0)
+def _fronts(part: _Part) -> tuple[Array | None, Array | None]:
+    """The factors that have the first axis of the variable, with this axis in front; None for one that has not."""
+
+    def front(factor: Array, axes: tuple[int, ...]) -> Array | None:
+        return jnp.moveaxis(factor, axes.index(part.axes[0]), 0) if part.axes[0] in axes else None
+
+    return front(part.left, part.left_axes), front(part.right, part.right_axes)
 
 
-def _layer(part: _Part, factor: Array) -> _Part:
-    """One slice of a variable along its first axis, with a slice of the factor that has this axis."""
+def _layer(part: _Part, slices: tuple[Array | None, Array | None]) -> _Part:
+    """One slice of a variable along its first axis, with slices of the factors that have this axis."""
     stack, *axes = part.axes
-    part = part._replace(axes=tuple(axes))
-    if stack in part.left_axes:
-        return part._replace(left=factor, left_axes=tuple(i for i in part.left_axes if i != stack))
-    return part._replace(right=factor, right_axes=tuple(i for i in part.right_axes if i != stack))
+    left, right = slices
+    return part._replace(
+        axes=tuple(axes),
+        left=part.left if left is None else left,
+        left_axes=tuple(axis for axis in part.left_axes if axis != stack),
+        right=part.right if right is None else right,
+        right_axes=tuple(axis for axis in part.right_axes if axis != stack),
+    )
 
 
 # Products with the shift. ---------------------------------------------------------------------------------------------

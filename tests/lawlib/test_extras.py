@@ -42,7 +42,7 @@ CALLS = """
 import jax, jax.numpy as jnp
 from lawlib.compress import head_checks, head_layers, low_rank_mlp
 from lawlib.descent.flows import adaptive_step, euler_step
-from lawlib.frameworks.nnx import functional
+from lawlib.frameworks.nnx import split
 from lawlib.linalg.curvature import extreme_eigenvalues, hessian_product
 from lawlib.linalg.gradients import gradient_products
 from lawlib.tracking import dataset, picture
@@ -66,7 +66,7 @@ def fails(call):
 key, given, one = jax.random.key(0), (loss, variables, (X, Y)), jnp.ones(3)
 said = [
     fails(lambda: low_rank_mlp(key, None, variables, loss, (X, Y))),
-    fails(lambda: functional(loss, variables)),
+    fails(lambda: split(variables)),
     fails(lambda: adaptive_step(lambda y: -y, one, 1.0, rtol=1e-3, atol=1e-3)),
     fails(lambda: extreme_eigenvalues(lambda v: v, one, 2)),
     fails(lambda: head_layers.with_params(variables, {})),
@@ -101,7 +101,7 @@ def test_all_of_lawlib_imports_without_the_extras_but_the_flax_modules(without_e
 def test_what_needs_a_missing_package_names_itself_the_package_and_the_command(without_extras):
     assert without_extras[1] == [
         "low_rank_mlp needs flax: pip install 'lawlib[flax]'",
-        "functional needs flax: pip install 'lawlib[flax]'",
+        "split needs flax: pip install 'lawlib[flax]'",
         "adaptive_step needs diffrax: pip install 'lawlib[flows]'",
         "extreme_eigenvalues needs matfree: pip install 'lawlib[curvature]'",
         "low_rank_mlp needs flax: pip install 'lawlib[flax]'",
@@ -162,7 +162,7 @@ def test_a_package_may_be_imported_first_in_a_traced_program(call):
 import sys, jax, jax.numpy as jnp
 jax.config.update("jax_enable_x64", True)
 from lawlib.descent.flows import adaptive_step
-from lawlib.frameworks.nnx import functional
+from lawlib.frameworks.nnx import split
 from lawlib.linalg.curvature import extreme_eigenvalues
 largest = lambda x: extreme_eigenvalues(lambda v: jnp.arange(1.0, 4.0) * v, x, 3).largest
 run = lambda x: {call}

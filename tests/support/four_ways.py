@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from lawlib.frameworks.nnx import functional, holds_modules
+from lawlib.linalg.leaves import pick
 from lawlib.linalg.matricization import Matricization
 
 SIDE, COLORS, WIDTH, HEADS, HEAD, HIDDEN, CLASSES = 3, 2, 6, 2, 3, 7, 4
@@ -51,6 +53,13 @@ def attended(heads):
     """What attention makes of its heads (..., tokens, heads, head), each of which is query, key and value at once."""
     scores = jax.nn.softmax(jnp.einsum("...shk,...thk->...hst", heads, heads))
     return jnp.einsum("...hst,...thk->...shk", scores, heads)
+
+
+def kernel_of(params, where):
+    """The array that a layer has in a tree or in a model."""
+    if holds_modules(params):
+        _, params, where = functional(lambda *_: 0.0, params, where)
+    return pick(params, where).value
 
 
 def squared(outputs, targets):

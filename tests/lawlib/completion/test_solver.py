@@ -11,12 +11,13 @@ import pytest
 import scipy.sparse
 
 from lawlib.completion import centering, fitting, layouts, momentum, solver, stopping
-from lawlib.completion.compressed_network import Factors, entries_of, product, start, two_factors
+from lawlib.completion.compressed_network import entries_of, product, two_factors
 from lawlib.completion.entries import Entries, UnrecoverableWarning, from_coo, from_mask, relative_error
 from lawlib.completion.momentum import entrywise, restarted_momentum
 from lawlib.completion.solver import complete
 from lawlib.completion.spectral_init import spectral_init, trimming_weights
 from lawlib.compress import Bases
+from lawlib.compress.adapters import Adapter, deep_lora
 
 
 @pytest.fixture(autouse=True)
@@ -208,7 +209,7 @@ def test_the_compressed_network_is_its_product(dtype, tol):
     rng = np.random.default_rng(0)
     shapes = [(9, 4), (4, 4), (4, 4), (4, 4), (7, 4)]
     U, W1, W2, W3, V = (rng.standard_normal(shape) for shape in shapes)
-    factors = Factors(*(jax.tree.map(lambda x: jnp.asarray(x, dtype), part) for part in (U, (W1, W2, W3), V)))
+    factors = Adapter(*(jax.tree.map(lambda x: jnp.asarray(x, dtype), part) for part in (U, (W1, W2, W3), V)))
     dense = U @ W3 @ W2 @ W1 @ V.T
     left, right = two_factors(factors)
     np.testing.assert_allclose(product(factors), dense, atol=tol(left) * np.abs(dense).max())
@@ -220,7 +221,7 @@ def test_the_compressed_network_is_its_product(dtype, tol):
 
 def test_the_network_starts_at_its_bases_and_its_scale():
     left, right = np.linalg.qr(np.random.default_rng(0).standard_normal((9, 4)))[0], np.eye(7, 4)
-    factors = start(Bases(jnp.asarray(left), jnp.asarray(right)), depth=3, scale=0.5)
+    factors = deep_lora(Bases(jnp.asarray(left), jnp.asarray(right)), depth=3, scale=0.5)
     np.testing.assert_allclose(product(factors), 0.125 * left @ right.T, atol=1e-12)
     assert len(factors.core) == 3
 
@@ -375,12 +376,12 @@ def test_the_preconditioned_step_is_the_dense_one():
     gU, g2, g1, gV = (rng.standard_normal(shape) for shape in shapes)
     transform = momentum.preconditioned(0.5)
     params, gradients = (
-        jax.tree.map(jnp.asarray, Factors(left, (first, second), right))
+        jax.tree.map(jnp.asarray, Adapter(left, (first, second), right))
         for left, second, first, right in ((U, W2, W1, V), (gU, g2, g1, gV))
     )
     moved, _ = transform.update(gradients, transform.init(params), params, value=jnp.asarray(0.02))
     damped = lambda P: np.linalg.inv(P.T @ P + 0.5 * 0.2 * np.eye(3))  # noqa: E731
-    expected = Factors(
+    expected = Adapter(
         gU @ damped(V @ W1.T @ W2.T),
         (damped(U @ W2) @ g1 @ damped(V), damped(U) @ g2 @ damped(V @ W1.T)),
         gV @ damped(U @ W2 @ W1),
@@ -495,14 +496,14 @@ def scripted(monkeypatch, errors, judged=None, held=True):
 
     def stretch(progress, task, last, *, transform):
         at = next(looks)
-        factors = Factors(jnp.full((1, 1), float(at)), (), jnp.ones((1, 1)))
+        factors = Adapter(jnp.full((1, 1), float(at)), (), jnp.ones((1, 1)))
         return fitting._Progress(factors, (), jnp.asarray(errors[at]), last), jnp.asarray(judged[at])
 
     monkeypatch.setattr(fitting, "_stretch", stretch)
     zero = jnp.zeros(1 if held else 0)
     unseen = fitting._Judged(zero.astype(int), zero.astype(int), zero, jnp.asarray(1.0))
     task = fitting.Task(None, unseen, jnp.asarray(1.0), jnp.asarray(1.0), jnp.asarray(1e-9))
-    begun = Factors(jnp.full((1, 1), -1.0), (), jnp.ones((1, 1)))
+    begun = Adapter(jnp.full((1, 1), -1.0), (), jnp.ones((1, 1)))
     factors, steps, reason = fitting.descend(begun, task, optax.sgd(0.1), stopping.CHECK * len(errors))
     return float(factors.left[0, 0]), steps // stopping.CHECK, reason
 
@@ -540,7 +541,7 @@ def test_factors_at_the_tolerance_come_back_untouched():
     left, right = (jnp.asarray(np.random.default_rng(15).standard_normal((size, 2))) for size in (8, 6))
     given = from_mask(1.0001 * np.asarray(left @ right.T), np.ones((8, 6)))
     task = fitting.task_of(layouts.arrange_dense(given), given, given, sigma=jnp.ones(()), tolerance=1e-3)
-    begun = Factors(left, (jnp.eye(2),), right)
+    begun = Adapter(left, (jnp.eye(2),), right)
     found, steps, reason = fitting.descend(begun, task, optax.sgd(0.1), 10)
     assert (steps, reason) == (0, "tolerance")
     chex.assert_trees_all_equal(found, begun, strict=True)
@@ -565,9 +566,9 @@ def test_the_loss_is_that_of_the_fullest_line_and_a_step_the_inverse_of_its_curv
     for depth, scale in ((1, 3e-4), (2, 3e-4), (3, 3.4e-6 ** (1 / 3)), (4, 3.4e-6**0.25)):
         assert solver._default_scale(depth) == pytest.approx(scale)
         x, g = jnp.ones((3, 2)), jnp.ones((3, 2))
-        params = Factors(x, (jnp.eye(2),) * depth, x)
+        params = Adapter(x, (jnp.eye(2),) * depth, x)
         made = solver._default_transform(depth)
-        moved, _ = made.update(Factors(g, (jnp.eye(2),) * depth, g), made.init(params), params, value=jnp.asarray(0.5))
+        moved, _ = made.update(Adapter(g, (jnp.eye(2),) * depth, g), made.init(params), params, value=jnp.asarray(0.5))
         gram = np.ones((2, 2)) * 3 + 0.5 * np.eye(2)
         np.testing.assert_allclose(moved.left, -np.ones((3, 2)) @ np.linalg.inv(gram) / (depth + 2) * 1.25, rtol=1e-9)
     found = complete(jax.random.key(0), entries, 4)

@@ -341,3 +341,24 @@ def test_a_scale_that_is_0_in_the_precision_of_the_bases_is_refused():
 def test_rates_below_0_are_refused(given, says, untyped):
     with pytest.raises(ValueError, match=says):
         adapters.rates(**given)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_the_first_step_of_gradient_lora_is_the_best_of_its_rank(dtype, tol, scale):
+    outer, inner = normal(21, (7, 5), dtype), normal(22, (6, 5), dtype)
+    adapter = adapters.gradient_lora(adapters.gradient_svd(outer, inner, rank=2), scale=scale)
+    assert not np.any(adapters.apply(adapter, jnp.eye(6, dtype=dtype)))
+    # The loss <G, Delta> has the gradient G = outer inner^T.
+    G = np.asarray(outer, np.float64) @ np.asarray(inner, np.float64).T
+    along = lambda adapter: jnp.sum(jnp.asarray(G, dtype) * adapters.apply(adapter, jnp.eye(6, dtype=dtype)))  # noqa: E731
+    stepped = jax.tree.map(lambda factor, slope: factor - 0.1 * slope, adapter, jax.grad(along)(adapter))
+    L, values, Rt = np.linalg.svd(G)
+    best = (L[:, :2] * values[:2]) @ Rt[:2]
+    found = adapters.apply(stepped, jnp.eye(6, dtype=dtype))
+    np.testing.assert_allclose(found, -0.1 * scale**2 * best, rtol=0, atol=tol(found) * values[0])
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan])
+def test_gradient_lora_refuses_a_scale_that_is_no_positive_number(scale):
+    with pytest.raises(ValueError, match="scale must be"):
+        adapters.gradient_lora(adapters.gradient_svd(jnp.eye(4, 2), jnp.eye(3, 2), rank=1), scale=scale)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from lawlib.compress import low_rank_mlp
-from lawlib.compress.head_layers import widths_of
+from lawlib.compress.head_start import widths_of
 
 D, K = 12, 3
 

@@ -240,7 +240,7 @@ def test_a_loss_that_is_not_finite_is_warned_of():
         ({"num_classes": 0}, "num_classes=0 and a rank, without S_big; got num_classes=0 and rank=0"),
         ({"rank": 19}, "2 num_classes <= rank <= 64.*rank=19"),
         ({"num_classes": 0, "rank": 65}, "rank <= 64.*rank=65"),
-        ({"num_classes": -1, "rank": 5}, "got num_classes=-1 and rank=5"),
+        ({"num_classes": -1, "rank": 5}, "num_classes must be a whole number of at least 0, got -1"),
     ],
 )
 def test_what_does_not_fit_is_refused(options, message):

@@ -9,6 +9,8 @@ from jax import lax
 
 from lawlib.linalg.gradients import gradient_products
 from lawlib.linalg.matricization import Matricization
+from lawlib.linalg.shifted_loss import Uses, shifted_results
+from lawlib.linalg.shifts import Shift
 
 RNG = np.random.default_rng(0)
 
@@ -91,23 +93,31 @@ def loss_of(product):
 
 
 @pytest.mark.parametrize("case", PRODUCTS)
-def test_products_with_the_shift_are_those_with_the_gradient(case):
+def test_products_and_values_with_the_shift_are_those_of_the_shifted_leaf(case):
     product, x, leaf, read = PRODUCTS[case]
     loss, params = loss_of(product), {"leaf": leaf}
-    read_as = read or Matricization()
+    read_as, uses = read or Matricization(), Uses([], [], [])
+    m, n = read_as.shape(leaf)
+    shift = Shift(jnp.cos(jnp.arange(2.0 * m)).reshape(m, 2), jnp.sin(jnp.arange(2.0 * n)).reshape(n, 2))
 
     @jax.jit
     def run(leaf, x):
         free = gradient_products(loss, {"leaf": leaf}, "leaf", x, matricization=read, route="matrix_free")
-        m, n = free.shape
-        G = read_as.matrix(jax.grad(lambda leaf: loss({"leaf": leaf}, x[0]))(leaf))
-        return free.forward(jnp.eye(n)), free.adjoint(jnp.eye(m)).T, G
+        of_leaf = lambda leaf: loss({"leaf": leaf}, x[0])  # noqa: E731
+        G = read_as.matrix(jax.grad(of_leaf)(leaf))
+        (shifted,) = shifted_results(jax.make_jaxpr(of_leaf)(leaf), [leaf], {0: (shift, read_as, uses)})
+        whole = read_as.leaf(read_as.matrix(leaf) + shift.left @ shift.right.T, leaf)
+        return free.forward(jnp.eye(n)), free.adjoint(jnp.eye(m)).T, G, shifted, of_leaf(whole), of_leaf(leaf)
 
-    forward, adjoint, G = run(params["leaf"], x)
+    forward, adjoint, G, shifted, whole, still = run(params["leaf"], x)
     assert np.abs(G).max() > 0
     size = 1e-5 if case == "cast" else 1e-12
     np.testing.assert_allclose(forward, G, rtol=0, atol=size * np.abs(G).max())
     np.testing.assert_allclose(adjoint, G, rtol=0, atol=size * np.abs(G).max())
+    # A shift of any size gives the loss of the shifted leaf, unless a product takes the leaf twice.
+    assert abs(whole - still) > 1e-3 * abs(still)
+    assert bool(uses.pairs) == (case == "its own square")
+    assert uses.pairs or abs(shifted - whole) <= 100 * size * abs(whole)
 
 
 MASK = np.arange(20.0).reshape(4, 5) % 2

@@ -16,8 +16,7 @@ from experiments.runner.fields import swept
 from experiments.runner.hyperparameters import value_of
 from experiments.runner.schema import choice, integer, number
 from lawlib.completion import compressed_network
-from lawlib.completion.compressed_network import Factors
-from lawlib.compress import bases_of
+from lawlib.compress import adapters, bases_of
 from lawlib.descent.steps import Iterate, evaluated, masked_mean_squared_error, masked_sum_squared_error
 from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.networks.deep_linear import end_to_end
@@ -114,9 +113,9 @@ def _draw(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters) ->
     mask = observation_mask(key_mask, target.shape, value_of(config, hyperparameters, "data.observed"), dtype)
     weights = _start(config, key_weights, hyperparameters, mask * target)
     step_size = value_of(config, hyperparameters, "opt.step_size")
-    if isinstance(weights, Factors):
+    if isinstance(weights, adapters.Adapter):
         outer = value_of(config, hyperparameters, "opt.discrepancy") * step_size
-        step_size = Factors(outer, step_size, outer)
+        step_size = adapters.Adapter(outer, step_size, outer)
     return Problem(target, mask, *_leading_bases(target, data.rank), step_size), weights
 
 
@@ -128,7 +127,7 @@ def _start(config: ConfigDict, key: PRNGKey, hyperparameters: Hyperparameters, o
     if net.kind != "compressed":
         return weights
     bases = bases_of(weights, *_leading_bases(observed, net.rank))
-    return compressed_network.start(bases, depth=net.depth, scale=scale)
+    return adapters.deep_lora(bases, depth=net.depth, scale=scale)
 
 
 def _leading_bases(matrix: Matrix, rank: int) -> tuple[Matrix, Matrix]:
@@ -138,7 +137,8 @@ def _leading_bases(matrix: Matrix, rank: int) -> tuple[Matrix, Matrix]:
 
 
 def _product(weights: PyTree) -> Matrix:
-    return compressed_network.product(weights) if isinstance(weights, Factors) else end_to_end(weights)
+    is_compressed = isinstance(weights, adapters.Adapter)
+    return compressed_network.product(weights) if is_compressed else end_to_end(weights)
 
 
 def _loss(weights: PyTree, target: Matrix, mask: Matrix) -> Scalar:

@@ -1,0 +1,344 @@
+"""Adapters in one network, written in four ways: against dense kernels, numpy's decompositions and merged models."""
+
+import four_ways
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from four_ways import SHAPES, WAYS, kernel_of
+
+from lawlib.compress import adapt, with_adapters
+from lawlib.compress.adapters import Adapter
+from lawlib.linalg.matricization import Matricization
+
+RANK, ETA = 2, 0.1
+SIZES = {"conv": (8, 6), "query": (6, 6), "out": (6, 6), "hidden": (6, 7), "last": (7, 4)}
+
+
+def matrices(params, layers):
+    """The kernels as matrices (inputs, outputs), as every way reads them."""
+    read = {name: (where, matricization or Matricization()) for name, (where, matricization) in layers.items()}
+    return {name: matricization.matrix(kernel_of(params, where)) for name, (where, matricization) in read.items()}
+
+
+def total(loss, *before, data):
+    images, targets = data
+    return sum(loss(*before, (images[i], targets[i])) for i in range(len(images)))
+
+
+def drawn(start, cores=0):
+    """Adapters of the same layers with factors at random, and so many small matrices between them."""
+    rng, keys = np.random.default_rng(3), sorted(start)
+
+    def normal(like):
+        return jnp.asarray(rng.standard_normal(like.shape) / 2, like.dtype)
+
+    core = lambda of: tuple(normal(jnp.swapaxes(of.left, -1, -2) @ of.left) for _ in range(cores))  # noqa: E731
+    return {name: Adapter(normal(start[name].left), core(start[name]), normal(start[name].right)) for name in keys}
+
+
+@pytest.fixture(scope="module")
+def dense():
+    """Loss and gradients as matrices, in float64, from the plain network."""
+    loss, params, _ = four_ways.plain("float64")
+
+    def of_kernels(kernels):
+        return total(lambda kernels, batch: loss(params | kernels, batch), kernels, data=four_ways.batches("float64"))
+
+    value, gradients = jax.jit(jax.value_and_grad(of_kernels))(four_ways.kernels("float64"))
+    return float(value), {name: np.asarray(gradients[name]).reshape(SIZES[name]) for name in SHAPES}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_start_is_the_frozen_network_and_its_first_step_the_best_of_its_rank(way, dense, dtype):
+    loss, params, layers = WAYS[way](dtype)
+    data = four_ways.batches(dtype)
+    # Compiling is all of the time.
+    layers = layers if dtype == jnp.float64 else {name: layers[name] for name in ("conv", "out")}
+
+    @jax.jit
+    def run():
+        network = adapt(loss, params, data, rank=RANK, layers=[where for where, _ in layers.values()], tolerance=1e-3)
+        adapters, found = network.init(jax.random.key(0), params, data)
+        of_adapters = lambda adapters: total(network.loss, adapters, params, data=data)  # noqa: E731
+        value, gradient = jax.value_and_grad(of_adapters)(adapters)
+        stepped = jax.tree.map(lambda factor, G: factor - ETA * G, adapters, gradient)
+        merged = matrices(network.merge(params, stepped), layers)
+        change = {name: merged[name] - K for name, K in matrices(params, layers).items()}
+        still = {name: each.right for name, each in gradient.items()}
+        return value, total(loss, params, data=data), change, still, [each.certified for each in found.values()]
+
+    value, frozen, change, still, certified = run()
+    size, (wanted, gradients) = 300 * float(jnp.finfo(dtype).eps), dense
+    assert all(certified)
+    np.testing.assert_allclose([value, frozen], wanted, rtol=size)
+    assert all(not np.any(each) for each in still.values())
+    for name in layers:
+        L, values, Rt = np.linalg.svd(gradients[name])
+        best = -ETA * (L[:, :RANK] * values[:RANK]) @ Rt[:RANK]
+        # The kernels are of size 1; a subspace within its tolerance gives the product up to the square of it.
+        np.testing.assert_allclose(change[name], best, rtol=0, atol=max(size, 1e-5) * np.abs(gradients[name]).max())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_loss_and_its_gradient_are_those_of_the_merged_network(way, dtype):
+    loss, params, layers = WAYS[way](dtype)
+    images, targets = four_ways.batches(dtype)
+    batch, layers = (images[0], targets[0]), layers if dtype == jnp.float64 else {"conv": layers["conv"]}
+    network = adapt(loss, params, (images, targets), rank=RANK, layers=[where for where, _ in layers.values()])
+    shapes = {name: read.shape(kernel_of(params, name)) for name, read in network.layers.items()}
+    empty = {
+        name: Adapter(jnp.zeros((n, RANK), dtype), (), jnp.zeros((m, RANK), dtype)) for name, (m, n) in shapes.items()
+    }
+    adapters = drawn(empty, cores=2)
+
+    @jax.jit
+    def run():
+        free = jax.value_and_grad(network.loss)(adapters, params, batch)
+        merged = jax.value_and_grad(lambda adapters: loss(network.merge(params, adapters), batch))(adapters)
+        return free, merged, loss(params, batch)
+
+    (value, gradient), (wanted, G), frozen = run()
+    assert abs(wanted - frozen) > 0.001 * frozen
+    size = 300 * float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(value, wanted, rtol=size)
+    for ours, truth in zip(jax.tree.leaves(gradient), jax.tree.leaves(G), strict=True):
+        np.testing.assert_allclose(ours, truth, rtol=0, atol=size * np.abs(truth).max())
+
+
+X = jnp.asarray(np.random.default_rng(4).standard_normal((2, 5, 4)))
+SQUARE = jnp.asarray(np.random.default_rng(5).standard_normal((4, 4)))
+
+
+def plain_loss(params, x):
+    return jnp.sum(jnp.tanh(x @ params["first"]) @ params["last"])
+
+
+PLAIN = {"first": SQUARE, "last": SQUARE[:, :3], "count": jnp.arange(3), "stack": jnp.stack([SQUARE, SQUARE])}
+
+
+def start(params, names, k=RANK):
+    return drawn(
+        {name: Adapter(jnp.zeros((params[name].shape[1], k)), (), jnp.zeros((len(params[name]), k))) for name in names}
+    )
+
+
+def scanned(params, x):
+    return jnp.sum(jax.lax.scan(lambda x, W: (jnp.tanh(x @ W), None), x, params["stack"])[0] ** 2)
+
+
+def ensemble(params, x):
+    return jnp.sum(jax.vmap(lambda W: jnp.tanh(x @ W), in_axes=1)(jnp.moveaxis(params["stack"], 0, 1)) ** 2)
+
+
+def test_one_layer_of_a_stack_is_adapted_and_the_others_stay():
+    network = adapt(scanned, PLAIN, X, rank=RANK, layers={"stack": Matricization(1, 2, 1)})
+    adapters = {"stack": start({"stack": SQUARE}, ["stack"])["stack"]}
+    merged = network.merge(PLAIN, adapters)
+    by_hand = SQUARE + adapters["stack"].right @ adapters["stack"].left.T
+    np.testing.assert_allclose(merged["stack"], np.stack([SQUARE, by_hand]), rtol=1e-13)
+    np.testing.assert_allclose(network.loss(adapters, PLAIN, X[0]), scanned(merged, X[0]), rtol=1e-13)
+
+
+@pytest.mark.parametrize("loss", [scanned, ensemble])
+def test_a_whole_stack_has_an_adapter_for_each_of_its_layers(loss):
+    network = adapt(loss, PLAIN, X, rank=RANK, layers={"stack": Matricization(1, 2)})
+    assert loss is ensemble or adapt(loss, PLAIN, X, rank=RANK).layers == network.layers
+
+    @jax.jit
+    def run():
+        adapters, found = network.init(jax.random.key(0), PLAIN, X)
+        gradient = jax.grad(lambda stack: sum(loss({"stack": stack}, x) for x in X))(PLAIN["stack"])
+        other = drawn(adapters, cores=1)["stack"]
+        merged = network.merge(PLAIN, {"stack": other})
+        values = network.loss(adapters, PLAIN, X[0]), network.loss({"stack": other}, PLAIN, X[0])
+        return adapters["stack"], found["stack"], gradient, other, merged["stack"], values, loss(merged, X[0])
+
+    adapter, found, gradient, other, merged, (value, changed), wanted = run()
+    assert adapter.left.shape == adapter.right.shape == (2, 4, RANK)
+    for layer in (0, 1):
+        L, values, _ = np.linalg.svd(gradient[layer])
+        np.testing.assert_allclose(found.svd.values[layer], values[:RANK], rtol=1e-10)
+        np.testing.assert_allclose(
+            adapter.right[layer] @ adapter.right[layer].T, L[:, :RANK] @ L[:, :RANK].T, atol=1e-7
+        )
+        by_hand = SQUARE + (other.left[layer] @ other.core[0][layer] @ other.right[layer].T).T
+        np.testing.assert_allclose(merged[layer], by_hand, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(value, loss(PLAIN, X[0]), rtol=1e-13)
+    np.testing.assert_allclose(changed, wanted, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"'stack', a kernel \(4, 4\), must have factors \[\(2, 4, 2\), "):
+        network.merge(PLAIN, {"stack": jax.tree.map(lambda x: x[0], adapter)})
+
+
+def test_predictions_have_the_adapters_too_on_any_number_of_samples():
+    network = adapt(plain_loss, PLAIN, X, rank=RANK)
+    assert set(network.layers) == {"first", "last"}
+    adapters = start(PLAIN, network.layers)
+
+    def outputs(params, x):
+        hidden = jnp.tanh(x @ params["first"])
+        return {"hidden": hidden, "scores": hidden @ params["last"], "same": x}
+
+    found = jax.jit(with_adapters(outputs, network.layers))(adapters, PLAIN, X[0, :3])
+    wanted = outputs(network.merge(PLAIN, adapters), X[0, :3])
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-13)
+
+
+def test_half_precision_kernels_have_wide_factors_and_stay_half():
+    params = {"first": SQUARE.astype("bfloat16"), "last": SQUARE[:, :3].astype("bfloat16")}
+    data = X.astype("bfloat16")
+    network = adapt(plain_loss, params, data, rank=RANK)
+    adapters, _ = jax.jit(network.init)(jax.random.key(0), params, data)
+    assert {factor.dtype for factor in jax.tree.leaves(adapters)} == {jnp.dtype("float32")}
+    assert network.loss(adapters, params, data[0]) == plain_loss(params, data[0])
+    merged = network.merge(params, adapters)
+    assert jax.tree.map(lambda W: W.dtype.name, merged) == {"first": "bfloat16", "last": "bfloat16"}
+    assert all(np.array_equal(merged[name], params[name]) for name in params)
+
+
+class WithState(nnx.Module):
+    """With running averages, a counter and a key."""
+
+    def __init__(self):
+        rngs = nnx.Rngs(0, dropout=1)
+        self.layer, self.norm, self.dropout = (
+            nnx.Linear(4, 3, rngs=rngs),
+            nnx.BatchNorm(3, rngs=rngs),
+            nnx.Dropout(0.5, rngs=rngs),
+        )
+
+    def __call__(self, x):
+        return self.dropout(self.norm(self.layer(x)))
+
+
+def test_what_is_no_weight_of_a_model_is_left_alone():
+    loss, model, data = lambda model, x: jnp.sum(model(x) ** 2), WithState(), X.astype("float32")
+    network = adapt(loss, model, data, rank=1, layers=["layer/kernel"])
+    (name,) = network.layers
+    adapters = {name: Adapter(jnp.ones((3, 1), "float32"), (), jnp.ones((4, 1), "float32"))}
+    merged = network.merge(model, adapters)
+    found = network.loss(adapters, model, data[0])
+    np.testing.assert_array_equal(model.norm.mean[...], jnp.zeros(3))
+    np.testing.assert_allclose(found, loss(merged, data[0]), rtol=1e-4)
+
+
+def test_a_merged_nnx_model_is_a_new_one():
+    model = nnx.Linear(4, 3, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
+    network = adapt(lambda model, x: jnp.sum(model(x) ** 2), model, X, rank=1, layers=[lambda model: model.kernel])
+    before, (name,) = np.asarray(model.kernel[...]), network.layers
+    adapters = {name: Adapter(jnp.ones((3, 1)), (), jnp.ones((4, 1)))}
+    merged = network.merge(model, adapters)
+    assert isinstance(merged, nnx.Linear)
+    np.testing.assert_array_equal(model.kernel[...], before)
+    np.testing.assert_allclose(merged.kernel[...], before + 1)
+
+
+def test_a_large_layer_starts_without_an_array_of_its_size():
+    """XLA's own count of the temporaries, against a kernel of 4096 x 4096 in float32."""
+    d, K, rank = 4096, 10, 16
+    shapes = {"kernel": (d, d), "head": (d, K)}
+    params = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+    data = jax.ShapeDtypeStruct((16, 32, d), jnp.float32), jax.ShapeDtypeStruct((16, 32, K), jnp.float32)
+
+    def loss(params, batch):
+        return four_ways.squared(jnp.tanh(batch[0] @ params["kernel"]) @ params["head"], batch[1])
+
+    def begin(key, params, data):
+        return adapt(loss, params, data, rank=rank, layers=["kernel"]).init(key, params, data)
+
+    memory = jax.jit(begin).lower(jax.random.key(0), params, data).compile().memory_analysis()
+    assert memory.temp_size_in_bytes <= 0.1 * d * d * 4
+
+
+# What is refused. -----------------------------------------------------------------------------------------------------
+
+
+def using(function):
+    return lambda params, x: plain_loss(params, x) + function(params, x)
+
+
+NO_PRODUCTS = {
+    "penalty": (lambda params, x: jnp.sum(jnp.sin(params["first"])), "'first': the loss uses it in other op.*: sin"),
+    "mask": (lambda params, x: jnp.sum(x @ (params["first"] * SQUARE)), "'first': .*other operations: mul"),
+    "lookup": (lambda params, x: jnp.sum(params["first"][jnp.asarray([0, 1])]), "'first': .*other operations: gather"),
+    "itself": (lambda params, x: jnp.sum(params["first"] @ params["first"]), "'first': a product takes two kernels"),
+    "another": (
+        lambda params, x: jnp.sum(params["first"] @ params["last"]),
+        "'first': a product takes two .*; 'last': a product",
+    ),
+}
+
+
+@pytest.mark.parametrize("use", NO_PRODUCTS)
+def test_a_kernel_that_is_not_only_multiplied_by_is_refused_with_the_reason(use):
+    function, message = NO_PRODUCTS[use]
+    with pytest.raises(ValueError, match=rf"only multiplied by; name other layers than {message}"):
+        adapt(using(function), PLAIN, X, rank=RANK, layers=["first", "last"])
+    predict = with_adapters(function, {"first": Matricization(), "last": Matricization()})
+    with pytest.raises(ValueError, match=message):
+        predict(start(PLAIN, ["first", "last"]), PLAIN, X[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rank": 4}, r"at most the smaller side .* rank=4 and \{'last': \(4, 3\)\}: name other layers"),
+        (
+            {"rank": 0, "scale": -1.0},
+            "rank must be a whole number of at least 1, got 0; scale must be .*above 0, got -1",
+        ),
+        ({"layers": []}, r"one layer or more; the loss multiplies by the arrays \['first', 'last'\]"),
+        ({"layers": "first"}, "layers must be a list of names or functions, .* got 'first'"),
+        ({"layers": ["first", lambda params: params["first"]]}, r"two of those that are named are one: \['first', 'f"),
+        ({"layers": ["count"]}, "the leaf 'count' must have a real floating dtype, got int"),
+        ({"layers": ["second"]}, r"no leaf 'second': they have \['count', 'first', 'last', 'stack'\]"),
+        ({"layers": ["stack"]}, r"'stack' of shape \(2, 4, 4\) is no matrix: pass layers=.*, how to read"),
+        ({"layers": {"first": Matricization(0, 2)}}, "'first' of shape .* does not fit its matricization"),
+        ({"layers": {"stack": Matricization(1, 2, 5)}}, "'stack' of shape .* a stack of 2 matrices: batch_index"),
+        ({"layers": {"stack": Matricization(1, 2, 0)}}, "'stack': the loss does not use it"),
+    ],
+)
+def test_bad_layers_and_ranks_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        adapt(plain_loss, PLAIN, X, **({"rank": RANK} | options))
+
+
+def test_a_gradient_of_0_is_warned_of_by_name():
+    params = {"first": SQUARE, "last": 0 * SQUARE[:, :3]}
+    network = adapt(plain_loss, params, X, rank=1)
+    with pytest.warns(UserWarning, match=r"the gradient in the kernels \['first'\] is 0, .* arbitrary directions"):
+        start, found = network.init(jax.random.key(0), params, X)
+    assert [bool(found[name].certified) for name in ("first", "last")] == [False, True]
+    assert np.all(np.isfinite(start["first"].right))
+
+
+def test_a_network_without_products_has_no_layer():
+    with pytest.raises(ValueError, match=r"one layer or more; the loss multiplies by the arrays \[\]"):
+        adapt(lambda params, x: jnp.sum(x * params["last"][:, 0][None]), PLAIN, X, rank=1)
+
+
+GOOD = start(PLAIN, ["first", "last"])
+
+
+@pytest.mark.parametrize(
+    ("params", "adapters", "message"),
+    [
+        (PLAIN, {"first": GOOD["first"]}, r"layers are \['first', 'last'\], got adapters \['first'\]: they belong to"),
+        (PLAIN, GOOD | {"other": GOOD["last"]}, r"got adapters \['first', 'last', 'other'\]"),
+        (PLAIN, GOOD["first"], r"got adapters Adapter"),
+        (PLAIN, GOOD | {"first": SQUARE}, "'first' needs an Adapter, got ArrayImpl"),
+        (PLAIN, GOOD | {"last": GOOD["first"]}, r"'last', a kernel \(4, 3\), .*\[\(3, 2\), \(4, 2\)\], got \[\(4, 2\)"),
+        (PLAIN, start(PLAIN, GOOD) | {"first": GOOD["first"]._replace(core=(SQUARE,))}, r"got \[\(4, 2\), \(4, 4\), "),
+        (PLAIN, GOOD | {"first": Adapter(1.0, (), 2.0)}, r"'first', a kernel \(4, 4\), must have factors"),
+        ({"first": SQUARE}, GOOD, r"no array 'last', which has an adapter; they have \['first'\]"),
+        (PLAIN | {"last": SQUARE[0]}, GOOD, "'last' is not the one that was adapted: a matricization needs"),
+    ],
+)
+def test_adapters_of_another_network_are_refused(params, adapters, message):
+    network = adapt(plain_loss, PLAIN, X, rank=RANK)
+    for use in (lambda: network.merge(params, adapters), lambda: network.loss(adapters, params, X[0])):
+        with pytest.raises(ValueError, match=message):
+            use()
