@@ -9,8 +9,8 @@ from sklearn.datasets import load_digits
 
 from lawlib.compress import adapt
 
-KEY = jax.random.key(0)
-X, Y = jnp.asarray(load_digits().data, "float32") / 16, jax.nn.one_hot(load_digits().target, 10)
+KEY, (PIXELS, CLASSES) = jax.random.key(0), map(jnp.asarray, load_digits(return_X_y=True))
+X, Y = PIXELS.astype("float32") / 16, jax.nn.one_hot(CLASSES, 10)
 TURNED = jnp.rot90(X.reshape(-1, 8, 8), axes=(1, 2)).reshape(-1, 64)
 
 
@@ -48,7 +48,7 @@ def adapted(params, outputs):
     start, gradients = network.init(KEY, params, batches)
     adapters = descended(lambda held: network.loss(held, params, (TURNED[:1200], Y[:1200])), start)
     scores = [outputs(model, TURNED[1200:]) for model in (params, network.merge(params, adapters))]
-    accuracies = [float(jnp.mean(each.argmax(1) == Y[1200:].argmax(1))) for each in scores]
+    accuracies = [float(jnp.mean(each.argmax(1) == CLASSES[1200:])) for each in scores]
     return *accuracies, [bool(found.certified) for found in gradients.values()]
 
 

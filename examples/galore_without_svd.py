@@ -1,5 +1,7 @@
 """Adam in a small subspace of the gradients (GaLore), whose projectors come without an SVD, on a tree and a model."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -9,7 +11,8 @@ from sklearn.datasets import load_digits
 from lawlib.compress import low_rank_gradients
 
 KEY, STEPS = jax.random.key(0), 60
-X, LABELS = (jnp.asarray(part) for part in (load_digits().data.astype("float32") / 16, load_digits().target))
+PIXELS, LABELS = map(jnp.asarray, load_digits(return_X_y=True))
+X = PIXELS.astype("float32") / 16
 GALORE = optax.chain(low_rank_gradients(optax.scale_by_adam(), 8, key=KEY), optax.scale_by_learning_rate(1e-2))
 
 
@@ -17,7 +20,7 @@ def cross_entropy(scores):
     return optax.softmax_cross_entropy_with_integer_labels(scores, LABELS).mean()
 
 
-def on_a_tree():
+def on_a_tree() -> Any:
     """As any tree: the variables of Flax linen, the arrays of an Equinox model."""
     params = {"first": jax.random.normal(KEY, (64, 128)) / 8, "last": jax.random.normal(KEY, (128, 10)) / 12}
     loss = lambda params: cross_entropy(jnp.tanh(X @ params["first"]) @ params["last"])  # noqa: E731
@@ -33,7 +36,7 @@ def on_a_tree():
     return before, loss(params), params, state
 
 
-def on_an_nnx_model():
+def on_an_nnx_model() -> Any:
     model = nnx.Sequential(nnx.Linear(64, 128, rngs=nnx.Rngs(0)), jnp.tanh, nnx.Linear(128, 10, rngs=nnx.Rngs(1)))
     optimizer, before = nnx.Optimizer(model, GALORE, wrt=nnx.Param), cross_entropy(model(X))
 

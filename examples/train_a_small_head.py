@@ -7,10 +7,11 @@ import jax.numpy as jnp
 from flax import nnx
 from sklearn.datasets import load_digits
 
-import lawlib
+from lawlib.compress import low_rank_head, low_rank_mlp
 
 KEY, SIZES = jax.random.key(0), ((64, 128), (128, 128), (128, 10))
-X, Y = jnp.asarray(load_digits().data, "float32") / 16, jax.nn.one_hot(load_digits().target, 10)
+PIXELS, CLASSES = map(jnp.asarray, load_digits(return_X_y=True))
+X, Y = PIXELS.astype("float32") / 16, jax.nn.one_hot(CLASSES, 10)
 TRAINING = X[None, :1200], Y[None, :1200]  # one batch
 
 
@@ -36,21 +37,20 @@ def in_equinox():
 
 def small(way):
     params, outputs, layers = way()
-    low = lawlib.compress.low_rank_head(KEY, loss_of(outputs), params, TRAINING, layers=layers)
+    low = low_rank_head(KEY, loss_of(outputs), params, TRAINING, layers=layers)
     return low, lambda variables, x: outputs(low.model(variables), x)
 
 
 def small_in_linen():
     network = nn.Sequential([nn.Dense(128), nn.gelu, nn.Dense(128), nn.gelu, nn.Dense(10)])
-    low = lawlib.low_rank_mlp(KEY, network, network.init(KEY, X), loss_of(network.apply), TRAINING)
+    low = low_rank_mlp(KEY, network, network.init(KEY, X), loss_of(network.apply), TRAINING)
     return low, low.apply
 
 
 def trained(low, outputs):
-    slope = jax.grad(lambda held: low.loss(held, (X[:1200], Y[:1200])))
-    step = lambda _, held: jax.tree.map(lambda w, g: w - 2 * g, held, slope(held))  # noqa: E731
-    scores = outputs(jax.lax.fori_loop(0, 200, step, low.variables), X[1200:])
-    return low.savings, float(jnp.mean(scores.argmax(1) == Y[1200:].argmax(1)))
+    slope = jax.grad(lambda x: low.loss(x, (X[:1200], Y[:1200])))
+    end = jax.lax.fori_loop(0, 200, lambda _, x: jax.tree.map(lambda w, g: w - 2 * g, x, slope(x)), low.variables)
+    return low.savings, float(jnp.mean(outputs(end, X[1200:]).argmax(1) == CLASSES[1200:]))
 
 
 HEADS = {"linen": small_in_linen()} | {way.__name__: small(way) for way in (plain, in_nnx, in_equinox)}

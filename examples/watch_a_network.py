@@ -8,10 +8,11 @@ import optax
 from flax import nnx
 from sklearn.datasets import load_digits
 
-import lawlib
+from lawlib.tracking import TrackedLeaf, records, tracker
 
 KEY, STEPS = jax.random.key(0), 41
-X, LABELS = (jnp.asarray(part) for part in (load_digits().data.astype("float32") / 16, load_digits().target))
+PIXELS, LABELS = map(jnp.asarray, load_digits(return_X_y=True))
+X = PIXELS.astype("float32") / 16
 
 
 def plain():
@@ -38,8 +39,9 @@ def in_equinox():
 
 def watched(params, outputs, where):
     """What the tracker recorded, in the optimizer's state."""
-    first = lawlib.tracking.TrackedLeaf(where, change=True)
-    watch = lawlib.tracker({"first": first}, k=10, every=20, num_steps=STEPS, against=(), tolerance=0.1)
+    watch = tracker(
+        {"first": TrackedLeaf(where, change=True)}, k=10, every=20, num_steps=STEPS, against=(), tolerance=0.1
+    )
     optimizer = optax.chain(watch.transform(KEY, of="params"), optax.adam(1e-2))
     loss = lambda params: optax.softmax_cross_entropy_with_integer_labels(outputs(params), LABELS).mean()  # noqa: E731
 
@@ -48,7 +50,7 @@ def watched(params, outputs, where):
         return optax.apply_updates(held[0], updates), state
 
     state = jax.jit(lambda held: jax.lax.fori_loop(0, STEPS, step, held))((params, optimizer.init(params)))[1]
-    return lawlib.tracking.records(state)["first"]
+    return records(state)["first"]
 
 
 FOUND = {way.__name__: watched(*way()) for way in (plain, in_linen, in_nnx, in_equinox)}

@@ -13,11 +13,11 @@ PAGE = ROOT / "docs" / "networks.md"
 
 
 def printed(capsys, name):
-    """What an example found, and how often it printed each word, under JAX's own settings."""
+    """What an example found, and the lines that it printed, under JAX's own settings."""
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         found = runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")["FOUND"]
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [*found]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert [line.split()[0] for line in lines][: len(found)] == [*found]
     return found, lines
 
 
@@ -31,6 +31,17 @@ def test_the_watched_change_lies_in_few_directions_in_every_framework(capsys):
         # Of 32 directions ten hold nearly all of the change; the rest is bounded by the certified values.
         assert 0.85 < np.sum(records.values[-1] ** 2) / records.norm[-1] ** 2 < 0.99
     assert all("certified: True" in line for line in lines)
+
+
+def test_the_diagnosed_change_lies_in_s_big_and_a_rank_is_recommended(capsys):
+    found, lines = printed(capsys, "diagnose_a_network")
+    assert set(found) == {"plain", "in_nnx"}
+    for report in found.values():
+        first = report.layers["first"]
+        assert first.big.both > 0.6
+        assert first.random.both < 0.25
+        assert int(report.recommended) == 18
+    assert any("Recommended rank: 18." in line for line in lines)
 
 
 def test_small_heads_are_a_quarter_of_the_network_and_learn(capsys):
