@@ -45,7 +45,7 @@ def adapted(params, outputs):
     loss = lambda held, batch: -jnp.mean(batch[1] * jax.nn.log_softmax(outputs(held, batch[0])))  # noqa: E731
     batches = TURNED[None, :1200], Y[None, :1200]  # one batch
     network = adapt(loss, params, batches, rank=4)
-    start, gradients = network.init(KEY, params, batches)
+    start, gradients = eqx.filter_jit(network.init)(KEY, params, batches)
     adapters = descended(lambda held: network.loss(held, params, (TURNED[:1200], Y[:1200])), start)
     scores = [outputs(model, TURNED[1200:]) for model in (params, network.merge(params, adapters))]
     accuracies = [float(jnp.mean(each.argmax(1) == CLASSES[1200:])) for each in scores]

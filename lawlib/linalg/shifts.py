@@ -73,15 +73,18 @@ def products_of_shifts(
 ) -> Products:
     """``shifted_gradient_products`` of a loss and batches that have been checked."""
 
-    def total(gradient: Callable[[Any], Matrix], zeros: Matrix) -> Matrix:
-        return lax.scan(lambda summed, batch: (summed + gradient(batch), None), zeros, batches)[0]
+    def total(gradient: Callable[[Matrix, Any], Matrix], zeros: Matrix) -> Matrix:
+        # A shift that XLA knows to be 0 is folded into the loss, whose gradient XLA then compiles
+        # wrongly on a CPU in some cases, with random results: a cross-entropy of 1,000 samples and ten classes.
+        unknown = lax.optimization_barrier(zeros)
+        return lax.scan(lambda summed, batch: (summed + gradient(unknown, batch), None), zeros, batches)[0]
 
     def forward(V: Matrix) -> Matrix:
-        zeros = jnp.zeros((shape[0], V.shape[1]), V.dtype)
-        return total(lambda batch: jax.grad(lambda A: loss(Shift(A, V), batch))(zeros), zeros)
+        of_left = jax.grad(lambda A, batch: loss(Shift(A, V), batch))
+        return total(of_left, jnp.zeros((shape[0], V.shape[1]), V.dtype))
 
     def adjoint(U: Matrix) -> Matrix:
-        zeros = jnp.zeros((shape[1], U.shape[1]), U.dtype)
-        return total(lambda batch: jax.grad(lambda B: loss(Shift(U, B), batch))(zeros), zeros)
+        of_right = jax.grad(lambda B, batch: loss(Shift(U, B), batch))
+        return total(of_right, jnp.zeros((shape[1], U.shape[1]), U.dtype))
 
     return Products(forward, adjoint, shape, dtype)

@@ -120,6 +120,26 @@ def test_products_and_values_with_the_shift_are_those_of_the_shifted_leaf(case):
     assert uses.pairs or abs(shifted - whole) <= 100 * size * abs(whole)
 
 
+def test_a_compiled_product_of_many_samples_is_that_of_numpy():
+    """XLA, on a CPU, compiles the gradient of this loss wrongly where it knows that the shift is 0."""
+    rng = np.random.default_rng(0)
+    h, K = (rng.standard_normal(shape).astype("float32") for shape in ((1, 1200, 64), (64, 10)))
+    labels = np.eye(10, dtype="float32")[np.arange(1200) % 10][None]
+
+    def loss(K, batch):
+        return -jnp.mean(batch[1] * jax.nn.log_softmax(batch[0] @ K))
+
+    @jax.jit
+    def run(K, batches):
+        free = gradient_products(loss, K, "params", batches, route="matrix_free")
+        return free.forward(jnp.eye(10, dtype="float32")), free.adjoint(jnp.eye(64, dtype="float32")).T
+
+    exponentials = np.exp(np.float64(h[0] @ K))
+    G = h[0].T @ (exponentials / exponentials.sum(1, keepdims=True) - labels[0]) / labels.size
+    for found in run(K, (h, labels)):
+        np.testing.assert_allclose(found, G, rtol=0, atol=1e-5 * np.abs(G).max())
+
+
 MASK = np.arange(20.0).reshape(4, 5) % 2
 OTHERS = {
     "penalty": (lambda x, W: jnp.sum(x @ W) + jnp.sum(W**2), "integer_pow|square"),
