@@ -15,12 +15,20 @@ Expect: see figures/diagnosis.
 
 from ml_collections import ConfigDict, config_dict
 
-PROFILES = {
-    "smoke": {"num_seeds": 1, "num_steps": 20, "num_times": 3, "num_samples": 200, "width": 12},
-    "cpu": {"num_seeds": 10, "num_steps": 500, "num_times": 11, "num_samples": 2000, "width": 64},
-    "paper": {"num_seeds": 40, "num_steps": 500, "num_times": 11, "num_samples": 10_000, "width": 64},
-}
 SOURCES = ("digits", "wine", "iris", "fashion_mnist", "breast_cancer")
+WHOLE = {"sources": SOURCES, "num_steps": 500, "num_times": 11, "width": 64}
+PROFILES = {
+    "smoke": {
+        "num_seeds": 1,
+        "num_samples": 200,
+        "sources": ("wine", "breast_cancer"),
+        "num_steps": 20,
+        "num_times": 3,
+        "width": 12,
+    },
+    "cpu": {"num_seeds": 10, "num_samples": 2000, **WHOLE},
+    "paper": {"num_seeds": 40, "num_samples": 10_000, **WHOLE},
+}
 
 
 def get_config(profile: str = "cpu") -> ConfigDict:
@@ -36,6 +44,6 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         data={"source": "digits", "num_samples": size["num_samples"]},
         observe={"num_times": size["num_times"], "spacing": "even"},
         sweep={},
-        variants=tuple({"name": source, "data.source": source} for source in SOURCES),
+        variants=tuple({"name": source, "data.source": source} for source in size["sources"]),
         run={"chunk": 0, "batch": 0, "segment": 0, "checkpoint_seconds": 30.0},
     )

@@ -77,15 +77,17 @@ def predicted(found: Sequence[Run], by: Prediction, at: int = EARLY) -> np.ndarr
 
 def _by_task(values: Sequence[np.ndarray]) -> np.ndarray:
     """Means over the seeds, of those that did not diverge, with a row for each task."""
-    means = [np.mean(each[np.isfinite(each).all(axis=(1, 2, 3))], axis=0) for each in values]
+    means = [np.ma.masked_invalid(each).mean(0).filled(np.nan) for each in values]
     return np.concatenate([each.reshape(-1, each.shape[-1]) for each in means])
 
 
 def agreement(predictions: np.ndarray, losses: np.ndarray) -> float:
-    """Spearman's rank correlation over all tasks and ranks; 0 where one of them does not vary."""
-    if np.ptp(predictions) == 0 or np.ptp(losses) == 0:
+    """Spearman's rank correlation over all tasks and ranks that have both; 0 where one of them does not vary."""
+    known = np.isfinite(predictions) & np.isfinite(losses)
+    pairs = predictions[known], losses[known]
+    if any(np.ptp(each) == 0 if each.size else True for each in pairs):
         return 0.0
-    return float(spearmanr(predictions.ravel(), losses.ravel()).statistic)
+    return float(spearmanr(*pairs).statistic)
 
 
 def within_ranks(predictions: np.ndarray, losses: np.ndarray) -> np.ndarray:
@@ -99,7 +101,8 @@ def of_sets(found: Sequence[Run], names: Sequence[str]) -> list[Run]:
 
 
 def chosen(found: Sequence[Run]) -> str:
-    """The rule: the predictor that agrees best on the data sets for building."""
-    runs = of_sets(found, BUILDING)
+    """The rule: the predictor that agrees best on the data sets for building; the first one where none was run."""
+    if not (runs := of_sets(found, BUILDING)):
+        return next(iter(PREDICTORS))
     losses = measured(runs)
     return max(PREDICTORS, key=lambda name: agreement(predicted(runs, PREDICTORS[name]), losses))
