@@ -7,10 +7,15 @@ and judged on Fashion-MNIST (7 x 7 pixels) and breast cancer, which no choice ha
 a tenth of its steps: what its held-out data lose if the change of each layer is cut to rank r. Measured: the test
 accuracy of the whole network minus that of one trained with changes of rank r, from the gradient's singular vectors.
 
-No paper has this experiment; the law of Xu et al. 2026 (S_big) is what the diagnosis measures.
+No paper has this experiment; the law of Xu et al. 2026 (S_big) is what the diagnosis measures. The split, the rule's
+three candidates and the bounds of DG.predicts, DG.over_rank and DG.tasks were fixed before any result was seen;
+DG.over_classes and DG.alike were added when DG.predicts held, to tell what it rests on.
 
-Time on two cores: smoke 60 s, cpu 10 minutes, paper 60 minutes.
-Expect: see figures/diagnosis.
+Time on two cores: smoke 60 s, cpu 5 minutes, paper 20 minutes.
+Expect: over all held-out tasks and ranks the rule (the errors that the cut adds) has a rank correlation of 0.80 with
+the accuracy lost; rank alone has 0.26. The claim holds and says less than it seems: the number of classes over the rank
+has 0.83 and needs no run, and within a data set the prediction does not tell optimizers and initializations apart. A
+small initialization loses most at rank 1, which the cut does not see.
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -37,15 +37,22 @@ def of_rule(found: Sequence[Run]) -> np.ndarray:
     return np.asarray([_held_out(found, chosen(found))])
 
 
-def over_rank(found: Sequence[Run]) -> np.ndarray:
-    """The same minus that of rank alone."""
-    return of_rule(found) - _held_out(found, "rank alone")
+def over(control: str) -> Callable[[Sequence[Run]], np.ndarray]:
+    """The same minus that of a control."""
+    return lambda found: of_rule(found) - _held_out(found, control)
 
 
 def of_tasks(found: Sequence[Run]) -> np.ndarray:
     """The rule's rank correlation over the held-out tasks at one rank, in the mean over ranks."""
     runs = of_sets(found, HELD_OUT)
     at_ranks = within_ranks(predicted(runs, EVERY[chosen(found)]), measured(runs))
+    return np.asarray([np.mean(at_ranks)])
+
+
+def of_alike(found: Sequence[Run]) -> np.ndarray:
+    """The same within each held-out data set, in the mean over these."""
+    by = EVERY[chosen(found)]
+    at_ranks = [within_ranks(predicted([run], by), measured([run])) for run in of_sets(found, HELD_OUT)]
     return np.asarray([np.mean(at_ranks)])
 
 
@@ -81,7 +88,14 @@ LAWS = (
     TASKS.law(
         "DG.over_rank",
         "this rank correlation minus that of rank alone",
-        across(over_rank) > 0,
+        across(over("rank alone")) > 0,
+        needs=(both_kinds,),
+        vacuous=(nothing_lost,),
+    ),
+    TASKS.law(
+        "DG.over_classes",
+        "the same minus that of the number of classes over the rank, which needs no run",
+        across(over("classes over r")) > 0,
         needs=(both_kinds,),
         vacuous=(nothing_lost,),
     ),
@@ -89,6 +103,13 @@ LAWS = (
         "DG.tasks",
         "tasks in order at a fixed rank: rank correlation over the held-out tasks, in the mean over ranks",
         across(of_tasks) > 0.7,
+        needs=(both_kinds,),
+        vacuous=(nothing_lost,),
+    ),
+    TASKS.law(
+        "DG.alike",
+        "optimizers and initializations in order, of one data set at one rank: the same within each held-out data set",
+        across(of_alike) > 0,
         needs=(both_kinds,),
         vacuous=(nothing_lost,),
     ),
@@ -119,8 +140,18 @@ def mean_within(predictions: np.ndarray, losses: np.ndarray) -> float:
     return float(np.mean(within_ranks(predictions, losses)))
 
 
+def alike(found: Sequence[Run]) -> dict[str, np.ndarray]:
+    """The same within each data set, for each predictor and control."""
+    return {
+        f"{run.variant}, {name}": within_ranks(predicted([run], by), measured([run]))
+        for run in of_sets(found, HELD_OUT)
+        for name, by in EVERY.items()
+    }
+
+
 COMPARISONS = {
     "rank correlation, data sets that chose the rule": of_each(BUILDING, agreement),
     "rank correlation, held out": of_each(HELD_OUT, agreement),
     "rank correlation at fixed rank, held out": of_each(HELD_OUT, mean_within),
+    "rank correlation at fixed rank within a held-out data set, over the ranks": alike,
 }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.stats import spearmanr
 
+from experiments.laws.diagnosis.system import num_classes
 from experiments.runner.runs import Run, find
 
 __all__ = [
@@ -51,13 +52,22 @@ def _of_weights(run: Run, at: int) -> np.ndarray:
     return run.all("stable_rank")[:, 0, ..., None] / _ranks(run)
 
 
+def _of_classes(run: Run, at: int) -> np.ndarray:
+    """The rule of thumb that needs no run: K classes over r."""
+    return np.broadcast_to(num_classes(run.config.data.source) / _ranks(run), run.all("low_accuracy")[:, at].shape)
+
+
 # What may predict the lost accuracy, larger for more, with the shape (seed, optimizer, init, rank).
 PREDICTORS: dict[str, Prediction] = {
     "errors added by the cut": _observed("cut_error"),
     "loss added by the cut": _observed("cut_loss"),
     "share of the change outside rank r": _observed("lost_share"),
 }
-CONTROLS: dict[str, Prediction] = {"rank alone": _alone, "stable rank of W(0) over r": _of_weights}
+CONTROLS: dict[str, Prediction] = {
+    "rank alone": _alone,
+    "classes over r": _of_classes,
+    "stable rank of W(0) over r": _of_weights,
+}
 
 
 def lost(run: Run) -> np.ndarray:

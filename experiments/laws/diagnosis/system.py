@@ -29,7 +29,7 @@ from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.networks.initializers import fan_in_normal, orthogonal
 from lawlib.types import Array, Matrix, PyTree, Scalar, Weights
 
-__all__ = ["FIELDS", "INITS", "OPTIMIZERS", "VARIABLES", "check", "dynamics", "shared", "sources"]
+__all__ = ["FIELDS", "INITS", "OPTIMIZERS", "VARIABLES", "check", "dynamics", "num_classes", "shared", "sources"]
 
 SOURCES = ("digits", "fashion_mnist", *TABLES)
 POOL = 4
@@ -100,11 +100,16 @@ def check(checks: Checks) -> None:
     rule = "must be different integers >= 1, ascending"
     known = bool(ranks) and all(type(rank) is int and rank >= 1 for rank in ranks) and sorted(set(ranks)) == ranks
     checks.require("net.ranks", known, rule)
-    K = TABLES[data.source][1] if data.source in TABLES else 10
+    K = num_classes(data.source)
     checks.require("net.width", net.width >= K, f"must be at least {K}, the number of classes")
     if data.source == "fashion_mnist":
         most = DATA_SETS["fashion_mnist"].sizes[0]
         checks.require("data.num_samples", data.num_samples <= most, f"must be at most {most}")
+
+
+def num_classes(source: str) -> int:
+    """The number K of classes of a data set: those of images have ten."""
+    return TABLES[source][1] if source in TABLES else 10
 
 
 def shared(config: ConfigDict) -> Part:

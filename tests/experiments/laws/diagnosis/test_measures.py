@@ -62,9 +62,10 @@ def test_the_rule_is_chosen_on_its_own_data_sets_alone():
     assert not set(measures.BUILDING) & set(measures.HELD_OUT)
 
 
-def test_controls_know_the_rank_and_the_weights_alone():
+def test_controls_know_the_rank_the_classes_and_the_weights_alone():
     (run,) = measures.of_sets(found(), ["iris"])
-    alone, weights = (by(run, 1) for by in measures.CONTROLS.values())
+    alone, classes, weights = (by(run, 1) for by in measures.CONTROLS.values())
+    np.testing.assert_allclose(classes, np.broadcast_to([3, 3 / 2, 3 / 4, 3 / 8], (2, 3, 3, 4)))
     np.testing.assert_array_equal(alone, np.broadcast_to([0, -1, -2, -3], (2, 3, 3, 4)))
     np.testing.assert_allclose(weights, np.broadcast_to([20, 10, 5, 2.5], (2, 3, 3, 4)))
 
@@ -78,8 +79,11 @@ def test_members_that_diverged_do_not_count():
 
 def test_all_predictors_and_controls_are_compared():
     compared = {heading: compare(found()) for heading, compare in COMPARISONS.items()}
-    for rows in compared.values():
-        assert list(rows) == [*measures.PREDICTORS, *measures.CONTROLS]
+    every = [*measures.PREDICTORS, *measures.CONTROLS]
+    *pooled, alike = compared.values()
+    assert all(list(rows) == every for rows in pooled)
+    assert list(alike) == [f"{name}, {each}" for name in ("fashion_mnist", "breast_cancer") for each in every]
+    np.testing.assert_allclose(alike["breast_cancer, share of the change outside rank r"], 1)
     held_out = compared["rank correlation, held out"]
     assert held_out["share of the change outside rank r"] == pytest.approx(1)
     assert held_out["rank alone"] < 1
