@@ -41,9 +41,9 @@ def whole(run, at, optimizer=0, init=0):
 
 
 def change(run, at, optimizer=0, init=0, rank=0):
-    """B A of each layer with the rank's columns."""
-    factors, r = run.kept.state[optimizer].low.weights, (1, 3)[rank]
-    return [np.asarray(B[at, init, rank, :, :r] @ A[at, init, rank, :r]) for B, A in factors]
+    """B A of each layer; columns of B beyond the rank are to stay 0."""
+    factors = run.kept.state[optimizer].low.weights
+    return [np.asarray(B[at, init, rank] @ A[at, init, rank]) for B, A in factors]
 
 
 def test_features_are_standardized_and_parts_are_disjoint():
