@@ -51,14 +51,19 @@ def test_predictions_are_early_and_losses_are_of_the_end_in_the_mean_over_seeds(
 
 
 def test_the_rule_is_chosen_on_its_own_data_sets_alone():
+    """Errors agree nearly on these, and wholly on the others, where shares are in the opposite order."""
+
     def other(name, seen):
-        seen["cut_error"][:] = cases.lost(name)
-        if name in cases.BUILDING:
+        built = name in cases.BUILDING
+        seen["cut_error"][:] = np.round(cases.lost(name), 1 if built else 9)
+        if not built:
             seen["lost_share"][:] = -cases.lost(name)
 
-    assert measures.chosen(found()) == "share of the change outside rank r"
-    assert measures.chosen(found(other)) == "errors added by the cut"
-    assert measures.chosen(found(cases.held_out(other))) == "share of the change outside rank r"
+    def opposite(name, seen):
+        seen["cut_error"][:], seen["lost_share"][:] = cases.lost(name), -cases.lost(name)
+
+    assert measures.chosen(found(other)) == "share of the change outside rank r"
+    assert measures.chosen(found(opposite)) == "errors added by the cut"
     assert not set(measures.BUILDING) & set(measures.HELD_OUT)
 
 
