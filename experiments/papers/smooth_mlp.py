@@ -185,6 +185,12 @@ PAPER = Paper(
             {"vgg16_rank": "F15.*"},
         ),
         Item("Appendix F.2, r = 4K", "'noticeably closes the gap'", {"vgg16_rank": "F15.imagenet*"}),
+        Item(
+            "Diagnosis",
+            "what a short run says of the accuracy that a low rank costs",
+            {"diagnosis": "DG.*"},
+            remark="beyond the paper",
+        ),
         Item("Appendix F.2, width", "r of order K suffices for 2 to 3% below the full head"),
     ),
 )

@@ -1,7 +1,7 @@
 """A network whose gradients and changes have known subspaces: a loss that is linear in every layer.
 
-loss = sum_l <X_l W_l, Y_l> has the gradient X_l^T Y_l, whatever the weights. The held-out data are X_l = I, Y_l = -D_l,
-with D_l the change of the layer, so that the held-out loss is -sum_l <D_l, W_l>.
+loss = sum_l <X_l W_l, Y_l> has the gradient X_l^T Y_l, whatever the weights. The two held-out batches are X_l = I with
+Y_l = -D_l / 2 and -3 D_l / 2, where D_l is the change of the layer, so that their mean loss is -sum_l <D_l, W_l>.
 """
 
 import functools as ft
@@ -35,7 +35,9 @@ def problem(dtype=np.float64):
     batches = {name: (x[name], rng.standard_normal((BATCHES, SAMPLES, n))) for name, (_, n) in SHAPES.items()}
     changes = {name: gapped(rng, shape, [3, 2, 0.5][: min(shape)]) for name, shape in SHAPES.items()}
     changes["first"] += 0.05 * rng.standard_normal(SHAPES["first"])
-    held_out = {name: (np.eye(SHAPES[name][0])[None], -D[None]) for name, D in changes.items()}
+    held_out = {
+        name: (np.stack([np.eye(SHAPES[name][0])] * 2), np.stack([-0.5 * D, -1.5 * D])) for name, D in changes.items()
+    }
     return jax.tree.map(lambda held: held.astype(dtype), (weights, batches, changes, held_out))
 
 

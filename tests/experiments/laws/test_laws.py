@@ -218,6 +218,8 @@ LEAST = (
     ("deep_lora", ("name='control'", "sweep.opt.weight_decay=0.0")),
     ("deep_lora_digits", ("name='full'",)),
     ("deep_lora_digits", ("name='lora_r4'",)),
+    ("diagnosis", ("name='wine'",)),
+    ("diagnosis", ("name='breast_cancer'",)),
 )
 
 
