@@ -118,12 +118,16 @@ def figure(width: float, height: float) -> Figure:
 def save(drawn: Figure, folder: Path, name: str) -> None:
     """Write NAME.png, with a palette of 256 colours, and NAME.pdf into the folder, each by rename."""
     folder.mkdir(exist_ok=True)
-    make_legible(drawn)
     dpi = dots_per_inch(drawn)
+    drawn.set_dpi(dpi)
+    make_legible(drawn)
+    if drawn.axes and (engine := drawn.get_layout_engine()):
+        # Panels of their final size may have other ticks, which the first layout left no room for.
+        engine.execute(drawn)
+    # Without an engine, matplotlib does not draw everything twice to lay it out for each format.
+    drawn.set_layout_engine(None)
     with replacing(folder / f"{name}.png") as partial:
         _write_png(in_palette(_pixels(drawn, dpi)), partial, dpi)
-    # Laid out once; the second format keeps the layout.
-    drawn.set_layout_engine("none")
     with replacing(folder / f"{name}.pdf") as partial:
         drawn.savefig(partial, format="pdf", metadata={"CreationDate": None})
 

@@ -135,15 +135,22 @@ def equivariance_defect(
     descent = transformed(_loss, transform)
     check_takes(transform, weights)
 
-    def both(iterates: tuple[Iterate, Iterate], key: PRNGKey) -> tuple[tuple[Iterate, Iterate], tuple[Array, Array]]:
+    def turned_along(key: PRNGKey) -> PyTree:
         data = _drawn(key, frames, repeated)
-        one, other = (descent.step(it, G) for it, G in zip(iterates, (data, _turned(data, turns)), strict=True))
-        apart = [jnp.linalg.norm(W) for W in optax.tree.sub(other.weights, _turned(one.weights, turns))]
-        sizes = [jnp.linalg.norm(W) for W in optax.tree.sub(one.weights, weights)]
-        return (one, other), (jnp.stack(apart), jnp.stack(sizes))
+        return _stacked(data, _turned(data, turns))
 
-    start = descent.init(weights), descent.init(_turned(weights, turns))
-    apart, sizes = (jnp.max(found, axis=0) for found in lax.scan(both, start, jax.random.split(key_data, num_steps))[1])
+    def both(iterates: Iterate, data: PyTree) -> tuple[Iterate, tuple[Array, Array]]:
+        # Mapped, so that the transformation is traced and compiled once.
+        iterates = jax.vmap(descent.step)(iterates, data)
+        one, other = (tuple(W[place] for W in iterates.weights) for place in range(2))
+        apart = [jnp.linalg.norm(W) for W in optax.tree.sub(other, _turned(one, turns))]
+        sizes = [jnp.linalg.norm(W) for W in optax.tree.sub(one, weights)]
+        return iterates, (jnp.stack(apart), jnp.stack(sizes))
+
+    start = _stacked(descent.init(weights), descent.init(_turned(weights, turns)))
+    # Drawn ahead of the steps, which leaves less to compile for each transformation.
+    data = jax.vmap(turned_along)(jax.random.split(key_data, num_steps))
+    apart, sizes = (jnp.max(found, axis=0) for found in lax.scan(both, start, data)[1])
     return jnp.max(apart / jnp.where(sizes == 0, 1, sizes))
 
 
@@ -267,6 +274,10 @@ def _blocks(drawn: Matrix, repeated: int) -> Matrix:
 def _turned(matrices: Weights, turns: list[tuple[Matrix, Matrix]]) -> Weights:
     """U W V^T of each."""
     return tuple(matmul(matmul(U, W), V.T) for W, (U, V) in zip(matrices, turns, strict=True))
+
+
+def _stacked(one: PyTree, other: PyTree) -> PyTree:
+    return jax.tree.map(lambda *pair: jnp.stack(pair), one, other)
 
 
 def _loss(weights: Weights, data: Weights) -> Scalar:

@@ -304,8 +304,8 @@ def test_an_error_of_ours_is_70(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_a_reader_that_went_away_ends_no_run(shell, smoke):
-    folder, _ = smoke("dln_momentum")
-    process = shell.start(f"--config={ROOT / 'configs'}/dln_momentum.py:smoke", f"--workdir={folder}")
+    folder, _ = smoke("dln_parsimony")
+    process = shell.start(PARSIMONY, f"--workdir={folder}")
     process.stdout.close()
     process.stdout = None
     _, err = communicate(process)

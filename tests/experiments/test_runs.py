@@ -120,14 +120,16 @@ def test_results_that_were_replaced_are_read_anew(folder):
 
 @pytest.mark.slow
 def test_a_real_run_has_the_config_that_its_file_builds(smoke):
-    path, (code, _, err) = smoke("dln_momentum")
+    path, (code, _, err) = smoke("dln_parsimony")
     assert code == 0, err
     run = load(path)
-    assert run.config == load_config(f"{SOURCE}/configs/dln_momentum.py:smoke")
+    assert run.config == load_config(f"{SOURCE}/configs/dln_parsimony.py:smoke")
     table = frame(run, "idle_value")
-    assert list(table) == ["variant", "seed", "momentum", "step", "layer", "value"]
+    assert list(table) == ["variant", "seed", "momentum", "weight_decay", "step", "layer", "value"]
     with h5py.File(path / "results.nc") as file:
-        np.testing.assert_array_equal(table.value, file["momentum_L3/idle_value"][:].ravel())
+        names = list(table.variant.unique())
+        assert names == [variant["name"] for variant in run.config.variants]
+        np.testing.assert_array_equal(table.value, np.concatenate([file[f"{n}/idle_value"][:].ravel() for n in names]))
     assert (compare(run, run).bound != "").all()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from liveness import communicate
 from ml_collections import ConfigDict
 from synthetic import experiment_of
 
@@ -98,18 +99,31 @@ def test_claims_without_a_diverged_member_are_what_they_were(smoke, name, fewest
         assert repr(one) == repr(other)
 
 
+# One run after the other in a process, without the pictures.
+IN_TURN = """
+import sys
+from experiments.main import main
+from experiments.runner import conclude
+conclude.plots.save = lambda *_: None
+folder, runs, *words = sys.argv[1:]
+for name, sizes in eval(runs):
+    if code := main([*words, f"--config.sweep.opt.step_size={sizes}", f"--workdir={folder}/{name}"]):
+        sys.exit(code)
+"""
+
+
 def test_beside_a_step_size_far_too_large_the_other_members_keep_every_bit(shell, tmp_path):
     """Stepped together with it, on one device: batches of one size, since a batch of another rounds otherwise."""
     small = [f"--config={ROOT / 'configs' / 'dln_momentum.py'}:smoke", "--config.net.width=8", "--config.data.rank=1"]
     small += ["--config.sweep.opt.momentum=0.9,", "--config.run.chunk=2", "--config.run.batch=2"]
     one_device = type(shell)()
     one_device.env = shell.env | {"XLA_FLAGS": f"{shell.env['XLA_FLAGS']} --xla_force_host_platform_device_count=1"}
+    sizes = [("alone", (1e-3,)), ("beside", (1e-3, 5.0))]
+    with one_device.program(IN_TURN, tmp_path, sizes, *small) as process:
+        _, err = communicate(process)
+    assert process.returncode == 0, err
     runs, verdicts = [], []
-    for name, sizes in (("alone", (1e-3,)), ("beside", (1e-3, 5.0))):
-        folder = tmp_path / name
-        words = [f"--config.sweep.opt.step_size={sizes}", f"--workdir={folder}"]
-        code, _, err = one_device.finish(*small, *words)
-        assert code == 0, err
+    for folder in (tmp_path / name for name, _ in sizes):
         with xr.open_datatree(folder / "results.nc", engine="h5netcdf") as opened:
             (node,) = opened.children.values()
             runs.append(node.to_dataset().load())

@@ -17,7 +17,7 @@ from lawlib import compress
 from lawlib.descent.steps import Iterate, heavy_ball, sum_squared_error
 from lawlib.linalg.subspaces import complement, orthonormal_sum
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.networks.initializers import orthogonal, orthogonal_weights
+from lawlib.networks.initializers import orthogonal_weights
 from lawlib.problems.synthetic import regression
 
 WIDTH, RANK, SAMPLES, STEPS = 14, 2, 40, 60
@@ -53,8 +53,9 @@ def trained(weights, data, rates):
     return jax.lax.fori_loop(0, STEPS, lambda _, it: descent.step(it, *data, **rates), descent.init(weights)).weights
 
 
-# Compiled as a whole: one by one its hundred operations take longer.
+# Compiled as wholes: one by one their hundred operations take longer.
 reduce, expand = jax.jit(compress.reduce, static_argnames="rank"), jax.jit(compress.expand)
+draw_bases, draw_reduction = jax.jit(compress.draw_bases), jax.jit(compress.draw_reduction, static_argnames="depth")
 
 
 @jax.jit
@@ -110,16 +111,14 @@ def test_unfolding_at_the_start_gives_the_start(seed, scale):
     chex.assert_trees_all_close(unfolded, weights, rtol=0, atol=1e-12 * scale)
 
 
-def low_rank(key, width, rank, dtype):
-    key_left, key_right = jax.random.split(key)
-    draw = ft.partial(orthogonal(1.0), dtype=dtype)
-    values = jnp.linspace(2.0, 1.0, rank, dtype=dtype)
-    return compress.LowRank(draw(key_left, (width, rank)), values, draw(key_right, (width, rank)))
+def low_rank(seed, width, rank, dtype):
+    (left,), (right,) = (orthogonal_layers(2 * seed + side, (rank, width), 1.0, dtype) for side in range(2))
+    return compress.LowRank(left, jnp.asarray(np.linspace(2.0, 1.0, rank), dtype), right)
 
 
 def test_drawn_bases_are_orthonormal_and_carry_the_targets_left_space(dtype, tol):
-    target = low_rank(jax.random.key(1), 50, 4, dtype)
-    left, right = compress.draw_bases(jax.random.key(2), target.left, target.right)
+    target = low_rank(1, 50, 4, dtype)
+    left, right = draw_bases(jax.random.key(2), target.left, target.right)
     for basis in (left, right):
         np.testing.assert_allclose(basis.T @ basis, np.eye(8), atol=tol(basis))
     # Q^T U_Phi lies in the right space and Q V_Phi in the left one: V_Phi and U_Phi do not stick out.
@@ -130,15 +129,15 @@ def test_drawn_bases_are_orthonormal_and_carry_the_targets_left_space(dtype, tol
 def test_drawn_bases_are_orthonormal_where_a_draw_is_all_but_in_the_targets_space():
     """In two dimensions one draw of 20,000 is within 1e-4 of it: one projection would leave 1e-12 there."""
     e = jnp.eye(2)[:, :1]
-    drawn = jax.vmap(lambda key: compress.draw_bases(key, e, e))(jax.random.split(jax.random.key(0), 20_000))
+    drawn = jax.jit(jax.vmap(lambda key: compress.draw_bases(key, e, e)))(jax.random.split(jax.random.key(0), 20_000))
     for basis in drawn:
         assert float(jnp.abs(jnp.swapaxes(basis, 1, 2) @ basis - jnp.eye(2)[None]).max()) < 1e-14
 
 
 def test_drawn_bases_are_consistent_with_one_orthogonal_matrix(tol):
     """An orthogonal Q that maps V_{1,1} to U_{L,1}, and the rest to the rest, pulls U_Phi back into V_{1,1}."""
-    target = low_rank(jax.random.key(1), 40, 3, jnp.float64)
-    left, right = compress.draw_bases(jax.random.key(2), target.left, target.right)
+    target = low_rank(1, 40, 3, jnp.float64)
+    left, right = draw_bases(jax.random.key(2), target.left, target.right)
     Q = left @ right.T + complement(left) @ complement(right).T
     np.testing.assert_allclose(Q.T @ Q, np.eye(40), atol=tol(Q))
     pulled_back = orthonormal_sum(target.right, Q.T @ target.left, dimension=6).basis
@@ -162,7 +161,7 @@ NUM_DRAWS, SMALL_WIDTH, SMALL_RANK = 1500, 7, 2
 @ft.cache
 def seen():
     """What the two constructions give over many draws, for one target in a narrow space: four numbers a draw."""
-    target = low_rank(jax.random.key(8), SMALL_WIDTH, SMALL_RANK, jnp.float64)
+    target = low_rank(8, SMALL_WIDTH, SMALL_RANK, jnp.float64)
     dense = (target.left * target.values[None]) @ target.right.T
 
     def statistics(bases, carried, pulled_back):
@@ -206,9 +205,9 @@ def test_drawn_bases_have_the_dense_constructions_distribution(statistic):
 
 
 def test_a_drawn_reduction_learns_its_target_and_refuses_to_unfold():
-    target = low_rank(jax.random.key(1), 60, 3, jnp.float64)
+    target = low_rank(1, 60, 3, jnp.float64)
     scale = 0.1
-    reduction = compress.draw_reduction(jax.random.key(2), target, depth=3, scale=scale)
+    reduction = draw_reduction(jax.random.key(2), target, depth=3, scale=scale)
     small, rates = compress.init(reduction), {name: jnp.asarray(value) for name, value in RATES[0].items()}
     for _ in range(80):
         state = trained_small(reduction._replace(start=small.weights), rates | {"step_size": jnp.asarray(0.1)})
@@ -218,14 +217,14 @@ def test_a_drawn_reduction_learns_its_target_and_refuses_to_unfold():
     learned = np.abs(left @ right.T - (target.left * target.values[None]) @ target.right.T)
     assert learned.max() < scale**3
     with pytest.raises(ValueError, match="drawn without matrices"):
-        compress.expand(reduction, small.weights, orthogonal_weights(jax.random.key(0), (60,) * 4, 0.3))
+        compress.expand(reduction, small.weights, orthogonal_layers(0, (60,) * 4, 0.3))
     with pytest.raises(ValueError, match="3 layers, got 2"):
-        compress.expand(reduction, small.weights, orthogonal_weights(jax.random.key(0), (60,) * 3, 0.3))
+        compress.expand(reduction, small.weights, orthogonal_layers(0, (60,) * 3, 0.3))
 
 
 def test_nothing_square_is_formed_without_matrices():
     width = 300
-    target = low_rank(jax.random.key(1), width, 3, jnp.float64)
+    target = low_rank(1, width, 3, jnp.float64)
     program = jax.make_jaxpr(lambda key: compress.draw_reduction(key, target, depth=3, scale=0.3))(jax.random.key(0))
     assert 0 < max(_sizes(program.jaxpr)) < 20 * width
 
@@ -239,8 +238,7 @@ def _sizes(jaxpr):
 
 @pytest.mark.parametrize(("m", "n"), [(40, 25), (25, 40)])
 def test_bases_of_a_rectangle_are_rows_of_a_squares(m, n):
-    keys = jax.random.split(jax.random.key(4))
-    left, right = (orthogonal(1.0)(k, (size, 3), jnp.float64) for k, size in zip(keys, (m, n), strict=True))
+    (left,), (right,) = (orthogonal_layers(4, (3, size), 1.0) for size in (m, n))
     bases = compress.draw_bases(jax.random.key(5), left, right)
     assert (bases.left.shape, bases.right.shape) == ((m, 6), (n, 6))
     for basis, block in ((bases.left, left), (bases.right, right)):
@@ -253,10 +251,10 @@ def test_ranks_that_do_not_fit_are_refused():
     ones = jnp.ones
     with pytest.raises(ValueError, match=r"0 < 2 r <= 6, got 4"):
         compress.draw_bases(jax.random.key(0), ones((6, 4)), ones((6, 4)))
-    weights = orthogonal_weights(jax.random.key(0), (6, 6, 6), 1.0)
+    weights = orthogonal_layers(0, (6, 6, 6), 1.0)
     with pytest.raises(ValueError, match="0 < 2 rank < width"):
         compress.reduce(weights, ones((6, 6)), 3)
-    target = low_rank(jax.random.key(1), 6, 2, jnp.float64)
+    target = low_rank(1, 6, 2, jnp.float64)
     with pytest.raises(ValueError, match="must be at least 2 for a deep network, got depth=1"):
         compress.draw_reduction(jax.random.key(0), target, depth=1, scale=0.1)
     with pytest.raises(ValueError, match="0 < 2 rank < width"):

@@ -19,7 +19,6 @@ from lawlib import compress
 from lawlib.compress.block_arrays import BlockArray
 from lawlib.descent import steps
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.networks.initializers import orthogonal
 from lawlib.theory.equivariance import check_transform
 from lawlib.theory.parsimony import invariant_frames
 
@@ -222,20 +221,21 @@ def test_many_networks_are_trained_in_one_program():
 
     pairs = [problem(SIZES[0], 1, seed=seed) for seed in range(2)]
     together = jax.jit(jax.vmap(end))(*jax.tree.map(lambda *xs: jnp.stack(xs), *pairs))
-    chex.assert_trees_all_close(jax.tree.map(lambda x: x[1], together), end(*pairs[1]), rtol=0, atol=1e-11)
+    chex.assert_trees_all_close(jax.tree.map(lambda x: x[1], together), jax.jit(end)(*pairs[1]), rtol=0, atol=1e-11)
 
 
 def test_no_array_grows_faster_than_the_width():
     width = 100_000
-    frame = orthogonal(1.0)
-    left, right = (frame(key, (width, 2), jnp.float64) for key in jax.random.split(jax.random.key(0)))
+    (left,), (right,) = (orthogonal_layers(seed, (2, width), 1.0) for seed in range(2))
     target = compress.LowRank(left, jnp.asarray([2.0, 1.0]), right)
-    reduction = compress.draw_reduction(jax.random.key(1), target, depth=3, scale=0.1)
+    draw = jax.jit(compress.draw_reduction, static_argnames="depth")
+    reduction = draw(jax.random.key(1), target, depth=3, scale=0.1)
     muon = compress.transformed(contrib.muon(0.01, consistent_rms=0.2))
-    program = jax.make_jaxpr(lambda at: muon.step(at, reduction))(muon.init(reduction))
+    start = jax.jit(muon.init)(reduction)
+    step = jax.jit(lambda at: muon.step(at, reduction))
     # Of the reduction a step reads the small target alone, besides shapes.
-    assert 0 < max(_sizes(program.jaxpr)) < 100
-    after = muon.step(muon.init(reduction), reduction).weights
+    assert 0 < max(_sizes(step.trace(start).jaxpr.jaxpr)) < 100
+    after = step(start).weights
     # The first step of Muon is 0.01 * 0.2 sqrt(d) phi(v / ||V||): the factor depends on the width of the whole layer.
     moved = np.linalg.norm(after.weights[1] - reduction.start.weights[1], 2)
     assert 0.6 < moved / (0.01 * 0.2 * width**0.5) < 1.3

@@ -7,14 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from draws import low_rank_matrix, orthogonal_layers
 from optax import contrib
 from optimizers import EQUIVARIANT, OF_ENTRIES, projected
 
 from lawlib.descent.preconditioners import shampoo
 from lawlib.descent.steps import transformed
 from lawlib.networks.deep_linear import end_to_end
-from lawlib.networks.initializers import orthogonal_weights
-from lawlib.problems.synthetic import low_rank_target
 from lawlib.theory.equivariance import (
     check_arguments,
     check_transform,
@@ -28,12 +27,19 @@ SCALE, STEPS = 0.6, 25
 SIZES = [(2, 11, 1), (3, 12, 2), (4, 13, 3)]  # depth, width, rank
 
 
-def problem(key, sizes, case, dtype):
+def problem(seed, sizes, case, dtype):
     depth, width, rank = sizes
-    key_target, key_weights = jax.random.split(key)
     outputs = width if case == 1 else rank
-    target = low_rank_target(key_target, (width, width), rank, dtype)[:outputs] / 4
-    return orthogonal_weights(key_weights, (*[width] * depth, outputs), SCALE, dtype), target
+    target = low_rank_matrix(seed, (width, width), rank, dtype)[:outputs] / 4
+    return orthogonal_layers(seed, (*[width] * depth, outputs), SCALE, dtype), target
+
+
+@ft.cache
+def problems(sizes, case, dtype):
+    """The weights, targets and frames of three seeds: to find the frames takes as long to compile as to train."""
+    drawn = [problem(seed, sizes, case, dtype) for seed in range(3)]
+    weights, target = jax.tree.map(lambda *each: jnp.asarray(np.stack(each)), *drawn)
+    return weights, target, jax.jit(jax.vmap(lambda *given: invariant_frames(*given, sizes[2])))(weights, target)
 
 
 def loss(weights, target):
@@ -61,18 +67,20 @@ def departures(weights, frames):
     return jnp.stack(found), jnp.stack(values)
 
 
-@ft.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def runs(transform, sizes, case, dtype):
-    """Departures from the law and how far each layer moved, over three seeds."""
+@ft.partial(jax.jit, static_argnums=0)
+def trained_apart(transform, weights, target, frames):
+    """Departures from the law and how far each layer moved, over all seeds."""
 
-    def run(key):
-        weights, target = problem(key, sizes, case, dtype)
+    def run(weights, target, frames):
         end = trained(transform, weights, target)
-        apart, rho = departures(end, invariant_frames(weights, target, sizes[2]))
         moved = jnp.stack([jnp.linalg.norm(W - start) for W, start in zip(end, weights, strict=True)])
-        return apart, rho, moved
+        return *departures(end, frames), moved
 
-    return jax.vmap(run)(jax.random.split(jax.random.key(5), 3))
+    return jax.vmap(run)(weights, target, frames)
+
+
+def runs(transform, sizes, case, dtype):
+    return trained_apart(transform, *problems(sizes, case, dtype))
 
 
 # Each optimizer with two of the sizes, one in each case; one of them in single precision as well.
@@ -113,18 +121,21 @@ def test_galore_keeps_the_law_if_it_projects_on_learning_directions_and_does_not
     assert 1e-12 < float(published.max()) < 1e-5
 
 
+gradient, departures_of = jax.jit(jax.grad(loss)), jax.jit(departures)
+
+
 def history(transform):
     """The idle values, and per step the idle value and the norm of what a dense gradient is, by layer."""
-    weights, target = problem(jax.random.key(2), (3, 12, 2), 1, jnp.float64)
-    frames = invariant_frames(weights, target, 2)
+    weights, target = problem(2, (3, 12, 2), 1, jnp.float64)
+    frames = jax.tree.map(lambda each: each[2], problems((3, 12, 2), 1, jnp.dtype("float64"))[2])
     descent = transformed(loss, transform)
     iterate, rhos, gradients = descent.init(weights), [], []
     step = jax.jit(descent.step)
     for _ in range(8):
-        rhos.append(np.asarray(departures(iterate.weights, frames)[1]))
-        gradients.append(jax.grad(loss)(iterate.weights, target))
+        rhos.append(np.asarray(departures_of(iterate.weights, frames)[1]))
+        gradients.append(gradient(iterate.weights, target))
         iterate = step(iterate, target)
-    return [*rhos, np.asarray(departures(iterate.weights, frames)[1])], gradients
+    return [*rhos, np.asarray(departures_of(iterate.weights, frames)[1])], gradients
 
 
 def norms(matrices):

@@ -26,15 +26,20 @@ def methods(*names, rate=0.02):
     return {"opt.methods": names, "opt.step_sizes": (rate,) * len(names)}
 
 
-def observed(times, **fields):
-    """The trajectory of one member, and the observations by name."""
+def observed(times, keep=(), **fields):
+    """The trajectory of one member, with the states at some of the times, and the observations by name."""
     ((_, config),) = expand(config_of(f"variants=({SIZES | fields!r},)"))
-    ran = jax.jit(lambda key: simulate(system.dynamics(config), key, {}, (), times))(jax.random.key(0))
+    ran = jax.jit(lambda key: simulate(system.dynamics(config), key, {}, (), times, keep=keep))(jax.random.key(0))
     return ran, {name: np.asarray(values) for name, values in ran.observations.items()}
 
 
 def weights_of(ran, place=0):
     return [np.asarray(W) for W in ran.state.state[place].whole.weights]
+
+
+def start_of(ran):
+    """The weights at the first step that was kept."""
+    return [np.asarray(W[0]) for W in ran.kept.state[0].whole.weights]
 
 
 def gradients(weights, X, Y):
@@ -46,11 +51,10 @@ def gradients(weights, X, Y):
 @pytest.mark.parametrize("source", ["low_rank", "gaussian"])
 def test_every_optimizer_starts_from_the_same_weights_and_makes_its_own_step(source):
     names = ("gd", "sign", "clipped")
-    start, _ = observed((0,), **methods(*names), **{"data.source": source})
-    ran, seen = observed((1,), **methods(*names), **{"data.source": source})
-    inputs, targets = start.problem.data
+    ran, seen = observed((0, 1), (0,), **methods(*names), **{"data.source": source})
+    inputs, targets = ran.problem.data
     X, Y = np.eye(8) if inputs is None else np.asarray(inputs), np.asarray(targets)
-    before = weights_of(start)
+    before = start_of(ran)
     np.testing.assert_allclose(X @ X.T, np.eye(8), atol=1e-13)
     G = gradients(before, X, Y)
     norm = np.sqrt(sum(np.sum(g**2) for g in G))
@@ -59,7 +63,7 @@ def test_every_optimizer_starts_from_the_same_weights_and_makes_its_own_step(sou
         for W, old, g in zip(weights_of(ran, place), before, G, strict=True):
             np.testing.assert_allclose(W, old - 0.02 * direction(g), rtol=1e-10, atol=1e-12)
     A, B, C = weights_of(ran)
-    np.testing.assert_allclose(seen["loss"][0, 0], np.sum((C @ B @ A @ X - Y) ** 2) / 2, rtol=1e-12)
+    np.testing.assert_allclose(seen["loss"][1, 0], np.sum((C @ B @ A @ X - Y) ** 2) / 2, rtol=1e-12)
 
 
 def test_what_is_observed_is_the_distance_from_a_multiple_of_the_start():
@@ -94,19 +98,19 @@ def test_the_last_layer_of_case_2_has_to_ignore_idle_directions():
     (nets,), idle = ran.state.state, ran.problem.frames[1].idle
     first, last = nets.whole.weights
     leaking = nets._replace(whole=nets.whole._replace(weights=(first, last + 0.5 * jnp.ones((2, 4)) @ idle.T)))
-    found = system.dynamics(config).observe(jnp.asarray(0), ran.state._replace(state=(leaking,)), ran.problem, ())
+    observe = jax.jit(lambda state: system.dynamics(config).observe(jnp.asarray(0), state, ran.problem, ()))
+    found = observe(ran.state._replace(state=(leaking,)))
     np.testing.assert_allclose(found["block_deviation"], [[0.5 * np.sqrt(8)]], rtol=1e-12)
 
 
 def test_a_batch_is_drawn_anew_and_weighted_to_the_size_of_all_data():
     fields = methods("gd") | {"data.source": "gaussian", "opt.batch_size": 5}
-    start, _ = observed((0,), **fields)
-    ran, seen = observed((1,), **fields)
-    X, Y = (np.asarray(each) for each in start.problem.data)
+    ran, seen = observed((0, 1), (0,), **fields)
+    X, Y = (np.asarray(each) for each in ran.problem.data)
     count = 20
-    chosen = np.asarray(jax.random.choice(jax.random.fold_in(start.problem.key, 0), count, (5,), replace=False))
+    chosen = np.asarray(jax.random.choice(jax.random.fold_in(ran.problem.key, 0), count, (5,), replace=False))
     assert len(set(chosen.tolist())) == 5
-    before = weights_of(start)
+    before = start_of(ran)
     for W, old, g in zip(weights_of(ran), before, gradients(before, X[:, chosen], Y[:, chosen]), strict=True):
         np.testing.assert_allclose(W, old - 0.02 * 4 * g, rtol=1e-10, atol=1e-12)
     # No small network follows a batch, whose inputs are not white.
