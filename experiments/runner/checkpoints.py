@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.runner.store import digest, read_digested, with_digest, write_atomic, write_json
+from experiments.runner.store import as_json, digest, read_digested, with_digest, write_atomic, write_json
 
 __all__ = ["Checkpoints", "Restored"]
 
@@ -55,6 +55,11 @@ class Checkpoints:
         """The names of all pieces that the newest checkpoint holds."""
         return tuple(self._pieces)
 
+    @property
+    def exist(self) -> bool:
+        """Whether a checkpoint was written, usable or not."""
+        return bool(self._numbers(self.folder.glob("*.json")))
+
     def store_plan(self, plan: Mapping[str, Any]) -> None:
         """Store the division of the sweep, before the first checkpoint; checkpoints of another plan are not used."""
         self.folder.mkdir(exist_ok=True)
@@ -78,18 +83,30 @@ class Checkpoints:
         (self.folder / "pieces").mkdir(parents=True, exist_ok=True)
         for name, arrays in pieces.items():
             self._pieces[name] = self._write_piece(name, arrays)
+        self._write_manifest(position, carry, self._plan_digest())
+        self._prune()
+
+    def adopt(self, plan: Mapping[str, Any], position: Mapping[str, Any], pieces: Iterable[str]) -> None:
+        """Go on under another plan: its first checkpoint, without a carry, holds these of the present pieces.
+
+        A process that dies meanwhile leaves the old plan with its checkpoints.
+        """
+        self._pieces = {name: self._pieces[name] for name in pieces}
+        self._write_manifest(position, None, digest(as_json(with_digest({"plan": plan}))))
+        self.store_plan(plan)
+
+    def _write_manifest(self, position: Mapping[str, Any], carry: Any, plan: str | None) -> None:
         number = 1 + max(self._numbers(self.folder.glob("*.json")), default=0)
         manifest = {
             "position": position,
-            "plan": self._plan_digest(),
+            "plan": plan,
             "leaves": _save_carry(self.folder / "carry" / str(number), carry),
             "files": _digests(self.folder / "carry" / str(number)),
             "pieces": self._pieces,
         }
         write_json(self._manifest(number), with_digest(manifest))
-        self._prune()
 
-    def restore(self, abstract_of: Callable[[dict[str, Any]], Any]) -> Restored | None:
+    def restore(self, abstract_of: Callable[[dict[str, Any]], Any], *, with_carry: bool = True) -> Restored | None:
         """Return the newest checkpoint that verifies and fits ``abstract_of(position)``, or None.
 
         ``abstract_of`` returns a pytree of ``jax.ShapeDtypeStruct`` (or None, for no carry). Each skipped checkpoint
@@ -98,7 +115,7 @@ class Checkpoints:
         for number in reversed(self._numbers(self.folder.glob("*.json"))):
             try:
                 manifest = self._verified(number)
-                carry = self._load_carry(number, manifest, abstract_of(manifest["position"]))
+                carry = self._load_carry(number, manifest, abstract_of(manifest["position"])) if with_carry else None
             except _Unusable as fault:
                 warnings.warn(f"checkpoint {number} is not used: {fault}", stacklevel=2)
                 self._bad.add(number)

@@ -41,6 +41,8 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--workdir", metavar="DIR", help="the run folder (default: runs/NAME-PROFILE)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a law or printed claim fails")
     parser.add_argument("--replot", action="store_true", help="redo claims and figures from results.nc, without a run")
+    others = "resume a run that was begun under other versions or flags: keep finished members, compute the others anew"
+    parser.add_argument("--redo-unfinished", action="store_true", help=others)
     parser.add_argument(
         "--show", action="store_true", help="print the config's fields and what they mean, without a run"
     )
@@ -50,7 +52,11 @@ def command_line() -> argparse.ArgumentParser:
 
 def misused(options: Namespace, overrides: Sequence[str]) -> list[str]:
     """Why these options cannot be given together; no line if they can."""
-    given = [f"--{name}" for name, value in vars(options).items() if name != "list" and value not in (None, False)]
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(options).items()
+        if name != "list" and value not in (None, False)
+    ]
     if options.list is None and options.config is None:
         unknown = [f"{word}: is not an option (see --help)" for word in overrides if not word.startswith("--config.")]
         return ["--config=FILE[:PROFILE] is missing; --list shows the configs", *unknown]

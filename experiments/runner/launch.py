@@ -56,7 +56,8 @@ def _run(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -> i
     # Shells leave "~" as it is after "--workdir=".
     workdir = Path(os.path.expanduser(options.workdir or default_workdir(options.config)))
     _refuse(_published(workdir))
-    code = run(config, workdir, strict=options.strict, replot=options.replot, stop=stop)
+    how = {"strict": options.strict, "replot": options.replot, "redo": options.redo_unfinished}
+    code = run(config, workdir, **how, stop=stop)
     if options.publish and code != stopping.STOPPED:
         figures = SOURCE / "figures"
         publish(workdir, figures / published_name(options.config), figures / split(options.config)[0].stem)

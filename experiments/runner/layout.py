@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["laid_out", "shortened"]
+__all__ = ["differing", "laid_out", "shortened"]
 
 # A name, and the five numbers of a column of the summary.
 WIDTH = 200
@@ -36,3 +36,24 @@ def shortened(value: Any, digits: int = 6) -> Any:
     if isinstance(value, list | tuple):
         return [shortened(item, digits) for item in value]
     return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+
+
+def differing(before: Any, now: Any) -> list[tuple[str, str, str]]:
+    """Path, old and new value, as JSON has them, of every leaf in which two records differ, in order of paths.
+
+    A leaf that is missing is "nothing". JSON distinguishes 1, 1.0 and true.
+    """
+    old, new = _leaves(before), _leaves(now)
+    paths = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+    return [(path, old.get(path, "nothing"), new.get(path, "nothing")) for path in paths]
+
+
+def _leaves(value: Any, path: str = "") -> dict[str, str]:
+    """Flatten to {"net.depth": "3", "variants[0].net.width": "64"}."""
+    if isinstance(value, Mapping) and value:
+        items = [(f"{path}.{key}" if path else key, item) for key, item in value.items()]
+    elif isinstance(value, list) and value:
+        items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return {path: json.dumps(value)}
+    return {leaf: text for name, item in items for leaf, text in _leaves(item, name).items()}

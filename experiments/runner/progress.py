@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-__all__ = ["Reporter", "reporting"]
+__all__ = ["Reporter", "reporting", "rounded"]
 
 LINE_EVERY_S = 2.0
 
@@ -27,7 +27,7 @@ class Reporter:
         if self._share_at_start is None:
             self._share_at_start = share
         self._variant = variant
-        self._log({"variant": variant, "doing": doing, "members_finished": finished, "share": round(share, 4)})
+        self._log({"variant": variant, "doing": doing, "members_finished": finished, "share": rounded(share)})
         left = self._seconds_left(share)
         tail = "" if left is None else f", {left:.0f} s left"
         self._show(f"{variant}: {doing}, {finished} of {self._total} members finished, {share:.0%}{tail}", share)
@@ -64,3 +64,8 @@ def _lines(console: Console) -> Callable[[str, float], None]:
             console.print(text, markup=False, highlight=False)
 
     return show
+
+
+def rounded(share: float) -> float:
+    """A share as the log has it: runs have up to a million segments."""
+    return round(share, 6)

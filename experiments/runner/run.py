@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,16 +15,17 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from experiments.runner import claims as claims_table
-from experiments.runner import settings
+from experiments.runner import resuming, settings
 from experiments.runner.checkpoints import Checkpoints, Restored
 from experiments.runner.conclude import conclude
 from experiments.runner.experiment import Experiment, load
 from experiments.runner.hyperparameters import guarded
-from experiments.runner.progress import Reporter, reporting
+from experiments.runner.progress import Reporter, reporting, rounded
+from experiments.runner.provenance import conditions, environment
 from experiments.runner.results import assemble, check_declared
 from experiments.runner.shared import once
 from experiments.runner.stopping import STOPPED, Stop
-from experiments.runner.store import InputError, RunFolder, environment, open_run
+from experiments.runner.store import InputError, RunFolder, open_run
 from experiments.runner.watchdog import Watchdog, guarding
 from lawlib.dynamics.sweep import Members, Plan, Position, Segment, grid, observed, outline, plan, spread, sweep
 from lawlib.dynamics.system import Dynamics
@@ -44,6 +45,13 @@ class _Console(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class Start(NamedTuple):
+    """A start of a run: its environment, and where its data are from."""
+
+    environment: dict[str, Any]
+    sources: dict[str, str]
+
+
 class Work(NamedTuple):
     """One compiled program of a run: a variant, and what ``plan``, ``outline`` and ``sweep`` take first."""
 
@@ -56,11 +64,18 @@ class Work(NamedTuple):
 
 
 def run(
-    config: ConfigDict, workdir: Path, *, strict: bool = False, replot: bool = False, stop: Stop | None = None
+    config: ConfigDict,
+    workdir: Path,
+    *,
+    strict: bool = False,
+    replot: bool = False,
+    redo: bool = False,
+    stop: Stop | None = None,
 ) -> int:
     """Run a config into its folder, or resume it where it stopped; return the exit code.
 
     A complete folder is judged and printed again without a run; ``replot`` redoes claims and figures from results.nc.
+    ``redo`` resumes under other conditions too: finished chunks of members are kept, the others are computed anew.
     ``stop`` tells of signals; without it the run is interrupted as any Python program is.
 
     Raises:
@@ -75,12 +90,14 @@ def run(
     experiment = load(config.experiment)
     with open_run(workdir, settings.to_plain(config)) as folder:
         if not (folder.path / "results.nc").exists():
-            with _stopwatch(folder, sources_of(config, experiment)):
+            here = Start(environment(), sources_of(config, experiment))
+            found = resuming.found(folder.path, Checkpoints(folder.path), conditions(*here), redo=redo)
+            with _stopwatch(folder, here, found.changed):
                 # Before signals wait for a checkpoint: data may take minutes to prepare, and are kept by themselves.
                 work = work_of(config, experiment)
                 stop.check()
                 with stop.in_steps():
-                    finished = _simulate(work, config, experiment, folder, out, stop)
+                    finished = _simulate(work, config, experiment, folder, out, stop, found)
             if not finished:
                 out.print(f"stopped after a checkpoint; the same command resumes the run ({workdir})", markup=False)
                 return STOPPED
@@ -146,11 +163,14 @@ def _simulate(
     folder: RunFolder,
     console: Console,
     stop: Stop,
+    found: resuming.Found,
 ) -> bool:
     """Compute what is missing and write results.nc; False when stopped by a signal after a checkpoint."""
-    checkpoints = Checkpoints(folder.path)
-    plans = _plans(work, checkpoints)
+    checkpoints = found.checkpoints
+    plans, mixed = resuming.divided(found, lambda: _plans(work))
+    work = [each._replace(mesh=_dividing(each.mesh, cut.chunk)) for each, cut in zip(work, plans, strict=True)]
     restored = checkpoints.restore(lambda at: None if at["last"] else _outline(work, plans, at["variant"]))
+    folder.rewind_log(rounded(_reached(work, plans, restored.position).share) if restored else -1.0)
     total = sum(len(variant.members.seeds) for variant in work)
     saver = Saver(checkpoints, config.run.checkpoint_seconds)
     with reporting(console, folder.log, total) as reporter, _monitored(reporter) as monitor:
@@ -164,21 +184,22 @@ def _simulate(
         (v.name, assemble(v.name, v.config, v.times, _chunks(checkpoints, index), experiment.variables))
         for index, v in enumerate(work)
     )
-    folder.write_results(groups, {"config": json.dumps(settings.to_plain(config))})
+    # What some members were computed under and others were not; nothing, unless somebody asked for that.
+    differing = {"mixed": json.dumps(mixed)} if mixed else {}
+    folder.write_results(groups, {"config": json.dumps(settings.to_plain(config)), **differing})
     return True
 
 
-def _plans(work: list[Work], checkpoints: Checkpoints) -> list[Plan]:
-    """How each variant is cut: as the first checkpoint has it, else chosen now and stored."""
+def _plans(work: list[Work]) -> list[Plan]:
+    """How each variant is cut, chosen now."""
     on_cpu = jax.default_backend() == "cpu"
-    here = environment()
-    platform = {name: here[name] for name in ("versions", "platform", "device_kind", "device_count")}
-    stored = checkpoints.stored_plan()
-    if stored is None or stored["platform"] != platform:
-        chosen = [plan(*v.system, len(v.times), on_cpu=on_cpu, num_devices=v.mesh.size, **_cut(v.config)) for v in work]
-        stored = {"platform": platform, "plans": [list(each) for each in chosen]}
-        checkpoints.store_plan(stored)
-    return [Plan(*each) for each in stored["plans"]]
+    return [plan(*v.system, len(v.times), on_cpu=on_cpu, num_devices=v.mesh.size, **_cut(v.config)) for v in work]
+
+
+def _dividing(mesh: jax.sharding.Mesh, chunk: int) -> jax.sharding.Mesh:
+    """As many devices of the mesh as divide a chunk, which may have been chosen for another number of them."""
+    count = next(count for count in range(mesh.size, 0, -1) if chunk % count == 0)
+    return jax.sharding.Mesh(mesh.devices[:count], mesh.axis_names)
 
 
 def _cut(config: ConfigDict) -> dict[str, int]:
@@ -189,28 +210,40 @@ def _outline(work: list[Work], plans: list[Plan], index: int) -> Any:
     return outline(*work[index].system, plans[index])
 
 
+class Reached(NamedTuple):
+    """How far a run is: members finished, and the share of all the work."""
+
+    members: int
+    share: float
+
+
+def _reached(work: list[Work], plans: list[Plan], at: Mapping[str, Any]) -> Reached:
+    """How far a run is after the segment at a position, or before the first of a variant (chunk -1)."""
+    sizes, times = [len(variant.members.seeds) for variant in work], [len(variant.times) for variant in work]
+    works, index = [size * count for size, count in zip(sizes, times, strict=True)], at["variant"]
+    start, stop = (min((at["chunk"] + i) * plans[index].chunk, sizes[index]) for i in (0, 1))
+    seen = times[index] if at["last"] else min((at["segment"] + 1) * plans[index].segment, times[index])
+    done = sum(works[:index]) + max(start, 0) * times[index] + (stop - max(start, 0)) * seen
+    return Reached(sum(sizes[:index]) + (stop if at["last"] else start), done / sum(works))
+
+
 def _segments(
     work: list[Work], plans: list[Plan], restored: Restored | None, reporter: Reporter
 ) -> Iterator[tuple[dict[str, Any], Segment]]:
     """Every segment that is still to be computed, with its position in the run."""
-    sizes = [len(variant.members.seeds) for variant in work]
-    works = [size * len(variant.times) for size, variant in zip(sizes, work, strict=True)]
     first = restored.position["variant"] if restored else 0
     for index in range(first, len(work)):
-        finished, before = sum(sizes[:index]), sum(works[:index])
-        variant, resume, reached = work[index], None, (finished, before / sum(works))
+        variant, resume = work[index], None
+        begun: Mapping[str, Any] = {"variant": index, "chunk": -1, "segment": 0, "last": True}
         if restored and index == first:
-            resume = Position(restored.position["chunk"], restored.position["segment"]), restored.carry
-            reached = restored.position["reached"]
-        reporter.report(variant.name, reached[0], reached[1], "compiling")
+            begun = restored.position
+            resume = Position(begun["chunk"], begun["segment"]), restored.carry
+        reporter.report(variant.name, *_reached(work, plans, begun), "compiling")
         cut = {"plan": plans[index], "mesh": variant.mesh, "resume": resume}
         for segment in sweep(*variant.system, variant.times.tolist(), **cut):
-            rows, seen = segment.members, len(variant.times) if segment.last else segment.times.stop
-            done = before + rows.start * len(variant.times) + (rows.stop - rows.start) * seen
-            reached = finished + (rows.stop if segment.last else rows.start), done / sum(works)
-            at = {"variant": index, **segment.position._asdict(), "last": segment.last, "reached": reached}
+            at = {"variant": index, **segment.position._asdict(), "last": segment.last}
             yield at, segment
-            reporter.report(variant.name, *reached)
+            reporter.report(variant.name, *_reached(work, plans, at))
 
 
 @contextmanager
@@ -244,7 +277,7 @@ class Saver:
     def add(self, at: dict[str, Any], segment: Segment) -> None:
         """Take a finished segment, and write a checkpoint if it is time."""
         marks = {"converged_at": segment.converged_at, "diverged_at": segment.diverged_at}
-        self._pieces[_piece(at["variant"], *segment.position)] = {**segment.observations, **marks}
+        self._pieces[resuming.piece(at["variant"], *segment.position)] = {**segment.observations, **marks}
         self._at = at, segment
         if time.monotonic() - self._last >= self._every_s:
             self.save()
@@ -258,10 +291,6 @@ class Saver:
             self._pieces, self._last = {}, time.monotonic()
 
 
-def _piece(variant: int, chunk: int, segment: int) -> str:
-    return f"{variant:04d}-{chunk:06d}-{segment:06d}"
-
-
 def _chunks(checkpoints: Checkpoints, variant: int) -> list[list[dict[str, np.ndarray]]]:
     """The pieces of a variant, gathered by chunk."""
     chunks: dict[str, list[dict[str, np.ndarray]]] = {}
@@ -271,9 +300,9 @@ def _chunks(checkpoints: Checkpoints, variant: int) -> list[list[dict[str, np.nd
 
 
 @contextmanager
-def _stopwatch(folder: RunFolder, sources: dict[str, str]) -> Iterator[None]:
+def _stopwatch(folder: RunFolder, here: Start, mixed: list[str]) -> Iterator[None]:
     """Record the start and the end of a run, its wall time split into compiling and running."""
-    folder.record_start(sources=sources)
+    folder.record_start(about={**here.environment, **({"mixed": mixed} if mixed else {})}, sources=here.sources)
     began, compiling = time.monotonic(), [0.0]
 
     def listen(event: str, duration_secs: float, **_: Any) -> None:

@@ -1,13 +1,10 @@
 """The run folder: one process at a time, files replaced by rename, nothing created before the checks pass."""
 
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import re
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,10 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lawlib
-from experiments.runner.checkout import SOURCE
-from experiments.runner.layout import laid_out
+from experiments.runner.layout import differing, laid_out
 from experiments.runner.lock import LockRefused, locked
+from experiments.runner.provenance import environment
 
 if TYPE_CHECKING:  # xarray takes half a second to import, and a refused run needs none of it
     import xarray as xr
@@ -27,9 +23,8 @@ if TYPE_CHECKING:  # xarray takes half a second to import, and a refused run nee
 __all__ = [
     "InputError",
     "RunFolder",
+    "as_json",
     "digest",
-    "environment",
-    "git_state",
     "open_results",
     "open_run",
     "read_digested",
@@ -44,7 +39,6 @@ LOCK = ".lock"
 LAYOUT = 2
 PARTIAL = ".partial-"
 MAX_DIFFERENCES = 10
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "xarray")
 
 
 class InputError(Exception):
@@ -88,7 +82,12 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as strict JSON, atomically; NumPy values become plain ones, NaN and infinities null."""
-    write_atomic(path, laid_out(_plain(value)) + "\n")
+    write_atomic(path, as_json(value))
+
+
+def as_json(value: Any) -> bytes:
+    """The bytes of a JSON file: strict, NumPy values as plain ones, NaN and infinities as null."""
+    return f"{laid_out(_plain(value))}\n".encode()
 
 
 def _plain(value: Any) -> Any:
@@ -195,24 +194,11 @@ def _record(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    old, new = _fields(before), _fields({name: value for name, value in now.items() if name != "hash"})
-    paths = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
-    lines = [
-        f"{path}: folder has {old.get(path, 'nothing')}, this run wants {new.get(path, 'nothing')}"
-        for path in paths[:MAX_DIFFERENCES]
-    ]
-    return lines + ([f"{len(paths) - len(lines)} more of {len(paths)} differences"] if paths[len(lines) :] else [])
-
-
-def _fields(value: Any, path: str = "") -> dict[str, str]:
-    """Flatten to {"net.depth": "3", "variants[0].net.width": "64"}; JSON distinguishes 1, 1.0 and true."""
-    if isinstance(value, dict) and value:
-        items = [(f"{path}.{key}" if path else key, item) for key, item in value.items()]
-    elif isinstance(value, list) and value:
-        items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
-    else:
-        return {path: json.dumps(value)}
-    return {field: text for name, item in items for field, text in _fields(item, name).items()}
+    changed = differing(before, {name: value for name, value in now.items() if name != "hash"})
+    lines = [f"{path}: folder has {old}, this run wants {new}" for path, old, new in changed[:MAX_DIFFERENCES]]
+    return lines + (
+        [f"{len(changed) - len(lines)} more of {len(changed)} differences"] if changed[len(lines) :] else []
+    )
 
 
 @contextmanager
@@ -248,19 +234,30 @@ class RunFolder:
         with (self.path / "log.jsonl").open("ab", buffering=0) as file:
             file.write(line.encode())
 
-    def record_start(self, command: Sequence[str] | None = None, *, sources: Mapping[str, str] | None = None) -> None:
+    def rewind_log(self, share: float) -> None:
+        """Drop what log.jsonl reports beyond this share of the work, which is lost and done again, and a torn line."""
+        file = self.path / "log.jsonl"
+        if file.exists():
+            whole = file.read_bytes()
+            if (kept := _before(whole, share)) != whole:
+                write_atomic(file, kept)
+
+    def record_start(
+        self,
+        command: Sequence[str] | None = None,
+        *,
+        about: Mapping[str, Any] | None = None,
+        sources: Mapping[str, str] | None = None,
+    ) -> None:
         """Add a start of the run to provenance.json: environment, sources of the data, command line and time.
 
-        Raises:
-            InputError: An earlier start used other data: the run would mix the two.
+        Args:
+            command: The command line; that of this process if none is given.
+            about: What `environment` returns, perhaps with more; taken from this process if it is not given.
+            sources: Where the data are from, by name.
         """
-        about = {**environment(), "sources": dict(sources or {})}
-        before = next((start["sources"] for start in self._starts() if "sources" in start), about["sources"])
-        if before != about["sources"]:
-            here = {name: origin for name, origin in about["sources"].items() if before.get(name) != origin}
-            reported = "; ".join(f"{name}: was {before.get(name)}, is now {origin}" for name, origin in here.items())
-            raise InputError([f"{self.path}: was started with other data ({reported}); choose another --workdir"])
-        start = {**about, "command": _command(command or sys.orig_argv), "start": _now()}
+        start = {**(about or environment()), "sources": dict(sources or {})}
+        start |= {"command": _command(command or sys.orig_argv), "start": _now()}
         self._write_provenance([*self._starts(), {**start, "end": None, "compile_s": None, "run_s": None}])
 
     def record_end(self, *, compile_s: float, run_s: float) -> None:
@@ -332,53 +329,22 @@ def _encoding(dataset: "xr.Dataset") -> dict[Any, dict[str, Any]]:
     return encoding
 
 
-# Provenance -----------------------------------------------------------------------------------------------
+def _before(log: bytes, share: float) -> bytes:
+    """The lines up to the first that is no whole record or reports more than this share.
 
-
-def environment() -> dict[str, Any]:
-    """Versions, device, precision, PRNG and source of this process, without names or paths of the machine."""
-    import jax
-
-    devices, settings = jax.devices(), jax.config.values
-    commit, clean = git_state(SOURCE)
-    return {
-        # What an installer noted of an editable lawlib is out of date once it has changed.
-        "versions": {
-            "python": platform.python_version(),
-            "lawlib": lawlib.__version__,
-            **{name: _version(name) for name in PACKAGES},
-        },
-        "platform": devices[0].platform,
-        "device_kind": devices[0].device_kind,
-        "device_count": len(devices),
-        "x64": settings["jax_enable_x64"],
-        "matmul_precision": settings["jax_default_matmul_precision"],
-        "prng_impl": settings["jax_default_prng_impl"],
-        "git_commit": commit,
-        "git_clean": clean,
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def git_state(root: Path) -> tuple[str | None, bool | None]:
-    """Return the commit of the work tree at ``root`` and whether it is clean; (None, None) if there is none."""
-    try:
-        if Path(_git(root, "rev-parse", "--show-toplevel")).resolve() != root.resolve():
-            return None, None  # an installed copy inside somebody else's repository
-        return _git(root, "rev-parse", "HEAD"), not _git(root, "status", "--porcelain")
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    Of a program whose compilation comes last nothing was done: it is compiled, and reported, again.
+    """
+    kept, done = [], 0
+    for line in log.splitlines(keepends=True):
+        try:
+            record = json.loads(line)
+            if not line.endswith(b"\n") or record["share"] > share:
+                break
+            done = done if record["doing"] == "compiling" else len(kept) + 1
+        except (ValueError, LookupError, TypeError):
+            break
+        kept.append(line)
+    return b"".join(kept[:done])
 
 
 def _command(arguments: Sequence[str]) -> list[str]:

@@ -1,7 +1,6 @@
 """A run from end to end: what it leaves, and that it survives kills, signals, strangers and a second look."""
 
 import json
-import os
 import platform
 import random
 import re
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from liveness import communicate
+from small_run import SMALL, bytes_of
 
 import lawlib
 from experiments.main import main
@@ -26,16 +26,6 @@ from experiments.runner.store import LAYOUT, digest
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = {name: f"{ROOT / 'configs' / name}.py:smoke" for name in ("dln_parsimony",)}
-# Two programs, two chunks each, a checkpoint after every second of 21 observations.
-SMALL = [
-    f"--config={CONFIGS['dln_parsimony']}",
-    "--config.variants=({'name': 'double', 'net.depth': 2}, {'name': 'single', 'precision': 'float32'})",
-    "--config.num_seeds=4",
-    "--config.observe.num_times=21",
-    "--config.run.chunk=8",
-    "--config.run.segment=2",
-    "--config.run.checkpoint_seconds=0.0",
-]
 CLAIM = ["id", "kind", "paper", "figure", "statement", "statistic", "measured", "relation", "bound"]
 CLAIM += ["spread", "members", "diverged", "status", "reason"]
 TABLES = {"claims.json", "claims.md", "summary.json", "summary.md"}
@@ -46,22 +36,10 @@ TIMED = {"claims.json", "claims.md", "provenance.json", "log.jsonl"}
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="session")
-def whole(once):
-    """The small run, never interrupted."""
-    folder, (code, _, err) = once("whole", *SMALL)
-    assert code == 0, err
-    return folder
-
-
 @pytest.fixture
 def finished(whole, tmp_path):
     """A copy of the small run that a test may change."""
     return shutil.copytree(whole, tmp_path / "finished")
-
-
-def bytes_of(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def claims_of(folder):
@@ -76,40 +54,6 @@ def begun_at(folder, log):
     """The share of the work that was done already at each start of the run."""
     starts = json.loads((folder / "provenance.json").read_text())["starts"]
     return [next(line["share"] for line in log if line["time"] >= start["start"]) for start in starts]
-
-
-# Stops itself at every report from this share of the work on, so that it never ends before it is killed or signalled.
-PAUSING = """
-import os, signal, sys
-from experiments import main
-from experiments.runner import progress
-report = progress.Reporter.report
-def pausing(self, variant, finished, share, doing="running"):
-    report(self, variant, finished, share, doing)
-    if doing == "running" and share >= {share}:
-        os.kill(os.getpid(), signal.SIGSTOP)
-progress.Reporter.report = pausing
-sys.exit(main.main(sys.argv[1:]))
-"""
-
-
-@pytest.fixture
-def running(shell, tmp_path):
-    """Starts the small run in a process of its own, which is stopped once this share of the work is done."""
-    processes = []
-
-    def start(share):
-        folder = tmp_path / "scale[0.1] [bold]"  # a glob and a word of rich's own to whoever does not quote it
-        process = shell.program(PAUSING.format(share=share), *SMALL, f"--workdir={folder}")
-        processes.append(process)
-        seen = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        assert seen.si_code == os.CLD_STOPPED, process.communicate()
-        return process, folder
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
 
 
 # What a run leaves ----------------------------------------------------------------------------------------

@@ -294,26 +294,6 @@ def test_the_command_line_does_not_name_the_machine(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
-def test_git_state(tmp_path):
-    assert store.git_state(tmp_path) == (None, None)
-
-    def git(*arguments):
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True)
-
-    git("init")
-    (tmp_path / "file").write_text("one")
-    git("add", "file")
-    git("commit", "-m", "one")
-    commit, clean = store.git_state(tmp_path)
-    assert len(commit) == 40
-    assert clean
-    (tmp_path / "file").write_text("two")
-    assert store.git_state(tmp_path) == (commit, False)
-    (tmp_path / "sub").mkdir()
-    assert store.git_state(tmp_path / "sub") == (None, None)
-
-
 # Results --------------------------------------------------------------------------------------------------
 
 

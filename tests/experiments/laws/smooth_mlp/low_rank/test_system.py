@@ -15,6 +15,8 @@ from experiments.data.idx import Images
 from experiments.laws.smooth_mlp.low_rank import EXPERIMENT
 from experiments.laws.smooth_mlp.low_rank import system as low_rank_system
 from experiments.runner import run
+from experiments.runner.checkpoints import Checkpoints
+from experiments.runner.provenance import conditions, environment
 from experiments.runner.run import sources_of
 from experiments.runner.settings import expand
 from experiments.runner.stopping import STOPPED
@@ -84,7 +86,10 @@ def test_every_start_is_recorded_with_its_sources_and_a_run_is_not_made_of_two(m
         return run.run(config_of(), tmp_path / "run")
 
     assert [start("as published"), start("as published")] == [STOPPED] * 2
-    with pytest.raises(InputError, match=r"other data .fashion_mnist: was as published, is now compressed"):
+    checkpoints = Checkpoints(tmp_path / "run")
+    checkpoints.store_plan({"conditions": conditions(environment(), {"fashion_mnist": "as published"})})
+    checkpoints.save({}, None, {})
+    with pytest.raises(InputError, match=r'sources.fashion_mnist was "as published", is now "compressed"'):
         start("compressed")
     record = json.loads((tmp_path / "run" / "provenance.json").read_text())
     assert [each["sources"] for each in record["starts"]] == [{"fashion_mnist": "as published"}] * 2
