@@ -19,8 +19,9 @@ from experiments.runner.checkout import SOURCE
 from experiments.runner.claims import Claim
 from experiments.runner.command import BAD_INPUT, OneLineParser
 from experiments.runner.fields import nearest
-from experiments.runner.stopping import STOPPED
-from experiments.runner.store import InputError, write_atomic
+from experiments.runner.files import write_atomic
+from experiments.runner.setbacks import STOPPED
+from experiments.runner.store import InputError
 from experiments.runs import load
 
 __all__ = ["main"]

@@ -18,9 +18,10 @@ from experiments.runner import catalog, settings
 from experiments.runner.checkout import SOURCE
 from experiments.runner.claims import Claim, failing, table_row
 from experiments.runner.command import BAD_INPUT, OneLineParser
+from experiments.runner.files import write_atomic
 from experiments.runner.finished import read
 from experiments.runner.spec import published_name
-from experiments.runner.store import InputError, write_atomic
+from experiments.runner.store import InputError
 
 __all__ = ["PAPERS", "document", "main", "of_no_item"]
 

@@ -31,7 +31,7 @@ READERS = {
     "mission": {"papers"},
 }
 # Of the runner, data knows which packages are missing, how a bad input is refused and how a file is kept.
-OF_RUNNER_IN_DATA = {"experiments.runner.extras", "experiments.runner.store"}
+OF_RUNNER_IN_DATA = {"experiments.runner.extras", "experiments.runner.files", "experiments.runner.store"}
 # The modules of a law, and what none of them may know: a system runs without being judged, claims judge what no
 # figure has drawn, and only figures draw.
 DRAWING = {"experiments.runner.plots", "matplotlib"}
@@ -271,7 +271,7 @@ def test_a_forbidden_import_is_seen(name, source):
         ("experiments.runner.checks", "from experiments import laws\nimport experiments"),
         ("experiments.export", "from experiments.exporters import tables\nfrom experiments.runs import load"),
         ("experiments.exporters.tables", "from experiments.runs import frame\nfrom experiments.runner import store"),
-        ("experiments.data.idx", "from experiments.runner.store import write_atomic\nimport gzip"),
+        ("experiments.data.idx", "from experiments.runner.files import write_atomic\nimport gzip"),
         ("experiments.laws.collapse", "from experiments.laws.collapse import claims, figures, system"),
         ("experiments.laws.collapse.system", "from experiments.data import idx\nfrom experiments.runner import checks"),
         ("experiments.laws.collapse.claims", "from experiments.laws.collapse import measures, system"),

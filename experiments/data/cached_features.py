@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.runner.store import replacing
+from experiments.runner.files import replacing
 
 __all__ = ["cached_features", "features_folder"]
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from experiments.runner.store import PARTIAL, InputError, read_digested, with_digest, write_json
+from experiments.runner.files import PARTIAL, read_digested, with_digest, write_json
+from experiments.runner.store import InputError
 
 __all__ = ["in_place_of", "obstacle"]
 

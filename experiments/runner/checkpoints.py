@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.runner.store import as_json, digest, read_digested, with_digest, write_atomic, write_json
+from experiments.runner.files import as_json, digest, read_digested, with_digest, write_atomic, write_json
+from experiments.runner.setbacks import disk_full, is_full
 
 __all__ = ["Checkpoints", "Restored"]
 
@@ -56,6 +57,11 @@ class Checkpoints:
         return tuple(self._pieces)
 
     @property
+    def num_bytes(self) -> int:
+        """The size of all pieces that the newest checkpoint holds."""
+        return sum(self._piece_file(name).stat().st_size for name in self._pieces)
+
+    @property
     def exist(self) -> bool:
         """Whether a checkpoint was written, usable or not."""
         return bool(self._numbers(self.folder.glob("*.json")))
@@ -79,6 +85,9 @@ class Checkpoints:
 
         The newest 3 checkpoints and all pieces are kept. Without a restore, or after one that returned None, there are
         no earlier pieces.
+
+        Raises:
+            Setback: There is no room for it; the earlier checkpoints are as they were.
         """
         (self.folder / "pieces").mkdir(parents=True, exist_ok=True)
         for name, arrays in pieces.items():
@@ -97,11 +106,19 @@ class Checkpoints:
 
     def _write_manifest(self, position: Mapping[str, Any], carry: Any, plan: str | None) -> None:
         number = 1 + max(self._numbers(self.folder.glob("*.json")), default=0)
+        place = self.folder / "carry" / str(number)
+        try:
+            leaves = _save_carry(place, carry)
+        except Exception as error:  # of Orbax or the libraries below it
+            if not is_full(error):
+                raise
+            self._prune()  # half a carry takes the room that the rest of the run needs
+            raise disk_full(place, sum(leaf.nbytes for leaf in jax.tree.leaves(carry))) from error
         manifest = {
             "position": position,
             "plan": plan,
-            "leaves": _save_carry(self.folder / "carry" / str(number), carry),
-            "files": _digests(self.folder / "carry" / str(number)),
+            "leaves": leaves,
+            "files": _digests(place),
             "pieces": self._pieces,
         }
         write_json(self._manifest(number), with_digest(manifest))

@@ -9,11 +9,12 @@ import numpy as np
 
 from experiments.runner import claims, plots, summary
 from experiments.runner.experiment import Experiment
+from experiments.runner.files import write_atomic
 from experiments.runner.laws import judged
 from experiments.runner.layout import shortened
 from experiments.runner.runs import Run, divergence, drawable, runs
 from experiments.runner.stopping import Stop
-from experiments.runner.store import RunFolder, write_atomic
+from experiments.runner.store import RunFolder
 
 __all__ = ["conclude"]
 

@@ -16,7 +16,9 @@ from experiments.runner import settings
 from experiments.runner.checkout import SOURCE
 from experiments.runner.claims import Claim, from_json
 from experiments.runner.fields import nearest
-from experiments.runner.store import LAYOUT, InputError, open_results, read_digested
+from experiments.runner.files import read_digested
+from experiments.runner.integrity import DAMAGE, MALFORMED
+from experiments.runner.store import LAYOUT, InputError, open_results, unreadable
 
 if TYPE_CHECKING:  # the tables of a run are read without the half second that xarray takes to import
     import xarray as xr
@@ -24,8 +26,6 @@ if TYPE_CHECKING:  # the tables of a run are read without the half second that x
 __all__ = ["FinishedRun", "read"]
 
 RESULTS = "results.nc"
-# How the libraries below xarray report that a file is cut short or damaged.
-DAMAGE = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,8 +71,8 @@ class FinishedRun:
         if not self.has_results:
             again = command(self.provenance, self.path) or _of_config(self.path)
             raise InputError([f"{self.path}: has no {RESULTS} (a published folder has none); to make it, run {again}"])
+        results = open_results(self.path / RESULTS, self._anew())
         with self._reading():
-            results = open_results(self.path / RESULTS)
             config = json.loads(results.attrs["config"])
         variants = [name for name, _ in settings.expand(self.config)]
         if config != json.loads(json.dumps(settings.to_plain(self.config))) or list(results.children) != variants:
@@ -107,9 +107,7 @@ class FinishedRun:
         try:
             yield
         except DAMAGE as error:
-            said = " ".join(str(error).split())
-            problem = f"{self.path / RESULTS}: cannot be read, it is cut short or damaged ({said}); {self._anew()}"
-            raise InputError([problem]) from error
+            raise InputError([unreadable(self.path / RESULTS, str(error), self._anew())]) from error
 
     def _anew(self) -> str:
         return f"delete the file and run {command(self.provenance, self.path) or 'the same command'} again"
@@ -206,7 +204,7 @@ def _part(file: Path, parse: Callable[[str], Any], lost: Any, remedy: str) -> tu
         return lost, []
     try:
         return parse(file.read_text()), []
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, *MALFORMED) as error:
         return lost, [f"{file}: is damaged ({type(error).__name__}: {' '.join(str(error).split())}); {remedy}"]
 
 

@@ -16,6 +16,7 @@ from experiments.runner import checks, settings, stopping
 from experiments.runner.checkout import SOURCE
 from experiments.runner.command import BAD_INPUT
 from experiments.runner.publish import publish
+from experiments.runner.setbacks import STOPPED, Setback
 from experiments.runner.spec import default_workdir, published_name, split
 from experiments.runner.store import InputError
 
@@ -33,9 +34,12 @@ def launch(options: Namespace, overrides: Sequence[str]) -> int:
         except (settings.ConfigError, InputError) as refusal:
             print(*refusal.problems, sep="\n", file=sys.stderr)
             return BAD_INPUT
+        except Setback as setback:
+            print(setback, file=sys.stderr)
+            return STOPPED
         except (Exception, KeyboardInterrupt):
             if stop.interrupted:  # an interrupt can come out of a library as an error of its own
-                return stopping.STOPPED
+                return STOPPED
             traceback.print_exc()
             return OUR_ERROR
 
@@ -58,7 +62,7 @@ def _run(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -> i
     _refuse(_published(workdir))
     how = {"strict": options.strict, "replot": options.replot, "redo": options.redo_unfinished}
     code = run(config, workdir, **how, stop=stop)
-    if options.publish and code != stopping.STOPPED:
+    if options.publish and code != STOPPED:
         figures = SOURCE / "figures"
         publish(workdir, figures / published_name(options.config), figures / split(options.config)[0].stem)
     return code

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from experiments.runner.files import replacing
 from experiments.runner.legible import make_legible
 from experiments.runner.palette import in_palette
-from experiments.runner.store import replacing
 
 __all__ = [
     "COLOURS",

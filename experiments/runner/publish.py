@@ -10,7 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from experiments.runner.store import InputError, write_atomic, write_json
+from experiments.runner.files import write_atomic, write_json
+from experiments.runner.store import InputError
 
 __all__ = ["LARGEST_PICTURE", "publish"]
 

@@ -20,11 +20,13 @@ from experiments.runner.checkpoints import Checkpoints, Restored
 from experiments.runner.conclude import conclude
 from experiments.runner.experiment import Experiment, load
 from experiments.runner.hyperparameters import guarded
+from experiments.runner.integrity import MALFORMED
 from experiments.runner.progress import Reporter, reporting, rounded
 from experiments.runner.provenance import conditions, environment
 from experiments.runner.results import assemble, check_declared
+from experiments.runner.setbacks import STOPPED
 from experiments.runner.shared import once
-from experiments.runner.stopping import STOPPED, Stop
+from experiments.runner.stopping import Stop
 from experiments.runner.store import InputError, RunFolder, open_run
 from experiments.runner.watchdog import Watchdog, guarding
 from lawlib.dynamics.sweep import Members, Plan, Position, Segment, grid, observed, outline, plan, spread, sweep
@@ -104,12 +106,21 @@ def run(
         Checkpoints(folder.path).clear()
         if replot or not folder.is_complete:
             conclude(experiment, folder, stop)
-        verdict = claims_table.from_json((folder.path / "claims.json").read_text())
+        verdict = _verdict(folder.path / "claims.json")
         claims_table.table(verdict, out)
         if not verdict:
             out.print("no law of this experiment speaks of these runs; their numbers are in summary.md")
         out.print(f"run folder: {workdir}", highlight=False, markup=False)
         return CLAIM_FAILED if strict and claims_table.failing(verdict) else DONE
+
+
+def _verdict(file: Path) -> tuple[claims_table.Claim, ...]:
+    """The claims of a complete folder."""
+    try:
+        return claims_table.from_json(file.read_text())
+    except (OSError, *MALFORMED) as error:
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError([f"{file}: is damaged ({said}); --replot writes it anew"]) from error
 
 
 def console() -> Console:
@@ -175,6 +186,7 @@ def _simulate(
     saver = Saver(checkpoints, config.run.checkpoint_seconds)
     with reporting(console, folder.log, total) as reporter, _monitored(reporter) as monitor:
         for at, segment in monitor(_segments(work, plans, restored, reporter)):
+            folder.check_place()  # a checkpoint makes folders
             saver.add(at, segment)
             if stop.asked:
                 saver.save()
@@ -186,7 +198,9 @@ def _simulate(
     )
     # What some members were computed under and others were not; nothing, unless somebody asked for that.
     differing = {"mixed": json.dumps(mixed)} if mixed else {}
-    folder.write_results(groups, {"config": json.dumps(settings.to_plain(config)), **differing})
+    folder.write_results(
+        groups, {"config": json.dumps(settings.to_plain(config)), **differing}, num_bytes=checkpoints.num_bytes
+    )
     return True
 
 

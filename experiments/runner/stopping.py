@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-__all__ = ["ENDED_AT_ONCE", "STOPPED", "Stop", "listening"]
+from experiments.runner.setbacks import STOPPED
 
-STOPPED, ENDED_AT_ONCE = 75, 130
+__all__ = ["ENDED_AT_ONCE", "Stop", "listening"]
+
+ENDED_AT_ONCE = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AFTER_CHECKPOINT = b"stopping after a checkpoint; a second signal (Ctrl-C) ends the run at once\n"
 AS_IT_IS = b"stopping; the same command resumes the run\n"

@@ -1,8 +1,6 @@
 """The run folder: one process at a time, files replaced by rename, nothing created before the checks pass."""
 
-import hashlib
 import json
-import math
 import os
 import re
 import sys
@@ -13,32 +11,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.runner.layout import differing, laid_out
+from experiments.runner.files import PARTIAL, plain, read_digested, replacing, with_digest, write_atomic, write_json
+from experiments.runner.integrity import DAMAGE, MALFORMED, damage_of, digest_file, seal_of
+from experiments.runner.layout import differing
 from experiments.runner.lock import LockRefused, locked
 from experiments.runner.provenance import environment
+from experiments.runner.setbacks import Setback, disk_full, ending_where_disk_is_full, is_full
 
 if TYPE_CHECKING:  # xarray takes half a second to import, and a refused run needs none of it
     import xarray as xr
 
-__all__ = [
-    "InputError",
-    "RunFolder",
-    "as_json",
-    "digest",
-    "open_results",
-    "open_run",
-    "read_digested",
-    "replacing",
-    "with_digest",
-    "write_atomic",
-    "write_json",
-]
+__all__ = ["InputError", "RunFolder", "open_results", "open_run", "unreadable"]
 
 LOCK = ".lock"
 # The layout of a run folder; version 0.1 wrote no number.
 LAYOUT = 2
-PARTIAL = ".partial-"
 MAX_DIFFERENCES = 10
+# What a run keeps under these names; of another kind they are somebody else's.
+KEPT_FILES = ("config.json", "provenance.json", "results.nc", "results.nc.sha256", "claims.json", "claims.md")
+KEPT_FILES += ("summary.json", "summary.md", "log.jsonl")
+KEPT_FOLDERS = ("figures", "checkpoint")
+ANEW = "delete the file and give the same command again, without --replot, to compute it anew"
 
 
 class InputError(Exception):
@@ -47,82 +40,6 @@ class InputError(Exception):
     def __init__(self, problems: Sequence[str]):
         super().__init__("\n".join(problems))
         self.problems = list(problems)
-
-
-# Files ----------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder that durably replaces ``path`` if the block raises nothing."""
-    # Two processes may write the same file with the same content: each needs a temporary file of its own.
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        _fsync(partial)
-        os.replace(partial, path)
-        _fsync(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write ``data`` so that a reader sees the old file or the whole new one, also after a power cut."""
-    with replacing(path) as partial:
-        partial.write_bytes(data.encode() if isinstance(data, str) else data)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as strict JSON, atomically; NumPy values become plain ones, NaN and infinities null."""
-    write_atomic(path, as_json(value))
-
-
-def as_json(value: Any) -> bytes:
-    """The bytes of a JSON file: strict, NumPy values as plain ones, NaN and infinities as null."""
-    return f"{laid_out(_plain(value))}\n".encode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):  # a NumPy or JAX array, or a NumPy scalar
-        return _plain(value.tolist())
-    # JSON has no NaN: a reader in another language would refuse the whole file.
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of bytes, or of the canonical JSON of anything else."""
-    if not isinstance(value, bytes):
-        value = json.dumps(_plain(value), sort_keys=True, separators=(",", ":")).encode()
-    return hashlib.sha256(value).hexdigest()
-
-
-def with_digest(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``record`` with its SHA-256 under "hash"; ValueError if that name is taken."""
-    if "hash" in record:
-        msg = 'the record has a field "hash": that name is reserved for its SHA-256'
-        raise ValueError(msg)
-    return {**_plain(record), "hash": digest(record)}
-
-
-def read_digested(path: Path) -> dict[str, Any]:
-    """Read a record of `with_digest`, without its hash; ValueError if the content does not match the hash."""
-    record = json.loads(path.read_bytes())
-    if not isinstance(record, dict) or record.pop("hash", None) != digest(record):
-        msg = "the content does not match its hash"
-        raise ValueError(msg)
-    return record
 
 
 # Opening --------------------------------------------------------------------------------------------------
@@ -135,10 +52,11 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
     The context releases the lock; if the process dies, the kernel does.
 
     Raises:
-        InputError: The folder cannot be used; no file of a run was created.
+        InputError: The folder cannot be used; no file of a run was created. Or a file in it cannot be.
+        Setback: There is no room, or the folder was moved away while the block lasted.
     """
     folder = Path(path)
-    _refuse(_obstacles(folder) or _strangers(folder, config))
+    _refuse(_obstacles(folder) or _strangers(folder, config) or _misplaced(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
@@ -146,11 +64,16 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
     with _lock(folder):
         # Again: another process may have used the folder between the first check and the lock.
         _refuse(_strangers(folder, config))
-        for leftover in folder.rglob(PARTIAL + "*"):
-            leftover.unlink()
-        if not (folder / "config.json").exists():
-            write_json(folder / "config.json", _record(config))
-        yield RunFolder(folder)
+        run = RunFolder(folder)
+        try:
+            for leftover in folder.rglob(PARTIAL + "*"):
+                leftover.unlink()
+            if not (folder / "config.json").exists():
+                write_json(folder / "config.json", _record(config))
+            yield run
+        except OSError as error:
+            run.check_place()
+            raise _of_folder(folder, error) or error from error
 
 
 def _refuse(problems: list[str]) -> None:
@@ -169,6 +92,24 @@ def _obstacles(folder: Path) -> list[str]:
     return []
 
 
+def _misplaced(folder: Path) -> list[str]:
+    """A line for each name of a run that is taken by a folder instead of a file, or by a file instead of a folder."""
+    wrong = [(name, "folder", "file") for name in KEPT_FILES if os.path.isdir(folder / name)]
+    wrong += [(name, "file", "folder") for name in KEPT_FOLDERS if os.path.isfile(folder / name)]
+    return [
+        f"{folder / name}: is a {found}, and a run needs a {wanted} there; move it" for name, found, wanted in wrong
+    ]
+
+
+def _of_folder(folder: Path, error: OSError) -> Exception | None:
+    """What an error of the system says of the run folder, as one line; nothing if it is not about it."""
+    if is_full(error):
+        return disk_full(Path(error.filename or folder), 0)
+    if error.errno is None or not isinstance(error.filename, str) or not Path(error.filename).is_relative_to(folder):
+        return None
+    return InputError([f"{error.filename}: cannot be used: {error.strerror}; mend or move it, and try again"])
+
+
 def _strangers(folder: Path, config: Mapping[str, Any]) -> list[str]:
     """Why an existing folder is not this run's: no config, a damaged one, or a different one."""
     file = folder / "config.json"
@@ -181,7 +122,7 @@ def _strangers(folder: Path, config: Mapping[str, Any]) -> list[str]:
     try:
         before = read_digested(file)
     except (OSError, ValueError) as error:
-        return [f"{file}: cannot be trusted: {error}"]
+        return [f"{file}: cannot be trusted: {error}; restore it, or choose another --workdir"]
     if before.get("layout") != LAYOUT:
         version = "a later version" if "layout" in before else "version 0.1"
         return [f"{folder}: was made by {version} of lawlib, which this version cannot read; choose another --workdir"]
@@ -218,6 +159,14 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = path
+        self._place = _place(path)
+
+    def check_place(self) -> None:
+        """Raise a `Setback` if the folder was removed, or renamed, since this process opened it."""
+        if _place(self.path) != self._place:
+            lost = "was removed or renamed while the run went on; put it back"
+            msg = f"{self.path}: {lost} and give the same command again, which resumes the run"
+            raise Setback(msg)
 
     @property
     def is_complete(self) -> bool:
@@ -230,9 +179,18 @@ class RunFolder:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line to log.jsonl, with the time (UTC, ISO 8601)."""
-        line = json.dumps({"time": _now(), **_plain(record)}, allow_nan=False) + "\n"
-        with (self.path / "log.jsonl").open("ab", buffering=0) as file:
-            file.write(line.encode())
+        line = f"{json.dumps({'time': _now(), **plain(record)}, allow_nan=False)}\n".encode()
+        file = self.path / "log.jsonl"
+        self.check_place()
+        with file.open("ab", buffering=0) as log:
+            try:
+                # The last bytes that a disk holds are written without an error.
+                if log.write(line) == len(line):
+                    return
+            except OSError as error:
+                if not is_full(error):
+                    raise
+        raise disk_full(file, len(line))
 
     def rewind_log(self, share: float) -> None:
         """Drop what log.jsonl reports beyond this share of the work, which is lost and done again, and a torn line."""
@@ -273,10 +231,13 @@ class RunFolder:
     def _starts(self) -> list[dict[str, Any]]:
         file = self.path / "provenance.json"
         try:
-            return json.loads(file.read_bytes())["starts"] if file.exists() else []
-        except (ValueError, LookupError, TypeError) as error:
-            warnings.warn(f"{file}: cannot be read ({error}); the earlier starts are lost", stacklevel=3)
+            starts = json.loads(file.read_bytes())["starts"] if file.exists() else []
+            _ = [(start["start"], start["compile_s"] or 0.0, start["run_s"] or 0.0) for start in starts]
+        except MALFORMED as error:
+            lost = f"cannot be read ({type(error).__name__}: {error}); the earlier starts and their times are lost"
+            warnings.warn(f"{file}: {lost} unless you restore the file", stacklevel=3)
             return []
+        return starts
 
     def _write_provenance(self, starts: list[dict[str, Any]]) -> None:
         self.write_json("provenance.json", {**self._whole(starts), "starts": starts})
@@ -288,34 +249,68 @@ class RunFolder:
         return {**starts[-1], "start": starts[0]["start"], **spent}
 
     def write_results(
-        self, groups: Iterable[tuple[str, "xr.Dataset"]], attrs: Mapping[str, Any], name: str = "results.nc"
+        self,
+        groups: Iterable[tuple[str, "xr.Dataset"]],
+        attrs: Mapping[str, Any],
+        name: str = "results.nc",
+        num_bytes: int = 0,
     ) -> None:
         """Write one netCDF group per (name, dataset), one in memory at a time; equal data give equal bytes.
 
         Every variable with elements has fletcher32 checksums, except numeric scalars, which HDF5 cannot chunk.
+        ``num_bytes`` is about the size of the file. Where there is no room for it the process ends.
         """
         import xarray as xr
 
-        with replacing(self.path / name) as partial:
-            xr.Dataset(attrs=dict(attrs)).to_netcdf(partial, mode="w", engine="h5netcdf")
-            for group, dataset in groups:
-                encoding = _encoding(dataset)
-                dataset.to_netcdf(partial, mode="a", group=group, engine="h5netcdf", encoding=encoding)
-                del dataset  # before the next one is made
+        file = self.path / name
+        with replacing(file, num_bytes) as partial:
+            with ending_where_disk_is_full(file, partial, num_bytes):
+                xr.Dataset(attrs=dict(attrs)).to_netcdf(partial, mode="w", engine="h5netcdf")
+                for group, dataset in groups:
+                    encoding = _encoding(dataset)
+                    dataset.to_netcdf(partial, mode="a", group=group, engine="h5netcdf", encoding=encoding)
+                    del dataset  # before the next one is made
+            # First: results without their digest would be those of an older version, which kept none.
+            write_atomic(digest_file(file), seal_of(partial, name))
 
     @contextmanager
     def read_results(self, name: str = "results.nc") -> Iterator["xr.DataTree"]:
-        """Open the results lazily; reading data that fail their checksum raises OSError."""
-        with open_results(self.path / name) as tree:
-            yield tree
+        """Open the results lazily.
+
+        Raises:
+            InputError: The file is damaged; before anything is read of it, if its digest is beside it.
+        """
+        file = self.path / name
+        tree = open_results(file, ANEW)
+        with tree:
+            try:
+                yield tree
+            except OSError as error:
+                if error.errno is not None:  # of a file that the block uses
+                    raise
+                raise InputError([unreadable(file, str(error), ANEW)]) from error
 
 
-def open_results(file: Path) -> "xr.DataTree":
-    """Open results lazily, until they are closed; reading data that fail their checksum raises OSError."""
+def open_results(file: Path, remedy: str) -> "xr.DataTree":
+    """Open results lazily, until they are closed; reading data that fail their checksum raises OSError.
+
+    Raises:
+        InputError: The file is damaged; the line ends with the remedy.
+    """
     import xarray as xr
 
-    # No variable is a date, and a variable in "seconds" must stay a float.
-    return xr.open_datatree(file, engine="h5netcdf", decode_times=False, decode_timedelta=False)
+    if damage := damage_of(file):
+        raise InputError([unreadable(file, damage, remedy)])
+    try:
+        # No variable is a date, and a variable in "seconds" must stay a float.
+        return xr.open_datatree(file, engine="h5netcdf", decode_times=False, decode_timedelta=False)
+    except DAMAGE as error:
+        raise InputError([unreadable(file, str(error), remedy)]) from error
+
+
+def unreadable(file: Path, said: str, remedy: str) -> str:
+    """The line about results that cannot be read."""
+    return f"{file}: cannot be read, it is cut short or damaged ({' '.join(said.split())}); {remedy}"
 
 
 def _encoding(dataset: "xr.Dataset") -> dict[Any, dict[str, Any]]:
@@ -327,6 +322,15 @@ def _encoding(dataset: "xr.Dataset") -> dict[Any, dict[str, Any]]:
         else:
             encoding[name] = {"fletcher32": variable.ndim > 0 and variable.size > 0}
     return encoding
+
+
+def _place(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another that has its name; None if there is none."""
+    try:
+        found = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _before(log: bytes, share: float) -> bytes:

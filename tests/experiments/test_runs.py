@@ -15,7 +15,7 @@ from finished_folders import DIVERGED, MOMENTA, SIZES, STEPS, SUMMARY, config, f
 from liveness import finish
 from PIL import Image
 
-from experiments.runner import store
+from experiments.runner import files, store
 from experiments.runner.checkout import SOURCE
 from experiments.runner.publish import publish
 from experiments.runner.settings import load as load_config
@@ -342,7 +342,7 @@ def test_a_folder_that_version_1_published_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("layout", "version"), [({}, "version 0.1"), ({"layout": 3}, "a later version")])
 def test_another_layout_is_refused_in_one_line(tmp_path, layout, version):
-    store.write_json(tmp_path / "config.json", store.with_digest({**layout, "experiment": "toy"}))
+    files.write_json(tmp_path / "config.json", files.with_digest({**layout, "experiment": "toy"}))
     assert f"was made by {version} of lawlib, which this version cannot read; run its config again" in only(
         load, tmp_path
     )
@@ -370,7 +370,7 @@ def test_the_command_is_for_a_shell_and_for_this_folder(folder):
     record = json.loads((folder / "provenance.json").read_text())
     words = ["python3", "-m", "experiments.main", "--workdir", "x", "--replot", "--config.variants=({'a': 1},)"]
     record["starts"][-1]["command"] = words
-    store.write_json(folder / "provenance.json", record)
+    files.write_json(folder / "provenance.json", record)
     (folder / "claims.json").unlink()
     quoted = """'--config.variants=({'"'"'a'"'"': 1},)'"""
     assert only(load, folder).endswith(f"resume it with python -m experiments.main {quoted} --workdir={folder}")
@@ -412,11 +412,13 @@ def test_results_that_are_cut_short_or_something_else_are_refused_when_they_are_
         assert line.endswith(f"delete the file and run {RESUME}{folder} again")
 
 
-def test_a_number_that_fails_its_checksum_is_refused_and_the_others_are_read(folder):
+def test_a_number_that_fails_its_checksum_is_refused_and_the_others_are_read_without_the_digest(folder):
     file = folder / "results.nc"
     whole, numbers = file.read_bytes(), load(folder).results["swept"].angle.values
     index = whole.index(numbers.tobytes()[:16])
     file.write_bytes(whole[: index + 3] + bytes([whole[index + 3] ^ 4]) + whole[index + 4 :])
+    assert "its SHA-256 is not the one in results.nc.sha256" in only(frame, load(folder), "loss")
+    (folder / "results.nc.sha256").unlink()
     run = load(folder)
     assert "cannot be read, it is cut short or damaged" in only(frame, run, "angle")
     assert len(frame(run, "loss")) == 2 * 2 * 3 + 2 * 4 * 3
@@ -426,7 +428,8 @@ def test_a_number_that_fails_its_checksum_is_refused_and_the_others_are_read(fol
 
 def test_results_of_another_run_are_refused(folder, tmp_path):
     other = finished(tmp_path / "other", seed=8)
-    shutil.copy(other / "results.nc", folder / "results.nc")
+    for name in ("results.nc", "results.nc.sha256"):
+        shutil.copy(other / name, folder / name)
     assert "is of another config than config.json; delete the file" in only(lambda: load(folder).results)
 
 

@@ -20,16 +20,17 @@ from small_run import SMALL, bytes_of
 import lawlib
 from experiments.main import main
 from experiments.runner import experiment
+from experiments.runner.files import digest
 from experiments.runner.run import observation_times
 from experiments.runner.settings import expand, hyperparameters, load, to_plain
-from experiments.runner.store import LAYOUT, digest
+from experiments.runner.store import LAYOUT
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = {name: f"{ROOT / 'configs' / name}.py:smoke" for name in ("dln_parsimony",)}
 CLAIM = ["id", "kind", "paper", "figure", "statement", "statistic", "measured", "relation", "bound"]
 CLAIM += ["spread", "members", "diverged", "status", "reason"]
 TABLES = {"claims.json", "claims.md", "summary.json", "summary.md"}
-FILES = {"config.json", "provenance.json", "results.nc", "log.jsonl", "figures", ".lock"} | TABLES
+FILES = {"config.json", "provenance.json", "results.nc", "results.nc.sha256", "log.jsonl", "figures", ".lock"} | TABLES
 # Wall times are in these, and differ from run to run.
 TIMED = {"claims.json", "claims.md", "provenance.json", "log.jsonl"}
 
@@ -44,6 +45,15 @@ def finished(whole, tmp_path):
 
 def claims_of(folder):
     return json.loads((folder / "claims.json").read_text())["claims"]
+
+
+def assert_log_goes_on(log):
+    """No share runs backwards, and nothing is reported twice, however often the run was killed."""
+    shares = [record["share"] for record in log]
+    assert shares == sorted(shares)
+    reported = [(record["variant"], record["doing"], record["share"]) for record in log]
+    assert len(set(reported)) == len(reported)
+    assert shares[-1] == 1.0
 
 
 def labelled(path):
@@ -161,6 +171,7 @@ def test_killed_at_three_random_moments_it_ends_in_the_same_bytes(whole, shell, 
     assert (folder / "summary.json").read_bytes() == (whole / "summary.json").read_bytes()
     assert {path.name for path in folder.iterdir()} == FILES
     begun = begun_at(folder, records(folder))
+    assert_log_goes_on(records(folder))
     assert begun[0] == 0
     assert len(begun) == 4
     assert sum(share > 0 for share in begun) >= 2, f"shares at the starts {begun}, draws of seed {seed}"
@@ -184,7 +195,7 @@ def test_signals_stop_after_a_checkpoint_a_second_process_is_refused_and_the_sam
         assert process.returncode == 75, err
         assert "the same command resumes the run" in out
         left = {path.name for path in folder.iterdir()}
-        assert left == FILES - TABLES - {"results.nc", "figures"} | {"checkpoint"}
+        assert left == FILES - TABLES - {"results.nc", "results.nc.sha256", "figures"} | {"checkpoint"}
     code, _, err = shell.finish(*SMALL, f"--workdir={folder}")
     assert code == 0, err
     assert (folder / "results.nc").read_bytes() == (whole / "results.nc").read_bytes()
@@ -193,6 +204,7 @@ def test_signals_stop_after_a_checkpoint_a_second_process_is_refused_and_the_sam
     assert 0.1 <= second < 0.6 <= third < 1
     starts = json.loads((folder / "provenance.json").read_text())["starts"]
     assert all(start["end"] for start in starts)
+    assert_log_goes_on(records(folder))
 
 
 def without_figures(monkeypatch):
@@ -250,6 +262,7 @@ def test_strict_is_1_when_a_law_fails_and_only_then(finished, monkeypatch, capsy
     with h5py.File(finished / "results.nc", "r+") as results:
         deviations = results["double/excess"]
         deviations[(-1,) * deviations.ndim] = 1e-6
+    (finished / "results.nc.sha256").unlink()
     assert main([*words, "--strict"]) == 1
     assert main(words) == 0
     (failed,) = [claim for claim in claims_of(finished) if claim["status"] == "fails"]

@@ -1,6 +1,9 @@
+import errno
 import gc
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +11,7 @@ import time
 import warnings
 import weakref
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +19,9 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.runner import store
+from experiments.runner import files, store
 from experiments.runner.checkout import SOURCE
+from experiments.runner.setbacks import Setback
 from experiments.runner.store import InputError, open_run
 
 CONFIG = {
@@ -52,7 +57,7 @@ def test_a_new_folder_holds_the_config_and_its_hash(tmp_path):
     with open_run(tmp_path / "a" / "b", CONFIG) as run:
         assert run.path == tmp_path / "a" / "b"
     record = json.loads((tmp_path / "a" / "b" / "config.json").read_text())
-    assert record.pop("hash") == store.digest({"layout": store.LAYOUT, **CONFIG})
+    assert record.pop("hash") == files.digest({"layout": store.LAYOUT, **CONFIG})
     assert record == json.loads(json.dumps({"layout": store.LAYOUT, **CONFIG}))
     assert tree(tmp_path / "a" / "b").keys() == {"config.json", ".lock"}
 
@@ -61,7 +66,7 @@ def test_a_new_folder_holds_the_config_and_its_hash(tmp_path):
     ("layout", "version"), [({}, "version 0.1"), ({"layout": store.LAYOUT + 1}, "a later version")]
 )
 def test_a_folder_of_another_version_is_refused_in_one_line_and_not_touched(tmp_path, layout, version):
-    store.write_json(tmp_path / "config.json", store.with_digest({**layout, **CONFIG}))
+    files.write_json(tmp_path / "config.json", files.with_digest({**layout, **CONFIG}))
     (tmp_path / "results.nc").write_bytes(b"data")
     before = tree(tmp_path)
     assert refusal(tmp_path) == [
@@ -131,12 +136,12 @@ def test_a_folder_that_another_process_begins_meanwhile_is_no_stranger(tmp_path,
     def begun_after(path):
         found = exists(path)
         if path == file and not found:
-            store.write_json(file, store.with_digest({"layout": store.LAYOUT, **CONFIG}))
+            files.write_json(file, files.with_digest({"layout": store.LAYOUT, **CONFIG}))
         return found
 
     monkeypatch.setattr(os.path, "exists", begun_after)
     with open_run(tmp_path, CONFIG):
-        assert store.read_digested(file) == json.loads(json.dumps({"layout": store.LAYOUT, **CONFIG}))
+        assert files.read_digested(file) == json.loads(json.dumps({"layout": store.LAYOUT, **CONFIG}))
         assert tree(tmp_path).keys() == {"config.json", ".lock"}
 
 
@@ -175,8 +180,8 @@ configs = st.dictionaries(
 @given(configs, configs)
 def test_configs_differ_exactly_when_their_json_does(old, new):
     same = json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
-    assert (store._differences(old, store.with_digest(new)) == []) == same
-    assert (store.digest(old) == store.digest(new)) == same
+    assert (store._differences(old, files.with_digest(new)) == []) == same
+    assert (files.digest(old) == files.digest(new)) == same
 
 
 def test_any_flipped_bit_of_the_config_is_refused(tmp_path):
@@ -223,23 +228,104 @@ def test_complete_means_results_and_claims(tmp_path):
         assert run.is_complete
 
 
-# Files ----------------------------------------------------------------------------------------------------
+# Files --------------------------------------------------------------------------------------------------
 
 
-def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
-    store.write_atomic(tmp_path / "file", "old")
-    with pytest.raises(RuntimeError), store.replacing(tmp_path / "file") as partial:  # noqa: PT012
-        partial.write_text("ne")
-        raise RuntimeError
-    assert tree(tmp_path) == {"file": b"old"}
-    store.write_atomic(tmp_path / "file", b"new")
-    assert tree(tmp_path) == {"file": b"new"}
+@pytest.mark.reliability
+def test_a_name_of_a_run_that_something_else_has_is_one_line_for_each_and_all_stays(tmp_path):
+    with open_run(tmp_path, CONFIG):
+        pass
+    for name in ("log.jsonl", "claims.json", "results.nc"):
+        (tmp_path / name).mkdir()
+    for name in ("figures", "checkpoint"):
+        (tmp_path / name).write_text("mine")
+    before = tree(tmp_path)
+    assert refusal(tmp_path) == [
+        *(f"{tmp_path / n}: is a folder, and a run needs a file there; move it" for n in ("results.nc", "claims.json")),
+        f"{tmp_path / 'log.jsonl'}: is a folder, and a run needs a file there; move it",
+        *(f"{tmp_path / n}: is a file, and a run needs a folder there; move it" for n in ("figures", "checkpoint")),
+    ]
+    assert tree(tmp_path) == before
 
 
-def test_json_is_strict_and_takes_numpy(tmp_path):
-    store.write_json(tmp_path / "f", {"a": np.float32(0.5), "b": np.arange(2), "c": (np.nan, -np.inf), 1: np.True_})
-    found = json.loads((tmp_path / "f").read_text(), parse_constant=pytest.fail)
-    assert found == {"a": 0.5, "b": [0, 1], "c": [None, None], "1": True}
+@pytest.mark.reliability
+@pytest.mark.parametrize("way", ["removed", "renamed", "replaced"])
+def test_a_folder_that_is_moved_away_meanwhile_ends_the_run_with_a_line_and_is_not_made_again(tmp_path, way):
+    folder, away = tmp_path / "run", tmp_path / "away"
+    with pytest.raises(Setback) as setback, open_run(folder, CONFIG) as run:  # noqa: PT012
+        folder.rename(away)
+        if way == "removed":
+            shutil.rmtree(away)
+        if way == "replaced":
+            folder.mkdir()
+        run.write_json("claims.json", {}) if way != "replaced" else run.log({"share": 0.5})
+    (line,) = str(setback.value).splitlines()
+    assert line == (
+        f"{folder}: was removed or renamed while the run went on; put it back and give the same command again, which "
+        "resumes the run"
+    )
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+@pytest.mark.reliability
+def test_an_error_of_the_system_about_the_folder_is_a_line_and_another_is_raised(tmp_path):
+    with pytest.raises(InputError) as refused, open_run(tmp_path / "run", CONFIG) as run:  # noqa: PT012
+        (run.path / "summary.json").mkdir()
+        run.write_json("summary.json", {})
+    (line,) = refused.value.problems
+    assert line.startswith(f"{tmp_path / 'run'}")
+    assert line.endswith("Is a directory; mend or move it, and try again")
+    with pytest.raises(FileNotFoundError), open_run(tmp_path / "run2", CONFIG):
+        (tmp_path / "of another").read_bytes()
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("written", ["nothing", "half"])
+def test_a_log_on_a_full_disk_is_a_setback(tmp_path, monkeypatch, written):
+    class Full(io.BytesIO):
+        def write(self, data):
+            if written == "nothing":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return len(data) // 2
+
+    with open_run(tmp_path, CONFIG) as run:
+        monkeypatch.setattr(Path, "open", lambda *_, **__: Full())
+        with pytest.raises(Setback, match=r"log\.jsonl: no room for \d\d bytes"):
+            run.log({"share": 0.5})
+
+
+def line(share, doing="running"):
+    return json.dumps({"time": "2026", "variant": "deep", "doing": doing, "members_finished": 0, "share": share})
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize(
+    ("log", "share", "kept"),
+    [
+        ([line(0.0, "compiling"), line(0.1), line(0.2), line(0.3)], 0.2, 3),
+        ([line(0.0, "compiling"), line(0.1), line(0.1, "compiling"), line(0.1, "compiling")], 0.1, 2),
+        ([line(0.0, "compiling"), line(0.1)], -1.0, 0),
+        ([line(0.0, "compiling")], 0.5, 0),
+        ([line(0.0, "compiling"), line(0.1), line(0.2)[:30]], 0.5, 2),
+        ([line(0.1), "[]", line(0.2)], 0.5, 1),
+        ([line(0.1), "", line(0.2)], 0.5, 1),
+        ([], 0.5, 0),
+    ],
+)
+def test_a_log_is_taken_back_to_the_checkpoint_that_the_run_resumes_from(tmp_path, log, share, kept):
+    with open_run(tmp_path, CONFIG) as run:
+        run.rewind_log(share)
+        assert not (tmp_path / "log.jsonl").exists()
+        (tmp_path / "log.jsonl").write_text("".join(f"{record}\n" for record in log))
+        run.rewind_log(share)
+        assert (tmp_path / "log.jsonl").read_text() == "".join(f"{record}\n" for record in log[:kept])
+
+
+def test_a_line_that_a_power_cut_tore_is_not_continued(tmp_path):
+    with open_run(tmp_path, CONFIG) as run:
+        (tmp_path / "log.jsonl").write_text(f"{line(0.1)}\n{line(0.2)}")
+        run.rewind_log(0.5)
+        assert (tmp_path / "log.jsonl").read_text() == f"{line(0.1)}\n"
 
 
 def test_the_log_has_one_object_a_line_with_the_time(tmp_path):
@@ -272,10 +358,12 @@ def test_provenance_adds_up_the_starts_of_a_run(tmp_path):
     assert record["device_count"] >= 1
 
 
-def test_a_damaged_provenance_is_replaced_with_a_warning(tmp_path):
+@pytest.mark.reliability
+@pytest.mark.parametrize("text", ["{", "", "[]", "7", '{"starts": 7}', '{"starts": [{}]}', "[" * 10**5])
+def test_a_damaged_provenance_is_replaced_with_a_warning(tmp_path, text):
     with open_run(tmp_path, CONFIG) as run:
-        (tmp_path / "provenance.json").write_text("{")
-        with pytest.warns(UserWarning, match=r"provenance\.json"):
+        (tmp_path / "provenance.json").write_text(text)
+        with pytest.warns(UserWarning, match=r"provenance\.json: cannot be read .* unless you restore the file"):
             run.record_start([])
     assert len(json.loads((tmp_path / "provenance.json").read_text())["starts"]) == 1
 
@@ -344,7 +432,8 @@ def test_results_come_back_as_they_were(run):
             xr.testing.assert_identical(found, wanted)
             kinds = {variable: wanted[variable].dtype.kind for variable in wanted.variables}
             assert {v: found[v].dtype.kind.replace("O", "U").replace("T", "U") for v in kinds} == kinds
-    assert tree(run.path).keys() == {"config.json", ".lock", "results.nc"}
+    assert tree(run.path).keys() == {"config.json", ".lock", "results.nc", "results.nc.sha256"}
+    subprocess.run(["sha256sum", "--check", "results.nc.sha256"], cwd=run.path, check=True, capture_output=True)
 
 
 def test_equal_results_have_equal_bytes(run):
@@ -353,8 +442,9 @@ def test_equal_results_have_equal_bytes(run):
     assert write(run).read_bytes() == first
 
 
-def test_every_flipped_byte_of_the_data_is_noticed(run):
+def test_every_flipped_byte_of_the_data_is_noticed_without_a_digest_too(run):
     file = write(run)
+    (run.path / "results.nc.sha256").unlink()  # as an older version left it
     whole = file.read_bytes()
     for array in (
         dataset(1).loss.values,
@@ -363,9 +453,47 @@ def test_every_flipped_byte_of_the_data_is_noticed(run):
     ):
         index = whole.index(array.tobytes()[:12])  # where its first values lie in the file
         file.write_bytes(whole[: index + 3] + bytes([whole[index + 3] ^ 4]) + whole[index + 4 :])
-        with pytest.raises(OSError, match=r"."), run.read_results() as results:  # noqa: PT012
+        with pytest.raises(InputError, match=r"results\.nc: cannot be read"), run.read_results() as results:  # noqa: PT012
             for name in GROUPS:
                 results[name].to_dataset().load()
+
+
+def damaged(run):
+    """The line about results that are damaged; nothing of them is read."""
+    with pytest.raises(InputError) as refused, run.read_results():
+        pass
+    (line,) = refused.value.problems
+    remedy = "delete the file and give the same command again, without --replot, to compute it anew"
+    start, end = f"{run.path / 'results.nc'}: cannot be read, it is cut short or damaged (", f"); {remedy}"
+    assert line.startswith(start)
+    assert line.endswith(end)
+    return line.removeprefix(start).removesuffix(end)
+
+
+def test_every_damage_of_the_results_is_noticed_in_the_data_and_in_the_index(run):
+    file = write(run)
+    whole = file.read_bytes()
+    for index in [*range(0, 4096, 61), *range(4096, len(whole), 997), len(whole) - 1]:
+        file.write_bytes(whole[:index] + bytes([whole[index] ^ 1]) + whole[index + 1 :])
+        assert damaged(run) == "its SHA-256 is not the one in results.nc.sha256"
+    for length in (1, 100, len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:length])
+        assert damaged(run) == "its SHA-256 is not the one in results.nc.sha256"
+    file.write_bytes(b"")
+    assert damaged(run) == "it is empty"
+    file.write_bytes(whole)
+    digest = run.path / "results.nc.sha256"
+    digest.write_text("")
+    assert damaged(run) == "results.nc.sha256 beside it holds no SHA-256"
+    digest.unlink()
+    with run.read_results():
+        pass
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b"not HDF5", b"\x89HDF\r\n\x1a\n"])
+def test_results_of_an_older_version_that_are_something_else_are_damaged(run, text):
+    (run.path / "results.nc").write_bytes(text)
+    assert damaged(run)
 
 
 def test_one_group_is_in_memory_at_a_time(run):

@@ -18,8 +18,8 @@ from experiments.runner import run
 from experiments.runner.checkpoints import Checkpoints
 from experiments.runner.provenance import conditions, environment
 from experiments.runner.run import sources_of
+from experiments.runner.setbacks import STOPPED
 from experiments.runner.settings import expand
-from experiments.runner.stopping import STOPPED
 from experiments.runner.store import InputError
 from lawlib.networks import low_rank, mlp
 from lawlib.theory.smooth_mlp import big_and_small
