@@ -10,26 +10,30 @@ Exit codes: 0 done; 1 a claim fails under --strict; 2 a bad config or input, or 
 import signal
 
 if __name__ == "__main__":
+    from experiments.runner import streams
+
+    streams.open_closed()
     # Until signals are listened to there are only imports to stop, and once they are not, JAX shuts down.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import sys
 from collections.abc import Sequence
 
-from experiments.runner import catalog, checkout, columns, extras, listing
+from experiments.runner import catalog, checkout, columns, extras, listing, streams
 from experiments.runner.command import BAD_INPUT, command_line, misused
+from experiments.runner.setbacks import STOPPED, Setback
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check everything first, then run; return the exit code."""
     options, overrides = command_line().parse_known_args(arguments)
     if problems := misused(options, overrides) or checkout.problems():
-        print(*problems, sep="\n", file=sys.stderr)
+        streams.complain(problems)
         return BAD_INPUT
     if options.list is not None:
         return list_configs(options.list)
     if problems := extras.problems("experiments", "run"):
-        print(*problems, sep="\n", file=sys.stderr)
+        streams.complain(problems)
         return BAD_INPUT
     # Imported late: --list and --help need no package but Python's own.
     from experiments.runner.launch import launch
@@ -41,9 +45,13 @@ def list_configs(words: Sequence[str]) -> int:
     """Print the configs that have all the words; return the exit code."""
     known = catalog.entries(checkout.SOURCE)
     if not (found := listing.matching(known, words)):
-        print(listing.unmatched(known, words), file=sys.stderr)
+        streams.complain([listing.unmatched(known, words)])
         return BAD_INPUT
-    columns.write(listing.listing(found, columns.terminal_width()))
+    try:
+        streams.write(listing.listing(found, columns.terminal_width()))
+    except Setback as setback:
+        streams.complain([str(setback)])
+        return STOPPED
     return 0
 
 

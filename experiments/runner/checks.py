@@ -16,6 +16,8 @@ from experiments.runner.settings import alike, expand
 __all__ = ["Checks", "check_common", "collect"]
 
 BOUNDS = {"above": (">", operator.gt), "at_least": (">=", operator.ge)}
+# In bytes: figures of a variant are called after it, with something before and after.
+LONGEST_NAME = 150
 BOUNDS |= {"below": ("<", operator.lt), "at_most": ("<=", operator.le)}
 
 
@@ -119,6 +121,9 @@ def _check_variants(checks: Checks) -> None:
     for name, count in Counter(variant.name for variant in expand(checks.config)).items():
         checks.require("variants", count == 1, f"must differ, and {name} is listed {count} times")
         checks.require("variants", name not in (".", ".."), f"must not be called {name}, which is a folder")
+        usable = name.isprintable() and len(name.encode(errors="replace")) <= LONGEST_NAME
+        rule = f"must have names that files can have (printable, at most {LONGEST_NAME} bytes): {name[:60]!a}"
+        checks.require("variants", usable, f"{rule} is none; give the variant a 'name'")
     for names in alike(checks.config):
         reported = f"{' and '.join(names)} are the same run, except perhaps for num_seeds or run.*"
         checks.problems.append(f"variants: must differ, and {reported}")

@@ -1,12 +1,11 @@
 """Tables as plain text: aligned columns, whole in a pipe, and one block a row in a terminal that is too narrow."""
 
-import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
 
-__all__ = ["table", "terminal_width", "write"]
+__all__ = ["table", "terminal_width"]
 
 INDENT = "    "
 Row = Sequence[str]
@@ -39,16 +38,3 @@ def _block(first: str, *below: str, width: int) -> str:
 def terminal_width() -> int | None:
     """The columns of the terminal that standard output is; None if it is none."""
     return shutil.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else None
-
-
-def write(text: str) -> None:
-    """Print text as it is, also where letters cannot be encoded or nobody reads any more, as after ``| head``."""
-    if not sys.stdout:
-        return
-    encoding = sys.stdout.encoding or "utf-8"
-    try:
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # What is still in Python's buffer goes there at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

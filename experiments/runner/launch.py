@@ -1,7 +1,6 @@
 """A run from its command line: the config is checked whole, then run, shown or published."""
 
 import os
-import sys
 import traceback
 import warnings
 from argparse import Namespace
@@ -12,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.runner import checks, settings, stopping
+from experiments.runner import checks, devices, settings, stopping, streams
 from experiments.runner.checkout import SOURCE
 from experiments.runner.command import BAD_INPUT
 from experiments.runner.publish import publish
@@ -28,14 +27,16 @@ OURS = tuple(f"{SOURCE / package}{os.sep}" for package in ("experiments", "lawli
 
 def launch(options: Namespace, overrides: Sequence[str]) -> int:
     """Do what the options ask for; return the exit code."""
+    # Figures go to files alone, whatever the notebook or the window of the caller is.
+    os.environ["MPLBACKEND"] = "agg"
     with stopping.listening() as stop, _warnings_in_lines():
         try:
             return _run(options, overrides, stop)
         except (settings.ConfigError, InputError) as refusal:
-            print(*refusal.problems, sep="\n", file=sys.stderr)
+            streams.complain(refusal.problems)
             return BAD_INPUT
         except Setback as setback:
-            print(setback, file=sys.stderr)
+            streams.complain([str(setback)])
             return STOPPED
         except (Exception, KeyboardInterrupt):
             if stop.interrupted:  # an interrupt can come out of a library as an error of its own
@@ -47,6 +48,7 @@ def launch(options: Namespace, overrides: Sequence[str]) -> int:
 def _run(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -> int:
     """Check the config, then do what the options ask for; return the exit code."""
     config = _checked(options.config, overrides, _no_rules if options.replot or options.show else validate)
+    _refuse(devices.problems())
     # Imported late, with JAX behind them.
     from experiments.runner.run import run
     from experiments.runner.show import show
@@ -105,6 +107,7 @@ def _refuse(problems: list[str]) -> None:
 
 def validate(config_checks: checks.Checks) -> None:
     """Check what the experiment of a config asks of it."""
+    _refuse(devices.problems())
     # Imported late, with JAX behind it: most bad input needs neither.
     from experiments.runner.experiment import load
 

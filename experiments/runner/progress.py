@@ -1,7 +1,6 @@
 """How far a run is: a bar on a terminal, plain lines elsewhere, every step in log.jsonl."""
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +8,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+from experiments.runner.streams import complain
 
 __all__ = ["Reporter", "reporting", "rounded"]
 
@@ -34,7 +35,7 @@ class Reporter:
 
     def warn(self, text: str) -> None:
         """Print a line on stderr, above a bar, and log nothing: from any thread."""
-        print(f"{self._variant}: {text}", file=sys.stderr, flush=True)
+        complain([f"{self._variant}: {text}"])
 
     def _seconds_left(self, share: float) -> float | None:
         gained = share - (self._share_at_start or 0.0)

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from experiments.runner.files import write_atomic, write_json
+from experiments.runner.integrity import damage_of
 from experiments.runner.store import InputError
 
 __all__ = ["LARGEST_PICTURE", "publish"]
@@ -33,10 +34,14 @@ def publish(run_folder: Path, target: Path, beside: Path | None = None) -> None:
     version of a picture stays in the history of the repository. A warning names those that are now drawn differently.
 
     Raises:
-        InputError: The run is not finished, its provenance cannot be read, or a picture is too large or has no palette.
+        InputError: The run is not finished, a file of it is damaged, or a picture is too large or has no palette.
     """
     if missing := [name for name in (*TABLES, "results.nc", "provenance.json") if not (run_folder / name).exists()]:
         raise InputError([f"{run_folder}: has no {', '.join(missing)} to publish; run it first"])
+    if damage := damage_of(run_folder / "results.nc"):
+        raise InputError([f"{run_folder / 'results.nc'}: {damage}; nothing was published: delete it and run again"])
+    if problems := [line for name in TABLES if name.endswith(".json") for line in _torn(run_folder / name)]:
+        raise InputError(problems)
     record = _public_provenance(run_folder / "provenance.json")
     pictures = {file.name: file.read_bytes() for file in sorted((run_folder / "figures").glob("*.png"))}
     if not pictures:
@@ -53,6 +58,16 @@ def publish(run_folder: Path, target: Path, beside: Path | None = None) -> None:
     for name in TABLES:
         write_atomic(target / name, (run_folder / name).read_bytes())
     write_json(target / "provenance.json", record | {RESULTS_HASH: found})
+
+
+def _torn(file: Path) -> list[str]:
+    try:
+        json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        return [
+            f"{file}: is damaged ({' '.join(str(error).split())}), so that nothing was published; --replot redoes it"
+        ]
+    return []
 
 
 def _shows_the_same(run_folder: Path, beside: Path) -> bool:

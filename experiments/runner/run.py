@@ -2,12 +2,12 @@
 
 import json
 import os
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ from experiments.runner.conclude import conclude
 from experiments.runner.experiment import Experiment, load
 from experiments.runner.hyperparameters import guarded
 from experiments.runner.integrity import MALFORMED
+from experiments.runner.pace import Pace
 from experiments.runner.progress import Reporter, reporting, rounded
 from experiments.runner.provenance import conditions, environment
 from experiments.runner.results import assemble, check_declared
@@ -28,6 +29,7 @@ from experiments.runner.setbacks import STOPPED
 from experiments.runner.shared import once
 from experiments.runner.stopping import Stop
 from experiments.runner.store import InputError, RunFolder, open_run
+from experiments.runner.streams import Output
 from experiments.runner.watchdog import Watchdog, guarding
 from lawlib.dynamics.sweep import Members, Plan, Position, Segment, grid, observed, outline, plan, spread, sweep
 from lawlib.dynamics.system import Dynamics
@@ -35,16 +37,6 @@ from lawlib.dynamics.system import Dynamics
 DONE, CLAIM_FAILED = 0, 1
 # Where there is no terminal to ask, tables and progress are printed this wide.
 LINE_WIDTH = 120
-
-
-class _Console(Console):
-    """A console that is no reason to end: what it says is in the run folder too."""
-
-    def on_broken_pipe(self) -> None:
-        """Go on in silence where nobody reads any more, as after ``| head``; rich would exit with 1."""
-        self.quiet = True
-        # What is still in Python's buffer goes there at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Start(NamedTuple):
@@ -125,7 +117,8 @@ def _verdict(file: Path) -> tuple[claims_table.Claim, ...]:
 
 def console() -> Console:
     """The console that tables and progress are printed on."""
-    return _Console() if sys.stdout and sys.stdout.isatty() else _Console(width=LINE_WIDTH)
+    output = Output()
+    return Console(file=cast(IO[str], output), width=None if output.isatty() else LINE_WIDTH)
 
 
 def prepare() -> None:
@@ -184,6 +177,7 @@ def _simulate(
     folder.rewind_log(rounded(_reached(work, plans, restored.position).share) if restored else -1.0)
     total = sum(len(variant.members.seeds) for variant in work)
     saver = Saver(checkpoints, config.run.checkpoint_seconds)
+    stop.rescue = saver.save
     with reporting(console, folder.log, total) as reporter, _monitored(reporter) as monitor:
         for at, segment in monitor(_segments(work, plans, restored, reporter)):
             folder.check_place()  # a checkpoint makes folders
@@ -236,9 +230,15 @@ def _reached(work: list[Work], plans: list[Plan], at: Mapping[str, Any]) -> Reac
     sizes, times = [len(variant.members.seeds) for variant in work], [len(variant.times) for variant in work]
     works, index = [size * count for size, count in zip(sizes, times, strict=True)], at["variant"]
     start, stop = (min((at["chunk"] + i) * plans[index].chunk, sizes[index]) for i in (0, 1))
-    seen = times[index] if at["last"] else min((at["segment"] + 1) * plans[index].segment, times[index])
+    seen = times[index] if at["last"] else _seen(work[index].times, at["seen"], at["now"])
     done = sum(works[:index]) + max(start, 0) * times[index] + (stop - max(start, 0)) * seen
     return Reached(sum(sizes[:index]) + (stop if at["last"] else start), done / sum(works))
+
+
+def _seen(times: np.ndarray, seen: int, now: int) -> float:
+    """The observations made so far, with a fraction for the steps made towards the next one."""
+    last, following = int(times[seen - 1]) if seen else 0, int(times[seen])
+    return seen + (now - last) / max(following - last, 1)
 
 
 def _segments(
@@ -251,10 +251,11 @@ def _segments(
         begun: Mapping[str, Any] = {"variant": index, "chunk": -1, "segment": 0, "last": True}
         if restored and index == first:
             begun = restored.position
-            resume = Position(begun["chunk"], begun["segment"]), restored.carry
+            resume = Position(*(begun[name] for name in Position._fields)), restored.carry
         reporter.report(variant.name, *_reached(work, plans, begun), "compiling")
-        cut = {"plan": plans[index], "mesh": variant.mesh, "resume": resume}
-        for segment in sweep(*variant.system, variant.times.tolist(), **cut):
+        pace = Pace(variant.times, plans[index].segment)
+        cut = {"plan": plans[index], "mesh": variant.mesh, "resume": resume, "most_steps": pace.most_steps}
+        for segment in pace.timed(sweep(*variant.system, variant.times.tolist(), **cut)):
             at = {"variant": index, **segment.position._asdict(), "last": segment.last}
             yield at, segment
             reporter.report(variant.name, *_reached(work, plans, at))
@@ -287,22 +288,26 @@ class Saver:
         self._checkpoints, self._every_s, self._last = checkpoints, every_s, time.monotonic()
         self._pieces: dict[str, dict[str, np.ndarray]] = {}
         self._at: tuple[dict[str, Any], Segment] | None = None
+        # The thread that listens to signals saves where the main thread cannot.
+        self._lock = threading.RLock()
 
     def add(self, at: dict[str, Any], segment: Segment) -> None:
         """Take a finished segment, and write a checkpoint if it is time."""
         marks = {"converged_at": segment.converged_at, "diverged_at": segment.diverged_at}
-        self._pieces[resuming.piece(at["variant"], *segment.position)] = {**segment.observations, **marks}
-        self._at = at, segment
+        with self._lock:
+            self._pieces[resuming.piece(at["variant"], *segment.position[:2])] = {**segment.observations, **marks}
+            self._at = at, segment
         if time.monotonic() - self._last >= self._every_s:
             self.save()
 
     def save(self) -> None:
         """Write a checkpoint of all that has been taken since the last one."""
-        if self._at and self._pieces:
-            at, segment = self._at
-            carry = None if segment.last else segment.trajectory._replace(observations={})
-            self._checkpoints.save(at, carry, self._pieces)
-            self._pieces, self._last = {}, time.monotonic()
+        with self._lock:
+            if self._at and self._pieces:
+                at, segment = self._at
+                carry = None if segment.last else segment.trajectory._replace(observations={})
+                self._checkpoints.save(at, carry, self._pieces)
+                self._pieces, self._last = {}, time.monotonic()
 
 
 def _chunks(checkpoints: Checkpoints, variant: int) -> list[list[dict[str, np.ndarray]]]:

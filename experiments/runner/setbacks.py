@@ -33,7 +33,7 @@ def is_full(error: BaseException | None) -> bool:
 
 def disk_full(path: Path, num_bytes: int) -> Setback:
     """The line about a file that could not be written for want of room."""
-    wanted = f"no room for {num_bytes:,} bytes (disk full, quota or file size limit)"
+    wanted = f"no room for {f'{num_bytes:,} bytes' if num_bytes else 'it'} (disk full, quota or file size limit)"
     return Setback(f"{path}: {wanted}; make room and give the same command again, which resumes the run")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from experiments.runner import columns, schema, settings
+from experiments.runner import columns, schema, settings, streams
 from experiments.runner.experiment import load
 
 __all__ = ["show"]
@@ -15,10 +15,10 @@ HEADER = ("field", "value", "allowed", "unit", "meaning")
 def show(config: ConfigDict) -> None:
     """Print the fields and the variants of a config."""
     rows = list(schema.rows(config, load(config.experiment).fields))
-    columns.write(columns.table(HEADER, rows, _block, columns.terminal_width()) + "\n")
+    streams.write(columns.table(HEADER, rows, _block, columns.terminal_width()) + "\n")
     for name, own in settings.expand(config):
         fields = ", ".join(f"{path}={value!r}" for path, value in own.variants[0].items() if path != "name")
-        columns.write(f"variant {name}: {fields or 'the config as it is'}\n")
+        streams.write(f"variant {name}: {fields or 'the config as it is'}\n")
 
 
 def _block(row: Sequence[str]) -> Sequence[str]:

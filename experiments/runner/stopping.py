@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: acknowledged at once, whatever the process does; a second one ends it at once.
+"""Signals: acknowledged at once, whatever the process does; a second one ends it at once.
+
+Ctrl-C (SIGINT), SIGTERM, SIGHUP of a terminal that is closed, and SIGUSR1 and SIGXCPU, by which batch systems tell that
+the time is nearly over. What the main thread does not leave within ``GRACE_S``, as a long compilation, is abandoned.
 
 Python runs its signal handlers between instructions of the main thread, which a compilation can hold for minutes. The C
 handler below them writes each signal to a socket at once, and a thread waits at its other end.
@@ -9,7 +12,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -18,9 +21,12 @@ from experiments.runner.setbacks import STOPPED
 __all__ = ["ENDED_AT_ONCE", "Stop", "listening"]
 
 ENDED_AT_ONCE = 130
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
+# Of the ten seconds that many systems leave a process before they kill it.
+GRACE_S = 8.0
 AFTER_CHECKPOINT = b"stopping after a checkpoint; a second signal (Ctrl-C) ends the run at once\n"
 AS_IT_IS = b"stopping; the same command resumes the run\n"
+ABANDONED = b"stopped; what was not finished within seconds is done again when the same command resumes the run\n"
 ENDED = b"ended at once; the same command resumes from the last checkpoint\n"
 SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
 
@@ -30,7 +36,10 @@ class Stop:
 
     def __init__(self) -> None:
         self._acknowledged = self._noted = self._in_steps = self._imported = False
+        self._over = threading.Event()
         self.interrupted = False
+        # What saves finished work, from any thread, where the main one does not come to it.
+        self.rescue: Callable[[], None] = lambda: None
 
     @property
     def asked(self) -> bool:
@@ -64,9 +73,12 @@ class Stop:
         if first and self._imported and not self._in_steps and not collecting:
             self.check()
 
-    def acknowledge(self) -> None:
+    def acknowledge(self, number: int) -> None:
         """Say what the first signal does, from any thread; end the process at the second one."""
         if self._acknowledged:
+            # Of this one the kernel sends another every second: nobody asked twice.
+            if number == signal.SIGXCPU:
+                return
             _write(2, ENDED)
             _write(1, SHOW_CURSOR, only_terminal=True)
             os._exit(ENDED_AT_ONCE)
@@ -75,11 +87,28 @@ class Stop:
         _write(2, AFTER_CHECKPOINT if self._in_steps else AS_IT_IS)
         if not self._imported:  # nothing is begun that could be lost
             os._exit(STOPPED)
+        threading.Thread(target=self._abandon, daemon=True).start()
+
+    def end(self) -> None:
+        """The main thread has left its work: nothing is abandoned any more."""
+        self._over.set()
+
+    def _abandon(self) -> None:
+        if self._over.wait(GRACE_S):
+            return
+        try:
+            self.rescue()
+        except Exception as error:  # whatever it was, an earlier checkpoint is whole
+            _write(2, f"{' '.join(str(error).split())}\n".encode())
+        if not self._over.is_set():
+            _write(2, ABANDONED)
+            _write(1, SHOW_CURSOR, only_terminal=True)
+            os._exit(STOPPED)
 
 
 @contextmanager
 def listening() -> Iterator[Stop]:
-    """Handle SIGINT and SIGTERM while this lasts; in another thread than the main one Python allows no handlers."""
+    """Handle signals while this lasts; in another thread than the main one Python allows no handlers."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -89,10 +118,13 @@ def listening() -> Iterator[Stop]:
     listener = threading.Thread(target=_listen, args=(receiver, stop), daemon=True)
     listener.start()
     wakeup = signal.set_wakeup_fd(sender.fileno())
-    before = {number: signal.signal(number, stop.note) for number in SIGNALS}
+    # `nohup` has a closed terminal ignored.
+    heard = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop.note) for number in heard}
     try:
         yield stop
     finally:
+        stop.end()
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup)
@@ -104,7 +136,7 @@ def _listen(receiver: socket.socket, stop: Stop) -> None:
     with receiver:
         while received := receiver.recv(1):
             if received[0] in SIGNALS:  # others that Python handles come here too
-                stop.acknowledge()
+                stop.acknowledge(received[0])
 
 
 def _write(descriptor: int, text: bytes, *, only_terminal: bool = False) -> None:

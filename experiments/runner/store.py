@@ -60,6 +60,8 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
+        if is_full(error):
+            raise disk_full(folder, 0) from error
         raise InputError([f"{folder}: cannot be created: {error}"]) from error
     with _lock(folder):
         # Again: another process may have used the folder between the first check and the lock.
@@ -148,6 +150,8 @@ def _lock(folder: Path) -> Iterator[None]:
         with locked(folder / LOCK):
             yield
     except LockRefused as refused:
+        if is_full(refused):
+            raise disk_full(folder / LOCK, 0) from refused
         raise InputError([f"{folder}: {refused}"]) from refused
 
 

@@ -49,10 +49,12 @@ class Plan(NamedTuple):
 
 
 class Position(NamedTuple):
-    """A place in a sweep: the chunk and, in it, the segment."""
+    """A place in a sweep: the chunk; in it the segment, the observations made so far, and the step reached."""
 
     chunk: int
     segment: int
+    seen: int = 0
+    now: int = 0
 
 
 class Segment(NamedTuple):
@@ -60,6 +62,7 @@ class Segment(NamedTuple):
 
     ``trajectory`` has a leading axis over the chunk's members, fillers at its end included; ``observations`` (host
     arrays, members first, times second), ``converged_at`` and ``diverged_at`` (-1: not so far) are without fillers.
+    A segment that ``most_steps`` cut off may end between two times, and may have no times and no observations.
     ``last`` says that this chunk ends here: by the last time, or because every member is done or bad and no state is
     left to keep.
     """
@@ -155,6 +158,7 @@ def sweep(
     keep: Times = (),
     start: tuple[int, PyTree, PyTree] | None = None,
     resume: tuple[Position, Trajectory | None] | None = None,
+    most_steps: Callable[[], int | None] = lambda: None,
 ) -> Iterator[Segment]:
     """Run every member, chunk by chunk and segment by segment, and yield each segment as it is done.
 
@@ -163,7 +167,8 @@ def sweep(
     "members". The system is monitored (``until``) if it is not already. ``start=(t, problems, states)``, with a leading
     axis over the members, begins there as in ``simulate``. ``resume`` names the last position done and the trajectory
     it yielded (None when it was the last of its chunk). Nothing is computed until the next segment is asked for.
-    Raises ValueError as ``simulate`` does.
+    ``most_steps`` is asked before each segment, which makes no more steps than that (None: no limit); wherever segments
+    end, results are the same bit for bit. Raises ValueError as ``simulate`` does.
 
     Example:
         >>> import jax, jax.numpy as jnp, lawlib
@@ -183,29 +188,47 @@ def sweep(
     """
     begun, *given = start or (0,)
     places = (np.full(len(members.seeds), begun, np.int32), *given) if given else ()
-    steps, observed = gaps(times, keep, begun), np.asarray(times)
+    gaps(times, keep, begun)  # refuses times that are none
+    observed = np.asarray(times)
     is_monitored = _is_monitored(dynamics, key, members, shared)
     begin_chunk, advance_chunk = _programs(dynamics, is_monitored, plan.batch, mesh, tuple(int(time) for time in keep))
     done, trajectory = resume or (Position(0, -1), None)
-    entered = Position(done.chunk + 1, 0) if resume and trajectory is None else Position(done.chunk, done.segment + 1)
-    for chunk in range(entered.chunk, math.ceil(len(members.seeds) / plan.chunk)):
+    first = done.chunk + 1 if resume and trajectory is None else done.chunk
+    for chunk in range(first, math.ceil(len(members.seeds) / plan.chunk)):
         rows = slice(chunk * plan.chunk, min((chunk + 1) * plan.chunk, len(members.seeds)))
+        at = done
         if trajectory is None:
             trajectory = begin_chunk(_rows((members, places), rows, plan.chunk), key, shared)
-        for segment in range(entered.segment if chunk == entered.chunk else 0, math.ceil(len(observed) / plan.segment)):
-            cut = slice(segment * plan.segment, min((segment + 1) * plan.segment, len(observed)))
-            now = int(observed[cut.start - 1]) if cut.start else begun
+            at = Position(chunk, -1, 0, begun)
+        while True:
+            ahead, num_seen = _ahead(observed, at, plan.segment, most_steps())
             # The last segment is filled with observations in place: one length is one compiled program.
-            ahead = np.pad(steps[cut], (0, plan.segment - len(steps[cut])))
-            trajectory = advance_chunk(trajectory._replace(observations={}), shared, np.int32(now), ahead)
-            # Members that stopped stay where they are, but states still to be kept have to be written.
-            is_kept = not np.any(np.asarray(keep) > observed[cut.stop - 1])
-            at_end = cut.stop == len(observed)
-            yielded = _segment(Position(chunk, segment), rows, cut, trajectory, at_end=at_end, may_stop=is_kept)
+            filled = np.pad(ahead, (0, plan.segment - len(ahead)))
+            trajectory = advance_chunk(trajectory._replace(observations={}), shared, np.int32(at.now), filled)
+            cut = slice(at.seen, at.seen + num_seen)
+            at = Position(chunk, at.segment + 1, cut.stop, at.now + int(ahead.sum()))
+            # Members that stopped stay where they are, but they have to be seen, and states still to be kept written.
+            is_seen = num_seen > 0 and at.now == int(observed[cut.stop - 1])
+            may_stop = is_seen and not np.any(np.asarray(keep) > at.now)
+            yielded = _segment(at, rows, cut, trajectory, at_end=cut.stop == len(observed), may_stop=may_stop)
             yield yielded
             if yielded.last:
                 break
         trajectory = None
+
+
+def _ahead(observed: np.ndarray, at: Position, segment: int, most: int | None) -> tuple[np.ndarray, int]:
+    """The steps of the next segment up to each observation, and how many of these are at times that are asked for.
+
+    What ``most`` leaves for steps towards another time is the last, without such an observation.
+    """
+    to_each = np.diff(observed[at.seen : at.seen + segment], prepend=at.now).astype(np.int32)
+    reached = np.cumsum(to_each)
+    if most is None or reached[-1] <= most:
+        return to_each, len(to_each)
+    num_seen = int(np.searchsorted(reached, most, side="right"))
+    rest = most - (reached[num_seen - 1] if num_seen else 0)
+    return np.append(to_each[:num_seen], np.int32(rest)), num_seen
 
 
 @ft.lru_cache(maxsize=8)

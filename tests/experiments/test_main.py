@@ -113,6 +113,16 @@ def test_what_the_experiment_asks_of_its_variants(refused, fields, line):
     assert refused(PARSIMONY, variants) == [line]
 
 
+@pytest.mark.reliability
+@pytest.mark.parametrize("name", ["a\nb", "nul\0", "x" * 151, "\x1b[31m", "\udcff", "π" * 76])
+def test_a_variant_whose_name_is_none_of_a_file_is_refused(refused, name):
+    variants = "--config.variants=(" + repr({"name": name}) + ",)"
+    (line,) = refused(PARSIMONY, variants)
+    assert line.startswith("variants = ({'name': ")
+    assert line.endswith("is none; give the variant a 'name'")
+    assert line.isprintable()
+
+
 def test_a_problem_of_some_variants_is_one_line_too(refused):
     (line,) = refused(PARSIMONY, "--config.opt.step_size=-1.0")
     most = "case1_L3, case2_L2, case1_L3_float32"

@@ -1,11 +1,10 @@
 """Tables as text: no cell is cut, in a pipe or in a terminal."""
 
-import io
 import sys
 
 import pytest
 
-from experiments.runner.columns import table, terminal_width, write
+from experiments.runner.columns import table, terminal_width
 
 HEADER = ("name", "what")
 ROWS = [("a", "the first of the two"), ("longer", "the second")]
@@ -40,14 +39,6 @@ def test_no_line_is_wider_than_the_terminal():
     assert "".join(lines).replace(" ", "") == "a" * 30 + "itis" + "word" * 40
 
 
-def test_letters_that_the_output_does_not_know_are_escaped(monkeypatch):
-    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    monkeypatch.setattr(sys, "stdout", out)
-    write("π = 3\n")
-    assert out.buffer.getvalue() == b"\\u03c0 = 3\n"
-
-
-def test_no_output_at_all_is_no_error(monkeypatch):
+def test_without_an_output_there_is_no_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
-    write("text")
     assert terminal_width() is None

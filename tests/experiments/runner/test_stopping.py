@@ -1,12 +1,14 @@
 """Signals in every phase of a run: acknowledged at once, a second one ends at once, and nothing is lost."""
 
 import json
+import os
 import signal
 
 import pytest
 from liveness import communicate, wait_for_line
 
 from experiments import DEVICES
+from experiments.runner import stopping
 from experiments.runner.stopping import AFTER_CHECKPOINT, AS_IT_IS, ENDED
 
 pytestmark = pytest.mark.slow
@@ -45,6 +47,24 @@ sys.exit(main.main(sys.argv[1:]))
 """
 
 
+# Hangs in the second segment of a program, with no checkpoint of the first; nobody waits long for it.
+ABANDONED = """
+import sys, threading
+from experiments import main
+from experiments.runner import run, stopping
+stopping.GRACE_S = 0.5
+before = run.sweep
+def sweep(*given, **named):
+    segments = before(*given, **named)
+    yield next(segments)
+    print("stuck", file=sys.stderr, flush=True)
+    lock = threading.Lock()
+    lock.acquire()
+    while not lock.acquire(timeout=3600):
+        pass
+run.sweep = sweep
+sys.exit(main.main(sys.argv[1:]))
+"""
 IMPORTING = """
 import sys, threading
 from experiments import main
@@ -79,8 +99,8 @@ def start(shell, tmp_path):
     """Starts the small run by a program that changes it; the run folder is ``tmp_path / "run"``."""
     processes = []
 
-    def begin(program):
-        processes.append(shell.program(program, *RUN, f"--workdir={tmp_path / 'run'}"))
+    def begin(program, *words):
+        processes.append(shell.program(program, *RUN, *words, f"--workdir={tmp_path / 'run'}"))
         return processes[-1]
 
     yield begin
@@ -106,10 +126,10 @@ def test_a_run_that_is_stopped_in_every_phase_ends_whole(start, shell, tmp_path)
         assert (process.returncode, err) == (130, ENDED.decode())
 
     folder = tmp_path / "run"
-    is_stopped("run.work_of", "SIGTERM")  # while data are prepared
+    is_stopped("run.work_of", "SIGHUP")  # while data are prepared
     is_ended_where_python_does_not_reach_it("run.sweep", AFTER_CHECKPOINT)  # while a program is compiled
     assert not (folder / "results.nc").exists()
-    is_stopped("conclude.plots.save", "SIGINT")
+    is_stopped("conclude.plots.save", "SIGUSR1")
     results = (folder / "results.nc").read_bytes()
     is_ended_where_python_does_not_reach_it("conclude.plots.save", AS_IT_IS)
     assert not (folder / "claims.json").exists()
@@ -119,6 +139,36 @@ def test_a_run_that_is_stopped_in_every_phase_ends_whole(start, shell, tmp_path)
     assert (folder / "results.nc").read_bytes() == results
     starts = json.loads((folder / "provenance.json").read_text())["starts"]
     assert [bool(each["end"]) for each in starts] == [True, False, True]
+
+
+@pytest.mark.reliability
+def test_what_does_not_end_in_time_is_abandoned_and_finished_work_is_kept(start, shell, tmp_path, records):
+    process = start(ABANDONED, "--config.run.checkpoint_seconds=3600.0")
+    assert wait_for_line(process, "stuck") == ["stuck\n"]
+    for _ in range(3):  # of the kernel, every second: one wish
+        process.send_signal(signal.SIGXCPU)
+    _, err = communicate(process)
+    assert (process.returncode, err) == (75, (AFTER_CHECKPOINT + stopping.ABANDONED).decode())
+    folder = tmp_path / "run"
+    saved = json.loads((folder / "checkpoint" / "1.json").read_text())
+    assert (saved["position"]["segment"], len(saved["pieces"])) == (0, 1)
+    code, _, err = shell.finish(*RUN, "--config.run.checkpoint_seconds=3600.0", f"--workdir={folder}")
+    assert (code, err) == (0, "")
+    assert all(log["share"] > 0 for log in records(folder)[1:])
+
+
+@pytest.mark.reliability
+def test_a_closed_terminal_that_is_to_be_ignored_is_ignored():
+    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stopping.listening() as stop:
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            assert all(signal.getsignal(n) == stop.note for n in stopping.SIGNALS if n != signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.asked
+    finally:
+        signal.signal(signal.SIGHUP, handler)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_signal_while_modules_are_imported_ends_the_process_with_a_line(start):

@@ -152,8 +152,8 @@ def test_a_chunk_ends_when_all_its_members_are_done_or_bad_and_the_next_goes_on(
     # x falls below 1/100 at step 7 for 0.5 and 4 for 0.3; 1e80 overflows at step 4; 1 never ends.
     members, times = members_with(0.5, 1e80, 0.3, 1.0, 0.3), (0, 2, 4, 6, 8, 10, 12)
     segments = run(members, cut=Plan(2, 2, 2), times=times, system=powers()[1])
-    assert [s.position for s in segments] == [(0, 0), (0, 1), (0, 2), *((1, j) for j in range(4)), (2, 0), (2, 1)]
-    assert [s.last for s in segments] == [s.position in ((0, 2), (1, 3), (2, 1)) for s in segments]
+    assert [s.position[:2] for s in segments] == [(0, 0), (0, 1), (0, 2), *((1, j) for j in range(4)), (2, 0), (2, 1)]
+    assert [s.last for s in segments] == [s.position[:2] in ((0, 2), (1, 3), (2, 1)) for s in segments]
     ends = {s.position.chunk: s for s in segments if s.last}
     assert [ends[chunk].converged_at.tolist() for chunk in range(3)] == [[7, -1], [4, -1], [4]]
     assert [ends[chunk].diverged_at.tolist() for chunk in range(3)] == [[-1, 4], [-1, -1], [-1]]
@@ -189,10 +189,42 @@ def test_a_sweep_resumed_anywhere_repeats_the_rest_bit_for_bit(done):
     assert_segments_equal(rest, uninterrupted()[done + 1 :])
 
 
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_cut_after_any_number_of_steps_and_resumed_anywhere_it_is_the_same_bit_for_bit(most):
+    members, limits = grid(NUM_SEEDS, HYPERPARAMETERS, np.float64), iter([None, *[most] * 1000])
+    options = {"cut": Plan(4, 2, 3), "keep": (1, 12)}
+    segments = run(members, **options, most_steps=lambda: next(limits))
+    for name in uninterrupted()[0].observations:
+        np.testing.assert_array_equal(assembled(segments, name), assembled(uninterrupted(), name))
+    ends, wanted = ([s.trajectory for s in each if s.last] for each in (segments, uninterrupted()))
+    for one, other in zip(ends, wanted, strict=True):
+        chex.assert_trees_all_equal(*(plain(each._replace(observations={})) for each in (one, other)))
+    reached = [s.position.now for s in segments if s.position.chunk == 0]
+    assert max(np.diff(reached)) <= most
+    index = next(i for i, s in enumerate(segments) if s.position.segment == 1)
+    resume = segments[index].position, segments[index].trajectory
+    assert_segments_equal(run(members, **options, resume=resume, most_steps=lambda: most), segments[index + 1 :])
+
+
+def test_members_that_stop_in_a_segment_without_an_observation_are_observed_where_they_stopped():
+    members, times = members_with(0.05, 0.05), (0, 6, 12)
+    whole = run(members, cut=Plan(2, 2, 3), times=times, system=powers()[1])
+    segments = run(members, cut=Plan(2, 2, 3), times=times, system=powers()[1], most_steps=lambda: 2)
+    assert any(s.times.start == s.times.stop for s in segments)
+    assert segments[-1].last
+    assert segments[-1].position.now == 6
+    assert segments[-1].converged_at.tolist() == whole[-1].converged_at.tolist()
+    for name, values in whole[-1].observations.items():
+        np.testing.assert_array_equal(segments[-1].observations[name][:, -1], values[:, -1])
+
+
 def test_a_resumed_sweep_skips_chunks_that_stopped_early():
     members, times = members_with(0.05, 0.05, 1.0), (0, 2, 4, 6)
     whole = run(members, cut=Plan(2, 2, 1), times=times, system=powers()[1])
-    assert [s.position for s in whole] == [(0, 0), (0, 1), *((1, j) for j in range(4))]
+    assert [s.position for s in whole] == [
+        *((0, j, j + 1, times[j]) for j in range(2)),
+        *((1, j, j + 1, times[j]) for j in range(4)),
+    ]
     resume = Position(0, 1), None
     assert_segments_equal(run(members, cut=Plan(2, 2, 1), times=times, system=powers()[1], resume=resume), whole[2:])
 

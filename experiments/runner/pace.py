@@ -1,0 +1,81 @@
+"""How many steps a call may make: so many that it takes seconds, by what the calls before it took.
+
+A signal is answered between two calls. Cut calls run the same compiled program as whole ones, on fewer steps, so that
+no bit of a result depends on the clock.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+
+from lawlib.dynamics.sweep import Position, Segment
+
+__all__ = ["Pace"]
+
+# Seconds: a longer call is cut into calls of about TARGET_S, one shorter than a quarter of that may grow.
+LONGEST_S, TARGET_S = 10.0, 5.0
+# The first call of a program makes a small part of a segment, for nobody knows how long a step takes. It makes all its
+# observations nevertheless: where there are fewer steps than this to each, they might take longer than the steps.
+FIRST_PART, STEPS_TO_EACH = 64, 20
+# A cut call that takes this share of the whole one's time spends it on observations, which cannot be cut.
+NO_GAIN = 0.7
+
+
+class Pace:
+    """The steps that the next call of a program may make, which observes at ``times``, ``segment`` of them in a call.
+
+    ``seconds`` is a clock.
+    """
+
+    def __init__(self, times: np.ndarray, segment: int, seconds: Callable[[], float] = time.monotonic):
+        self._seconds = seconds
+        steps = int(times[min(segment, len(times)) - 1])
+        self._most = max(1, steps // FIRST_PART) if steps >= STEPS_TO_EACH * segment else None
+        self._before: float | None = None  # seconds of the call that was last cut
+
+    def most_steps(self) -> int | None:
+        """At most so many steps; None: no limit."""
+        return self._most
+
+    def timed(self, segments: Iterator[Segment]) -> Iterator[Segment]:
+        """The same segments; the limit follows from what each took, without what compiling took."""
+        at = Position(-1, 0)
+        with _compiling() as compiled:
+            while True:
+                began, spent = self._seconds(), compiled()
+                segment = next(segments, None)
+                if segment is None:
+                    return
+                before, at = at, segment.position
+                steps = at.now - (before.now if before.chunk == at.chunk else 0)
+                self.measured(max(steps, 1), self._seconds() - began - (compiled() - spent))
+                yield segment
+
+    def measured(self, steps: int, seconds: float) -> None:
+        """Take note of what a call of so many steps took."""
+        if seconds > LONGEST_S:
+            no_gain = self._before is not None and seconds > NO_GAIN * self._before
+            self._most = None if no_gain else max(1, int(steps * TARGET_S / seconds))
+            self._before = seconds
+        elif self._most is not None and seconds < TARGET_S / 2:
+            self._most = steps * FIRST_PART if seconds * FIRST_PART < TARGET_S else 1 + int(steps * TARGET_S / seconds)
+
+
+@contextmanager
+def _compiling() -> Iterator[Callable[[], float]]:
+    """Yield what tells the seconds that JAX has spent on tracing and compiling while this lasts."""
+    spent = [0.0]
+
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
+        if event.startswith("/jax/core/compile"):
+            spent[0] += duration_secs
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield lambda: spent[0]
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
