@@ -3,8 +3,8 @@
 ``--list [WORD ...]`` lists the configs, from the text of their files alone.
 
 Exit codes: 0 done; 1 a claim fails under --strict; 2 a bad config or input, or a folder that cannot be used;
-70 an error of ours; 75 stopped by a signal, after a checkpoint where one was due; 130 ended at once by a second signal
-(after both, the same command resumes from the last checkpoint).
+70 an error of ours; 75 stopped by a signal, after a checkpoint where one was due, by a full disk or a folder that is
+moved away; 130 ended at once by a second signal (after both, the same command resumes from the last checkpoint).
 """
 
 import signal

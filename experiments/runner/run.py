@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -25,7 +25,7 @@ from experiments.runner.pace import Pace
 from experiments.runner.progress import Reporter, reporting, rounded
 from experiments.runner.provenance import conditions, environment
 from experiments.runner.results import assemble, check_declared
-from experiments.runner.setbacks import STOPPED
+from experiments.runner.setbacks import STOPPED, Setback
 from experiments.runner.shared import once
 from experiments.runner.stopping import Stop
 from experiments.runner.store import InputError, RunFolder, open_run
@@ -328,10 +328,19 @@ def _stopwatch(folder: RunFolder, here: Start, mixed: list[str]) -> Iterator[Non
         if event.endswith("backend_compile_duration"):
             compiling.append(duration_secs)
 
+    def end() -> None:
+        wall = time.monotonic() - began
+        folder.record_end(compile_s=round(sum(compiling), 3), run_s=round(wall - sum(compiling), 3))
+
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         yield
+    except BaseException:
+        # It may also keep its own end from being recorded: what is told is what came first.
+        with suppress(Setback, OSError):
+            end()
+        raise
+    else:
+        end()
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-        wall = time.monotonic() - began
-        folder.record_end(compile_s=round(sum(compiling), 3), run_s=round(wall - sum(compiling), 3))

@@ -32,7 +32,7 @@ def finished(tmp_path):
     folder = tmp_path / "run"
     (folder / "figures").mkdir(parents=True)
     for name in (*TABLES, "results.nc"):
-        (folder / name).write_text(name)
+        (folder / name).write_text(json.dumps(name) if name.endswith(".json") else name)
     for name in ("a.png", "b.png"):
         (folder / "figures" / name).write_bytes(FIRST)
     (folder / "figures" / "a.pdf").touch()
@@ -151,6 +151,23 @@ def test_a_run_that_is_not_finished_is_not_published(finished, target, name):
 def test_a_run_whose_provenance_is_damaged_is_not_published(finished, target, record):
     (finished / RECORD).write_bytes(record.encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=r"provenance\.json: is not the record of a run"):
+        publish(finished, target)
+    assert not target.exists()
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("summary.json", "{", r"summary\.json: is damaged .*; nothing was published, --replot writes it anew"),
+        ("claims.json", "", r"claims\.json: is damaged .*; nothing was published, --replot writes it anew"),
+        ("results.nc", "", r"results\.nc: it is empty; nothing was published: delete it and run again"),
+        ("results.nc.sha256", f"{'0' * 64}  results.nc", r"results\.nc: its SHA-256 is not the one in results"),
+    ],
+)
+def test_a_run_with_a_damaged_file_is_not_published(finished, target, name, content, said):
+    (finished / name).write_text(content)
+    with pytest.raises(InputError, match=said):
         publish(finished, target)
     assert not target.exists()
 
