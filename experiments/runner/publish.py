@@ -64,9 +64,8 @@ def _torn(file: Path) -> list[str]:
     try:
         json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        return [
-            f"{file}: is damaged ({' '.join(str(error).split())}), so that nothing was published; --replot redoes it"
-        ]
+        said = " ".join(str(error).split())
+        return [f"{file}: is damaged ({said}); nothing was published, --replot writes it anew"]
     return []
 
 
