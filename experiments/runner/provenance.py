@@ -114,7 +114,8 @@ def _sources(folder: Path, package: str) -> Iterator[tuple[str, Path]]:
 
 def _flags(text: str) -> dict[str, str]:
     """The flags of XLA by name, in order of names; of a flag that is given twice the last one counts."""
-    given = dict(word.lstrip("-").partition("=")[::2] for word in text.split() if word.startswith("-"))
+    parts = (word.lstrip("-").partition("=") for word in text.split() if word.startswith("-"))
+    given = {name: value for name, _, value in parts}
     return {name: given[name] for name in sorted(given) if not NO_CONDITION.match(name)}
 
 
