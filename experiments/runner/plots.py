@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from experiments.runner.files import replacing
+from experiments.runner.files import write_atomic
 from experiments.runner.legible import make_legible
 from experiments.runner.palette import in_palette
 
@@ -126,10 +126,10 @@ def save(drawn: Figure, folder: Path, name: str) -> None:
         engine.execute(drawn)
     # Without an engine, matplotlib does not draw everything twice to lay it out for each format.
     drawn.set_layout_engine(None)
-    with replacing(folder / f"{name}.png") as partial:
-        _write_png(in_palette(_pixels(drawn, dpi)), partial, dpi)
-    with replacing(folder / f"{name}.pdf") as partial:
-        drawn.savefig(partial, format="pdf", metadata={"CreationDate": None})
+    write_atomic(folder / f"{name}.png", _png(in_palette(_pixels(drawn, dpi)), dpi))
+    pdf = io.BytesIO()
+    drawn.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+    write_atomic(folder / f"{name}.pdf", pdf.getvalue())
 
 
 def dots_per_inch(drawn: Figure) -> float:
@@ -144,9 +144,11 @@ def _pixels(drawn: Figure, dpi: float) -> Image.Image:
     return Image.open(whole).convert("RGB")
 
 
-def _write_png(picture: Image.Image, file: Path, dpi: float) -> None:
+def _png(picture: Image.Image, dpi: float) -> bytes:
     # No dates and no versions: equal pictures are equal bytes.
-    picture.save(file, format="png", optimize=True, dpi=(dpi, dpi))
+    whole = io.BytesIO()
+    picture.save(whole, format="png", optimize=True, dpi=(dpi, dpi))
+    return whole.getvalue()
 
 
 def note(drawn: Figure, text: str) -> None:

@@ -223,8 +223,10 @@ class RunFolder:
         self._write_provenance([*self._starts(), {**start, "end": None, "compile_s": None, "run_s": None}])
 
     def record_end(self, *, compile_s: float, run_s: float) -> None:
-        """Complete the newest start in provenance.json with its end and its wall seconds."""
-        *earlier, latest = self._starts()
+        """Complete the newest start in provenance.json with its end and its wall seconds; nothing if it was lost."""
+        if not (starts := self._starts()):
+            return
+        *earlier, latest = starts
         self._write_provenance([*earlier, {**latest, "end": _now(), "compile_s": compile_s, "run_s": run_s}])
 
     def provenance(self) -> dict[str, Any]:

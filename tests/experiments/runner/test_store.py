@@ -368,6 +368,15 @@ def test_a_damaged_provenance_is_replaced_with_a_warning(tmp_path, text):
     assert len(json.loads((tmp_path / "provenance.json").read_text())["starts"]) == 1
 
 
+@pytest.mark.reliability
+def test_a_provenance_that_is_removed_meanwhile_is_not_made_up_at_the_end(tmp_path):
+    with open_run(tmp_path, CONFIG) as run:
+        run.record_start([])
+        (tmp_path / "provenance.json").unlink()
+        run.record_end(compile_s=1.0, run_s=2.0)
+    assert not (tmp_path / "provenance.json").exists()
+
+
 def test_the_command_line_does_not_name_the_machine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = [
