@@ -73,9 +73,14 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
             if not (folder / "config.json").exists():
                 write_json(folder / "config.json", _record(config))
             yield run
-        except OSError as error:
+        except (InputError, Setback):
+            raise
+        except Exception as error:
+            # Libraries have errors of their own for a folder that is gone.
             run.check_place()
-            raise _of_folder(folder, error) or error from error
+            if isinstance(error, OSError) and (told := _of_folder(folder, error)):
+                raise told from error
+            raise
 
 
 def _refuse(problems: list[str]) -> None:

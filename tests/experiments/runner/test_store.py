@@ -275,8 +275,18 @@ def test_an_error_of_the_system_about_the_folder_is_a_line_and_another_is_raised
     (line,) = refused.value.problems
     assert line.startswith(f"{tmp_path / 'run'}")
     assert line.endswith("Is a directory; mend or move it, and try again")
-    with pytest.raises(FileNotFoundError), open_run(tmp_path / "run2", CONFIG):
+    with pytest.raises(FileNotFoundError) as other, open_run(tmp_path / "run2", CONFIG):
         (tmp_path / "of another").read_bytes()
+    assert other.value.__cause__ is None
+
+
+@pytest.mark.reliability
+def test_an_error_of_a_library_for_want_of_the_folder_is_told_as_that(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(Setback, match="was removed or renamed"), open_run(folder, CONFIG):  # noqa: PT012
+        shutil.rmtree(folder)
+        msg = "no such place"
+        raise ValueError(msg)
 
 
 @pytest.mark.reliability
