@@ -80,7 +80,7 @@ def environment() -> dict[str, Any]:
         "prng_impl": settings["jax_default_prng_impl"],
         "jax_settings": {name: _plain(settings[name]) for name in JAX_SETTINGS if name in settings},
         "xla_flags": _flags(os.environ.get("XLA_FLAGS", "")),
-        "environment_variables": {name: os.environ.get(name) for name in VARIABLES},
+        "environment_variables": {name: _unplaced(os.environ.get(name)) for name in VARIABLES},
         "source_sha256": source_digest(),
         "git_commit": commit,
         "git_clean": clean,
@@ -116,7 +116,14 @@ def _flags(text: str) -> dict[str, str]:
     """The flags of XLA by name, in order of names; of a flag that is given twice the last one counts."""
     parts = (word.lstrip("-").partition("=") for word in text.split() if word.startswith("-"))
     given = {name: value for name, _, value in parts}
-    return {name: given[name] for name in sorted(given) if not NO_CONDITION.match(name)}
+    return {name: _unplaced(given[name]) for name in sorted(given) if not NO_CONDITION.match(name)}
+
+
+def _unplaced(value: Any) -> Any:
+    """The value, or a digest of one that may hold a path: a provenance does not tell where a run was made."""
+    if not isinstance(value, str) or "/" not in value:
+        return value
+    return f"sha256:{hashlib.sha256(value.encode()).hexdigest()[:16]}"
 
 
 def _processor() -> str:

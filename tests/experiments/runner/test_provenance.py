@@ -62,6 +62,12 @@ def test_flags_are_compared_whatever_their_order_and_harmless_ones_not_at_all():
     assert provenance._flags("--xla_b --xla_a=2") == provenance._flags(given)
 
 
+def test_paths_in_flags_are_compared_and_not_told():
+    here, there = (provenance._flags(f"--xla_gpu_cuda_data_dir=/home/{user}/cuda") for user in ("me", "you"))
+    assert here != there
+    assert "home" not in str(here)
+
+
 def test_conditions_are_all_of_the_environment_but_the_commit():
     now = provenance.environment()
     found = provenance.conditions(now, {"digits": "as published"})
