@@ -14,10 +14,12 @@ SMALL = [
     "--config.run.checkpoint_seconds=0.0",
 ]
 # Stops itself at every report from this share of the work on, so that it never ends before it is killed or signalled.
+# However busy the machine, what is under way at a signal is not abandoned.
 PAUSING = """
 import os, signal, sys
 from experiments import main
-from experiments.runner import progress
+from experiments.runner import progress, stopping
+stopping.GRACE_S = 3600.0
 report = progress.Reporter.report
 def pausing(self, variant, finished, share, doing="running"):
     report(self, variant, finished, share, doing)

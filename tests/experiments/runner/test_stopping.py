@@ -28,7 +28,8 @@ def stuck(*_, **__):
     print("stuck", file=sys.stderr, flush=True)
     libc.pthread_mutex_lock(lock)
 from experiments import main
-from experiments.runner import conclude, run
+from experiments.runner import conclude, run, stopping
+stopping.GRACE_S = 3600.0
 {place} = stuck
 sys.exit(main.main(sys.argv[1:]))
 """
@@ -36,7 +37,8 @@ sys.exit(main.main(sys.argv[1:]))
 SIGNALLED = """
 import os, signal, sys
 from experiments import main
-from experiments.runner import conclude, run
+from experiments.runner import conclude, run, stopping
+stopping.GRACE_S = 3600.0
 before = {place}
 def signalled(*given, **named):
     {place} = before
@@ -79,7 +81,8 @@ sys.exit(main.main(sys.argv[1:]))
 COLLECTING = """
 import gc, os, signal, sys
 from experiments import main
-from experiments.runner import conclude, run
+from experiments.runner import conclude, run, stopping
+stopping.GRACE_S = 3600.0
 sent, before = [], run.work_of
 def callback(*_):
     if not sent:
