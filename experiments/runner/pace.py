@@ -16,13 +16,15 @@ from lawlib.dynamics.sweep import Position, Segment
 
 __all__ = ["Pace"]
 
-# Seconds: a longer call is cut into calls of about TARGET_S, one shorter than a quarter of that may grow.
+# Seconds: a longer call is followed by calls of about TARGET_S, and one shorter than half of that by longer ones.
 LONGEST_S, TARGET_S = 10.0, 5.0
 # The first call of a program makes a small part of a segment, for nobody knows how long a step takes. It makes all its
 # observations nevertheless: where there are fewer steps than this to each, they might take longer than the steps.
 FIRST_PART, STEPS_TO_EACH = 64, 20
-# A cut call that takes this share of the whole one's time spends it on observations, which cannot be cut.
-NO_GAIN = 0.7
+# A call of half the steps or fewer that takes this share of the time spends it on observations, which cannot be cut.
+# Then calls are cut again where they take clearly longer than that.
+NO_GAIN, CLEARLY = 0.7, 1.5
+NOWHERE = Position(-1, 0)
 
 
 class Pace:
@@ -35,15 +37,15 @@ class Pace:
         self._seconds = seconds
         steps = int(times[min(segment, len(times)) - 1])
         self._most = max(1, steps // FIRST_PART) if steps >= STEPS_TO_EACH * segment else None
-        self._before: float | None = None  # seconds of the call that was last cut
+        self._before = 0, 0.0  # steps and seconds of the last call that took too long
+        self._floor = 0.0  # seconds of a call that was cut and gained nothing
 
     def most_steps(self) -> int | None:
         """At most so many steps; None: no limit."""
         return self._most
 
-    def timed(self, segments: Iterator[Segment]) -> Iterator[Segment]:
-        """The same segments; the limit follows from what each took, without what compiling took."""
-        at = Position(-1, 0)
+    def timed(self, segments: Iterator[Segment], at: Position = NOWHERE) -> Iterator[Segment]:
+        """The same segments, which go on from a position; the limit follows from what each took, but for compiling."""
         with _compiling() as compiled:
             while True:
                 began, spent = self._seconds(), compiled()
@@ -57,10 +59,11 @@ class Pace:
 
     def measured(self, steps: int, seconds: float) -> None:
         """Take note of what a call of so many steps took."""
-        if seconds > LONGEST_S:
-            no_gain = self._before is not None and seconds > NO_GAIN * self._before
+        if seconds > max(LONGEST_S, CLEARLY * self._floor):
+            no_gain = steps <= self._before[0] / 2 and seconds > NO_GAIN * self._before[1]
+            self._floor = seconds if no_gain else self._floor
             self._most = None if no_gain else max(1, int(steps * TARGET_S / seconds))
-            self._before = seconds
+            self._before = steps, seconds
         elif self._most is not None and seconds < TARGET_S / 2:
             self._most = steps * FIRST_PART if seconds * FIRST_PART < TARGET_S else 1 + int(steps * TARGET_S / seconds)
 

@@ -255,7 +255,8 @@ def _segments(
         reporter.report(variant.name, *_reached(work, plans, begun), "compiling")
         pace = Pace(variant.times, plans[index].segment)
         cut = {"plan": plans[index], "mesh": variant.mesh, "resume": resume, "most_steps": pace.most_steps}
-        for segment in pace.timed(sweep(*variant.system, variant.times.tolist(), **cut)):
+        segments = sweep(*variant.system, variant.times.tolist(), **cut)
+        for segment in pace.timed(segments, *(resume or ())[:1]):
             at = {"variant": index, **segment.position._asdict(), "last": segment.last}
             yield at, segment
             reporter.report(variant.name, *_reached(work, plans, at))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from experiments.runner.pace import LONGEST_S, TARGET_S, Pace
+from experiments.runner.pace import LONGEST_S, NOWHERE, TARGET_S, Pace
 from lawlib.dynamics.sweep import Position
 
 EVERY_100 = np.arange(0, 10_001, 100)
@@ -14,14 +14,14 @@ EVERY_100 = np.arange(0, 10_001, 100)
 class Run:
     """A run of a chunk that a pace cuts, and a clock: a step takes ``step`` seconds and an observation ``seen``."""
 
-    def __init__(self, times, segment, *, step, seen=0.0):
+    def __init__(self, times, segment, *, step, seen=0.0, begun=NOWHERE):
         self.now, self.calls = 0.0, []
         self._times, self._segment, self._costs = times, segment, (step, seen)
         self.pace = Pace(times, segment, lambda: self.now)
-        self.end = [segment.position.now for segment in self.pace.timed(self._segments())][-1]
+        self.end = [segment.position.now for segment in self.pace.timed(self._segments(begun), begun)][-1]
 
-    def _segments(self):
-        at, (step, seen) = Position(0, -1), self._costs
+    def _segments(self, at):
+        step, seen = self._costs
         while at.seen < len(self._times):
             ends = self._times[at.seen : at.seen + self._segment]
             most = self.pace.most_steps() or ends[-1]
@@ -34,7 +34,7 @@ class Run:
             yield SimpleNamespace(position=at)
 
 
-@pytest.mark.parametrize("step", [0.02, 0.5, 3.0, 7.0])
+@pytest.mark.parametrize("step", [0.02, 0.5, 3.0, 7.0, 15.0])
 def test_slow_steps_are_made_few_at_a_time_from_the_first_call_on(step):
     run = Run(EVERY_100, 9, step=step)
     assert run.end == 10_000
@@ -42,6 +42,12 @@ def test_slow_steps_are_made_few_at_a_time_from_the_first_call_on(step):
     # The first call makes a 64th of the 800 steps of a segment, which would take up to an hour and a half.
     assert run.calls[0] == 12 * step
     assert np.mean(run.calls) > min(TARGET_S / 2, step / 2)
+
+
+def test_a_resumed_run_does_not_take_the_steps_made_before_for_its_own():
+    run = Run(EVERY_100, 9, step=0.1, begun=Position(0, 40, 51, 5050))
+    assert run.calls[0] == pytest.approx(1.2)
+    assert max(run.calls) <= LONGEST_S
 
 
 def test_quick_steps_are_not_cut_but_for_the_first_call():
