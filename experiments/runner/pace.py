@@ -14,7 +14,7 @@ import numpy as np
 
 from lawlib.dynamics.sweep import Position, Segment
 
-__all__ = ["Pace"]
+__all__ = ["NOWHERE", "Pace"]
 
 # Seconds: a longer call is followed by calls of about TARGET_S, and one shorter than half of that by longer ones.
 LONGEST_S, TARGET_S = 10.0, 5.0

@@ -21,7 +21,7 @@ from experiments.runner.conclude import conclude
 from experiments.runner.experiment import Experiment, load
 from experiments.runner.hyperparameters import guarded
 from experiments.runner.integrity import MALFORMED
-from experiments.runner.pace import Pace
+from experiments.runner.pace import NOWHERE, Pace
 from experiments.runner.progress import Reporter, reporting, rounded
 from experiments.runner.provenance import conditions, environment
 from experiments.runner.results import assemble, check_declared
@@ -256,7 +256,7 @@ def _segments(
         pace = Pace(variant.times, plans[index].segment)
         cut = {"plan": plans[index], "mesh": variant.mesh, "resume": resume, "most_steps": pace.most_steps}
         segments = sweep(*variant.system, variant.times.tolist(), **cut)
-        for segment in pace.timed(segments, *(resume or ())[:1]):
+        for segment in pace.timed(segments, resume[0] if resume else NOWHERE):
             at = {"variant": index, **segment.position._asdict(), "last": segment.last}
             yield at, segment
             reporter.report(variant.name, *_reached(work, plans, at))

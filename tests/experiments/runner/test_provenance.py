@@ -76,7 +76,9 @@ def test_conditions_are_all_of_the_environment_but_the_commit():
     assert json.loads(json.dumps(found)) == found
 
 
-@pytest.mark.parametrize("name", ["jax_threefry_partitionable", "jax_random_seed_offset", "jax_accurate_erf_inv"])
+@pytest.mark.parametrize(
+    "name", ["jax_threefry_partitionable", "jax_random_seed_offset", "jax_disable_most_optimizations"]
+)
 def test_a_setting_of_jax_is_a_condition(name):
     before, value = provenance.environment(), jax.config.values[name]
     jax.config.update(name, (not value) if isinstance(value, bool) else value + 1)
