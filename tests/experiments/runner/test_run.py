@@ -128,7 +128,7 @@ def test_provenance_tells_how_and_not_where(smoke, name):
     assert start["run_s"] > 0
     assert not re.search(r"""(^|["'=\s])/""", text)
     assert str(ROOT) not in text
-    assert platform.node() not in text
+    assert not re.search(rf"\b{re.escape(platform.node())}\b", text)  # as a word: a host may be called "vm"
 
 
 @pytest.mark.parametrize("name", CONFIGS)
