@@ -12,7 +12,7 @@ from experiments.runner.experiment import Experiment
 from experiments.runner.files import write_atomic
 from experiments.runner.laws import judged
 from experiments.runner.layout import shortened
-from experiments.runner.runs import Run, divergence, drawable, runs
+from experiments.runner.runs import Run, divergence, runs
 from experiments.runner.stopping import Stop
 from experiments.runner.store import RunFolder
 
@@ -33,7 +33,7 @@ def conclude(experiment: Experiment, folder: RunFolder, stop: Stop) -> None:
         write_atomic(folder.path / "claims.md", claims.markdown(verdict, about))
         write_atomic(folder.path / "summary.md", summary.markdown(numbers))
         folder.write_json("summary.json", shortened(numbers))
-        for name, figure in experiment.figures(runs(drawable(results))).items():
+        for name, figure in experiment.figures(runs(results, drawn=True)).items():
             stop.check()
             plots.note(figure, divergence(found))
             plots.save(figure, folder.path / "figures", name)

@@ -1,11 +1,13 @@
 """The one runner: a config in, a run folder out. Every experiment of every paper goes through here."""
 
 import json
+import math
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -18,13 +20,15 @@ from experiments.runner import claims as claims_table
 from experiments.runner import resuming, settings
 from experiments.runner.checkpoints import Checkpoints, Restored
 from experiments.runner.conclude import conclude
-from experiments.runner.experiment import Experiment, load
+from experiments.runner.experiment import Experiment, Variable, load
+from experiments.runner.forecast import Need, need_of, refusals, told
 from experiments.runner.hyperparameters import guarded
 from experiments.runner.integrity import MALFORMED
+from experiments.runner.memory import Room, room
 from experiments.runner.pace import NOWHERE, Pace
 from experiments.runner.progress import Reporter, reporting, rounded
 from experiments.runner.provenance import conditions, environment
-from experiments.runner.results import assemble, check_declared
+from experiments.runner.results import check_declared, streamed
 from experiments.runner.setbacks import STOPPED, Setback
 from experiments.runner.shared import once
 from experiments.runner.stopping import Stop
@@ -55,6 +59,7 @@ class Work(NamedTuple):
     members: Members
     system: tuple[Dynamics, jax.Array, Members, Any]
     mesh: jax.sharding.Mesh
+    need: Need
 
 
 def run(
@@ -88,7 +93,7 @@ def run(
             found = resuming.found(folder.path, Checkpoints(folder.path), conditions(*here), redo=redo)
             with _stopwatch(folder, here, found.changed):
                 # Before signals wait for a checkpoint: data may take minutes to prepare, and are kept by themselves.
-                work = work_of(config, experiment)
+                work = work_of(config, experiment, room(folder.path))
                 stop.check()
                 with stop.in_steps():
                     finished = _simulate(work, config, experiment, folder, out, stop, found)
@@ -134,15 +139,37 @@ def observation_times(config: ConfigDict) -> np.ndarray:
     return np.unique(np.concatenate([[0], np.round(spaced), [last]]).astype(int))
 
 
-def work_of(config: ConfigDict, experiment: Experiment) -> list[Work]:
-    """Everything that a run computes, in order. The root keys of all draws are made here, and nowhere else."""
-    work, shared = [], once(experiment.shared)
-    for name, own in settings.expand(config):
-        members = grid(own.num_seeds, settings.hyperparameters(own), own.precision)
-        system = experiment.dynamics(guarded(own)), jax.random.key(own.seed), members, shared(own)
-        check_declared(name, observed(*system), experiment.variables)
-        work.append(Work(name, own, observation_times(own), members, system, _mesh(system)))
-    return work
+def work_of(config: ConfigDict, experiment: Experiment, room: Room | None = None) -> list[Work]:
+    """Everything that a run computes, in order. The root keys of all draws are made here, and nowhere else.
+
+    Raises:
+        InputError: The run needs more than there is ``room`` for.
+    """
+    shared = once(experiment.shared)
+    parts = [
+        (name, own, experiment.dynamics(guarded(own)), jax.random.key(own.seed), shared(own))
+        for name, own in settings.expand(config)
+    ]
+    # Before any array is as long as the members or the times.
+    needs = [need_of(*part) for part in parts]
+    if room and (problems := refusals(needs, room)):
+        raise InputError(problems)
+    return [_work(need, *part, experiment.variables) for need, part in zip(needs, parts, strict=True)]
+
+
+def _work(
+    need: Need,
+    name: str,
+    config: ConfigDict,
+    dynamics: Dynamics,
+    key: jax.Array,
+    shared: Any,
+    variables: Mapping[str, Variable],
+) -> Work:
+    members = grid(config.num_seeds, settings.hyperparameters(config), config.precision)
+    system = dynamics, key, members, shared
+    check_declared(name, observed(*system), variables)
+    return Work(name, config, observation_times(config), members, system, _mesh(system), need)
 
 
 def _mesh(system: tuple[Dynamics, jax.Array, Members, Any]) -> jax.sharding.Mesh:
@@ -173,6 +200,8 @@ def _simulate(
     checkpoints = found.checkpoints
     plans, mixed = resuming.divided(found, lambda: _plans(work))
     work = [each._replace(mesh=_dividing(each.mesh, cut.chunk)) for each, cut in zip(work, plans, strict=True)]
+    chunks = [math.ceil(len(v.members.seeds) / cut.chunk) for v, cut in zip(work, plans, strict=True)]
+    console.print(told([v.need for v in work], chunks), markup=False, highlight=False)
     restored = checkpoints.restore(lambda at: None if at["last"] else _outline(work, plans, at["variant"]))
     folder.rewind_log(rounded(_reached(work, plans, restored.position).share) if restored else -1.0)
     total = sum(len(variant.members.seeds) for variant in work)
@@ -187,7 +216,7 @@ def _simulate(
                 return False
     saver.save()
     groups = (
-        (v.name, assemble(v.name, v.config, v.times, _chunks(checkpoints, index), experiment.variables))
+        (v.name, streamed(v.name, v.config, v.times, _chunks(checkpoints, index), experiment.variables))
         for index, v in enumerate(work)
     )
     # What some members were computed under and others were not; nothing, unless somebody asked for that.
@@ -311,12 +340,11 @@ class Saver:
                 self._pieces, self._last = {}, time.monotonic()
 
 
-def _chunks(checkpoints: Checkpoints, variant: int) -> list[list[dict[str, np.ndarray]]]:
-    """The pieces of a variant, gathered by chunk."""
-    chunks: dict[str, list[dict[str, np.ndarray]]] = {}
-    for name in sorted(name for name in checkpoints.pieces if name.startswith(f"{variant:04d}-")):
-        chunks.setdefault(name.split("-")[1], []).append(checkpoints.read_piece(name))
-    return list(chunks.values())
+def _chunks(checkpoints: Checkpoints, variant: int) -> Iterator[Iterator[dict[str, np.ndarray]]]:
+    """The pieces of a variant, gathered by chunk; each is read from disk as it is asked for."""
+    own = sorted(name for name in checkpoints.pieces if name.startswith(f"{variant:04d}-"))
+    for _, names in groupby(own, key=lambda name: name.split("-")[1]):
+        yield (checkpoints.read_piece(name) for name in names)
 
 
 @contextmanager

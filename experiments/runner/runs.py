@@ -12,10 +12,12 @@ from ml_collections import ConfigDict
 from experiments.runner import settings
 from experiments.runner.fields import assign, leaves
 
-__all__ = ["Run", "Where", "before_divergence", "divergence", "drawable", "find", "grouped", "runs", "where"]
+__all__ = ["Run", "Where", "before_divergence", "divergence", "find", "grouped", "runs", "where"]
 
 # No axis shows more than this: the last observations before a member diverges can be as large as a float.
 LARGEST_DRAWN = 1e100
+# Results of a variant up to this are read once and kept; of larger ones each variable is read when it is asked for.
+LOADED_BYTES = 256 << 20
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -26,13 +28,16 @@ class Run(NamedTuple):
     Attributes:
         variant: The variant's name.
         config: The variant's config; a swept field has this run's own value.
-        data: What was observed, with the axes seed, step and those of each variable. From the step at which a member
-            diverged on, its observations are NaN.
+        data: What was observed, with the axes seed, step and those of each variable; read from disk when it is asked
+            for where it is large. The methods give NaN from the step at which a member diverged on: of a state that is
+            not finite some observations are, a count for example, and mean nothing.
+        largest: The methods give NaN for what is not below it.
     """
 
     variant: str
     config: ConfigDict
     data: xr.Dataset
+    largest: float = np.inf
 
     @property
     def hyperparameters(self) -> dict[str, float]:
@@ -68,7 +73,12 @@ class Run(NamedTuple):
 
     def all(self, name: str) -> np.ndarray:
         """A variable at every observation, shape (seed, step, ...)."""
-        return self.data[name].transpose("seed", "step", ...).values
+        return self._known(name).transpose("seed", "step", ...).values
+
+    def member(self, index: int) -> xr.Dataset:
+        """Everything that was observed of one member."""
+        one = self.members(np.arange(self.num_seeds) == index)
+        return one.data.assign({name: one._known(name) for name in one.data.data_vars}).isel(seed=0)
 
     def first(self, name: str) -> np.ndarray:
         """A variable at the first observation, shape (seed, ...)."""
@@ -83,54 +93,43 @@ class Run(NamedTuple):
         values = self.all(name)[:, self.steps >= first_step]
         return reduce(values, axis=tuple(range(1, values.ndim)))
 
+    def _known(self, name: str) -> xr.DataArray:
+        values = self.data[name]
+        if self.diverged.any() and "step" in values.dims:
+            values = values.where(before_divergence(self.data)).transpose(*values.dims)
+        # An infinity is no NaN for a claim that counts what did not get there, and no point of a curve.
+        is_bounded = values.dtype.kind != "f" or np.isinf(self.largest)
+        return values if is_bounded else values.where(np.abs(values) < self.largest)
+
     def members(self, chosen: np.ndarray) -> "Run":
         """The run with these members alone; ``chosen`` is a mask, shape (seed,)."""
         return self._replace(data=self.data.isel(seed=np.flatnonzero(chosen)))
 
 
-def runs(results: xr.DataTree) -> list[Run]:
+def runs(results: xr.DataTree, *, drawn: bool = False) -> list[Run]:
     """Every variant at every value of its swept fields, in the order of the results.
 
-    Some observations of a state that is not finite are finite themselves, a count for example, and mean nothing: from
-    the step at which a member diverged on, all of its observations are NaN.
+    With ``drawn`` what no axis could show is NaN too, and curves end there.
     """
-    return [run for name, node in results.children.items() for run in _runs(name, node)]
+    largest = LARGEST_DRAWN if drawn else np.inf
+    return [run for name, node in results.children.items() for run in _runs(name, node, largest)]
 
 
-def _runs(name: str, node: xr.DataTree) -> Iterator[Run]:
-    whole = ConfigDict(json.loads(node.attrs["config"]))
-    data = _while_finite(node.to_dataset().load())
+def _runs(name: str, node: xr.DataTree, largest: float) -> Iterator[Run]:
+    whole, data = ConfigDict(json.loads(node.attrs["config"])), node.to_dataset()
+    data = data.load() if data.nbytes <= LOADED_BYTES else data
     swept = settings.hyperparameters(whole)
     axes = [path.split(".")[-1] for path in swept]
     for place in np.ndindex(*(len(values) for values in swept.values())):
         config = copy.deepcopy(whole)
         for (path, values), index in zip(swept.items(), place, strict=True):
             assign(config, path, values[index])
-        yield Run(name, config, data.isel(dict(zip(axes, place, strict=True))))
-
-
-def _while_finite(data: xr.Dataset) -> xr.Dataset:
-    """The observations before each member diverged; NaN in place of the others, other members untouched."""
-    if not (data.diverged_at >= 0).any():
-        return data
-    known = before_divergence(data)
-    kept = {name: values.where(known).transpose(*values.dims) for name, values in data.items() if "step" in values.dims}
-    return data.assign(kept)
+        yield Run(name, config, data.isel(dict(zip(axes, place, strict=True))), largest)
 
 
 def before_divergence(data: xr.Dataset) -> xr.DataArray:
     """Which observation times come before the member's divergence, with the axes seed, step and the swept ones."""
     return (data.diverged_at < 0) | (data.step < data.diverged_at)
-
-
-def drawable(results: xr.DataTree) -> xr.DataTree:
-    """The results with NaN for every observation that is not finite or too large for an axis: curves end there."""
-    drawn = {name: node.to_dataset().map(_shown, keep_attrs=True) for name, node in results.children.items()}
-    return xr.DataTree.from_dict(drawn | {"/": results.to_dataset()})
-
-
-def _shown(values: xr.DataArray) -> xr.DataArray:
-    return values.where(np.abs(values) < LARGEST_DRAWN) if values.dtype.kind == "f" else values
 
 
 def divergence(found: Iterable[Run]) -> str:

@@ -98,10 +98,11 @@ COMMON: Fields = {
     "experiment": text("the law's package below experiments/laws, with dots"),
     "name": text("selects the variant of this name on the command line"),
     "seed": integer("root of all random keys", at_least=0, at_most=2**32 - 1),
-    "num_seeds": integer("members per setting: seeds 0, 1, ... below the root", at_least=1),
+    "num_seeds": integer("members per setting: seeds 0, 1, ... below the root", at_least=1, at_most=2**32),
     "precision": choice("floating-point type of everything computed", "float64", "float32"),
     "variants": values("settings that change shapes or code", items="dicts of fields", unit="-"),
-    "opt.num_steps": integer("steps that a member makes at most", unit="step", at_least=1),
+    # Steps are counted in 32 bits.
+    "opt.num_steps": integer("steps that a member makes at most", unit="step", at_least=1, at_most=2**31 - 2),
     "observe.num_times": integer("observations of a member; steps 0 and the last are always among them", at_least=2),
     "observe.spacing": choice("spacing of the observations in time", "even", "log"),
     "run.chunk": integer("members computed in one call; 0: what fits in memory", at_least=0),

@@ -6,7 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,14 @@ from experiments.runner.files import PARTIAL, plain, read_digested, replacing, w
 from experiments.runner.integrity import DAMAGE, MALFORMED, damage_of, digest_file, seal_of
 from experiments.runner.layout import differing
 from experiments.runner.lock import LockRefused, locked
+from experiments.runner.netcdf import write_group
 from experiments.runner.provenance import environment
 from experiments.runner.setbacks import Setback, disk_full, ending_where_disk_is_full, is_full
 
 if TYPE_CHECKING:  # xarray takes half a second to import, and a refused run needs none of it
     import xarray as xr
+
+    from experiments.runner.results import Streamed
 
 __all__ = ["InputError", "RunFolder", "open_results", "open_run", "unreadable"]
 
@@ -70,9 +73,10 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
         try:
             for leftover in folder.rglob(PARTIAL + "*"):
                 leftover.unlink()
-            if not (folder / "config.json").exists():
+            if is_new := not (folder / "config.json").exists():
                 write_json(folder / "config.json", _record(config))
-            yield run
+            with _unless_refused(folder) if is_new else nullcontext():
+                yield run
         except (InputError, Setback):
             raise
         except Exception as error:
@@ -81,6 +85,18 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
             if isinstance(error, OSError) and (told := _of_folder(folder, error)):
                 raise told from error
             raise
+
+
+@contextmanager
+def _unless_refused(folder: Path) -> Iterator[None]:
+    """Remove the files of a run that is refused before it begins: the next command need not fit them."""
+    try:
+        yield
+    except InputError:
+        has_begun = any((folder / name).exists() for name in ("checkpoint", "results.nc"))
+        for name in () if has_begun else ("config.json", "provenance.json", "log.jsonl"):
+            (folder / name).unlink(missing_ok=True)
+        raise
 
 
 def _refuse(problems: list[str]) -> None:
@@ -261,14 +277,13 @@ class RunFolder:
 
     def write_results(
         self,
-        groups: Iterable[tuple[str, "xr.Dataset"]],
+        groups: Iterable[tuple[str, "xr.Dataset | Streamed"]],
         attrs: Mapping[str, Any],
         name: str = "results.nc",
         num_bytes: int = 0,
     ) -> None:
-        """Write one netCDF group per (name, dataset), one in memory at a time; equal data give equal bytes.
+        """Write one netCDF group per (name, content), one at a time; equal content gives equal bytes.
 
-        Every variable with elements has fletcher32 checksums, except numeric scalars, which HDF5 cannot chunk.
         ``num_bytes`` is about the size of the file. Where there is no room for it the process ends.
         """
         import xarray as xr
@@ -277,10 +292,9 @@ class RunFolder:
         with replacing(file, num_bytes) as partial:
             with ending_where_disk_is_full(file, partial, num_bytes):
                 xr.Dataset(attrs=dict(attrs)).to_netcdf(partial, mode="w", engine="h5netcdf")
-                for group, dataset in groups:
-                    encoding = _encoding(dataset)
-                    dataset.to_netcdf(partial, mode="a", group=group, engine="h5netcdf", encoding=encoding)
-                    del dataset  # before the next one is made
+                for group, content in groups:
+                    write_group(partial, group, content)
+                    del content  # before the next one is made
             # First: results without their digest would be those of an older version, which kept none.
             write_atomic(digest_file(file), seal_of(partial, name))
 
@@ -292,7 +306,7 @@ class RunFolder:
             InputError: The file is damaged; before anything is read of it, if its digest is beside it.
         """
         file = self.path / name
-        tree = open_results(file, ANEW)
+        tree = open_results(file, ANEW, cache=False)  # what is large is read again rather than kept
         with tree:
             try:
                 yield tree
@@ -302,8 +316,10 @@ class RunFolder:
                 raise InputError([unreadable(file, str(error), ANEW)]) from error
 
 
-def open_results(file: Path, remedy: str) -> "xr.DataTree":
+def open_results(file: Path, remedy: str, *, cache: bool = True) -> "xr.DataTree":
     """Open results lazily, until they are closed; reading data that fail their checksum raises OSError.
+
+    With ``cache`` what was read once stays in memory.
 
     Raises:
         InputError: The file is damaged; the line ends with the remedy.
@@ -314,7 +330,7 @@ def open_results(file: Path, remedy: str) -> "xr.DataTree":
         raise InputError([unreadable(file, damage, remedy)])
     try:
         # No variable is a date, and a variable in "seconds" must stay a float.
-        return xr.open_datatree(file, engine="h5netcdf", decode_times=False, decode_timedelta=False)
+        return xr.open_datatree(file, engine="h5netcdf", cache=cache, decode_times=False, decode_timedelta=False)
     except DAMAGE as error:
         raise InputError([unreadable(file, str(error), remedy)]) from error
 
@@ -322,17 +338,6 @@ def open_results(file: Path, remedy: str) -> "xr.DataTree":
 def unreadable(file: Path, said: str, remedy: str) -> str:
     """The line about results that cannot be read."""
     return f"{file}: cannot be read, it is cut short or damaged ({' '.join(said.split())}); {remedy}"
-
-
-def _encoding(dataset: "xr.Dataset") -> dict[Any, dict[str, Any]]:
-    encoding: dict[Any, dict[str, Any]] = {}
-    for name, variable in dataset.variables.items():
-        if variable.dtype.kind in "OSUT":
-            # Characters, since HDF5 stores variable-length strings outside the checksummed chunks.
-            encoding[name] = {"dtype": "S1", "fletcher32": variable.size > 0}
-        else:
-            encoding[name] = {"fletcher32": variable.ndim > 0 and variable.size > 0}
-    return encoding
 
 
 def _place(folder: Path) -> tuple[int, int] | None:

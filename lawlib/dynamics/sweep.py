@@ -15,7 +15,21 @@ from jax.sharding import PartitionSpec as P
 from lawlib.dynamics.system import Dynamics, Monitored, Times, Trajectory, advance, begin, gaps, starting_at, until
 from lawlib.types import PRNGKey, PyTree
 
-__all__ = ["Members", "Plan", "Position", "Segment", "grid", "observed", "outline", "plan", "spread", "sweep"]
+__all__ = [
+    "Footprint",
+    "Members",
+    "Plan",
+    "Position",
+    "Segment",
+    "footprint",
+    "grid",
+    "observed",
+    "outline",
+    "plan",
+    "segment_length",
+    "spread",
+    "sweep",
+]
 
 MEMBERS = "members"
 # States of a batch beyond which stepping more members together gains nothing on a CPU. Deep linear networks of depth 3
@@ -34,6 +48,14 @@ class Members(NamedTuple):
 
     seeds: np.ndarray
     hyperparameters: Mapping[str, np.ndarray]
+
+
+class Footprint(NamedTuple):
+    """Bytes of one member: what it draws once, its state, and what is observed of it at one time."""
+
+    problem: int
+    state: int
+    observation: int
 
 
 class Plan(NamedTuple):
@@ -88,8 +110,7 @@ def spread(
     dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree, num_devices: int, *, on_cpu: bool
 ) -> int:
     """How many devices to spread the members over: one each at most, and one in all where a member fills a CPU."""
-    _, state = _shapes(dynamics, key, members, shared)
-    if on_cpu and _bytes(state) >= FILLS_A_CPU_BYTES:
+    if on_cpu and footprint(dynamics, key, members, shared).state >= FILLS_A_CPU_BYTES:
         return 1
     return min(num_devices, len(members.seeds))
 
@@ -114,17 +135,27 @@ def plan(
     a whole chunk together. Chunks and batches are of nearly equal size, so that few fillers are needed; a chunk holds
     no more members than ``chunk``, or one for each device if that is more.
     """
-    segment = min(segment, num_times) or _even(num_times, range(4, 13))
-    problem, state = _shapes(dynamics, key, members, shared)
-    seen = observed(dynamics, key, members, shared)
-    member_bytes = _bytes(problem) + (TRANSIENTS + num_kept) * _bytes(state) + segment * _bytes(seen)
+    segment = segment_length(num_times, segment)
+    problem, state, observation = footprint(dynamics, key, members, shared)
+    member_bytes = problem + (TRANSIENTS + num_kept) * state + segment * observation
     most = max(1, (chunk or CHUNK_BYTES * num_devices // member_bytes) // num_devices)
-    together = min(most, batch or (max(1, CPU_BATCH_BYTES // max(1, _bytes(state))) if on_cpu else most))
+    together = min(most, batch or (max(1, CPU_BATCH_BYTES // max(1, state)) if on_cpu else most))
     n = math.ceil(len(members.seeds) / num_devices)
     chunks = math.ceil(n / (most // together * together))
     rounds = math.ceil(n / (chunks * together))
     together = math.ceil(n / (chunks * rounds))
     return Plan(rounds * together * num_devices, together, segment)
+
+
+def segment_length(num_times: int, segment: int = 0) -> int:
+    """The observations that ``plan`` makes in one call: ``segment``, or so many that there are 4 to 12 calls (0)."""
+    return min(segment, num_times) or _even(num_times, range(4, 13))
+
+
+def footprint(dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree) -> Footprint:
+    """What one member holds, from the shapes alone; nothing is computed."""
+    problem, state = _shapes(dynamics, key, members, shared)
+    return Footprint(_bytes(problem), _bytes(state), _bytes(observed(dynamics, key, members, shared)))
 
 
 def observed(dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree) -> Mapping[str, jax.ShapeDtypeStruct]:

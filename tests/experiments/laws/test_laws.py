@@ -20,7 +20,7 @@ from experiments.runner.checks import collect
 from experiments.runner.experiment import load
 from experiments.runner.laws import Measure, judged
 from experiments.runner.legible import make_legible
-from experiments.runner.runs import drawable, runs
+from experiments.runner.runs import runs
 from experiments.runner.summary import markdown, summarized
 
 HERE = Path(__file__).parent
@@ -192,7 +192,7 @@ def drawn_cases():
 
 @pytest.mark.parametrize(("experiment", "name", "laid_out"), drawn_cases())
 def test_every_figure_has_named_axes_and_can_be_read(experiment, name, laid_out):
-    drawn = load(experiment).figures(runs(drawable(lawful_results(experiment, name))))
+    drawn = load(experiment).figures(runs(lawful_results(experiment, name), drawn=True))
     assert drawn
     for figure in drawn.values():
         assert any(axes.get_xlabel() for axes in figure.axes)
@@ -227,7 +227,7 @@ LEAST = (
 def test_a_figure_of_one_value_one_seed_and_one_variant_can_be_drawn(name, words):
     config = config_of(name, "num_seeds=1", *words, profile="smoke")
     results = results_of(cases_of(config.experiment).lawful, config)
-    drawn = load(config.experiment).figures(runs(drawable(results)))
+    drawn = load(config.experiment).figures(runs(results, drawn=True))
     assert drawn
     for figure in drawn.values():
         figure.draw_without_rendering()
@@ -240,7 +240,7 @@ def test_where_every_member_diverged_there_is_a_figure_still():
 
     config = config_of("dln_condition", "num_seeds=1", profile="smoke")
     results = results_of(cases_of(config.experiment).lawful, config, diverged)
-    drawn = load(config.experiment).figures(runs(drawable(results)))
+    drawn = load(config.experiment).figures(runs(results, drawn=True))
     assert drawn
     for figure in drawn.values():
         figure.draw_without_rendering()

@@ -14,7 +14,7 @@ from synthetic import experiment_of
 from experiments.runner import plots
 from experiments.runner.claims import from_json
 from experiments.runner.laws import judged
-from experiments.runner.runs import divergence, drawable, runs
+from experiments.runner.runs import divergence, runs
 from experiments.runner.summary import summarized
 
 ROOT = Path(__file__).parents[3]
@@ -63,7 +63,7 @@ def test_what_diverges_is_judged_and_drawn(smoke, name, every):
     assert all(claim.status in ("fails", "stands", "not_judged") for claim in lost)
     rows = summarized(runs(results), experiment.summary, experiment.comparisons)["runs"]
     assert sum(row["diverged"] for row in rows) == sum(run.num_diverged for run in runs(results)) > 0
-    for figure in experiment.figures(runs(drawable(results))).values():
+    for figure in experiment.figures(runs(results, drawn=True)).values():
         plots.note(figure, divergence(runs(results)))
         assert "members diverged" in figure.get_supxlabel()
         if name in ("dln_factorization", "jumps_theory", "inverse_decay"):

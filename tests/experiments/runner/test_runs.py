@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments.runner.runs import divergence, drawable, find, grouped, runs, where
+from experiments.runner.runs import divergence, find, grouped, runs, where
 
 CONFIG = {"net": {"depth": 2, "scale": 1.0}, "num_seeds": 2, "sweep": {"net": {"scale": [0.5, 2.0]}}}
 
@@ -59,7 +59,7 @@ def test_chosen_members_are_a_run():
 def test_what_no_axis_can_show_is_not_drawn(large):
     loss = np.arange(12.0).reshape(2, 2, 3)
     loss[0, 0, 2] = large
-    assert np.isnan(runs(drawable(results(loss)))[0].last("loss")).tolist() == [True, False]
+    assert np.isnan(runs(results(loss), drawn=True)[0].last("loss")).tolist() == [True, False]
 
 
 def test_runs_are_found_by_their_fields():

@@ -158,7 +158,7 @@ def _curves(found: Sequence[Run]) -> list[Curve]:
     """Seed 0 of the original network and of the compressed one at each gamma."""
     kinds = {"full": "original network", "narrow": "narrow network", "compressed": "compressed, γ = {:g}"}
     return [
-        Curve(kinds[run.config.net.kind].format(run.config.opt.discrepancy), run.config, run.data.isel(seed=0), look)
+        Curve(kinds[run.config.net.kind].format(run.config.opt.discrepancy), run.config, run.member(0), look)
         for run, look in zip(found, plots.looks(len(found)), strict=True)
     ]
 

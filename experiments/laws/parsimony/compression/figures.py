@@ -25,7 +25,7 @@ def figures(found: Sequence[Run]) -> dict[str, Figure]:
 
 
 def _together(run: Run) -> Figure:
-    net, rank, member = run.config.net, run.config.data.rank, run.data.isel(seed=0)
+    net, rank, member = run.config.net, run.config.data.rank, run.member(0)
     member = member.isel(step=slice(_seen(member)))
     drawn = plots.figure(10.5, 7.0)
     unfolded = f", unfolded at step {net.skip}" if net.skip else ""

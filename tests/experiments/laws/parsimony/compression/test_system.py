@@ -7,7 +7,7 @@ import numpy as np
 import synthetic
 
 from experiments.laws.parsimony.compression import EXPERIMENT
-from experiments.runner.runs import drawable, runs
+from experiments.runner.runs import runs
 
 config_of = ft.partial(synthetic.config_of, "dln_factorization", profile="smoke")
 cases = synthetic.cases_of("parsimony.compression")
@@ -40,4 +40,4 @@ def test_a_member_that_diverged_is_drawn_up_to_there():
             seen["full_core"][:] = np.nan
 
     results = synthetic.results_of(cases.lawful, config_of(), diverged)
-    assert len(EXPERIMENT.figures(runs(drawable(results)))) == 4
+    assert len(EXPERIMENT.figures(runs(results, drawn=True))) == 4

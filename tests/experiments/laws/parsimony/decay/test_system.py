@@ -11,7 +11,7 @@ from synthetic import cases_of
 from experiments.laws.parsimony.decay import EXPERIMENT, system
 from experiments.laws.parsimony.decay.measures import largest_kept, off_rate, thresholds
 from experiments.runner.checks import collect
-from experiments.runner.runs import drawable, runs
+from experiments.runner.runs import runs
 from experiments.runner.settings import expand
 from lawlib.dynamics.system import simulate
 
@@ -105,7 +105,7 @@ def test_the_largest_decay_that_keeps_is_told_for_each_member():
 
 def test_every_variant_has_a_panel_with_its_thresholds():
     config = synthetic.config_of("dln_decay", "num_seeds=2")
-    drawn = EXPERIMENT.figures(runs(drawable(synthetic.results_of(lawful, config))))
+    drawn = EXPERIMENT.figures(runs(synthetic.results_of(lawful, config), drawn=True))
     assert drawn.keys() == {"idle_values", "kept_values"}
     titled = [axes for axes in drawn["kept_values"].axes if axes.get_title()]
     assert len(titled) == len(expand(config)) == 6

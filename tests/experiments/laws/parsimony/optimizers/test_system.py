@@ -12,7 +12,7 @@ import synthetic
 from experiments.laws.parsimony.optimizers import EXPERIMENT, system
 from experiments.laws.parsimony.optimizers.measures import alone, certified, left_at, share
 from experiments.laws.parsimony.optimizers.methods import METHODS, Rates, is_equivariant
-from experiments.runner.runs import drawable, runs
+from experiments.runner.runs import runs
 from experiments.runner.settings import expand
 from lawlib.dynamics.system import simulate
 from lawlib.theory.equivariance import equivariance_defect
@@ -152,7 +152,7 @@ def test_the_step_at_which_directions_leave_and_their_share():
 
 def test_every_optimizer_has_a_panel_that_says_whether_it_is_entrywise():
     config = config_of("num_seeds=2", "observe.num_times=6")
-    drawn = EXPERIMENT.figures(runs(drawable(synthetic.results_of(lawful, config))))
+    drawn = EXPERIMENT.figures(runs(synthetic.results_of(lawful, config), drawn=True))
     assert drawn.keys() == {"spectra", "deviations", "leaving"}
     titles = [axes.get_title() for axes in drawn["spectra"].axes if axes.get_title()]
     assert len(titles) == len(METHODS)

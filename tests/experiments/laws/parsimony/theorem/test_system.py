@@ -12,7 +12,7 @@ from experiments.data.datasets import ImageData, flattened
 from experiments.laws.parsimony.theorem import EXPERIMENT, system
 from experiments.laws.parsimony.theorem.measures import exponent, final_excess, least_increase, num_small_angles
 from experiments.runner.checks import collect
-from experiments.runner.runs import drawable, runs
+from experiments.runner.runs import runs
 from experiments.runner.settings import expand
 from lawlib.dynamics.system import simulate
 
@@ -160,14 +160,14 @@ def test_powers_and_increases_are_those_of_the_sorted_conditions():
 @pytest.mark.parametrize("name", ["dln_parsimony", "dln_momentum", "dln_unwhitened"])
 def test_every_float64_variant_has_a_figure(name):
     config = config_of(name)
-    drawn = EXPERIMENT.figures(runs(drawable(synthetic.results_of(lawful, config))))
+    drawn = EXPERIMENT.figures(runs(synthetic.results_of(lawful, config), drawn=True))
     wanted = {f"layers_{v.name}" for v in expand(config) if v.config.precision == "float64"}
     assert drawn.keys() == wanted | ({"deviations"} if name != "dln_unwhitened" else set())
 
 
 def test_the_figure_of_the_condition_number_holds_every_depth():
     config = config_of("dln_condition", profile="cpu")
-    drawn = EXPERIMENT.figures(runs(drawable(synthetic.results_of(lawful, config))))
+    drawn = EXPERIMENT.figures(runs(synthetic.results_of(lawful, config), drawn=True))
     assert drawn.keys() == {"condition"}
     for axes in drawn["condition"].axes:
         assert sum(line.get_marker() == "o" for line in axes.lines) == len(expand(config))

@@ -11,7 +11,7 @@ from synthetic import cases_of
 
 from experiments.laws.parsimony.widths import EXPERIMENT, system
 from experiments.laws.parsimony.widths.measures import is_naive_refuted, least_moved, naive, predicted
-from experiments.runner.runs import drawable, runs
+from experiments.runner.runs import runs
 from experiments.runner.settings import expand
 from lawlib.dynamics.system import simulate
 
@@ -85,7 +85,7 @@ def test_the_smallest_moved_value_is_that_of_the_last_direction_of_some_layer():
 
 def test_every_variant_has_a_panel_with_the_laws_numbers():
     config = config_of("num_seeds=2")
-    drawn = EXPERIMENT.figures(runs(drawable(synthetic.results_of(cases.lawful, config))))
+    drawn = EXPERIMENT.figures(runs(synthetic.results_of(cases.lawful, config), drawn=True))
     assert drawn.keys() == {"directions", "idle_deviations"}
     titled = [axes for axes in drawn["directions"].axes if axes.get_title()]
     assert len(titled) == len(expand(config)) == 8

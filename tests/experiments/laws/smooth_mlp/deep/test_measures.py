@@ -8,7 +8,7 @@ from synthetic import config_of, results_of, runs_of, verdict
 from experiments.laws.smooth_mlp.deep.claims import SUMMARY
 from experiments.laws.smooth_mlp.deep.figures import figures
 from experiments.laws.smooth_mlp.deep.measures import last_minority, lead_matched, matched_step, shares_matched
-from experiments.runner.runs import drawable, find, runs
+from experiments.runner.runs import find, runs
 
 
 def rows_of(name, *words, change=lambda name, seen: None):
@@ -92,7 +92,7 @@ def test_a_run_too_short_or_observed_too_rarely_judges_no_middle():
 def test_the_figures_have_a_panel_for_every_layer(name):
     two = config_of(name).variants[-2:]
     config = config_of(name, "num_seeds=3", f"variants={two!r}", "observe.num_times=11")
-    drawn = figures(runs(drawable(results_of(lawful, config))))
+    drawn = figures(runs(results_of(lawful, config), drawn=True))
     sizes = {"singular_values": 6, "middle": 6, "ends": 6} if name == "mlp_spectra" else {"fractions": 6, "final": 3}
     sizes = {"fractions": 6, "matched": 3} if name == "mlp_symmetry" else sizes
     assert {name: len(figure.axes) for name, figure in drawn.items()} == sizes

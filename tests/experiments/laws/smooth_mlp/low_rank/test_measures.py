@@ -10,7 +10,7 @@ from smooth_mlp.low_rank.cases import at_pace, lawful, lowered
 from experiments.laws.smooth_mlp.low_rank.claims import COMPARISONS
 from experiments.laws.smooth_mlp.low_rank.figures import figures
 from experiments.laws.smooth_mlp.low_rank.measures import by_form, plateau
-from experiments.runner.runs import drawable, find, runs
+from experiments.runner.runs import find, runs
 from experiments.runner.summary import markdown, summarized
 
 MINUS_BATCH = "final test accuracy, S_big of all images minus S_big of one batch"
@@ -21,7 +21,7 @@ runs_of, verdict = ft.partial(synthetic.runs_of, lawful), ft.partial(synthetic.v
 
 
 def drawn(config, change=synthetic.unchanged):
-    return figures(runs(drawable(synthetic.results_of(lawful, config, change))))
+    return figures(runs(synthetic.results_of(lawful, config, change), drawn=True))
 
 
 def test_where_the_full_network_has_fewer_seeds_the_common_ones_are_compared():

@@ -1,0 +1,85 @@
+"""The forecast of memory and disk: exact counts on a system whose sizes are known, and refusals that name what fits."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from synthetic import config_of
+
+from experiments.runner.forecast import in_units, need_of, refusals
+from experiments.runner.memory import Room
+from experiments.runner.settings import expand
+from lawlib.dynamics.system import Dynamics
+
+KB, MB, GB = 10**3, 10**6, 10**9
+PLENTY = Room(host=10**15, device=10**15, disk=10**15)
+# 1000 numbers drawn once, 2000 in the state, 5 + 1 observed; the sweep has 2 x 2 values.
+SYSTEM = Dynamics(
+    init=lambda key, hyperparameters, shared: (jnp.zeros(1000, "float32"), jnp.zeros(2000, "float32")),
+    step=lambda t, state, problem, shared: state,
+    observe=lambda t, state, problem, shared: {"five": state[:5], "one": state[0]},
+)
+
+
+def needs(*overrides):
+    config = config_of("dln_parsimony", "variants=({},)", *overrides, profile="smoke")
+    return [need_of(name, own, SYSTEM, jax.random.key(0), ()) for name, own in expand(config)]
+
+
+def test_bytes_are_counted_from_the_shapes_of_one_member():
+    (need,) = needs("num_seeds=7", "opt.num_steps=1000", "observe.num_times=101", "run.segment=10")
+    assert need.num_members == 28
+    assert need.results == 28 * (101 * 24 + 16)
+    assert need.on_device == 4000 + 2 * 8000 + 10 * 24
+    assert need.listed == 28 * 16 + 101 * 64
+    assert need.judged == 3 * 7 * 101 * 20
+
+
+def test_no_array_is_as_long_as_the_members_or_the_times():
+    (need,) = needs("num_seeds=4000000000", "opt.num_steps=2000000000", "observe.num_times=1000000000")
+    assert need.num_members == 16 * GB
+    assert len(refusals([need], PLENTY)) == 2
+
+
+def test_what_fits_is_not_refused():
+    assert refusals(needs("num_seeds=100"), PLENTY) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "room", "field"),
+    [
+        (("num_seeds=100000",), {"disk": 10 * MB}, "num_seeds"),
+        (("num_seeds=100000",), {"host": 3 * MB}, "num_seeds"),
+        (("opt.num_steps=2000000", "observe.num_times=1000000", "num_seeds=1"), {"host": 5 * MB}, "observe.num_times"),
+    ],
+)
+def test_the_largest_that_fits_fits_and_twice_as_much_does_not(overrides, room, field):
+    short = PLENTY._replace(**room)
+    (line,) = refusals(needs(*overrides), short)
+    most = int(line.split(f"{field} <= ")[1].split()[0])
+    assert refusals(needs(*overrides, f"{field}={most}"), short) == []
+    assert refusals(needs(*overrides, f"{field}={2 * most}"), short) != []
+
+
+def test_the_folder_of_a_resumed_run_counts_as_room():
+    short = PLENTY._replace(disk=10 * MB)
+    assert refusals(needs("num_seeds=100000"), short)
+    assert refusals(needs("num_seeds=100000"), short, already=GB) == []
+
+
+def test_a_member_that_no_device_holds_is_refused_with_its_parts():
+    (line,) = refusals(needs("num_seeds=1"), PLENTY._replace(device=10 * KB))
+    assert "one member needs 20" in line
+    assert "problem 4 kB" in line
+    assert "state 2 x 8 kB" in line
+
+
+def test_more_settings_than_can_be_judged_are_refused():
+    values = ",".join(f"{1 + index * 1e-6:.6f}" for index in range(5001))
+    assert "10002 settings" in "".join(refusals(needs(f"sweep.net.scale={values}", "sweep.opt.momentum=0.5,"), PLENTY))
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1250, "1.25 kB"), (3 * GB, "3 GB"), (10**21, "1e+03 EB")]
+)
+def test_bytes_have_three_digits(count, text):
+    assert in_units(count) == text
