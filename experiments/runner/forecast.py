@@ -89,18 +89,15 @@ def need_of(variant: str, config: ConfigDict, dynamics: Dynamics, key: jax.Array
     return Need(variant, config.num_seeds, num_times, counts, config.run.segment, member, largest)
 
 
-def refusals(needs: Sequence[Need], room: Room, already: int = 0) -> list[str]:
-    """Why a run cannot go through, one line each, with the largest that would; no line if it can.
-
-    ``already`` are the bytes of its own folder, which a resumed run has written before.
-    """
+def refusals(needs: Sequence[Need], room: Room) -> list[str]:
+    """Why a run cannot go through, one line each, with the largest that would; no line if it can."""
     problems = [line for need in needs for line in _of_a_member(need, room.device)]
     count = sum(need.num_settings for need in needs)
     if count > MOST_SETTINGS:
         problems.append(f"{count} settings (variants times swept values): at most {MOST_SETTINGS} can be judged")
     for what, taken, free in (
         ("of memory", _on_host, room.host),
-        ("of disk while the results are written", _on_disk, room.disk + already),
+        ("of disk while the results are written", _on_disk, room.disk),
     ):
         if (wanted := taken(needs)) > free:
             smaller = _smaller(needs, lambda fewer, taken=taken, free=free: taken(fewer) <= free)

@@ -113,16 +113,17 @@ def _blocks(chunks: Iterable[Iterable[Piece]], columns: Mapping[str, Column], gr
     num_times = columns[fields[0]].shape[len(grid)]
     start = 0
     for pieces in chunks:
-        seen, count, piece = 0, 0, {}
+        seen, longest, ends = 0, 0, {}
         for piece in pieces:
             count, length = piece[fields[0]].shape[:2]
             boxes = list(_boxes(start, start + count, grid))
-            yield from _placed(piece, fields, start, boxes, slice(seen, seen + length))
-            seen += length
+            if length:  # a call that was cut may have observed nothing
+                yield from _placed(piece, fields, start, boxes, slice(seen, seen + length))
+                seen, longest = seen + length, max(longest, length)
+                ends = {field: piece[field][:, -1:] for field in fields}
         yield from _placed(piece, MARKS, start, boxes)
-        ends = {field: piece[field][:, -1:] for field in fields}
-        while seen < num_times:  # in parts of a piece's length, which memory has room for
-            steps = min(length, num_times - seen)
+        while seen < num_times:  # in parts that memory has room for
+            steps = min(longest, num_times - seen)
             repeated = {field: np.repeat(values, steps, axis=1) for field, values in ends.items()}
             yield from _placed(repeated, fields, start, boxes, slice(seen, seen + steps))
             seen += steps

@@ -1,12 +1,16 @@
 """The forecast of memory and disk: exact counts on a system whose sizes are known, and refusals that name what fits."""
 
+import shutil
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import pytest
 from synthetic import config_of
 
+from experiments.runner import memory
 from experiments.runner.forecast import in_units, need_of, refusals
-from experiments.runner.memory import Room
+from experiments.runner.memory import Room, room
 from experiments.runner.settings import expand
 from lawlib.dynamics.system import Dynamics
 
@@ -45,25 +49,44 @@ def test_what_fits_is_not_refused():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "room", "field"),
+    ("overrides", "short", "field"),
     [
         (("num_seeds=100000",), {"disk": 10 * MB}, "num_seeds"),
         (("num_seeds=100000",), {"host": 3 * MB}, "num_seeds"),
         (("opt.num_steps=2000000", "observe.num_times=1000000", "num_seeds=1"), {"host": 5 * MB}, "observe.num_times"),
     ],
 )
-def test_the_largest_that_fits_fits_and_twice_as_much_does_not(overrides, room, field):
-    short = PLENTY._replace(**room)
+def test_the_largest_that_fits_fits_and_twice_as_much_does_not(overrides, short, field):
+    short = PLENTY._replace(**short)
     (line,) = refusals(needs(*overrides), short)
     most = int(line.split(f"{field} <= ")[1].split()[0])
     assert refusals(needs(*overrides, f"{field}={most}"), short) == []
     assert refusals(needs(*overrides, f"{field}={2 * most}"), short) != []
 
 
-def test_the_folder_of_a_resumed_run_counts_as_room():
-    short = PLENTY._replace(disk=10 * MB)
-    assert refusals(needs("num_seeds=100000"), short)
-    assert refusals(needs("num_seeds=100000"), short, already=GB) == []
+def test_the_folder_of_a_resumed_run_counts_as_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=7))
+    (tmp_path / "checkpoint" / "pieces").mkdir(parents=True)
+    (tmp_path / "checkpoint" / "pieces" / "a.npz").write_bytes(bytes(100))
+    assert room(tmp_path).disk == 107
+    assert room(tmp_path / "new").disk == 7
+
+
+@pytest.mark.parametrize(
+    ("names", "left"),
+    [
+        (("memory.max", "memory.current"), 1000 - 600 + 250),
+        (("memory.limit_in_bytes", "memory.usage_in_bytes"), 1000 - 600 + 250),
+    ],
+)
+def test_a_container_has_what_its_limit_leaves_and_what_files_would_give_back(names, left, tmp_path, monkeypatch):
+    for name, text in zip(names, ("1000", "600"), strict=True):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "memory.stat").write_text("anon 350\ninactive_file 200\nactive_file 50\n")
+    monkeypatch.setattr(memory, "CGROUPS", ((tmp_path, *names),))
+    assert room(tmp_path).host == left
+    (tmp_path / names[0]).write_text("max")
+    assert room(tmp_path).host > GB / 2
 
 
 def test_a_member_that_no_device_holds_is_refused_with_its_parts():

@@ -6,13 +6,19 @@ import json
 import jax
 import numpy as np
 import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 from synthetic import config_of
 
 from experiments.runner.experiment import Variable
-from experiments.runner.results import assemble, check_declared
+from experiments.runner.netcdf import write_group
+from experiments.runner.results import assemble, check_declared, streamed
 from experiments.runner.settings import expand, hyperparameters, to_plain
 from lawlib.dynamics.sweep import grid
 
+SWEPT = ("opt.weight_decay", "opt.momentum")
+FLAGGED = {"loss": Variable((), "1", "code"), "flag": Variable(("layer",), "1", "whether")}
 CODE = {"loss": Variable((), "1", "code"), "unseen": Variable((), "1", "")}
 
 
@@ -55,6 +61,45 @@ def test_a_chunk_that_ended_early_repeats_its_last_observation():
     np.testing.assert_array_equal(data.loss.sel(seed=0).values, full["loss"])
     np.testing.assert_array_equal(data.loss.sel(seed=1).values, [[7, 6, 6, 6, 6], [3, 2, 1, 1, 1]])
     np.testing.assert_array_equal(data.converged_at.values, [[-1, -1], [1, 2]])
+
+
+@given(
+    grid=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    chunk=st.integers(1, 30),
+    segment=st.integers(1, 3),
+    data=st.data(),
+)
+def test_pieces_of_any_size_make_the_same_file(grid, chunk, segment, data, tmp_path_factory):
+    """Members counted in the order of the grid, in chunks and segments, some of which end early."""
+    num_seeds, *values = grid
+    swept = [f"sweep.{name}={','.join(map(str, range(count)))}," for name, count in zip(SWEPT, values, strict=False)]
+    fixed = [f"sweep.{name}=0.5," for name in SWEPT[len(values) :]]
+    config = config_of("dln_parsimony", "variants=({},)", f"num_seeds={num_seeds}", *swept, *fixed, profile="smoke")
+    ((name, own),) = expand(config)
+    count, times = int(np.prod(grid)), np.array([0, 2, 3, 7])
+    loss = np.arange(4.0 * count).reshape(count, 4)
+    flag = np.arange(8 * count).reshape(count, 4, 2) % 3 == 0
+    ends = [data.draw(st.integers(1, 4)) for _ in range(0, count, chunk)]
+    pieces, wanted = [], {"loss": loss.copy(), "flag": flag.copy()}
+    for index, end in enumerate(ends):
+        rows = slice(index * chunk, (index + 1) * chunk)
+        marks = {mark: np.arange(count)[rows] for mark in ("converged_at", "diverged_at")}
+        firsts = range(0, end, segment)
+        # A call that was cut may have observed nothing: at the start, in between and at the end.
+        cuts = [slice(first, min(first + size, end)) for first in firsts for size in (0, segment)] + [slice(0)]
+        pieces.append([{"loss": loss[rows, cut], "flag": flag[rows, cut], **marks} for cut in cuts])
+        for observed in wanted.values():
+            observed[rows, end:] = observed[rows, end - 1 : end]
+    file = tmp_path_factory.mktemp("pieces") / "results.nc"
+    xr.Dataset().to_netcdf(file, engine="h5netcdf")
+    write_group(file, name, streamed(name, own, times, iter(pieces), FLAGGED))
+    with xr.open_datatree(file, engine="h5netcdf") as opened:
+        found = opened[name].to_dataset().load()
+    assert found.identical(assemble(name, own, times, pieces, FLAGGED))
+    for field, observed in wanted.items():
+        np.testing.assert_array_equal(found[field].values.reshape(observed.shape), observed)
+        assert found[field].dtype == observed.dtype
+    assert found.converged_at.values.ravel().tolist() == list(range(count))
 
 
 @pytest.mark.parametrize(

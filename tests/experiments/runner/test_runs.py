@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from experiments.runner import runs as of_runs
 from experiments.runner.runs import divergence, find, grouped, runs, where
+from experiments.runner.store import open_results
 
 CONFIG = {"net": {"depth": 2, "scale": 1.0}, "num_seeds": 2, "sweep": {"net": {"scale": [0.5, 2.0]}}}
 
@@ -53,6 +55,17 @@ def test_from_its_divergence_on_nothing_is_known_of_a_member():
 def test_chosen_members_are_a_run():
     run = runs(results())[0].members(np.array([False, True]))
     assert run.last("loss").tolist() == [8]
+
+
+def test_large_results_are_read_when_they_are_asked_for_and_are_not_kept(tmp_path, monkeypatch):
+    whole = results(diverged_at=np.array([[1, -1], [-1, 4]]))
+    whole.to_netcdf(tmp_path / "results.nc", engine="h5netcdf")
+    monkeypatch.setattr(of_runs, "LOADED_BYTES", 0)
+    with open_results(tmp_path / "results.nc", "", cache=False) as opened:
+        for kept, read in zip(runs(whole), runs(opened), strict=True):
+            np.testing.assert_array_equal(read.all("loss"), kept.all("loss"))
+            assert read.member(1).equals(kept.member(1))
+            assert not read.data.loss.variable._in_memory
 
 
 @pytest.mark.parametrize("large", [np.inf, 1e200])
