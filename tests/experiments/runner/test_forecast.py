@@ -9,9 +9,11 @@ import pytest
 from synthetic import config_of
 
 from experiments.runner import memory
+from experiments.runner import run as runner
 from experiments.runner.forecast import in_units, need_of, refusals
 from experiments.runner.memory import Room, room
 from experiments.runner.settings import expand
+from experiments.runner.store import InputError
 from lawlib.dynamics.system import Dynamics
 
 KB, MB, GB = 10**3, 10**6, 10**9
@@ -42,6 +44,12 @@ def test_no_array_is_as_long_as_the_members_or_the_times():
     (need,) = needs("num_seeds=4000000000", "opt.num_steps=2000000000", "observe.num_times=1000000000")
     assert need.num_members == 16 * GB
     assert len(refusals([need], PLENTY)) == 2
+
+
+def test_pieces_and_results_are_on_the_disk_together():
+    (need,) = needs()
+    assert refusals([need], PLENTY._replace(disk=2 * need.results)) == []
+    assert refusals([need, need], PLENTY._replace(disk=4 * need.results - 1)) != []
 
 
 def test_what_fits_is_not_refused():
@@ -106,3 +114,10 @@ def test_more_settings_than_can_be_judged_are_refused():
 )
 def test_bytes_have_three_digits(count, text):
     assert in_units(count) == text
+
+
+def test_a_refused_run_leaves_a_folder_that_any_config_can_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "room", lambda _: PLENTY._replace(disk=10 * KB))
+    with pytest.raises(InputError, match="fits with a smaller network or less data"):
+        runner.run(config_of("dln_parsimony", profile="smoke"), tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
