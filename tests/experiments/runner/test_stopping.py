@@ -60,10 +60,7 @@ def sweep(*given, **named):
     segments = before(*given, **named)
     yield next(segments)
     print("stuck", file=sys.stderr, flush=True)
-    lock = threading.Lock()
-    lock.acquire()
-    while not lock.acquire(timeout=3600):
-        pass
+    threading.Event().wait()
 run.sweep = sweep
 sys.exit(main.main(sys.argv[1:]))
 """
