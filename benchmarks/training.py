@@ -119,10 +119,10 @@ def raced(
         step_size = best(first, task.larger_is_better)
         runs = [first[step_size], *(run(seed, step_size) for seed in range(1, seeds))]
         scores = np.stack([each.test for each in runs])
-        times = (statistics.median(each[field] for each in runs) for field in (2, 3))
+        start_s, step_s = (statistics.median(times) for times in ([r.start_s for r in runs], [r.step_s for r in runs]))
         certified = statistics.mean(each.certified for each in runs)
         counts = tuple(range(0, steps + 1, every))
-        curves.append(Curve(task.name, name, method.name, step_size, counts, scores, *times, certified))
+        curves.append(Curve(task.name, name, method.name, step_size, counts, scores, start_s, step_s, certified))
         print(f"{task.name}, {name}, {method.name}: {step_size:g}, {scores[:, -1].mean():.4g}", flush=True)
     return curves
 
@@ -163,7 +163,7 @@ def _run(programs: Any, start: Start, task: Task, seed: int, step_size: float, s
         at = jax.block_until_ready(advance(at, start.frozen, task.training, key, segment * every, step_size))
         times.append(time.process_time() - began)
         look()
-    validation, test = np.asarray(scored).T
+    validation, test = map(np.asarray, zip(*scored, strict=True))
     # Of all segments the first may compile, which the median does not see.
     return _Run(validation, test, start.seconds, statistics.median(times) / every, start.certified)
 
