@@ -31,7 +31,7 @@ from jax import lax
 from matplotlib.figure import Figure
 
 from benchmarks.starts import STARTS, Network, Params, kernel_of
-from benchmarks.training import Curve, Method, Start, Task, quickly_started, raced, tables
+from benchmarks.training import Curve, Method, Start, Task, averages, quickly_started, raced, tables
 from benchmarks.training import figure as drawn
 from experiments.data.datasets import digits, flattened, image_data
 from lawlib.compress import low_rank_head, with_adapters
@@ -70,8 +70,8 @@ def measure() -> list[Curve]:
 
 
 def table(curves: Sequence[Curve]) -> list[str]:
-    """A table for each task and optimizer."""
-    return tables(curves, SHOWN, "full", BUDGETS)
+    """The means over the tasks, and a table for each task and optimizer."""
+    return [*averages(curves, SHOWN), "", *tables(curves, SHOWN, "full", BUDGETS)]
 
 
 def figure(curves: Sequence[Curve]) -> Figure:

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from benchmarks.timing import cpu_seconds
 from experiments.runner import plots
 
-__all__ = ["Curve", "Method", "Start", "Task", "figure", "quickly_started", "raced", "tables"]
+__all__ = ["Curve", "Method", "Start", "Task", "averages", "figure", "quickly_started", "raced", "tables"]
 
 
 class Task(NamedTuple):
@@ -197,6 +197,25 @@ def tables(curves: Iterable[Curve], steps: Sequence[int], full: str, budgets: Se
             cells += [_cell(curve, _within(curve, n * whole.step_s)) for n in budgets]
             lines.append(f"| {' | '.join(cells)} |")
     return lines[1:]
+
+
+def averages(curves: Sequence[Curve], steps: Sequence[int]) -> list[str]:
+    """A table of the means over all tasks and seeds after ``steps``, of the methods that every task has."""
+    tasks, optimizers, methods = (list(dict.fromkeys(curve[i] for curve in curves)) for i in range(3))
+    found = {curve[:3]: curve for curve in curves}
+    columns = list(itertools.product(optimizers, steps))
+    head = ["method", *(f"{optimizer}, after {n} steps" for optimizer, n in columns)]
+    lines = ["## Mean over all tasks", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for method in methods:
+        if any((task, optimizer, method) not in found for task in tasks for optimizer in optimizers):
+            continue
+        own = [[found[task, optimizer, method] for task in tasks] for optimizer, _ in columns]
+        means = (
+            np.mean([curve.scores[:, curve.steps.index(n)].mean() for curve in each])
+            for each, (_, n) in zip(own, columns, strict=True)
+        )
+        lines.append(f"| {' | '.join([method, *(f'{mean:.4g}' for mean in means)])} |")
+    return lines
 
 
 def _within(curve: Curve, seconds: float) -> int | None:

@@ -70,6 +70,16 @@ def test_a_table_has_scores_at_steps_and_within_the_seconds_of_the_full_network(
     assert slow[-1] == "not started"
 
 
+def test_averages_are_over_tasks_and_seeds_of_the_methods_that_all_tasks_have():
+    curves = [
+        curve("full", [[10, 20, 30], [12, 22, 32]]),
+        curve("full", [[0, 0, 40], [0, 0, 50]], task="other"),
+        curve("one task alone", [[1, 2, 3]]),
+    ]
+    lines = training.averages(curves, (20,))
+    assert lines[2:] == ["| method | SGD, after 20 steps |", "| --- | --- |", "| full | 38 |"]
+
+
 def test_the_picture_can_be_read():
     tasks = ["Fashion-MNIST, from initialization", "digits, adapted"]
     methods = ["full", "head, S_big", "head, random", *(f"{name}, r = 2" for name in starts.STARTS)]
