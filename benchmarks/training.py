@@ -201,8 +201,8 @@ def tables(curves: Iterable[Curve], steps: Sequence[int], full: str, budgets: Se
 
 def averages(curves: Sequence[Curve], steps: Sequence[int]) -> list[str]:
     """A table of the means over all tasks and seeds after ``steps``, of the methods that every task has."""
-    tasks, optimizers, methods = (list(dict.fromkeys(curve[i] for curve in curves)) for i in range(3))
-    found = {curve[:3]: curve for curve in curves}
+    found = {(curve.task, curve.optimizer, curve.method): curve for curve in curves}
+    tasks, optimizers, methods = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
     columns = list(itertools.product(optimizers, steps))
     head = ["method", *(f"{optimizer}, after {n} steps" for optimizer, n in columns)]
     lines = ["## Mean over all tasks", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
@@ -236,7 +236,9 @@ def figure(curves: Sequence[Curve], methods: Mapping[str, str], score: str) -> F
 
     ``methods`` are those that are drawn, {method: name in the legend}.
     """
-    tasks, optimizers = (list(dict.fromkeys(curve[i] for curve in curves)) for i in (0, 1))
+    tasks, optimizers = (
+        list(dict.fromkeys(names)) for names in ([c.task for c in curves], [c.optimizer for c in curves])
+    )
     drawn = plots.figure(3.2 * len(tasks), 2.6 * 2 * len(optimizers) + 0.6)
     panels = drawn.subplots(2 * len(optimizers), len(tasks), squeeze=False, sharey="col")
     looks = dict(zip(methods, plots.looks(len(methods)), strict=True))
