@@ -59,8 +59,8 @@ def members(run: FinishedRun) -> Iterator[Member]:
     seeds, varied = _seeds_kept(run), _varied(run.config)
     for variant in run.variants:
         for setting in runs(xr.DataTree.from_dict({variant: run.observed(variant)})):
-            for seed in setting.data.seed.values[:seeds]:
-                yield _member(setting, int(seed), varied)
+            for seed in range(min(seeds, setting.num_seeds)):
+                yield _member(setting, seed, varied)
 
 
 def left_out(run: FinishedRun) -> list[str]:
@@ -108,7 +108,7 @@ def _varied(config: ConfigDict) -> list[str]:
 
 
 def _member(setting: "Run", seed: int, varied: list[str]) -> Member:
-    own, data = leaves(setting.config), setting.data.sel(seed=seed)
+    own, data = leaves(setting.config), setting.member(seed)
     swept = [f"{path.split('.')[-1]}={value!r}" for path, value in setting.hyperparameters.items()]
     values = {path: own[path] if isinstance(own[path], bool | int | float) else str(own[path]) for path in varied}
     curves: dict[str, np.ndarray] = {}

@@ -37,6 +37,7 @@ class Stop:
     def __init__(self) -> None:
         self._acknowledged = self._noted = self._in_steps = self._imported = False
         self._over = threading.Event()
+        self._waiting = threading.Thread(target=self._abandon, daemon=True)
         self.interrupted = False
         # What saves finished work, from any thread, where the main one does not come to it.
         self.rescue: Callable[[], None] = lambda: None
@@ -87,11 +88,16 @@ class Stop:
         _write(2, AFTER_CHECKPOINT if self._in_steps else AS_IT_IS)
         if not self._imported:  # nothing is begun that could be lost
             os._exit(STOPPED)
-        threading.Thread(target=self._abandon, daemon=True).start()
+        self._waiting.start()
 
     def end(self) -> None:
-        """The main thread has left its work: nothing is abandoned any more."""
+        """The main thread has left its work: nothing is abandoned any more, and what is being saved is saved whole.
+
+        A thread that is still within a library when Python ends may abort the process.
+        """
         self._over.set()
+        if self._waiting.ident is not None:
+            self._waiting.join()
 
     def _abandon(self) -> None:
         if self._over.wait(GRACE_S):

@@ -71,11 +71,11 @@ BAD_FIELDS = {
     "wrong type": (["--config.net.depth=2.5"], ["net.depth = 2.5: must be an integer"]),
     "no value": (["--config.net.depth"], ["--config.net.depth: has no value; write --config.net.depth=VALUE"]),
     "no override": (["--wrokdir=x"], ["--wrokdir=x: is not an override; write --config.FIELD=VALUE"]),
-    "no seeds": (["--config.num_seeds=0"], ["num_seeds = 0: must be an integer >= 1"]),
+    "no seeds": (["--config.num_seeds=0"], ["num_seeds = 0: must be an integer >= 1 and <= 4294967296"]),
     "negative segment": (["--config.run.segment=-1"], ["run.segment = -1: must be an integer >= 0"]),
     "no steps": (
         ["--config.opt.num_steps=0"],
-        ["variants case1_L3, case2_L2, case1_L3_float32: opt.num_steps = 0: must be an integer >= 1"],
+        ["variants case1_L3, case2_L2, case1_L3_float32: opt.num_steps = 0: must be an integer >= 1 and <= 2147483646"],
     ),
 }
 

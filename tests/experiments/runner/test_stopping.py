@@ -39,6 +39,7 @@ import os, signal, sys
 from experiments import main
 from experiments.runner import conclude, run, stopping
 stopping.GRACE_S = 3600.0
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
 before = {place}
 def signalled(*given, **named):
     {place} = before
