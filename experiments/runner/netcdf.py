@@ -27,7 +27,7 @@ def write_group(file: Path, group: str, content: "xr.Dataset | Streamed") -> Non
     import h5netcdf
 
     with h5netcdf.File(file, "a") as opened:
-        node = opened[group]
+        node: Any = opened[group]
         for name, column in content.columns.items():
             _create(node, name, column)
         for name, place, values in content.blocks:
@@ -49,9 +49,10 @@ def _create(node: Any, name: str, column: "Column") -> None:
 def _encoded(values: np.ndarray, attrs: Any = None) -> "xr.Variable":
     """The values as xarray writes them: it has a convention for truth values, and marks what is not a number."""
     import xarray as xr
+    from xarray import conventions
 
     dims = [f"axis_{index}" for index in range(values.ndim)]
-    return xr.conventions.encode_cf_variable(xr.Variable(dims, values, dict(attrs or {})))
+    return conventions.encode_cf_variable(xr.Variable(dims, values, dict(attrs or {})))
 
 
 def _encoding(dataset: "xr.Dataset") -> dict[Any, dict[str, Any]]:

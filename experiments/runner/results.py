@@ -113,7 +113,9 @@ def _blocks(chunks: Iterable[Iterable[Piece]], columns: Mapping[str, Column], gr
     num_times = columns[fields[0]].shape[len(grid)]
     start = 0
     for pieces in chunks:
-        seen, longest, ends = 0, 0, {}
+        seen, longest, count, ends = 0, 0, 0, {}
+        piece: Piece = {}
+        boxes: list[tuple[slice, Place]] = []
         for piece in pieces:
             count, length = piece[fields[0]].shape[:2]
             boxes = list(_boxes(start, start + count, grid))

@@ -78,7 +78,7 @@ class Run(NamedTuple):
     def member(self, index: int) -> xr.Dataset:
         """Everything that was observed of one member."""
         one = self.members(np.arange(self.num_seeds) == index)
-        return one.data.assign({name: one._known(name) for name in one.data.data_vars}).isel(seed=0)
+        return one.data.assign({name: one._known(str(name)) for name in one.data.data_vars}).isel(seed=0)
 
     def first(self, name: str) -> np.ndarray:
         """A variable at the first observation, shape (seed, ...)."""
