@@ -28,13 +28,13 @@ class Room(NamedTuple):
 def room(folder: Path) -> Room:
     """The room that a run in this folder has; what it wrote before it was resumed counts as room.
 
-    On a CPU the device's memory is the host's, shared by all devices.
+    CPU devices share the memory of the host, and a member that fills it has it for itself.
     """
     import jax
 
     host, devices = _host(), jax.devices()
     limits = devices[0].memory_stats() or {}
-    on_device = limits.get("bytes_limit", UNKNOWN) if devices[0].platform != "cpu" else host // len(devices)
+    on_device = limits.get("bytes_limit", UNKNOWN) if devices[0].platform != "cpu" else host
     nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
     own = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return Room(host, on_device, shutil.disk_usage(nearest).free + own)

@@ -80,6 +80,13 @@ def test_the_folder_of_a_resumed_run_counts_as_room(tmp_path, monkeypatch):
     assert room(tmp_path / "new").disk == 7
 
 
+def test_a_member_may_have_all_memory_of_the_host_however_many_devices_share_it(tmp_path, monkeypatch):
+    device = SimpleNamespace(platform="cpu", memory_stats=lambda: None)
+    monkeypatch.setattr(jax, "devices", lambda: [device] * 64)
+    monkeypatch.setattr(memory, "_host", lambda: 24 * GB)
+    assert room(tmp_path)[:2] == (24 * GB, 24 * GB)
+
+
 @pytest.mark.parametrize(
     ("names", "left"),
     [

@@ -61,9 +61,10 @@ def test_a_reader_that_leaves_is_not_said_at_all(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("stream", [None, Failing(errno.ENOSPC)])
-def test_complaints_that_find_no_error_stream_are_no_error(monkeypatch, stream):
+def test_complaints_that_find_no_error_stream_are_no_error(monkeypatch, capsys, stream):
     monkeypatch.setattr(sys, "stderr", stream)
     complain(["text"])
+    assert capsys.readouterr().out == ""
 
 
 CLOSED = """
