@@ -121,7 +121,7 @@ def _refreshes(earlier: jax.Array, G: jax.Array, ranks: tuple[int, ...], repeats
             cold = method.init(G)
             states = {"cold": cold, "warm": update(earlier, cold)[1]}
             for start, state in states.items():
-                found = update(G, state)[1].projections
+                (found,) = update(G, state)[1].projections
                 seconds = [cpu_seconds(lambda at=state, run=update: run(G, at)) for _ in range(max(3, repeats))]
                 measured |= {
                     f"{size}, rank {rank}, {name}, {start}: {what}": float(value)
