@@ -10,6 +10,7 @@ __all__ = [
     "Bool",
     "Float",
     "Int",
+    "Key",
     "Matrix",
     "Number",
     "PRNGKey",

@@ -8,7 +8,7 @@ from jax import lax
 
 from lawlib.diagnose.state import LayerReport, LayerStart, Shares
 from lawlib.linalg.spectra import block_krylov_svd, matrix_products
-from lawlib.types import Array, Float, Int, Matrix, PRNGKey, Scalar, matmul
+from lawlib.types import Array, Float, Int, Key, Matrix, PRNGKey, Scalar, matmul
 
 __all__ = ["LowRank", "approximations", "of_layer"]
 
@@ -55,7 +55,7 @@ def of_layer(
     # Of the two factors, the one that is not orthonormal has the singular values.
     changes = jax.vmap(_norm, 1)(best.left if len(D) >= D.shape[1] else best.right)
     P, Q = start.inputs.basis, start.outputs.basis
-    drawn = lax.map(lambda one: _random_shares(one, D, P.shape[1], Q.shape[1]), jax.random.split(key_draws, draws))
+    drawn = _random_shares(jax.random.split(key_draws, draws), D, P.shape[1], Q.shape[1])
     first = gradient.svd.values[0]
     determined = jnp.where(first > 0, 1, jnp.nan).astype(D.dtype)
     size = _norm(D)
@@ -79,14 +79,18 @@ def of_layer(
     return report, best
 
 
-def _random_shares(key: PRNGKey, D: Float[Array, "m n"], p: int, q: int) -> Shares:
-    """The shares in random subspaces of p inputs and q outputs."""
-    keys = jax.random.split(key)
-    P, Q = (
-        jnp.linalg.qr(jax.random.normal(own, (side, count), D.dtype))[0]
-        for own, side, count in zip(keys, D.shape, (p, q), strict=True)
-    )
-    return _shares(D, P, Q)
+def _random_shares(keys: Key[Array, " draws"], D: Float[Array, "m n"], p: int, q: int) -> Shares:
+    """The shares in random subspaces of p inputs and q outputs, one pair for each key."""
+
+    def basis(key: PRNGKey, side: int, count: int) -> Array:
+        return jnp.linalg.qr(jax.random.normal(key, (side, count), D.dtype))[0]
+
+    def of_draw(key: PRNGKey) -> Shares:
+        key_inputs, key_outputs = jax.random.split(key)
+        return _shares(D, basis(key_inputs, len(D), p), basis(key_outputs, D.shape[1], q))
+
+    # All draws at once: each product with D is then one wide product.
+    return jax.vmap(of_draw)(keys)
 
 
 def _shares(D: Float[Array, "m n"], P: Float[Array, "m p"], Q: Float[Array, "n q"]) -> Shares:
