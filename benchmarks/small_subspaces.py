@@ -20,7 +20,7 @@ that was busy with other work: they vary, the accuracy at a step does not.
 
 import functools as ft
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import jax
@@ -28,12 +28,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.starts import STARTS, Network, Params, kernel_of
 from benchmarks.training import Curve, Method, Start, Task, averages, quickly_started, raced, tables
-from benchmarks.training import figure as drawn
 from experiments.data.datasets import digits, flattened, image_data
+from experiments.runner import plots
+from experiments.runner.plots import Look
 from lawlib.compress import low_rank_head, with_adapters
 from lawlib.linalg.matricization import Matricization
 from lawlib.networks.initializers import orthogonal
@@ -47,7 +49,9 @@ OPTIMIZERS = {
 SHOWN, BUDGETS = (10, 30, 100, 200), (30, 100)
 LAYERS = ("layer_0", "layer_1", "layer_2")
 HIDDEN = LAYERS[:-1]
-DRAWN = 2
+# The columns of the picture: methods, with their names in the legend. Heads have tasks from initialization alone.
+COLUMNS = {f"r = {rank}": {f"{start}, r = {rank}": start for start in STARTS} for rank in RANKS}
+COLUMNS |= {"heads": {f"head, {kind}": f"head, {kind}" for kind in ("S_big", "random")}}
 
 Data = tuple[jax.Array, jax.Array]
 
@@ -75,10 +79,38 @@ def table(curves: Sequence[Curve]) -> list[str]:
 
 
 def figure(curves: Sequence[Curve]) -> Figure:
-    """Adapters of the smaller rank, low-rank heads and the whole network."""
-    names = {_named(name, DRAWN): _named(name, DRAWN) for name in STARTS}
-    shown = names | {name: name for name in ("full", "head, S_big", "head, random")}
-    return drawn(curves, {name: name for name in shown if any(c.method == name for c in curves)}, "accuracy, %")
+    """How far each method is behind the whole network at the same step, and what its start costs in steps of it."""
+    drawn = plots.figure(12.0, 6.0)
+    panels = drawn.subplots(2, len(COLUMNS) + 1, squeeze=False)
+    shorts = list(dict.fromkeys(short for methods in COLUMNS.values() for short in methods.values()))
+    looks = dict(zip(shorts, plots.looks(len(shorts)), strict=True))
+    found = {(curve.task, curve.optimizer, curve.method): curve for curve in curves}
+    for (row, optimizer), (column, (title, methods)) in product(enumerate(OPTIMIZERS), enumerate(COLUMNS.items())):
+        axes = panels[row, column]
+        if column:
+            axes.sharey(panels[row, 0])
+        for method, short in methods.items():
+            own = [curve for curve in curves if (curve.optimizer, curve.method) == (optimizer, method)]
+            behind = [curve.scores.mean(0) - found[curve.task, optimizer, "full"].scores.mean(0) for curve in own]
+            axes.semilogx(own[0].steps[1:], np.mean(behind, axis=0)[1:], label=short, **looks[short].curve)
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.set(title=f"{optimizer}, {title}", xlabel="steps", ylabel="accuracy minus full, points")
+        _costs(panels[row, -1], optimizer, found, looks)
+    lines = [line for axes in (panels[0, 0], panels[0, 2]) for line in axes.lines if line.get_label()[0] != "_"]
+    drawn.legend(lines, [str(line.get_label()) for line in lines], loc="outside lower center", ncols=8)
+    return drawn
+
+
+def _costs(axes: Axes, optimizer: str, found: Mapping[tuple[str, str, str], Curve], looks: Mapping[str, Look]) -> None:
+    """A point for each task: the start of r = 10, over a step of the whole network."""
+    methods = COLUMNS[f"r = {RANKS[-1]}"]
+    for place, (method, short) in enumerate(methods.items()):
+        own = [curve for key, curve in found.items() if key[1:] == (optimizer, method)]
+        costs = [curve.start_s / found[curve.task, optimizer, "full"].step_s for curve in own]
+        axes.plot(costs, [place] * len(costs), **looks[short].points)
+    axes.set(xscale="log", xlabel="start, in steps of full (CPU time)", title=f"{optimizer}, r = {RANKS[-1]}")
+    axes.set_yticks(range(len(methods)), methods.values())
+    axes.invert_yaxis()
 
 
 # Data. ----------------------------------------------------------------------------------------------------------------
@@ -187,10 +219,6 @@ def _full_accuracy(trained: Params, _: Any, data: Data) -> jax.Array:
     return _accuracy(trained, data)
 
 
-def _named(start: str, rank: int) -> str:
-    return f"{start}, r = {rank}"
-
-
 def _with_adapters(function: Any) -> Any:
     """The function(trained, kernels, data) of adapters and all other arrays, and of the frozen kernels."""
     shifted = with_adapters(function, {kernel_of(layer): Matricization() for layer in HIDDEN})
@@ -220,7 +248,7 @@ def _adapters(name: str, rank: int, params: Any, batches: Data) -> Method:
         }
         return Start((found.adapters, others), kernels, seconds, float(found.certified))
 
-    return Method(_named(name, rank), start, ADAPTED_LOSS, ADAPTED_ACCURACY)
+    return Method(f"{name}, r = {rank}", start, ADAPTED_LOSS, ADAPTED_ACCURACY)
 
 
 def _head(kind: str, params: Any, batches: Data) -> Method:

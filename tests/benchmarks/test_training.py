@@ -82,9 +82,9 @@ def test_averages_are_over_tasks_and_seeds_of_the_methods_that_all_tasks_have():
 
 def test_the_picture_can_be_read():
     tasks = ["Fashion-MNIST, from initialization", "digits, adapted"]
-    methods = ["full", "head, S_big", "head, random", *(f"{name}, r = 2" for name in starts.STARTS)]
+    methods = ["full", "head, S_big", "head, random", *(f"{name}, r = {r}" for r in (2, 10) for name in starts.STARTS)]
     curves = [
-        curve(method, [[10, 20 + i, 40 + 2 * i], [10, 25 + i, 50 + 2 * i]], task=task, optimizer=optimizer)
+        curve(method, [[10, 20 + i, 40 + 2 * i], [10, 25 + i, 50 + 2 * i]], task=task, optimizer=optimizer, start_s=0.02)
         for task in tasks
         for optimizer in small_subspaces.OPTIMIZERS
         for i, method in enumerate(methods)
@@ -92,6 +92,7 @@ def test_the_picture_can_be_read():
     drawn = small_subspaces.figure(curves)
     make_legible(drawn)
     assert faults(drawn) == []
-    # Over steps and over seconds.
-    assert len(drawn.axes) == 2 * len(tasks) * len(small_subspaces.OPTIMIZERS)
-    np.testing.assert_allclose(drawn.axes[0].lines[0].get_xydata(), [[10, 22.5], [20, 45]])
+    # Of the fourth method, 3 and 6 points ahead of the first at the two steps.
+    np.testing.assert_allclose(drawn.axes[0].lines[0].get_xydata(), [[10, 3], [20, 6]])
+    np.testing.assert_allclose(drawn.axes[3].lines[0].get_xydata(), [[2, 0], [2, 0]])
+    assert len(drawn.axes) == (len(small_subspaces.COLUMNS) + 1) * len(small_subspaces.OPTIMIZERS)
