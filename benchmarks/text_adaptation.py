@@ -15,8 +15,7 @@ Adam in batches of 8 rows. Three seeds draw the batches and the start; the pretr
 each method is that with the best mean validation loss over all checkpoints of the first seed. For the New Testament it
 is 0.0001, 0.0003, 0.001 or 0.003, for "full" 0.00003, 0.0001 or 0.0003; for Python's help 0.001, 0.003, 0.01 or 0.03,
 for "full" 0.0003, 0.001 or 0.003. Numbers are nats per character on the test rows: mean over the seeds (least to most).
-Seconds are CPU time of the process without compilation, on a machine that was busy with other work: they vary, the loss
-at a step does not.
+Seconds are CPU time of the process without compilation.
 """
 
 import functools as ft
