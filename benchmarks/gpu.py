@@ -110,7 +110,8 @@ def verdicts(folder: Path) -> str:
     for claim in run.claims:
         counts[claim.status] = counts.get(claim.status, 0) + 1
     told = ", ".join(f"{count} {status}" for status, count in counts.items())
-    return f"{told}; {run.provenance['wall_s']:.0f} seconds on {run.provenance['device_kind']}"
+    spent, device = run.provenance["compile_s"] + run.provenance["run_s"], run.provenance["device_kind"]
+    return f"{told}; {spent:.0f} seconds on {device}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -29,10 +29,12 @@ run() {
   within "$python" -m experiments.main --config="configs/$config" --workdir="$folder/$name" "$@"
 }
 
+# Without its packages it says what to install, and nothing else would run either.
+"$python" -m experiments.main --list > /dev/null || exit 2
 mkdir -p "$folder"
 [ -e "$folder/measured.json" ] || within "$python" -m benchmarks.gpu measure "$folder" --size "$size"
 run parsimony "dln_parsimony.py:$law" $of_law
 run figure_6 "fashion_mnist_low_rank.py:$profile" --config.num_seeds=1 $of_6
-run figure_14_silu "fashion_mnist_angle.py:$profile" --config.num_seeds=1 $angles
-run figure_14_gelu "fashion_mnist_angle.py:$profile" --config.num_seeds=1 $angles --config.net.activation=gelu
+both="({'name': 'silu', 'net.activation': 'silu'}, {'name': 'gelu', 'net.activation': 'gelu'})"
+run figure_14 "fashion_mnist_angle.py:$profile" --config.num_seeds=1 $angles "--config.variants=$both"
 "$python" -m benchmarks.gpu table "$folder"

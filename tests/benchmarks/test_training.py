@@ -84,7 +84,9 @@ def test_the_picture_can_be_read():
     tasks = ["Fashion-MNIST, from initialization", "digits, adapted"]
     methods = ["full", "head, S_big", "head, random", *(f"{name}, r = {r}" for r in (2, 10) for name in starts.STARTS)]
     curves = [
-        curve(method, [[10, 20 + i, 40 + 2 * i], [10, 25 + i, 50 + 2 * i]], task=task, optimizer=optimizer, start_s=0.02)
+        curve(
+            method, [[10, 20 + i, 40 + 2 * i], [10, 25 + i, 50 + 2 * i]], task=task, optimizer=optimizer, start_s=0.02
+        )
         for task in tasks
         for optimizer in small_subspaces.OPTIMIZERS
         for i, method in enumerate(methods)
