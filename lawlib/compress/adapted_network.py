@@ -23,13 +23,13 @@ from lawlib.compress.adapters import Adapter, change, gradient_lora
 from lawlib.compress.deep_linear import LowRank
 from lawlib.frameworks.nnx import functional, holds_modules, split
 from lawlib.linalg.batches import trace_of_a_batch
-from lawlib.linalg.gradients import gradient_products
+from lawlib.linalg.gradients import joint_gradient_products
 from lawlib.linalg.kernel_uses import as_used, read_as
 from lawlib.linalg.leaves import Leaf, Where, array_leaves, pick
 from lawlib.linalg.matricization import Matricization
 from lawlib.linalg.shifted_loss import Uses, shifted_results
 from lawlib.linalg.shifts import Shift, zero_shift
-from lawlib.linalg.spectra import Certified, block_krylov_svd
+from lawlib.linalg.spectra import Certified, joint_block_krylov_svd
 from lawlib.types import Array, PRNGKey, PyTree, Rate, Scalar, matmul
 
 __all__ = ["AdaptedNetwork", "Start", "adapt", "with_adapters"]
@@ -91,9 +91,10 @@ def adapt(
     Each adapter starts as ``adapters.gradient_lora`` in the ``rank`` leading triplets of the gradient in its kernel, by
     the route "matrix_free", which forms no array of the kernel's size: Delta = 0, the loss is that of the given
     network, and the first step of gradient descent is the best approximation of this rank to that of the whole kernel.
-    ``oversample``, ``tolerance`` and ``max_passes`` are those of ``block_krylov_svd``: by default there are at most two
-    pairs of passes, since a start needs directions, not digits; one that is not certified says so. Its memory is
-    that of the activations of one batch, and of blocks of rank + oversample columns, more of them for more passes.
+    ``oversample``, ``tolerance`` and ``max_passes`` are those of ``joint_block_krylov_svd``: by default there are at
+    most two pairs of passes, since a start needs directions, not digits; one that is not certified says so. All layers
+    share the passes, in one program. Its memory is that of the activations of one batch, and of the blocks of all
+    layers, of rank + oversample columns each, more of them for more passes.
     Other starts, such as ``adapters.lora`` and ``adapters.deep_lora``, fit as well: ``loss`` and ``merge`` take
     any adapters of these layers. Factors have the dtype of the kernel, and at least float32.
 
@@ -120,22 +121,15 @@ def adapt(
         ((30, 2), (20, 30))
     """
     refuse(whole_fault("rank", rank, least=1), number_fault("scale", scale, above=0.0))
-    read, stacks = _checked_layers(loss, params, batches, layers, rank)
+    read = _checked_layers(loss, params, batches, layers, rank)
     search = {"oversample": oversample, "tolerance": tolerance, "max_passes": max_passes}
 
     def init(key: PRNGKey, params: PyTree, batches: PyTree) -> Start:
-        def one(key: PRNGKey, name: str, matricization: Matricization) -> Certified:
-            products = gradient_products(loss, params, name, batches, matricization=matricization, route="matrix_free")
-            return block_krylov_svd(key, products, rank, **search)
-
-        found = {}
-        for place, (name, matricization) in enumerate(read.items()):
-            of_layer = jax.random.fold_in(key, place)
-            keys = jax.random.split(of_layer, len(stacks[name]))
-            each = [
-                one(k, name, matricization._replace(batch_index=at)) for k, at in zip(keys, stacks[name], strict=True)
-            ]
-            found[name] = jax.tree.map(lambda *x: jnp.stack(x), *each) if each else one(of_layer, name, matricization)
+        products = joint_gradient_products(loss, params, read, batches)
+        keys = {name: jax.random.fold_in(key, place) for place, name in enumerate(read)}
+        for name, (*stack, _, _) in products.shapes.items():
+            keys[name] = jax.random.split(keys[name], *stack) if stack else keys[name]
+        found = joint_block_krylov_svd(keys, products, rank, **search)
         _warn_if_zero(found)
         triplets = {name: LowRank(of.svd.right, of.svd.values, of.svd.left) for name, of in found.items()}
         return Start({name: gradient_lora(each, scale=scale) for name, each in triplets.items()}, found)
@@ -187,7 +181,7 @@ def _merge(layers: Layers, params: PyTree, adapters: PyTree) -> PyTree:
 
 def _sum(kernel: Array, read: Matricization, adapter: Adapter) -> Array:
     """W_0 + Delta, rounded once, as an array like the kernel."""
-    shift, K = _shift(adapter), read.matrices(kernel) if _stack(kernel, read) else read.matrix(kernel)
+    shift, K = _shift(adapter), read.matrices(kernel) if read.stack(kernel.shape) else read.matrix(kernel)
     with jax.numpy_dtype_promotion("standard"):
         dtype = jnp.promote_types(K.dtype, shift.left.dtype)
     return read.leaf(K.astype(dtype) + matmul(shift.left, jnp.swapaxes(shift.right, -1, -2)).astype(dtype), kernel)
@@ -208,8 +202,8 @@ def _functional(function: Callable, params: PyTree, where: Where = "") -> tuple[
 
 def _checked_layers(
     loss: Callable, params: PyTree, batches: PyTree, layers: Any, rank: int
-) -> tuple[dict[str, Matricization], dict[str, list[tuple[int, ...]]]]:
-    """How each layer is read, by name, in the order given, and the indices of the kernels of a whole stack."""
+) -> dict[str, Matricization]:
+    """How each layer is read, by name, in the order given."""
     plain, state, _ = _functional(loss, params)
     arrays, names, tree = array_leaves(state)
     program = trace_of_a_batch(lambda arrays, batch: plain(tree(arrays), batch), arrays, batches)
@@ -217,7 +211,7 @@ def _checked_layers(
     given = _given([name for name, read in used.items() if read], layers)
     leaves = [pick(state, _functional(loss, params, where)[2]) for where in given]
     read = {
-        leaf.name: _read(leaf, matricization or used[leaf.name], program)
+        leaf.name: read_as(leaf, matricization or used[leaf.name], program, IN_A_MAPPING, stacks=True)
         for leaf, matricization in zip(leaves, given.values(), strict=True)
     }
     if len(read) < len(leaves):
@@ -235,24 +229,7 @@ def _checked_layers(
     zeros = {leaf.place: (_zero(leaf, read[leaf.name]), read[leaf.name], uses[leaf.name]) for leaf in leaves}
     jax.eval_shape(lambda inputs: shifted_results(program, inputs, zeros), [*arrays, *jax.tree.leaves(first)])
     _refuse_uses(uses)
-    stacks = {leaf.name: _stack(leaf.value, read[leaf.name]) for leaf in leaves}
-    return read, {name: [*np.ndindex(lengths)] if lengths else [] for name, lengths in stacks.items()}
-
-
-def _read(leaf: Leaf, matricization: Matricization | None, program: Any) -> Matricization:
-    """How a leaf is read: as a matrix, or as a stack of them."""
-    try:
-        if matricization is not None and _stack(leaf.value, matricization):
-            return matricization
-    except ValueError:
-        pass  # The next line has the message.
-    return read_as(leaf, matricization, program, IN_A_MAPPING)
-
-
-def _stack(kernel: Any, read: Matricization) -> tuple[int, ...]:
-    """The lengths of the axes that number the kernels of a stack that is read without an index; empty otherwise."""
-    shape = jnp.shape(kernel)
-    return tuple(shape[axis] for axis in read.axes(len(shape)).batch) if read.batch_index == () else ()
+    return read
 
 
 def _given(found: Iterable[str], layers: Any) -> dict[Where, Matricization | None]:
@@ -291,9 +268,8 @@ def _warn_if_zero(found: Mapping[str, Certified]) -> None:
 
 def _zero(leaf: Leaf, read: Matricization) -> Shift:
     wide = leaf.value.dtype if jnp.finfo(leaf.value.dtype).bits >= 32 else jnp.float32
-    stack = _stack(leaf.value, read)
-    repeated = lambda zero: jnp.broadcast_to(zero, (math.prod(stack), *zero.shape)) if stack else zero  # noqa: E731
-    return Shift._make(map(repeated, zero_shift(read.shape(leaf.value), wide)))
+    stack = read.stack(leaf.value.shape)
+    return zero_shift((*([math.prod(stack)] if stack else []), *read.shape(leaf.value)), wide)
 
 
 def _refuse_uses(found: Mapping[str, Uses]) -> None:
@@ -319,7 +295,7 @@ def _fault(name: str, read: Matricization, adapter: Any, held: Mapping[str, Any]
     if not isinstance(adapter, Adapter):
         return f"the layer {name!r} needs an Adapter, got {type(adapter).__name__}"
     try:
-        stack = _stack(held[name], read)
+        stack = read.stack(jnp.shape(held[name]))
         if not stack:
             read.indices(jnp.shape(held[name]))
     except ValueError as error:

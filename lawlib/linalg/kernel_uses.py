@@ -114,9 +114,16 @@ def _short(axes: tuple[int, ...]) -> tuple[int, ...] | int:
 
 
 def read_as(
-    leaf: Leaf, matricization: Matricization | None, program: Any, mend: str = "pass matricization=Matricization(...)"
+    leaf: Leaf,
+    matricization: Matricization | None,
+    program: Any,
+    mend: str = "pass matricization=Matricization(...)",
+    *,
+    stacks: bool = False,
 ) -> Matricization:
     """The matricization, checked against the leaf, an input of the program; by default that of a matrix.
+
+    With ``stacks`` one without an index may also stand for all matrices of a stack.
 
     Raises:
         ValueError: none is given for a leaf that is no matrix, or it does not fit.
@@ -132,7 +139,8 @@ def read_as(
         msg = f"the leaf {leaf.name!r} of shape {shape} is no matrix: {mend}, {advice}"
         raise ValueError(msg)
     try:
-        matricization.indices(shape)
+        if not (stacks and matricization.stack(shape)):
+            matricization.indices(shape)
     except ValueError as error:
         msg = f"the leaf {leaf.name!r} of shape {shape} does not fit its matricization: {error}"
         raise ValueError(msg) from error

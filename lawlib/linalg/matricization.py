@@ -89,6 +89,10 @@ class Matricization(NamedTuple):
         m, n = (math.prod(leaf.shape[axis] for axis in side) for side in (axes.reduction, axes.output))
         return m, n
 
+    def stack(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The lengths of the axes that number the matrices, if all are read, without an index. Raises as ``axes``."""
+        return tuple(shape[axis] for axis in self.axes(len(shape)).batch) if _several(self.batch_index) == () else ()
+
     def matrix(self, leaf: Array | np.ndarray) -> Float[Array, "m n"]:
         """The matrix (m, n) of an array; of a stack the one at ``batch_index``. Raises as ``indices``."""
         index = self.indices(leaf.shape)

@@ -66,16 +66,17 @@ Results = tuple[list[Any], Parts]
 
 
 def shifted_loss(
-    closed: Any, arrays: Sequence[Any], index: int, matricization: Matricization, uses: Uses
-) -> Callable[[Shift, PyTree], Scalar]:
-    """A loss(shift, batch), from the program ``closed`` of loss(arrays, batch), with the ``index``-th array shifted.
+    closed: Any, arrays: Sequence[Any], layers: Mapping[str, tuple[int, Matricization, Uses]]
+) -> Callable[[Mapping[str, Shift], PyTree], Scalar]:
+    """A loss(shifts, batch), from the program ``closed`` of loss(arrays, batch), with some of the arrays shifted.
 
-    The value and the first derivatives at a shift of zero are right where ``uses.others`` stays empty.
+    ``layers`` has the place of each, how it is read, and its uses, by name; shifts of others of them are left out. The
+    value at shifts of zero and the first derivatives there are right where all ``uses.others`` stay empty.
     """
 
-    def loss(shift: Shift, batch: PyTree) -> Scalar:
-        shifts = {index: (shift, matricization, uses)}
-        return shifted_results(closed, [*arrays, *jax.tree.leaves(batch)], shifts)[0]
+    def loss(shifts: Mapping[str, Shift], batch: PyTree) -> Scalar:
+        placed = {layers[name][0]: (shift, *layers[name][1:]) for name, shift in shifts.items()}
+        return shifted_results(closed, [*arrays, *jax.tree.leaves(batch)], placed)[0]
 
     return loss
 
@@ -102,7 +103,7 @@ def _log(parts: Parts, other: str) -> None:
 def _part(shift: Shift, matricization: Matricization, uses: Uses, shape: tuple[int, ...]) -> _Part:
     axes = matricization.axes(len(shape))
     sizes = lambda side: [shape[axis] for axis in side]  # noqa: E731
-    stack = axes.batch if matricization.batch_index == () else ()
+    stack = axes.batch if matricization.stack(shape) else ()
     left = shift.left.reshape(*sizes((*stack, *axes.reduction)), -1)
     right = shift.right.reshape(*sizes((*stack, *axes.output)), -1)
     if axes.batch and not stack:

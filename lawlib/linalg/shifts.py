@@ -1,6 +1,6 @@
 """Low-rank shifts of a weight that a user's own loss applies, and products with the gradient in that weight."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,8 +9,8 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from lawlib.linalg.batches import check_batches
-from lawlib.linalg.spectra import Products
-from lawlib.types import Array, Float, Matrix, PyTree, Scalar, matmul
+from lawlib.linalg.spectra import JointProducts, Products
+from lawlib.types import Array, Float, PyTree, Scalar, matmul
 
 __all__ = ["Shift", "products_of_shifts", "shifted_gradient_products", "zero_shift"]
 
@@ -60,31 +60,46 @@ def shifted_gradient_products(
         ValueError: batches or a loss that ``batches.check_batches`` refuses.
     """
     check_batches(loss, zero_shift(shape, dtype), batches)
-    return products_of_shifts(loss, batches, shape, dtype)
+    of_one = lambda shifts, batch: loss(shifts[""], batch)  # noqa: E731
+    return products_of_shifts(of_one, batches, {"": shape}, {"": dtype}).only("")
 
 
-def zero_shift(shape: tuple[int, int], dtype: DTypeLike) -> Shift:
-    """The matrix 0 (m, n), with factors of one column."""
-    return Shift(jnp.zeros((shape[0], 1), dtype), jnp.zeros((shape[1], 1), dtype))
+def zero_shift(shape: tuple[int, ...], dtype: DTypeLike) -> Shift:
+    """The matrix 0 (m, n) or the matrices 0 (L, m, n), with factors of one column."""
+    *stack, m, n = shape
+    return Shift(jnp.zeros((*stack, m, 1), dtype), jnp.zeros((*stack, n, 1), dtype))
 
 
 def products_of_shifts(
-    loss: Callable[[Shift, Any], Scalar], batches: PyTree, shape: tuple[int, int], dtype: DTypeLike
-) -> Products:
-    """``shifted_gradient_products`` of a loss and batches that have been checked."""
+    loss: Callable[[dict[str, Shift], Any], Scalar],
+    batches: PyTree,
+    shapes: dict[str, tuple[int, ...]],
+    dtypes: dict[str, DTypeLike],
+) -> JointProducts:
+    """``shifted_gradient_products`` for shifts of several weights, by name, with batches that have been checked.
 
-    def total(gradient: Callable[[Matrix, Any], Matrix], zeros: Matrix) -> Matrix:
+    Every shift is 0, whichever factor is differentiated, so that the derivatives do not depend on each other: one
+    gradient has the products of all of them.
+    """
+
+    def apply(right: Mapping[str, Array], left: Mapping[str, Array]) -> dict[str, Array]:
+        def of_factors(factors: dict[str, Array], batch: Any) -> Scalar:
+            shifts = {name: Shift(factors[name], V) for name, V in right.items()}
+            return loss(shifts | {name: Shift(U, factors[name]) for name, U in left.items()}, batch)
+
+        def add(summed: dict[str, Array], batch: Any) -> tuple[dict[str, Array], None]:
+            return jax.tree.map(jnp.add, summed, jax.grad(of_factors)(unknown, batch)), None
+
+        zeros = {name: _zeros(shapes[name], V, -2) for name, V in right.items()}
+        zeros |= {name: _zeros(shapes[name], U, -1) for name, U in left.items()}
         # A shift that XLA knows to be 0 is folded into the loss, whose gradient XLA then compiles
         # wrongly on a CPU in some cases, with random results: a cross-entropy of 1,000 samples and ten classes.
         unknown = lax.optimization_barrier(zeros)
-        return lax.scan(lambda summed, batch: (summed + gradient(unknown, batch), None), zeros, batches)[0]
+        return lax.scan(add, zeros, batches)[0]
 
-    def forward(V: Matrix) -> Matrix:
-        of_left = jax.grad(lambda A, batch: loss(Shift(A, V), batch))
-        return total(of_left, jnp.zeros((shape[0], V.shape[1]), V.dtype))
+    return JointProducts(apply, shapes, dtypes)
 
-    def adjoint(U: Matrix) -> Matrix:
-        of_right = jax.grad(lambda B, batch: loss(Shift(U, B), batch))
-        return total(of_right, jnp.zeros((shape[1], U.shape[1]), U.dtype))
 
-    return Products(forward, adjoint, shape, dtype)
+def _zeros(shape: tuple[int, ...], given: Array, side: int) -> Array:
+    """The other factor for as many columns as are given, on this side of the matrix."""
+    return jnp.zeros((*shape[:-2], shape[side], given.shape[-1]), given.dtype)

@@ -5,8 +5,9 @@ coincide, as for orthogonal weights, every iterative method returns an arbitrary
 on its error, whether that bound meets the tolerance, and the number of passes.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+import functools as ft
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,19 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, Scalar, matmul
+from lawlib.linalg.krylov import Search, TallProducts, Triplets, each, frobenius, iterated, orthonormal, ratio, rounding
+from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree, Scalar, matmul
 
-__all__ = ["SVD", "Certified", "Products", "block_krylov_svd", "matrix_products", "matrix_svd"]
-
-# Rounding errors of the products and bases give a residual of a few eps sqrt(k) sigma_1; up to eight were measured.
-ROUNDING = 32
+__all__ = [
+    "SVD",
+    "Certified",
+    "JointProducts",
+    "Products",
+    "block_krylov_svd",
+    "joint_block_krylov_svd",
+    "matrix_products",
+    "matrix_svd",
+]
 
 
 class SVD(NamedTuple):
@@ -69,15 +77,29 @@ class Products(NamedTuple):
     dtype: DTypeLike
 
 
-class _Ritz(NamedTuple):
-    """U_k, G^T U_k and sigma_1..sigma_{k+1} from a Krylov space; ||G^T U_k - V_k S||_F, and next_value."""
+class JointProducts(NamedTuple):
+    """Matrices G_i, by name, given by products that are computed together, as those that share a pass over data.
 
-    left: Matrix
-    image: Matrix
-    values: Array
-    residual: Scalar
-    next_value: Scalar
-    passes: Array
+    ``apply(right, left)`` has G_i V_i for the blocks V_i (n, b) in ``right``, and G_i^T U_i for the U_i (m, b) in
+    ``left``: two mappings of names to float blocks of ``dtypes``. Matrices that neither names take no part. ``shapes``
+    are (m, n), or (L, m, n) for a stack of L matrices, whose blocks are stacks as well.
+    """
+
+    apply: Callable[[Mapping[str, Array], Mapping[str, Array]], dict[str, Array]]
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, DTypeLike]
+
+    def only(self, name: str) -> Products:
+        """The products of one matrix alone."""
+        m, n = self.shapes[name]
+
+        def forward(V: Matrix) -> Matrix:
+            return self.apply({name: V}, {})[name]
+
+        def adjoint(U: Matrix) -> Matrix:
+            return self.apply({}, {name: U})[name]
+
+        return Products(forward, adjoint, (m, n), self.dtypes[name])
 
 
 def block_krylov_svd(
@@ -120,24 +142,111 @@ def block_krylov_svd(
     if not isinstance(products, Products):
         msg = f"products must be the products of a matrix, matrix_products(A), got {type(products).__name__}"
         raise TypeError(msg)
-    _check_dtype(products.dtype)
-    _check(products.shape, k, oversample, max_passes, tolerance, start)
-    m, n = products.shape
-    if m < n:  # The block is on the right: make that the smaller side, so that it can be the whole space.
-        flipped = Products(products.adjoint, products.forward, (n, m), products.dtype)
-        transposed = None if start is None else SVD(start.right, start.values, start.left)
-        found = block_krylov_svd(
-            key, flipped, k, oversample=oversample, tolerance=tolerance, max_passes=max_passes, start=transposed
-        )
-        left, values, right = found.svd
-        return found._replace(svd=SVD(right, values, left))
-    tolerance = _tolerance(tolerance, products.dtype)
-    columns = n if n < 2 * (k + oversample) else k + oversample
-    stages = min(max_passes // 2, n // columns)
-    first = _first_block(key, n, columns, products.dtype, start)
-    empty = tuple(jnp.zeros((d, 0), products.dtype) for d in (m, n, n))
-    ritz = _expand(products, k, tolerance, stages, first, *empty)
-    return _refine(ritz, tolerance)
+
+    def apply(right: Mapping[str, Array], left: Mapping[str, Array]) -> dict[str, Array]:
+        forward = {name: products.forward(V) for name, V in right.items()}
+        return forward | {name: products.adjoint(U) for name, U in left.items()}
+
+    one = JointProducts(apply, {"": products.shape}, {"": products.dtype})
+    options = {"oversample": oversample, "tolerance": tolerance, "max_passes": max_passes}
+    return _found({"": key}, one, k, **options, start=start)[""]
+
+
+def joint_block_krylov_svd(
+    keys: Mapping[str, Array],
+    products: JointProducts,
+    k: int,
+    *,
+    oversample: int = 10,
+    tolerance: float | None = None,
+    max_passes: int = 8,
+) -> dict[str, Certified]:
+    """``block_krylov_svd`` of several matrices that share their passes: to rounding, the triplets of each one alone.
+
+    ``keys`` has a key for each matrix, or L keys for a stack of L, whose results have a first axis of length L. A
+    matrix that has met the tolerance, or has used its passes, keeps its triplets while the others go on; ``passes`` of
+    each are those that its triplets come from. What is done to each matrix alone is compiled once for all matrices of
+    one shape, their transposes included. The memory is the sum over all matrices of (k + oversample)(m + 2n) numbers,
+    m >= n, for each pair of passes.
+
+    Raises:
+        TypeError: a dtype that is neither float32 nor float64.
+        ValueError: no keys for a matrix; or as ``block_krylov_svd``.
+    """
+    if missing := [name for name in products.shapes if name not in keys]:
+        msg = f"each matrix needs a key, got none for {missing}"
+        raise ValueError(msg)
+    return _found(keys, products, k, oversample=oversample, tolerance=tolerance, max_passes=max_passes, start=None)
+
+
+def _found(
+    keys: Mapping[str, Array],
+    products: JointProducts,
+    k: int,
+    *,
+    oversample: int,
+    tolerance: float | None,
+    max_passes: int,
+    start: SVD | None,
+) -> dict[str, Certified]:
+    groups: dict[tuple[int, int, str], list[str]] = {}
+    for name, (*_, m, n) in products.shapes.items():
+        _check_dtype(products.dtypes[name])
+        _check((m, n), k, oversample, max_passes, tolerance, start)
+        # The block is on the right: make that the smaller side, so that it can be the whole space.
+        groups.setdefault((max(m, n), min(m, n), jnp.dtype(products.dtypes[name]).name), []).append(name)
+    wide = {name: shape[-2] < shape[-1] for name, shape in products.shapes.items()}
+    if start is not None and wide[""]:
+        start = SVD(start.right, start.values, start.left)
+    first, tolerances, stages = {}, {}, {}
+    for group, names in groups.items():
+        _, n, dtype = group
+        columns = n if n < 2 * (k + oversample) else k + oversample
+        drawn = ft.partial(_first_block, n=n, columns=columns, dtype=dtype, start=start)
+        of_group = [keys[name] if len(products.shapes[name]) > 2 else keys[name][None] for name in names]
+        first[group] = each(drawn, jnp.concatenate(of_group))
+        tolerances[group], stages[group] = _tolerance(tolerance, dtype), min(max_passes // 2, n // columns)
+    triplets = iterated(_tall(products, groups), Search(k, tolerances, stages), first)
+    found = {}
+    for group, names in groups.items():
+        members = _members(products, names, triplets[group])
+        found |= {name: _certified(of, tolerances[group], wide=wide[name]) for name, of in members.items()}
+    return {name: found[name] for name in products.shapes}
+
+
+def _tall(products: JointProducts, groups: Mapping[Any, list[str]]) -> TallProducts:
+    """The products of stacks of matrices of one shape, with the transposes of those that are wide."""
+
+    def applied(blocks: Mapping[Any, Array], *, forward: bool) -> dict[Any, Array]:
+        sides: tuple[dict[str, Array], dict[str, Array]] = {}, {}
+        for group, block in blocks.items():
+            for name, own in _members(products, groups[group], block).items():
+                *_, m, n = products.shapes[name]
+                sides[forward == (m < n)][name] = own
+        results = products.apply(*sides)
+        rows = {name: x if x.ndim > 2 else x[None] for name, x in results.items()}
+        return {group: jnp.concatenate([rows[name] for name in groups[group]]) for group in blocks}
+
+    return TallProducts(ft.partial(applied, forward=True), ft.partial(applied, forward=False))
+
+
+def _members(products: JointProducts, names: list[str], stacked: PyTree) -> dict[str, Any]:
+    """The parts of stacked arrays that belong to each of some matrices, stacks again or one."""
+    parts, at = {}, 0
+    for name in names:
+        *stack, _, _ = products.shapes[name]
+        rows = slice(at, at + stack[0]) if stack else at
+        parts[name] = jax.tree.map(lambda x, rows=rows: x[rows], stacked)
+        at += stack[0] if stack else 1
+    return parts
+
+
+def _certified(of: Triplets, tolerance: float, *, wide: bool) -> Certified:
+    left, right = (of.right, of.left) if wide else (of.left, of.right)
+    met = of.bound <= tolerance
+    dense = jnp.zeros_like(met)
+    svd = SVD(left, of.values, right)
+    return Certified(svd, of.residual, of.next_value, of.gap, of.bound, met, of.passes, dense)
 
 
 def matrix_products(G: Float[Array | np.ndarray, "m n"]) -> Products:
@@ -179,108 +288,24 @@ def matrix_svd(
     return lax.cond(found.certified, lambda: found, lambda: _dense(G, k, _tolerance(tolerance, G.dtype), found.passes))
 
 
-def _expand(
-    products: Products, k: int, tolerance: float, stages: int, new: Array, Q: Array, P: Array, Z: Array
-) -> _Ritz:
-    """One pair of passes from the new right block, and further pairs if its bound is above the tolerance.
-
-    P, Q and Z = G^T Q are the blocks so far. Each stage compiles with its own shapes, so that the first is cheap.
-    """
-    added = _orthonormal(products.forward(new), Q)
-    image = products.adjoint(added)
-    Q, P, Z = (jnp.concatenate(pair, axis=1) for pair in ((Q, added), (P, new), (Z, image)))
-    ritz = _rayleigh_ritz(k, Q, P, Z, P.shape[1] // new.shape[1])
-    if stages == 1:
-        return ritz
-    return lax.cond(
-        _bound(ritz)[2] <= tolerance,
-        lambda: ritz,
-        lambda: _expand(products, k, tolerance, stages - 1, _orthonormal(image, P), Q, P, Z),
-    )
-
-
-def _rayleigh_ritz(k: int, Q: Array, P: Array, Z: Array, blocks: int) -> _Ritz:
-    """The singular triplets of Q^T G P = Z^T P and their residuals; G P = Q Q^T G P, so that G V = U S."""
-    X, s, Yt = jnp.linalg.svd(matmul(Z.T, P))
-    image = matmul(Z, X[:, : k + 1])
-    R = image - matmul(P, Yt[: k + 1].T) * s[None, : k + 1]
-    residual, own = _norm(R[:, :k], s[0]), _norm(R[:, k:], s[0])
-    beyond = own + (s[k] if s.size > k else 0)
-    next_value = _norm(jnp.stack([residual, beyond]), s[0])
-    return _Ritz(matmul(Q, X[:, :k]), image[:, :k], s[:k], residual, next_value, jnp.asarray(2 * blocks, jnp.int32))
-
-
-def _bound(ritz: _Ritz) -> tuple[Array, Array, Array]:
-    """Residual, gap and their ratio for the span of G^T U_k in place of V_k."""
-    last = ritz.values[-1]
-    shrink = ritz.next_value / jnp.where(last > 0, last, 1)
-    residual = ritz.residual * shrink + _rounding(ritz.values)
-    gap = last - ritz.next_value
-    return residual, gap, _ratio(residual, gap)
-
-
-def _refine(ritz: _Ritz, tolerance: float) -> Certified:
-    """The triplets of the span of U_k, whose right vectors span G^T U_k: half a step beyond the Ritz triplets."""
-    # QR first: the SVD of a tall matrix was measured to take two hundred times as long.
-    basis, triangle = jnp.linalg.qr(ritz.image)
-    inner, values, turn = jnp.linalg.svd(triangle)
-    right = matmul(basis, inner)
-    residual, gap, bound = _bound(ritz)
-    svd = SVD(matmul(ritz.left, turn.T), values, right)
-    certified = bound <= tolerance
-    return Certified(svd, residual, ritz.next_value, gap, bound, certified, ritz.passes, jnp.asarray(False))
-
-
 def _dense(G: Matrix, k: int, tolerance: float, passes: Array) -> Certified:
     L, s, Rt = jnp.linalg.svd(G, full_matrices=False)
     U, V, values = L[:, :k], Rt[:k].T, s[:k]
-    off = [_norm(R, s[0]) for R in (matmul(G, V) - U * values[None], matmul(G.T, U) - V * values[None])]
-    residual = _norm(jnp.stack(off), s[0]) + _rounding(values)
+    off = [frobenius(R, s[0]) for R in (matmul(G, V) - U * values[None], matmul(G.T, U) - V * values[None])]
+    residual = frobenius(jnp.stack(off), s[0]) + rounding(values)
     next_value = s[k] if s.size > k else jnp.zeros((), s.dtype)
     gap = s[k - 1] - next_value
-    bound = _ratio(residual, gap)
+    bound = ratio(residual, gap)
     dense = jnp.asarray(True)
     return Certified(SVD(U, values, V), residual, next_value, gap, bound, bound <= tolerance, passes, dense)
 
 
-def _first_block(key: PRNGKey, n: int, columns: int, dtype: DTypeLike, start: SVD | None) -> Array:
+def _first_block(key: PRNGKey, *, n: int, columns: int, dtype: DTypeLike, start: SVD | None) -> Array:
     """Orthonormal columns: those of the start and Gaussian columns, for directions that the start misses."""
     if start is None:
-        return _orthonormal(jax.random.normal(key, (n, columns), dtype), jnp.zeros((n, 0), dtype))
+        return orthonormal(jax.random.normal(key, (n, columns), dtype))
     drawn = jax.random.normal(key, (n, columns - start.right.shape[1]), dtype) / jnp.sqrt(jnp.asarray(n, dtype))
-    return _orthonormal(jnp.concatenate([start.right, drawn], axis=1), jnp.zeros((n, 0), dtype))
-
-
-def _orthonormal(block: Array, Q: Array) -> Array:
-    """An orthonormal basis of the part of a block outside the span of Q, which may be tiny: projected twice.
-
-    What is left of a block inside the span is rounding error, which may lie in few directions, as where rows repeat:
-    the basis of the rest is then arbitrary, and not orthogonal to Q. The last columns of a basis of both are.
-    """
-    if not Q.shape[1]:
-        return jnp.linalg.qr(block)[0]
-    both = jnp.concatenate([Q, block], axis=1)
-    for _ in range(2):
-        block = jnp.linalg.qr(block - matmul(Q, matmul(Q.T, block)))[0]
-    fine = jnp.linalg.norm(matmul(Q.T, block)) <= jnp.finfo(Q.dtype).eps ** 0.5
-    return lax.cond(fine, lambda: block, lambda: jnp.linalg.qr(both)[0][:, Q.shape[1] :])
-
-
-def _norm(x: Array, scale: Scalar) -> Scalar:
-    """||x||_F, without underflow of the squares of tiny numbers."""
-    scale = jnp.where(scale > 0, scale, 1)
-    return scale * jnp.linalg.norm(x / scale)
-
-
-def _rounding(values: Array) -> Scalar:
-    """A few eps sqrt(k) sigma_1; +inf where eps sigma_1 underflows."""
-    info = jnp.finfo(values.dtype)
-    rounding = info.eps * values[0]
-    return jnp.where(rounding > info.tiny, ROUNDING * values.size**0.5 * rounding, jnp.inf)
-
-
-def _ratio(residual: Scalar, gap: Scalar) -> Scalar:
-    return jnp.where(gap > 0, residual / jnp.where(gap > 0, gap, 1), jnp.inf)
+    return orthonormal(jnp.concatenate([start.right, drawn], axis=1))
 
 
 def _tolerance(tolerance: float | None, dtype: DTypeLike) -> float:

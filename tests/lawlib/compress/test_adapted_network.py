@@ -1,7 +1,10 @@
 """Adapters in one network, written in four ways: against dense kernels, numpy's decompositions and merged models."""
 
+import functools as ft
+
 import four_ways
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from four_ways import SHAPES, WAYS, kernel_of
 from lawlib.compress import adapt, with_adapters
 from lawlib.compress.adapters import Adapter
 from lawlib.linalg.matricization import Matricization
+from lawlib.linalg.spectra import block_krylov_svd, matrix_products
 
 RANK, ETA = 2, 0.1
 SIZES = {"conv": (8, 6), "query": (6, 6), "out": (6, 6), "hidden": (6, 7), "last": (7, 4)}
@@ -50,16 +54,37 @@ def dense():
     return float(value), {name: np.asarray(gradients[name]).reshape(SIZES[name]) for name in SHAPES}
 
 
+# Blocks of half of the smaller side or less, so that most layers need two pairs of passes.
+SEARCH = {"oversample": 1, "tolerance": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def one_by_one(dense):
+    """The triplets of the dense gradients, one layer at a time, with the keys that ``init`` gives to the layers."""
+
+    @ft.cache
+    def found(dtype):
+        keys = (jax.random.fold_in(jax.random.key(0), place) for place in range(len(SIZES)))
+        gradients = {name: jnp.asarray(dense[1][name], dtype) for name in SIZES}
+
+        @jax.jit
+        def run(gradients):
+            of = lambda key, G: block_krylov_svd(key, matrix_products(G), RANK, max_passes=4, **SEARCH)  # noqa: E731
+            return {name: of(key, gradients[name]) for name, key in zip(SIZES, keys, strict=True)}
+
+        return run(gradients)
+
+    return found
+
+
 @pytest.mark.parametrize("way", WAYS)
-def test_the_start_is_the_frozen_network_and_its_first_step_the_best_of_its_rank(way, dense, dtype):
+def test_the_start_is_the_frozen_network_and_its_first_step_the_best_of_its_rank(way, dense, one_by_one, dtype):
     loss, params, layers = WAYS[way](dtype)
     data = four_ways.batches(dtype)
-    # Compiling is all of the time.
-    layers = layers if dtype == jnp.float64 else {name: layers[name] for name in ("conv", "out")}
 
     @jax.jit
     def run():
-        network = adapt(loss, params, data, rank=RANK, layers=[where for where, _ in layers.values()], tolerance=1e-3)
+        network = adapt(loss, params, data, rank=RANK, layers=[where for where, _ in layers.values()], **SEARCH)
         adapters, found = network.init(jax.random.key(0), params, data)
         of_adapters = lambda adapters: total(network.loss, adapters, params, data=data)  # noqa: E731
         value, gradient = jax.value_and_grad(of_adapters)(adapters)
@@ -67,18 +92,55 @@ def test_the_start_is_the_frozen_network_and_its_first_step_the_best_of_its_rank
         merged = matrices(network.merge(params, stepped), layers)
         change = {name: merged[name] - K for name, K in matrices(params, layers).items()}
         still = {name: each.right for name, each in gradient.items()}
-        return value, total(loss, params, data=data), change, still, [each.certified for each in found.values()]
+        return value, total(loss, params, data=data), change, still, [found[name] for name in network.layers]
 
-    value, frozen, change, still, certified = run()
+    value, frozen, change, still, found = run()
     size, (wanted, gradients) = 300 * float(jnp.finfo(dtype).eps), dense
-    assert all(certified)
     np.testing.assert_allclose([value, frozen], wanted, rtol=size)
     assert all(not np.any(each) for each in still.values())
-    for name in layers:
+    assert {int(ours.passes) for ours in found} == {2, 4}
+    for name, ours in zip(layers, found, strict=True):
+        assert ours.certified
         L, values, Rt = np.linalg.svd(gradients[name])
         best = -ETA * (L[:, :RANK] * values[:RANK]) @ Rt[:RANK]
         # The kernels are of size 1; a subspace within its tolerance gives the product up to the square of it.
         np.testing.assert_allclose(change[name], best, rtol=0, atol=max(size, 1e-5) * np.abs(gradients[name]).max())
+        alone = one_by_one(dtype)[name]
+        assert ours.passes == alone.passes
+        np.testing.assert_allclose(ours.svd.values, alone.svd.values, rtol=size)
+        for side, other in ((ours.svd.left, alone.svd.left), (ours.svd.right, alone.svd.right)):
+            np.testing.assert_allclose(np.abs(np.sum(side * other, axis=0)), 1, rtol=size)
+
+
+def test_layers_are_traced_and_passed_over_together():
+    """Of 2 layers and of 6: the loss is traced once, with the same number of passes and of decompositions."""
+    calls = []
+
+    def loss(params, x):
+        calls.append(1)
+        return jnp.sum(ft.reduce(lambda x, W: jnp.tanh(x @ W), params, x) ** 2)
+
+    def program(depth):
+        params = [SQUARE] * depth
+        network = adapt(loss, params, X, rank=1, oversample=1)
+        calls.clear()
+        jaxpr = jax.make_jaxpr(network.init)(jax.random.key(0), params, X).jaxpr
+        return len(calls), [*passes_and_decompositions(jaxpr)]
+
+    two, many = program(2), program(6)
+    assert two[0] == many[0] == 1
+    assert sorted(two[1]) == sorted(many[1])
+    assert two[1].count("pass") == 4
+
+
+def passes_and_decompositions(jaxpr):
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "scan" and any(given.aval.shape == X.shape for given in equation.invars):
+            yield "pass"
+        elif equation.primitive.name in ("qr", "svd"):
+            yield equation.primitive.name
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            yield from passes_and_decompositions(inner)
 
 
 @pytest.mark.parametrize("way", WAYS)
