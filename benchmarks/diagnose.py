@@ -19,7 +19,7 @@ import optax
 from jax import lax
 from sklearn.datasets import load_digits
 
-from benchmarks.timing import cpu_seconds, seconds
+from benchmarks.timing import seconds, wall_and_cpu_seconds
 from lawlib.diagnose import Report, Start, after, before
 
 WIDTHS, K, BATCH, HELD_OUT, STEPS, TRAINED, REPEATS = (*(784,) * 10, 10), 10, 128, 2, 30, 120, 7
@@ -55,7 +55,7 @@ def measure() -> dict[str, float]:
         lambda: second(start, trained, held_out),
         lambda: train(weights, STEPS),
     )
-    turns = np.asarray([[_clocked(call) for call in calls] for _ in range(REPEATS)])
+    turns = np.asarray([[wall_and_cpu_seconds(call) for call in calls] for _ in range(REPEATS)])
     for i, kind in enumerate(("", ", CPU time")):
         begun, ended, steps = turns[:, :, i].T
         found[f"ms per step{kind}"] = float(np.median(steps)) / STEPS * 1e3
@@ -64,18 +64,6 @@ def measure() -> dict[str, float]:
             numbers = {title: np.median(ratios), f"{title}, smallest": ratios.min(), f"{title}, largest": ratios.max()}
             found |= {title: float(number) for title, number in numbers.items()}
     return found
-
-
-def _clocked(function: Callable[[], Any]) -> tuple[float, float]:
-    """Wall and CPU seconds of one call."""
-    wall = 0.0
-
-    def timed() -> None:
-        nonlocal wall
-        wall = seconds(function)
-
-    cpu = cpu_seconds(timed)
-    return wall, cpu
 
 
 def _loss(weights: Weights, batch: tuple[jax.Array, jax.Array]) -> jax.Array:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from benchmarks import (
+    adapt_start,
     completion,
     convolution,
     diagnose,
@@ -63,6 +64,7 @@ BENCHMARKS = {
         trained_heads,
         small_subspaces,
         text_adaptation,
+        adapt_start,
         paper_sizes,
         convolution,
     )

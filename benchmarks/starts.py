@@ -150,10 +150,9 @@ def _s_big(key: PRNGKey, network: Network, params: Params, batches: PyTree, rank
 
 
 def s_big_of_whole_gradients(key: PRNGKey, network: Network, params: Params, batches: PyTree, rank: int) -> Started:
-    """S_big from the gradients of all kernels at once, as arrays: one pass over the data.
+    """S_big from the gradients of all kernels at once, as arrays: one pass over the data, where ``adapt`` takes four.
 
-    For networks whose gradient fits into memory, and which have many layers: ``adapt`` passes over the data for each of
-    them. Kernels of one shape share a program.
+    For networks whose gradient fits into memory. Kernels of one shape share a program.
     """
     total = _summed(jax.grad(network.loss), params, batches)
     gradients = {layer: total[layer]["kernel"].T for layer in network.layers}

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["alternate", "cpu_seconds", "limits", "median", "seconds"]
+__all__ = ["alternate", "cpu_seconds", "limits", "median", "seconds", "wall_and_cpu_seconds"]
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -23,6 +23,18 @@ def cpu_seconds(function: Callable[[], Any]) -> float:
     began = time.process_time()
     jax.block_until_ready(function())
     return time.process_time() - began
+
+
+def wall_and_cpu_seconds(function: Callable[[], Any]) -> tuple[float, float]:
+    """Wall seconds and CPU seconds of one call."""
+    wall = 0.0
+
+    def timed() -> None:
+        nonlocal wall
+        wall = seconds(function)
+
+    cpu = cpu_seconds(timed)
+    return wall, cpu
 
 
 def median(function: Callable[[], Any], repeats: int) -> float:

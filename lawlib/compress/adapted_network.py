@@ -11,6 +11,7 @@ stack of L kernels, over which the network scans, has one ``Adapter`` of arrays 
 import functools as ft
 import math
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -93,8 +94,10 @@ def adapt(
     network, and the first step of gradient descent is the best approximation of this rank to that of the whole kernel.
     ``oversample``, ``tolerance`` and ``max_passes`` are those of ``joint_block_krylov_svd``: by default there are at
     most two pairs of passes, since a start needs directions, not digits; one that is not certified says so. All layers
-    share the passes, in one program. Its memory is that of the activations of one batch, and of the blocks of all
-    layers, of rank + oversample columns each, more of them for more passes.
+    share the passes, in one program; the random columns of each depend on the key and the layer's name alone, so that
+    its start is the same, to rounding, whichever other layers have adapters. Memory is that of the activations of one
+    batch, and of the blocks of all layers, of rank + oversample columns each, more of them for more passes. Outside
+    jit the products are also checked on the first batch, against the gradients in all kernels.
     Other starts, such as ``adapters.lora`` and ``adapters.deep_lora``, fit as well: ``loss`` and ``merge`` take
     any adapters of these layers. Factors have the dtype of the kernel, and at least float32.
 
@@ -103,7 +106,8 @@ def adapt(
             a leaf that is no matrix and that the loss does not multiply by in one way, without a matricization; a
             kernel that the loss does not use, or uses in any other operation than a product or a convolution with
             something else; a rank outside 1..min(m, n) of a kernel's matrix; batches or a loss that
-            ``batches.check_batches`` refuses. From ``loss`` and ``merge``, adapters of other layers.
+            ``batches.check_batches`` refuses. From ``loss`` and ``merge``, adapters of other layers. From ``init``,
+            outside jit, a loss or a gradient that is not finite.
 
     Warns:
         UserWarning: from ``init``, outside jit, a gradient of 0, which has no directions to start in.
@@ -126,11 +130,12 @@ def adapt(
 
     def init(key: PRNGKey, params: PyTree, batches: PyTree) -> Start:
         products = joint_gradient_products(loss, params, read, batches)
-        keys = {name: jax.random.fold_in(key, place) for place, name in enumerate(read)}
+        # By name, so that a layer has the same start whichever other layers have adapters.
+        keys = {name: jax.random.fold_in(key, zlib.crc32(name.encode())) for name in read}
         for name, (*stack, _, _) in products.shapes.items():
             keys[name] = jax.random.split(keys[name], *stack) if stack else keys[name]
         found = joint_block_krylov_svd(keys, products, rank, **search)
-        _warn_if_zero(found)
+        _check_values(found)
         triplets = {name: LowRank(of.svd.right, of.svd.values, of.svd.left) for name, of in found.items()}
         return Start({name: gradient_lora(each, scale=scale) for name, each in triplets.items()}, found)
 
@@ -254,11 +259,15 @@ def _no_uses(names: Iterable[str]) -> dict[str, Uses]:
     return {name: Uses([], [], []) for name in names}
 
 
-def _warn_if_zero(found: Mapping[str, Certified]) -> None:
-    """Warn of gradients that are 0; under jit their values are unknown, and they are not certified."""
+def _check_values(found: Mapping[str, Certified]) -> None:
+    """Refuse gradients that are not finite, and warn of those that are 0; traced ones are not certified."""
     if not is_concrete(dict(found)):
         return
-    if zero := [name for name, of in found.items() if not np.all(np.asarray(of.svd.values)[..., 0] > 0)]:
+    values = {name: np.asarray(of.svd.values) for name, of in found.items()}
+    wrong = [name for name, of in values.items() if not np.all(np.isfinite(of))]
+    advice = "check the data of all batches, the parameters and the dtypes"
+    refuse(f"the gradient in the kernels {wrong} is not finite: {advice}" if wrong else "")
+    if zero := [name for name, of in values.items() if not np.all(of[..., 0] > 0)]:
         msg = (
             f"the gradient in the kernels {zero} is 0, and their adapters start in arbitrary directions: check whether "
             f"the loss depends on them, and whether weights after them are 0"

@@ -2,80 +2,33 @@
 
 The gradient in the leaf itself is correct for any use of the leaf, and needs an array of its shape. Products with b
 columns of the gradient need only (m + n) b numbers: they are derivatives of the loss in the factors of a low-rank shift
-of the leaf (``shifted_loss``), where the loss only multiplies by the leaf.
+of the leaf (``shifted_loss``), where the loss only multiplies by the leaf. For several leaves they share their passes.
 """
 
-import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from lawlib.checks import is_concrete, refuse
+from lawlib.checks import refuse
 from lawlib.frameworks.nnx import functional, holds_modules
 from lawlib.linalg.batches import trace_of_a_batch
-from lawlib.linalg.kernel_uses import as_used, float_dtypes, read_as
-from lawlib.linalg.leaves import Leaf, Where, array_leaves, pick
+from lawlib.linalg.gradient_checks import MEND, check_entries, check_losses, check_products, warn_if_lost
+from lawlib.linalg.gradient_problems import Problem, posed
+from lawlib.linalg.kernel_uses import as_used
+from lawlib.linalg.leaves import Where, array_leaves
 from lawlib.linalg.matricization import Matricization
 from lawlib.linalg.shifted_loss import Uses, shifted_loss
 from lawlib.linalg.shifts import products_of_shifts, zero_shift
 from lawlib.linalg.spectra import JointProducts, Products, matrix_products
-from lawlib.types import Array, Matrix, PyTree, Scalar, matmul
+from lawlib.types import Array, PyTree, Scalar
 
 __all__ = ["gradient_products", "joint_gradient_products", "matricizations"]
 
 ROUTES = ("parameter", "matrix_free")
-MEND = "use route='parameter'"
-# The two routes may differ by the rounding errors of products in half precision. A wrong gradient differs by more.
-AGREEMENT = 2.0**-6
-MARGIN = 10.0
-
-
-class _Layer(NamedTuple):
-    """A leaf among the arrays, how it is read, and the dtype of the products."""
-
-    leaf: Leaf
-    matricization: Matricization
-    dtype: Any
-
-    def shape(self) -> tuple[int, ...]:
-        """The shape (m, n) of its matrix, or (L, m, n) if it is a whole stack of them."""
-        stack = self.matricization.stack(self.leaf.value.shape)
-        return (*([math.prod(stack)] if stack else []), *self.matricization.shape(self.leaf.value))
-
-    def matrices(self, leaf: Array) -> Array:
-        """The matrix (m, n) of an array like the leaf, or all matrices (L, m, n)."""
-        read = self.matricization
-        return read.matrices(leaf) if read.stack(leaf.shape) else read.matrix(leaf)
-
-
-class _Problem(NamedTuple):
-    """loss(arrays, batch), the arrays, the program of one batch, and the layers among the arrays, by name."""
-
-    loss: Callable[[list[Any], Any], Scalar]
-    arrays: list[Any]
-    program: Any
-    layers: dict[str, _Layer]
-
-    def leaves(self) -> dict[str, Array]:
-        return {name: jnp.asarray(layer.leaf.value) for name, layer in self.layers.items()}
-
-    def gradients(self, leaves: dict[str, Array], batch: Any) -> tuple[Scalar, dict[str, Array]]:
-        """The loss of a batch, and its gradients in the leaves, in the dtypes of the products."""
-
-        def of_leaves(leaves: dict[str, Array]) -> Scalar:
-            arrays = list(self.arrays)
-            for name, leaf in leaves.items():
-                arrays[self.layers[name].leaf.place] = leaf
-            return self.loss(arrays, batch)
-
-        loss, found = jax.value_and_grad(of_leaves)(leaves)
-        return loss, {name: G.astype(self.layers[name].dtype) for name, G in found.items()}
 
 
 def gradient_products(
@@ -133,15 +86,15 @@ def gradient_products(
     if route not in ROUTES:
         msg = f"route must be one of {ROUTES}, got {route!r}"
         raise ValueError(msg)
-    problem = _posed(loss, params, [(where, matricization)], batches, dtype)
+    problem = posed(loss, params, [(where, matricization)], batches, dtype)
     ((name, layer),) = problem.layers.items()
     if route == "matrix_free":
         return _matrix_free(problem, batches).only(name)
     G, losses = _summed(problem, batches)
-    _check_losses(problem, losses)
-    _check_entries(problem, {name: jnp.sum(~jnp.isfinite(G))})
+    check_losses([name], losses)
+    check_entries(problem, {name: jnp.sum(~jnp.isfinite(G))})
     M = layer.matricization.matrix(G)
-    _warn_if_lost(problem, layer, M)
+    warn_if_lost(problem, layer, M)
     return matrix_products(M)
 
 
@@ -177,7 +130,7 @@ def joint_gradient_products(
         >>> {name: of.svd.left.shape for name, of in found.items()}
         {'first': (5, 1), 'last': (4, 1)}
     """
-    return _matrix_free(_posed(loss, params, list(layers.items()), batches, dtype, stacks=True), batches)
+    return _matrix_free(posed(loss, params, list(layers.items()), batches, dtype, stacks=True), batches)
 
 
 def matricizations(loss: Callable[[PyTree, Any], Scalar], params: PyTree, batches: PyTree) -> dict[str, Matricization]:
@@ -198,39 +151,7 @@ def matricizations(loss: Callable[[PyTree, Any], Scalar], params: PyTree, batche
     return {name: matricization for name, matricization in found.items() if matricization}
 
 
-def _posed(
-    loss: Callable,
-    params: PyTree,
-    layers: Sequence[tuple[Where, Matricization | None]],
-    batches: PyTree,
-    dtype: Any,
-    *,
-    stacks: bool = False,
-) -> _Problem:
-    is_modules = holds_modules(params)
-    plain, state, _ = functional(loss, params) if is_modules else (loss, params, "")
-    leaves = [pick(state, functional(loss, params, where)[2] if is_modules else where) for where, _ in layers]
-    arrays, _, tree = array_leaves(state)
-
-    def of_arrays(arrays: list[Any], batch: Any) -> Any:
-        return plain(tree(arrays), batch)
-
-    program = trace_of_a_batch(of_arrays, arrays, batches)
-    posed: dict[str, _Layer] = {}
-    for leaf, (_, matricization) in zip(leaves, layers, strict=True):
-        if leaf.name in posed:
-            msg = f"each leaf has one gradient, and two of those that are named are {leaf.name!r}"
-            raise ValueError(msg)
-        wide = leaf.value.dtype if jnp.finfo(leaf.value.dtype).bits >= 32 else jnp.dtype(jnp.float32)
-        read = read_as(leaf, matricization, program, stacks=stacks)
-        posed[leaf.name] = _Layer(leaf, read, wide if dtype is None else jnp.dtype(dtype))
-    return _Problem(of_arrays, arrays, program, posed)
-
-
-# In the leaf itself. --------------------------------------------------------------------------------------------------
-
-
-def _summed(problem: _Problem, batches: PyTree) -> tuple[Array, Array]:
+def _summed(problem: Problem, batches: PyTree) -> tuple[Array, Array]:
     """The gradient in the one leaf of a problem, summed over the batches, and the losses."""
     ((name, given),) = (leaves := problem.leaves()).items()
 
@@ -241,52 +162,7 @@ def _summed(problem: _Problem, batches: PyTree) -> tuple[Array, Array]:
     return lax.scan(add, jnp.zeros(given.shape, problem.layers[name].dtype), batches)
 
 
-def _check_losses(problem: _Problem, losses: Array) -> None:
-    """Raise ValueError for a loss that is not finite; under jit values are unknown."""
-    wrong = np.flatnonzero(~np.isfinite(np.asarray(losses, np.float64))) if is_concrete(losses) else np.zeros(0)
-    if wrong.size:
-        of_leaves = ", ".join(map(repr, problem.layers))
-        msg = (
-            f"the loss of batch {wrong[0]} is {losses[wrong[0]]} and has no gradient in the leaf {of_leaves}: check "
-            f"the data, the parameters and the dtypes"
-        )
-        raise ValueError(msg)
-
-
-def _check_entries(problem: _Problem, num_wrong: Mapping[str, Array]) -> None:
-    """Raise ValueError for gradients with entries that are not finite; under jit values are unknown."""
-    if not is_concrete(dict(num_wrong)):
-        return
-    refuse(
-        *(
-            f"{num} of {problem.layers[name].leaf.value.size} entries of the gradient in the leaf {name!r} are not "
-            f"finite, though the loss is: scale the loss, use wider dtypes, or check for square roots and logarithms "
-            f"at 0"
-            for name, num in num_wrong.items()
-            if num
-        )
-    )
-
-
-def _warn_if_lost(problem: _Problem, layer: _Layer, G: Matrix) -> None:
-    """Warn of a gradient that underflows; under jit its values are unknown, and it is not certified."""
-    if not is_concrete(G):
-        return
-    dtypes = float_dtypes(problem.program.jaxpr) | {layer.leaf.value.dtype, G.dtype}
-    largest, coarsest = float(jnp.max(jnp.abs(G))), max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).tiny))
-    tiny = float(jnp.finfo(coarsest).tiny)
-    if largest < tiny:
-        msg = (
-            f"the largest entry of the gradient in the leaf {layer.leaf.name!r} is {largest:g}, where {coarsest} "
-            f"resolves {tiny:.1g}: scale the loss, use wider dtypes, or check whether the loss depends on this leaf"
-        )
-        warnings.warn(msg, stacklevel=3)
-
-
-# Matrix-free. ---------------------------------------------------------------------------------------------------------
-
-
-def _matrix_free(problem: _Problem, batches: PyTree) -> JointProducts:
+def _matrix_free(problem: Problem, batches: PyTree) -> JointProducts:
     layers, uses = problem.layers, {name: Uses([], [], []) for name in problem.layers}
     placed = {name: (layer.leaf.place, layer.matricization, uses[name]) for name, layer in layers.items()}
     of_shifts = shifted_loss(problem.program, problem.arrays, placed)
@@ -302,63 +178,5 @@ def _matrix_free(problem: _Problem, batches: PyTree) -> JointProducts:
     )
     shapes = {name: layer.shape() for name, layer in layers.items()}
     dtypes = {name: layer.dtype for name, layer in layers.items()}
-    _check_products(problem, lambda batches: products_of_shifts(of_shifts, batches, shapes, dtypes), batches)
+    check_products(problem, lambda batches: products_of_shifts(of_shifts, batches, shapes, dtypes), batches)
     return products_of_shifts(of_shifts, batches, shapes, dtypes)
-
-
-def _check_products(problem: _Problem, build: Callable[[PyTree], JointProducts], batches: PyTree) -> None:
-    """Raise ValueError if the two routes differ on the first batch; traced values are not checked."""
-    if not is_concrete((problem.arrays, batches)):
-        return
-    first, leaves = jax.tree.map(lambda x: x[:1], batches), problem.leaves()
-    joint = build(first)
-    directions = {name: _direction(shape, joint.dtypes[name]) for name, shape in joint.shapes.items()}
-    ours = joint.apply(directions, {})
-    wanted, num_wrong, losses = _dense_products(problem, leaves, directions, first)
-    _check_losses(problem, losses)
-    _check_entries(problem, num_wrong)
-    if not is_concrete((ours, wanted)):  # Under jit, of arrays that the compiled function closes over.
-        return
-    off = {name: float(jnp.linalg.norm(ours[name] - wanted[name])) for name in leaves}
-    size = {name: float(jnp.linalg.norm(wanted[name])) for name in leaves}
-    if all(off[name] <= AGREEMENT * size[name] for name in leaves):
-        return
-    # At a minimum G consists of rounding errors, and may be off by the effect of rounding the leaf.
-    rounded = {name: _rounded(leaf, joint.dtypes[name]) for name, leaf in leaves.items()}
-    moved, _, _ = _dense_products(problem, rounded, directions, first)
-    change = {name: float(jnp.linalg.norm(moved[name] - wanted[name])) for name in leaves}
-    refuse(
-        *(
-            f"the two routes to the gradient in the leaf {name!r} disagree on the first batch, by {off[name]:g} of "
-            f"{size[name]:g} in one product: values are lost in their dtype, or the loss is not differentiable here; "
-            f"{MEND}"
-            for name in leaves
-            if not off[name] <= AGREEMENT * size[name] + MARGIN * change[name]
-        )
-    )
-
-
-def _dense_products(
-    problem: _Problem, leaves: dict[str, Array], directions: Mapping[str, Array], batch: PyTree
-) -> tuple[dict[str, Array], dict[str, Array], Array]:
-    """G v for each leaf from the gradients themselves, how many of their entries are not finite, and the losses."""
-
-    def of_batch(batch: Any) -> tuple[dict[str, Array], dict[str, Array], Array]:
-        loss, found = problem.gradients(leaves, batch)
-        formed = {name: matmul(problem.layers[name].matrices(G), directions[name]) for name, G in found.items()}
-        return formed, {name: jnp.sum(~jnp.isfinite(G)) for name, G in found.items()}, loss
-
-    formed, num_wrong, losses = lax.map(of_batch, batch)
-    return *jax.tree.map(lambda x: x[0], (formed, num_wrong)), losses
-
-
-def _direction(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """The block sin(1^2), ..., sin(n^2) of one column, for each matrix of a stack."""
-    *stack, _, n = shape
-    return jnp.broadcast_to(jnp.sin(jnp.arange(1, n + 1, dtype=dtype) ** 2)[:, None], (*stack, n, 1))
-
-
-def _rounded(leaf: Array, dtype: DTypeLike) -> Array:
-    """The leaf with an error of rounding in each entry."""
-    signs = jnp.sign(jnp.sin(jnp.arange(1, leaf.size + 1, dtype=dtype))).reshape(leaf.shape)
-    return leaf + (leaf * jnp.finfo(dtype).eps * signs).astype(leaf.dtype)

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
+from lawlib.checks import refuse
 from lawlib.linalg.krylov import Search, TallProducts, Triplets, each, frobenius, iterated, orthonormal, ratio, rounding
 from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree, Scalar, matmul
 
@@ -170,12 +171,13 @@ def joint_block_krylov_svd(
     m >= n, for each pair of passes.
 
     Raises:
-        TypeError: a dtype that is neither float32 nor float64.
-        ValueError: no keys for a matrix; or as ``block_krylov_svd``.
+        TypeError: products are no ``JointProducts``, or a dtype is neither float32 nor float64.
+        ValueError: a matrix without a key, or a stack without one for each of its matrices; or as ``block_krylov_svd``.
     """
-    if missing := [name for name in products.shapes if name not in keys]:
-        msg = f"each matrix needs a key, got none for {missing}"
-        raise ValueError(msg)
+    if not isinstance(products, JointProducts):
+        msg = f"products must be JointProducts, got {type(products).__name__}"
+        raise TypeError(msg)
+    _check_keys(keys, products)
     return _found(keys, products, k, oversample=oversample, tolerance=tolerance, max_passes=max_passes, start=None)
 
 
@@ -189,10 +191,10 @@ def _found(
     max_passes: int,
     start: SVD | None,
 ) -> dict[str, Certified]:
+    _check({name: (m, n) for name, (*_, m, n) in products.shapes.items()}, k, oversample, max_passes, tolerance, start)
     groups: dict[tuple[int, int, str], list[str]] = {}
     for name, (*_, m, n) in products.shapes.items():
         _check_dtype(products.dtypes[name])
-        _check((m, n), k, oversample, max_passes, tolerance, start)
         # The block is on the right: make that the smaller side, so that it can be the whole space.
         groups.setdefault((max(m, n), min(m, n), jnp.dtype(products.dtypes[name]).name), []).append(name)
     wide = {name: shape[-2] < shape[-1] for name, shape in products.shapes.items()}
@@ -312,6 +314,18 @@ def _tolerance(tolerance: float | None, dtype: DTypeLike) -> float:
     return float(jnp.finfo(dtype).eps) ** 0.5 if tolerance is None else tolerance
 
 
+def _check_keys(keys: Mapping[str, Array], products: JointProducts) -> None:
+    """Raise ValueError unless there is a key for each matrix, and L keys for a stack of L."""
+    wanted = {name: tuple(stack) for name, (*stack, _, _) in products.shapes.items()}
+    if missing := [name for name in wanted if name not in keys]:
+        msg = f"each matrix needs a key, got none for {missing}"
+        raise ValueError(msg)
+    given = {name: jax.random.key_data(keys[name]).shape[:-1] for name in wanted}
+    if given != wanted:
+        msg = f"a matrix needs one key, and a stack of L matrices an array of L keys: {wanted}, got {given}"
+        raise ValueError(msg)
+
+
 def _check_dtype(dtype: DTypeLike) -> None:
     if jnp.dtype(dtype) not in (jnp.float32, jnp.float64):
         msg = f"decompositions need float32 or float64, got {jnp.dtype(dtype)}; cast the matrix first"
@@ -319,19 +333,25 @@ def _check_dtype(dtype: DTypeLike) -> None:
 
 
 def _check(
-    shape: tuple[int, int], k: int, oversample: int, max_passes: int, tolerance: float | None, start: SVD | None
+    shapes: Mapping[str, tuple[int, int]],
+    k: int,
+    oversample: int,
+    max_passes: int,
+    tolerance: float | None,
+    start: SVD | None,
 ) -> None:
-    m, n = shape
-    if not 1 <= k <= min(shape):
-        msg = f"k must be in 1..{min(shape)} for a matrix of shape {shape}, got {k}"
-        raise ValueError(msg)
+    """Raise ValueError with all that is wrong; a single matrix has no name."""
+    faults = [
+        f"k must be in 1..{min(shape)} for {f'the matrix {name!r}' if name else 'a matrix'} of shape {shape}, got {k}"
+        for name, shape in shapes.items()
+        if not 1 <= k <= min(shape)
+    ]
     for name, given, least in (("oversample", oversample, 1), ("max_passes", max_passes, 2)):
-        if given < least:
-            msg = f"{name} must be at least {least}, got {given}"
-            raise ValueError(msg)
+        faults += [f"{name} must be at least {least}, got {given}"] if given < least else []
     if tolerance is not None and not tolerance > 0:
-        msg = f"tolerance must be positive, got {tolerance}"
-        raise ValueError(msg)
-    if start is not None and (start.left.shape, start.right.shape) != ((m, k), (n, k)):
-        msg = f"start needs left {(m, k)} and right {(n, k)}, got {start.left.shape} and {start.right.shape}"
-        raise ValueError(msg)
+        faults.append(f"tolerance must be positive, got {tolerance}")
+    if start is not None:
+        ((m, n),), given = shapes.values(), (start.left.shape, start.right.shape)
+        wrong = f"start needs left {(m, k)} and right {(n, k)}, got {given[0]} and {given[1]}"
+        faults += [wrong] if given != ((m, k), (n, k)) else []
+    refuse(*faults)

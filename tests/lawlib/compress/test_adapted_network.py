@@ -1,6 +1,7 @@
 """Adapters in one network, written in four ways: against dense kernels, numpy's decompositions and merged models."""
 
 import functools as ft
+import zlib
 
 import four_ways
 import jax
@@ -60,19 +61,17 @@ SEARCH = {"oversample": 1, "tolerance": 1e-3}
 
 @pytest.fixture(scope="module")
 def one_by_one(dense):
-    """The triplets of the dense gradients, one layer at a time, with the keys that ``init`` gives to the layers."""
+    """The triplets of the dense gradients, one layer at a time, by the keys that ``init`` gives to layers by name."""
+    names = [*SIZES]
 
-    @ft.cache
-    def found(dtype):
-        keys = (jax.random.fold_in(jax.random.key(0), place) for place in range(len(SIZES)))
-        gradients = {name: jnp.asarray(dense[1][name], dtype) for name in SIZES}
+    @jax.jit
+    def run(keys, gradients):
+        of = lambda key, G: block_krylov_svd(key, matrix_products(G), RANK, max_passes=4, **SEARCH)  # noqa: E731
+        return {name: of(keys[name], gradients[name]) for name in names}
 
-        @jax.jit
-        def run(gradients):
-            of = lambda key, G: block_krylov_svd(key, matrix_products(G), RANK, max_passes=4, **SEARCH)  # noqa: E731
-            return {name: of(key, gradients[name]) for name, key in zip(SIZES, keys, strict=True)}
-
-        return run(gradients)
+    def found(layers, dtype):
+        keys = [jax.random.fold_in(jax.random.key(0), zlib.crc32(layer.encode())) for layer in layers]
+        return run(dict(zip(names, keys, strict=True)), {name: jnp.asarray(dense[1][name], dtype) for name in names})
 
     return found
 
@@ -80,7 +79,7 @@ def one_by_one(dense):
 @pytest.mark.parametrize("way", WAYS)
 def test_the_start_is_the_frozen_network_and_its_first_step_the_best_of_its_rank(way, dense, one_by_one, dtype):
     loss, params, layers = WAYS[way](dtype)
-    data = four_ways.batches(dtype)
+    data, names = four_ways.batches(dtype), []
 
     @jax.jit
     def run():
@@ -92,9 +91,11 @@ def test_the_start_is_the_frozen_network_and_its_first_step_the_best_of_its_rank
         merged = matrices(network.merge(params, stepped), layers)
         change = {name: merged[name] - K for name, K in matrices(params, layers).items()}
         still = {name: each.right for name, each in gradient.items()}
-        return value, total(loss, params, data=data), change, still, [found[name] for name in network.layers]
+        names.extend(network.layers)
+        return value, total(loss, params, data=data), change, still, [found[name] for name in names]
 
     value, frozen, change, still, found = run()
+    alone = one_by_one(names, dtype)
     size, (wanted, gradients) = 300 * float(jnp.finfo(dtype).eps), dense
     np.testing.assert_allclose([value, frozen], wanted, rtol=size)
     assert all(not np.any(each) for each in still.values())
@@ -105,11 +106,28 @@ def test_the_start_is_the_frozen_network_and_its_first_step_the_best_of_its_rank
         best = -ETA * (L[:, :RANK] * values[:RANK]) @ Rt[:RANK]
         # The kernels are of size 1; a subspace within its tolerance gives the product up to the square of it.
         np.testing.assert_allclose(change[name], best, rtol=0, atol=max(size, 1e-5) * np.abs(gradients[name]).max())
-        alone = one_by_one(dtype)[name]
-        assert ours.passes == alone.passes
-        np.testing.assert_allclose(ours.svd.values, alone.svd.values, rtol=size)
-        for side, other in ((ours.svd.left, alone.svd.left), (ours.svd.right, alone.svd.right)):
+        theirs = alone[name]
+        assert ours.passes == theirs.passes
+        np.testing.assert_allclose(ours.svd.values, theirs.svd.values, rtol=size)
+        for side, other in ((ours.svd.left, theirs.svd.left), (ours.svd.right, theirs.svd.right)):
             np.testing.assert_allclose(np.abs(np.sum(side * other, axis=0)), 1, rtol=size)
+
+
+def test_a_start_does_not_depend_on_the_other_layers():
+    """One pair of passes with few columns, after which the triplets depend on the random columns."""
+    params = {"first": SQUARE, "second": SQUARE.T, "last": SQUARE[:, :3]}
+
+    def loss(params, x):
+        return jnp.sum((jnp.tanh(jnp.tanh(x @ params["first"]) @ params["second"]) @ params["last"]) ** 2)
+
+    def found(layers, key=0):
+        network = adapt(loss, params, X, rank=1, layers=layers, oversample=1, max_passes=2)
+        start, _ = jax.jit(network.init)(jax.random.key(key), params, X)
+        return np.asarray(start["second"].right)
+
+    alone = found(["second"])
+    np.testing.assert_allclose(found(["last", "second", "first"]), alone, rtol=0, atol=1e-10)
+    assert np.abs(np.abs(found(["second"], key=1)) - np.abs(alone)).max() > 1e-4
 
 
 def test_layers_are_traced_and_passed_over_together():
@@ -375,6 +393,12 @@ def test_a_gradient_of_0_is_warned_of_by_name():
         start, found = network.init(jax.random.key(0), params, X)
     assert [bool(found[name].certified) for name in ("first", "last")] == [False, True]
     assert np.all(np.isfinite(start["first"].right))
+
+
+def test_a_gradient_that_is_not_finite_in_a_later_batch_is_refused_by_name():
+    network = adapt(plain_loss, PLAIN, X, rank=1)
+    with pytest.raises(ValueError, match=r"gradient in the kernels \['first', 'last'\] is not finite: check the data"):
+        network.init(jax.random.key(0), PLAIN, X.at[1, 0, 0].set(jnp.nan))
 
 
 def test_a_network_without_products_has_no_layer():

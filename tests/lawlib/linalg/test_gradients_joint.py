@@ -102,8 +102,18 @@ def test_all_leaves_that_cannot_be_taken_are_named_at_once():
         joint_gradient_products(loss, PARAMS, {"last": None, lambda params: params["last"]: None}, DATA)
     with pytest.raises(ValueError, match=r"'stack' of shape .* is no matrix: pass matricization"):
         joint_gradient_products(loss, PARAMS, {"last": None, "stack": None}, DATA)
+    with pytest.raises(ValueError, match=r"the loss of batch 0 is nan and has no gradient in the leaf 'shared' or any"):
+        joint_gradient_products(loss, PARAMS, LAYERS, (np.nan * DATA[0], DATA[1]))
     with pytest.raises(ValueError, match=r"'stack' of shape .* is a stack of 2 matrices: batch_index"):
         joint_gradient_products(loss, PARAMS, {"stack": Matricization(1, 2, 2)}, DATA)
+
+
+def test_gradients_that_are_not_finite_are_named_for_each_leaf():
+    of_leaf = lambda W: jnp.sum(jnp.sqrt(0 * (jnp.ones(len(W)) @ W)))  # noqa: E731
+    lost = lambda params, batch: loss(params, batch) + of_leaf(params["shared"]) + of_leaf(params["last"])  # noqa: E731
+    message = r"^30 of 30 entries of the gradient in the leaf 'shared' are .* at 0; 18 of 18 entries .* leaf 'last' are"
+    with pytest.raises(ValueError, match=message):
+        joint_gradient_products(lost, PARAMS, LAYERS, DATA)
 
 
 def test_routes_that_disagree_are_named_for_each_leaf(monkeypatch):

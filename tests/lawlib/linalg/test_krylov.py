@@ -1,5 +1,7 @@
 """The triplets of several matrices that share their passes, against numpy's and against those of each one alone."""
 
+import inspect
+
 import jax
 import jax.extend
 import jax.numpy as jnp
@@ -69,19 +71,25 @@ def test_the_triplets_of_all_matrices_at_once_are_those_of_each_alone(matrices, 
     for name, G in matrices.items():
         stacked = together[name] if G.ndim > 2 else jax.tree.map(lambda x: x[None], together[name])
         for i, (key, one) in enumerate(zip(keys[name].reshape(-1), G.reshape(-1, *G.shape[-2:]), strict=True)):
-            ours, theirs = jax.tree.map(lambda x, i=i: x[i], stacked), alone(key, one)
+            # The same key gives the transpose the same columns, and all of one shape one program.
+            wide = one.shape[0] < one.shape[1]
+            ours, theirs = jax.tree.map(lambda x, i=i: x[i], stacked), alone(key, one.T if wide else one)
             passes.add(int(ours.passes))
             assert (ours.passes, ours.certified, ours.dense) == (theirs.passes, theirs.certified, False)
             size = 1000 * float(jnp.finfo(dtype).eps)
             # Vectors are determined up to the rounding errors over the gaps between the values, and their signs.
-            for left, right in zip((ours.svd.left, ours.svd.right), (theirs.svd.left, theirs.svd.right), strict=True):
-                np.testing.assert_allclose(np.abs(np.sum(left * right, axis=0)), 1, rtol=size)
+            sides = ours.svd.left, ours.svd.right
+            others = (theirs.svd.right, theirs.svd.left) if wide else (theirs.svd.left, theirs.svd.right)
+            for own, other in zip(sides, others, strict=True):
+                np.testing.assert_allclose(np.abs(np.sum(own * other, axis=0)), 1, rtol=size)
             np.testing.assert_allclose(ours.svd.values, theirs.svd.values, rtol=size)
             np.testing.assert_allclose(ours.bound, theirs.bound, rtol=0.01, atol=size)
             L, values, _ = np.linalg.svd(np.asarray(one, "float64"))
-            off = np.linalg.norm(ours.svd.left - L[:, :K] @ (L[:, :K].T @ ours.svd.left))
+            left = np.asarray(ours.svd.left, "float64")
+            off = np.linalg.norm(left - L[:, :K] @ (L[:, :K].T @ left))
             assert off <= min(float(ours.bound), 1.0)
-            np.testing.assert_allclose(ours.svd.values, values[:K], rtol=1e-2)
+            # The error of a value is of second order in that of its vectors; those of the flat spectrum are arbitrary.
+            np.testing.assert_allclose(ours.svd.values, values[:K], rtol=1e-3 if ours.certified else 0.1)
     assert passes == {2, 4}
 
 
@@ -111,12 +119,22 @@ def test_what_is_done_to_each_matrix_is_in_the_program_once_for_matrices_of_one_
         assert two.count(name) == many.count(name) > 0
 
 
-def test_a_matrix_without_a_key_or_with_a_wrong_size_is_named():
-    products = joint({"first": jnp.eye(4, 3), "second": jnp.eye(3, 4)})
-    with pytest.raises(ValueError, match=r"each matrix needs a key, got none for \['second'\]"):
-        joint_block_krylov_svd({"first": jax.random.key(0)}, products, K)
-    with pytest.raises(ValueError, match=r"k must be in 1\.\.3 for a matrix of shape \(4, 3\), got 4"):
-        joint_block_krylov_svd(keys_of(products), products, 4)
+def test_matrices_without_keys_or_with_wrong_sizes_are_named_all_at_once():
+    products = joint({"first": jnp.eye(4, 3), "second": jnp.eye(3, 5), "stack": jnp.zeros((2, 4, 4))})
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match=r"each matrix needs a key, got none for \['second', 'stack'\]"):
+        joint_block_krylov_svd({"first": key}, products, K)
+    keys = {"first": jax.random.split(key, 2), "second": jax.random.PRNGKey(0), "stack": jax.random.PRNGKey(0)}
+    with pytest.raises(ValueError, match=r"stack.* L keys: .*, got \{'first': \(2,\), 'second': \(\), 'stack': \(\)\}"):
+        joint_block_krylov_svd(keys, products, K)
+    message = (
+        r"^k must be in 1\.\.3 for the matrix 'first' of shape \(4, 3\), got 4; k must be .* 'second' of shape "
+        r"\(3, 5\), got 4; oversample must be at least 1, got 0; tolerance must be positive, got nan$"
+    )
+    with pytest.raises(ValueError, match=message):
+        joint_block_krylov_svd(keys_of(products), products, 4, oversample=0, tolerance=np.nan)
     halves = joint({"half": jnp.eye(4, 3, dtype="bfloat16")})
     with pytest.raises(TypeError, match="float32 or float64, got bfloat16"):
         joint_block_krylov_svd(keys_of(halves), halves, K)
+    with pytest.raises(TypeError, match="must be JointProducts, got Products"):
+        inspect.unwrap(joint_block_krylov_svd)({}, matrix_products(jnp.eye(3)), K)
