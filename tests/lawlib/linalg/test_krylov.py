@@ -10,15 +10,15 @@ import pytest
 
 from lawlib.linalg.spectra import JointProducts, block_krylov_svd, joint_block_krylov_svd, matrix_products
 
-K, OPTIONS = 2, {"oversample": 2, "tolerance": 1e-2, "max_passes": 4}
-# Spectra that need one pair of passes, two, and more than the two that are allowed.
+K, OPTIONS = 2, {"oversample": 2, "tolerance": 1e-2, "max_passes": 6}
+# Spectra of which the first two need two pairs of passes, and the last more than the three that are allowed. The last
+# shape has a block of its whole smaller side, which needs one.
 STEEP, GENTLE, FLAT = (1e-3, 0.3, 0.97)
 # Shapes, stacks of them, and the ratio of their third singular value to the second.
 MATRICES = {
     "steep": ((18, 14), STEEP),
-    "gentle": ((18, 14), GENTLE),
-    "wide": ((14, 18), GENTLE),
     "stack": ((3, 14, 18), (STEEP, FLAT, GENTLE)),
+    "wide": ((14, 18), GENTLE),
     "small": ((9, 5), GENTLE),
 }
 
@@ -90,7 +90,7 @@ def test_the_triplets_of_all_matrices_at_once_are_those_of_each_alone(matrices, 
             assert off <= min(float(ours.bound), 1.0)
             # The error of a value is of second order in that of its vectors; those of the flat spectrum are arbitrary.
             np.testing.assert_allclose(ours.svd.values, values[:K], rtol=1e-3 if ours.certified else 0.1)
-    assert passes == {2, 4}
+    assert passes == {2, 4, 6}
 
 
 def test_matrices_share_their_passes_and_those_with_smaller_sides_need_fewer():
