@@ -101,7 +101,7 @@ def gradient_products(
 def joint_gradient_products(
     loss: Callable[[PyTree, Any], Scalar],
     params: PyTree,
-    layers: Mapping[Where, Matricization | None],
+    layers: Mapping[str, Matricization | None] | Mapping[Where, Matricization | None],
     batches: PyTree,
     *,
     dtype: DTypeLike | None = None,
