@@ -15,7 +15,7 @@ from jax import lax
 
 from benchmarks.timing import alternate
 from experiments.runner.checkpoints import Checkpoints
-from experiments.runner.run import Saver
+from experiments.runner.saving import Saver
 from lawlib.descent.steps import gradient_descent, sum_squared_error
 from lawlib.dynamics.sweep import grid, plan, sweep
 from lawlib.dynamics.system import Dynamics, Hyperparameters, Time

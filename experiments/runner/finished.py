@@ -23,7 +23,9 @@ from experiments.runner.store import LAYOUT, InputError, open_results, unreadabl
 if TYPE_CHECKING:  # the tables of a run are read without the half second that xarray takes to import
     import xarray as xr
 
-__all__ = ["FinishedRun", "read"]
+    from experiments.runner.shards.cut import Shard
+
+__all__ = ["FinishedRun", "as_config", "read", "read_config"]
 
 RESULTS = "results.nc"
 
@@ -38,6 +40,7 @@ class FinishedRun:
         claims: The rows of the claims table, in order.
         provenance: Versions, device, source, data, command and times; empty if the file was lost.
         summary: Numbers without a bound: "runs", a row for each run, and "comparisons" of runs.
+        shard: The part of the config that was run, if it is only a part: without claims and summary until it is merged.
     """
 
     path: Path
@@ -45,6 +48,7 @@ class FinishedRun:
     claims: tuple[Claim, ...]
     provenance: dict[str, Any]
     summary: dict[str, Any]
+    shard: "Shard | None" = None
 
     def __repr__(self):
         return f"<{self.name}: {self.config.experiment}, {len(self.claims)} claims>"
@@ -74,15 +78,19 @@ class FinishedRun:
         results = open_results(self.path / RESULTS, self._anew())
         with self._reading():
             config = json.loads(results.attrs["config"])
-        variants = [name for name, _ in settings.expand(self.config)]
-        if config != json.loads(json.dumps(settings.to_plain(self.config))) or list(results.children) != variants:
+            found = {name: node.seed.values.tolist() for name, node in results.children.items()}
+        ours = {name: list(self._seeds(own)) for name, own in self.variants.items()}
+        if config != json.loads(json.dumps(settings.to_plain(self.config))) or list(found.items()) != list(
+            ours.items()
+        ):
             raise InputError([f"{self.path / RESULTS}: is of another config than config.json; {self._anew()}"])
         return results
 
     @property
     def variants(self) -> dict[str, ConfigDict]:
         """The config of each variant, by the name of its group in the results."""
-        return dict(settings.expand(self.config))
+        each = settings.expand(self.config)
+        return {name: own for name, own in each if self.shard is None or name == self.shard.variant}
 
     @property
     def variables(self) -> dict[str, "xr.DataArray"]:
@@ -102,6 +110,9 @@ class FinishedRun:
         with self._reading():
             return (node[list(names)] if names else node).load()
 
+    def _seeds(self, config: ConfigDict) -> range:
+        return self.shard.seeds if self.shard else range(config.num_seeds)
+
     @contextmanager
     def _reading(self) -> Iterator[None]:
         try:
@@ -114,7 +125,7 @@ class FinishedRun:
 
 
 def read(path: str | os.PathLike[str]) -> FinishedRun:
-    """Read the folder of a finished run, or one that ``--publish`` made; results.nc is not opened.
+    """Read the folder of a finished run, or of a shard, or one that ``--publish`` made; results.nc is not opened.
 
     Raises:
         InputError: The folder is missing, foreign, of another layout, unfinished or damaged; one line for each problem.
@@ -126,9 +137,14 @@ def read(path: str | os.PathLike[str]) -> FinishedRun:
         problems = [f"{folder}: cannot be read: {error}"]
     if problems:
         raise InputError(problems)
-    config, problems = _config(folder)
+    config, problems = read_config(folder)
     provenance, lost = _part(folder / "provenance.json", _provenance, {}, "delete it to read the run without it")
     problems += lost
+    if "shards" in config:
+        merged = f"python -m experiments.merge {shlex.quote(str(folder))}"
+        raise InputError([f"{folder}: holds the shards of a run; give one of them, or merge them: {merged}"])
+    if "shard" in config:
+        return _shard(folder, config, provenance, problems)
     if missing := [name for name in ("claims.json", "summary.json") if not (folder / name).exists()]:
         raise InputError([*problems, _unfinished(folder, missing, provenance)])
     replot = command(provenance, folder, "--replot") or "the same command with --replot"
@@ -137,7 +153,21 @@ def read(path: str | os.PathLike[str]) -> FinishedRun:
     summary, broken = _part(folder / "summary.json", _summary, {}, remedy)
     if problems := [*problems, *damaged, *broken]:
         raise InputError(problems)
-    return FinishedRun(folder, _tupled(config).lock(), claims, provenance, summary)
+    return FinishedRun(folder, as_config(config).lock(), claims, provenance, summary)
+
+
+def _shard(folder: Path, config: dict[str, Any], provenance: dict[str, Any], problems: Sequence[str]) -> FinishedRun:
+    from experiments.runner.shards.cut import Shard  # with JAX behind it
+
+    shard = Shard.of(config.pop("shard"))
+    if not (folder / RESULTS).exists():
+        problems = [
+            *problems,
+            f"{folder}: the shard is not finished: it has no {RESULTS}; launch the same command again",
+        ]
+    if problems:
+        raise InputError(problems)
+    return FinishedRun(folder, as_config(config).lock(), (), provenance, {"runs": [], "comparisons": {}}, shard)
 
 
 def command(provenance: Mapping[str, Any], folder: Path, *flags: str) -> str:
@@ -177,7 +207,8 @@ def _no_run(folder: Path) -> list[str]:
     return [f"{folder}: is not a run folder: {found}"]
 
 
-def _config(folder: Path) -> tuple[dict[str, Any], list[str]]:
+def read_config(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """What config.json of a run folder records, and why it cannot be used; a folder of another layout is refused."""
     file = folder / "config.json"
     try:
         record = read_digested(file)
@@ -232,7 +263,7 @@ def _summary(text: str) -> dict[str, Any]:
     return summary
 
 
-def _tupled(config: Mapping[str, Any]) -> ConfigDict:
+def as_config(config: Mapping[str, Any]) -> ConfigDict:
     """The config with the tuples that JSON holds as lists."""
 
     def restored(value: Any) -> Any:

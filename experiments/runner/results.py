@@ -66,15 +66,16 @@ def streamed(
     times: np.ndarray,
     chunks: Iterable[Iterable[Piece]],
     variables: Mapping[str, Variable],
+    seeds: range | None = None,
 ) -> Streamed:
     """The labelled observations of one variant; members become the grid of seed and swept hyperparameters.
 
     ``chunks`` holds, for each chunk of members in order, the pieces of its segments: arrays with members first and
-    times second. It is read once, as the blocks are.
+    times second. It is read once, as the blocks are. ``seeds`` are those of the members, by default all of the config.
     """
     hyperparameters = settings.hyperparameters(config)
     swept = {field.split(".")[-1]: np.asarray(values) for field, values in hyperparameters.items()}
-    axes = {"seed": np.arange(config.num_seeds), **swept}
+    axes = {"seed": np.asarray(seeds or range(config.num_seeds)), **swept}
     grid = tuple(len(values) for values in axes.values())
     in_order = iter(chunks)
     pieces = iter(next(in_order))

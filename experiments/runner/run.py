@@ -3,11 +3,9 @@
 import json
 import math
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -29,12 +27,14 @@ from experiments.runner.pace import NOWHERE, Pace
 from experiments.runner.progress import Reporter, reporting, rounded
 from experiments.runner.provenance import conditions, environment
 from experiments.runner.results import check_declared, streamed
+from experiments.runner.saving import Saver, chunks_of
 from experiments.runner.setbacks import STOPPED, Setback
+from experiments.runner.shards.cut import Shard
 from experiments.runner.shared import once
 from experiments.runner.stopping import Stop
 from experiments.runner.store import InputError, RunFolder, open_run
 from experiments.runner.streams import Output
-from experiments.runner.watchdog import Watchdog, guarding
+from experiments.runner.watchdog import monitored
 from lawlib.dynamics.sweep import Members, Plan, Position, Segment, grid, observed, outline, plan, spread, sweep
 from lawlib.dynamics.system import Dynamics
 
@@ -56,6 +56,7 @@ class Work(NamedTuple):
     name: str
     config: ConfigDict
     times: np.ndarray
+    seeds: range
     members: Members
     system: tuple[Dynamics, jax.Array, Members, Any]
     mesh: jax.sharding.Mesh
@@ -88,18 +89,9 @@ def run(
     out = console()
     experiment = load(config.experiment)
     with open_run(workdir, settings.to_plain(config)) as folder:
-        if not (folder.path / "results.nc").exists():
-            here = Start(environment(), sources_of(config, experiment))
-            found = resuming.found(folder.path, Checkpoints(folder.path), conditions(*here), redo=redo)
-            with _stopwatch(folder, here, found.changed):
-                # Before signals wait for a checkpoint: data may take minutes to prepare, and are kept by themselves.
-                work = work_of(config, experiment, room(folder.path))
-                stop.check()
-                with stop.in_steps():
-                    finished = _simulate(work, config, experiment, folder, out, stop, found)
-            if not finished:
-                out.print(f"stopped after a checkpoint; the same command resumes the run ({workdir})", markup=False)
-                return STOPPED
+        if not _computed(config, experiment, folder, out, stop, redo=redo):
+            out.print(f"stopped after a checkpoint; the same command resumes the run ({workdir})", markup=False)
+            return STOPPED
         Checkpoints(folder.path).clear()
         if replot or not folder.is_complete:
             conclude(experiment, folder, stop)
@@ -109,6 +101,43 @@ def run(
             out.print("no law of this experiment speaks of these runs; their numbers are in summary.md")
         out.print(f"run folder: {workdir}", highlight=False, markup=False)
         return CLAIM_FAILED if strict and claims_table.failing(verdict) else DONE
+
+
+def run_shard(config: ConfigDict, workdir: Path, shard: Shard, *, redo: bool = False) -> None:
+    """Compute a part of a config into a folder of its own, or resume it; its claims are judged once it is merged.
+
+    Raises:
+        InputError: As ``run``.
+        Setback: There is no room, or the folder was moved away.
+    """
+    prepare()
+    experiment = load(config.experiment)
+    with open_run(workdir, {**settings.to_plain(config), "shard": shard.record()}) as folder:
+        _computed(config, experiment, folder, Console(quiet=True), Stop(), redo=redo, shard=shard)
+        Checkpoints(folder.path).clear()
+
+
+def _computed(
+    config: ConfigDict,
+    experiment: Experiment,
+    folder: RunFolder,
+    out: Console,
+    stop: Stop,
+    *,
+    redo: bool,
+    shard: Shard | None = None,
+) -> bool:
+    """Compute results.nc if it is missing; False when stopped by a signal after a checkpoint."""
+    if (folder.path / "results.nc").exists():
+        return True
+    here = Start(environment(), sources_of(config, experiment))
+    found = resuming.found(folder.path, Checkpoints(folder.path), conditions(*here), redo=redo)
+    with _stopwatch(folder, here, found.changed):
+        # Before signals wait for a checkpoint: data may take minutes to prepare, and are kept by themselves.
+        work = work_of(config, experiment, room(folder.path), shard)
+        stop.check()
+        with stop.in_steps():
+            return _simulate(work, config, experiment, folder, out, stop, found, shard)
 
 
 def _verdict(file: Path) -> tuple[claims_table.Claim, ...]:
@@ -139,8 +168,12 @@ def observation_times(config: ConfigDict) -> np.ndarray:
     return np.unique(np.concatenate([[0], np.round(spaced), [last]]).astype(int))
 
 
-def work_of(config: ConfigDict, experiment: Experiment, room: Room | None = None) -> list[Work]:
-    """Everything that a run computes, in order. The root keys of all draws are made here, and nowhere else.
+def work_of(
+    config: ConfigDict, experiment: Experiment, room: Room | None = None, shard: Shard | None = None
+) -> list[Work]:
+    """Everything that a run, or a shard of it, computes, in order.
+
+    The root keys of all draws are made here, and nowhere else.
 
     Raises:
         InputError: The run needs more than there is ``room`` for.
@@ -149,16 +182,21 @@ def work_of(config: ConfigDict, experiment: Experiment, room: Room | None = None
     parts = [
         (name, own, experiment.dynamics(guarded(own)), jax.random.key(own.seed), shared(own))
         for name, own in settings.expand(config)
+        if shard is None or name == shard.variant
     ]
+    seeds = [shard.seeds if shard else range(own.num_seeds) for _, own, *_ in parts]
     # Before any array is as long as the members or the times.
-    needs = [need_of(*part) for part in parts]
+    needs = [need_of(*part)._replace(num_seeds=len(own)) for part, own in zip(parts, seeds, strict=True)]
     if room and (problems := refusals(needs, room)):
         raise InputError(problems)
-    return [_work(need, *part, experiment.variables) for need, part in zip(needs, parts, strict=True)]
+    each = zip(needs, seeds, parts, strict=True)
+    return [_work(shard.plan.chunk if shard else 0, need, own, *part, experiment.variables) for need, own, part in each]
 
 
 def _work(
+    at_once: int,
     need: Need,
+    seeds: range,
     name: str,
     config: ConfigDict,
     dynamics: Dynamics,
@@ -166,15 +204,18 @@ def _work(
     shared: Any,
     variables: Mapping[str, Variable],
 ) -> Work:
-    members = grid(config.num_seeds, settings.hyperparameters(config), config.precision)
+    members = grid(len(seeds), settings.hyperparameters(config), config.precision, first_seed=seeds.start)
     system = dynamics, key, members, shared
     check_declared(name, observed(*system), variables)
-    return Work(name, config, observation_times(config), members, system, _mesh(system), need)
+    mesh = _mesh(system, at_once or len(members.seeds))
+    return Work(name, config, observation_times(config), seeds, members, system, mesh, need)
 
 
-def _mesh(system: tuple[Dynamics, jax.Array, Members, Any]) -> jax.sharding.Mesh:
-    """The devices that share the members."""
-    count = spread(*system, jax.device_count(), on_cpu=jax.default_backend() == "cpu")
+def _mesh(system: tuple[Dynamics, jax.Array, Members, Any], num_members: int) -> jax.sharding.Mesh:
+    """The devices that share so many members."""
+    dynamics, key, members, shared = system
+    counted = members._replace(seeds=np.empty(num_members, np.uint32))
+    count = spread(dynamics, key, counted, shared, jax.device_count(), on_cpu=jax.default_backend() == "cpu")
     return jax.sharding.Mesh(np.asarray(jax.devices()[:count]), ("members",))
 
 
@@ -195,11 +236,14 @@ def _simulate(
     console: Console,
     stop: Stop,
     found: resuming.Found,
+    shard: Shard | None,
 ) -> bool:
     """Compute what is missing and write results.nc; False when stopped by a signal after a checkpoint."""
     checkpoints = found.checkpoints
-    plans, mixed = resuming.divided(found, lambda: _plans(work))
-    work = [each._replace(mesh=_dividing(each.mesh, cut.chunk)) for each, cut in zip(work, plans, strict=True)]
+    plans, mixed = resuming.divided(found, lambda: [shard.plan] if shard else plans_of(work))
+    work = [
+        each._replace(mesh=_dividing(each.mesh, cut.chunk // cut.batch)) for each, cut in zip(work, plans, strict=True)
+    ]
     chunks = [math.ceil(len(v.members.seeds) / cut.chunk) for v, cut in zip(work, plans, strict=True)]
     console.print(told([v.need for v in work], chunks), markup=False, highlight=False)
     restored = checkpoints.restore(lambda at: None if at["last"] else _outline(work, plans, at["variant"]))
@@ -207,7 +251,7 @@ def _simulate(
     total = sum(len(variant.members.seeds) for variant in work)
     saver = Saver(checkpoints, config.run.checkpoint_seconds)
     stop.rescue = saver.save
-    with reporting(console, folder.log, total) as reporter, _monitored(reporter) as monitor:
+    with reporting(console, folder.log, total) as reporter, monitored(reporter.warn) as monitor:
         for at, segment in monitor(_segments(work, plans, restored, reporter)):
             folder.check_place()  # a checkpoint makes folders
             saver.add(at, segment)
@@ -216,7 +260,7 @@ def _simulate(
                 return False
     saver.save()
     groups = (
-        (v.name, streamed(v.name, v.config, v.times, _chunks(checkpoints, index), experiment.variables))
+        (v.name, streamed(v.name, v.config, v.times, chunks_of(checkpoints, index), experiment.variables, v.seeds))
         for index, v in enumerate(work)
     )
     # What some members were computed under and others were not; nothing, unless somebody asked for that.
@@ -227,15 +271,15 @@ def _simulate(
     return True
 
 
-def _plans(work: list[Work]) -> list[Plan]:
+def plans_of(work: list[Work]) -> list[Plan]:
     """How each variant is cut, chosen now."""
     on_cpu = jax.default_backend() == "cpu"
     return [plan(*v.system, len(v.times), on_cpu=on_cpu, num_devices=v.mesh.size, **_cut(v.config)) for v in work]
 
 
-def _dividing(mesh: jax.sharding.Mesh, chunk: int) -> jax.sharding.Mesh:
-    """As many devices of the mesh as divide a chunk, which may have been chosen for another number of them."""
-    count = next(count for count in range(mesh.size, 0, -1) if chunk % count == 0)
+def _dividing(mesh: jax.sharding.Mesh, batches: int) -> jax.sharding.Mesh:
+    """As many devices of the mesh as divide the batches of a chunk, which may be meant for another number of them."""
+    count = next(count for count in range(mesh.size, 0, -1) if batches % count == 0)
     return jax.sharding.Mesh(mesh.devices[:count], mesh.axis_names)
 
 
@@ -289,62 +333,6 @@ def _segments(
             at = {"variant": index, **segment.position._asdict(), "last": segment.last}
             yield at, segment
             reporter.report(variant.name, *_reached(work, plans, at))
-
-
-@contextmanager
-def _monitored(reporter: Reporter) -> Iterator[Callable[[Iterator[Any]], Iterator[Any]]]:
-    """Yield a function that passes segments through and warns where a run stalls; on CPUs only."""
-    if jax.default_backend() != "cpu":
-        yield lambda segments: segments
-        return
-    watchdog = Watchdog(lambda: reporter.warn(_standing_still()))
-    with guarding(watchdog):
-        yield watchdog.monitor
-
-
-def _standing_still() -> str:
-    devices, threads = jax.device_count(), os.environ.get("NPROC", "")
-    enough = 2 * max(devices, int(threads) if threads.isdecimal() else 0)
-    return (
-        f"no progress and no CPU used for a minute: jaxlib may be deadlocked (NPROC={threads}, {devices} CPU devices). "
-        f"Press Ctrl-C twice and give the same command with NPROC={enough} before it"
-    )
-
-
-class Saver:
-    """Gathers finished segments and writes a checkpoint once enough seconds have gone by."""
-
-    def __init__(self, checkpoints: Checkpoints, every_s: float):
-        self._checkpoints, self._every_s, self._last = checkpoints, every_s, time.monotonic()
-        self._pieces: dict[str, dict[str, np.ndarray]] = {}
-        self._at: tuple[dict[str, Any], Segment] | None = None
-        # The thread that listens to signals saves where the main thread cannot.
-        self._lock = threading.RLock()
-
-    def add(self, at: dict[str, Any], segment: Segment) -> None:
-        """Take a finished segment, and write a checkpoint if it is time."""
-        marks = {"converged_at": segment.converged_at, "diverged_at": segment.diverged_at}
-        with self._lock:
-            self._pieces[resuming.piece(at["variant"], *segment.position[:2])] = {**segment.observations, **marks}
-            self._at = at, segment
-        if time.monotonic() - self._last >= self._every_s:
-            self.save()
-
-    def save(self) -> None:
-        """Write a checkpoint of all that has been taken since the last one."""
-        with self._lock:
-            if self._at and self._pieces:
-                at, segment = self._at
-                carry = None if segment.last else segment.trajectory._replace(observations={})
-                self._checkpoints.save(at, carry, self._pieces)
-                self._pieces, self._last = {}, time.monotonic()
-
-
-def _chunks(checkpoints: Checkpoints, variant: int) -> Iterator[Iterator[dict[str, np.ndarray]]]:
-    """The pieces of a variant, gathered by chunk; each is read from disk as it is asked for."""
-    own = sorted(name for name in checkpoints.pieces if name.startswith(f"{variant:04d}-"))
-    for _, names in groupby(own, key=lambda name: name.split("-")[1]):
-        yield (checkpoints.read_piece(name) for name in names)
 
 
 @contextmanager

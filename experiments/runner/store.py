@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # xarray takes half a second to import, and a refused run nee
 
     from experiments.runner.results import Streamed
 
-__all__ = ["InputError", "RunFolder", "open_results", "open_run", "unreadable"]
+__all__ = ["InputError", "RunFolder", "check_folder", "open_results", "open_run", "unreadable"]
 
 LOCK = ".lock"
 # The layout of a run folder; version 0.1 wrote no number.
@@ -59,7 +60,7 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
         Setback: There is no room, or the folder was moved away while the block lasted.
     """
     folder = Path(path)
-    _refuse(_obstacles(folder) or _strangers(folder, config) or _misplaced(folder))
+    check_folder(folder, config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
@@ -71,7 +72,7 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
         _refuse(_strangers(folder, config))
         run = RunFolder(folder)
         try:
-            for leftover in folder.rglob(PARTIAL + "*"):
+            for leftover in _leftovers(folder):
                 leftover.unlink()
             if is_new := not (folder / "config.json").exists():
                 write_json(folder / "config.json", _record(config))
@@ -85,6 +86,17 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
             if isinstance(error, OSError) and (told := _of_folder(folder, error)):
                 raise told from error
             raise
+
+
+def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise InputError if a run of this config cannot use the folder; nothing is created."""
+    _refuse(_obstacles(folder) or _strangers(folder, config) or _misplaced(folder))
+
+
+def _leftovers(folder: Path) -> list[Path]:
+    """What a killed process had begun to write; folders of other runs that lie in this one are theirs."""
+    own = [folder.glob(PARTIAL + "*"), *((folder / name).rglob(PARTIAL + "*") for name in KEPT_FOLDERS)]
+    return list(chain(*own))
 
 
 @contextmanager
@@ -241,21 +253,26 @@ class RunFolder:
         """
         start = {**(about or environment()), "sources": dict(sources or {})}
         start |= {"command": _command(command or sys.orig_argv), "start": _now()}
-        self._write_provenance([*self._starts(), {**start, "end": None, "compile_s": None, "run_s": None}])
+        self._write_provenance([*self.starts(), {**start, "end": None, "compile_s": None, "run_s": None}])
 
     def record_end(self, *, compile_s: float, run_s: float) -> None:
         """Complete the newest start in provenance.json with its end and its wall seconds; nothing if it was lost."""
-        if not (starts := self._starts()):
+        if not (starts := self.starts()):
             return
         *earlier, latest = starts
         self._write_provenance([*earlier, {**latest, "end": _now(), "compile_s": compile_s, "run_s": run_s}])
 
+    def record_merged(self, start: Mapping[str, Any]) -> None:
+        """Write provenance.json for results that were merged from several runs: one start, which tells of all."""
+        self._write_provenance([{**start, "command": _command(sys.orig_argv)}])
+
     def provenance(self) -> dict[str, Any]:
         """The content of provenance.json; empty if the file is missing or cannot be read."""
-        starts = self._starts()
+        starts = self.starts()
         return self._whole(starts) if starts else {}
 
-    def _starts(self) -> list[dict[str, Any]]:
+    def starts(self) -> list[dict[str, Any]]:
+        """The starts of the run in provenance.json; none, with a warning, if it cannot be read."""
         file = self.path / "provenance.json"
         try:
             starts = json.loads(file.read_bytes())["starts"] if file.exists() else []

@@ -5,13 +5,16 @@ not count as stalled. It checks while a segment is computed, not while files are
 program on a GPU leaves the CPU idle.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-__all__ = ["Watchdog", "guarding"]
+import jax
+
+__all__ = ["Watchdog", "guarding", "monitored"]
 
 CHECK_EVERY_S, CHECKS = 5.0, 12
 # A share of one core. The check itself and a bar that is redrawn ten times a second use less; a program that
@@ -64,3 +67,23 @@ def guarding(watchdog: Watchdog) -> Iterator[None]:
         yield
     finally:
         over.set()
+
+
+@contextmanager
+def monitored(warn: Callable[[str], None]) -> Iterator[Callable[[Iterator[T]], Iterator[T]]]:
+    """Yield a function that passes segments through and warns where a run stalls; on CPUs only."""
+    if jax.default_backend() != "cpu":
+        yield lambda segments: segments
+        return
+    watchdog = Watchdog(lambda: warn(_standing_still()))
+    with guarding(watchdog):
+        yield watchdog.monitor
+
+
+def _standing_still() -> str:
+    devices, threads = jax.device_count(), os.environ.get("NPROC", "")
+    enough = 2 * max(devices, int(threads) if threads.isdecimal() else 0)
+    return (
+        f"no progress and no CPU used for a minute: jaxlib may be deadlocked (NPROC={threads}, {devices} CPU devices). "
+        f"Press Ctrl-C twice and give the same command with NPROC={enough} before it"
+    )

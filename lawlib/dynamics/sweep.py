@@ -99,9 +99,15 @@ class Segment(NamedTuple):
     last: bool
 
 
-def grid(num_seeds: int, hyperparameters: Mapping[str, Sequence[float]], dtype: Any) -> Members:
-    """Every combination of a seed index and values of the hyperparameters: seeds slowest, then in the order given."""
-    axes = [np.arange(num_seeds), *(np.asarray(values, dtype) for values in hyperparameters.values())]
+def grid(num_seeds: int, hyperparameters: Mapping[str, Sequence[float]], dtype: Any, *, first_seed: int = 0) -> Members:
+    """Every combination of a seed index and values of the hyperparameters: seeds slowest, then in the order given.
+
+    The seed indices are ``first_seed`` and the ``num_seeds - 1`` that follow.
+    """
+    axes = [
+        np.arange(first_seed, first_seed + num_seeds),
+        *(np.asarray(values, dtype) for values in hyperparameters.values()),
+    ]
     seeds, *values = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
     return Members(seeds.astype(np.uint32), dict(zip(hyperparameters, values, strict=True)))
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from experiments.runner import run
 from experiments.runner.watchdog import CHECK_EVERY_S, CHECKS, IDLE_SHARE, Watchdog
+from experiments.runner.watchdog import monitored as watching
 
 ENOUGH = CHECKS + 1  # the first check has nothing to compare with
 LEAST_CPU = IDLE_SHARE * CHECK_EVERY_S
@@ -98,7 +98,7 @@ def test_an_error_of_a_segment_comes_through_and_ends_the_watch(monitored):
 
 def test_a_run_on_an_accelerator_is_not_watched(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(run, "guarding", None)
+    monkeypatch.setattr("experiments.runner.watchdog.guarding", None)
     segments = iter("ab")
-    with run._monitored(None) as monitor:
+    with watching(None) as monitor:
         assert monitor(segments) is segments
