@@ -3,10 +3,15 @@
 Nothing here imports one of them.
 """
 
+import importlib.metadata
 import importlib.util
+import re
 from collections.abc import Iterable
 
-__all__ = ["PACKAGES", "problems"]
+__all__ = ["LEAST_DISTRIBUTED", "PACKAGES", "outdated", "problems"]
+
+# As pyproject.toml has it. Earlier ones were not tried.
+LEAST_DISTRIBUTED = "2025.1"
 
 # By extra of pyproject.toml: its packages, with the module that each is imported as. "run" has lawlib's own ones too.
 PACKAGES = {
@@ -23,6 +28,7 @@ PACKAGES = {
         "importlib_resources": "importlib_resources",
         "safetensors": "safetensors",
     },
+    "cluster": {"distributed": "distributed"},
 }
 
 
@@ -36,6 +42,22 @@ def problems(what: str, extra: str, packages: Iterable[str] = ()) -> list[str]:
         return []
     remedy = f"run make install and use .venv/bin/python, or pip install -e '.[{extra}]' in the checkout"
     return [f"{what} needs {', '.join(missing)} (extra {extra}): {remedy}"]
+
+
+def outdated(what: str, extra: str, package: str, least: str) -> list[str]:
+    """Why ``what`` cannot be done with the version of a package that is installed; no line if it can."""
+    try:
+        found = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # from a path of its own: nobody knows its version
+        return []
+    if _numbers(found) >= _numbers(least):
+        return []
+    remedy = f"pip install -e '.[{extra}]' in the checkout"
+    return [f"{what} needs {package} {least} or later, and {found} is installed: {remedy}"]
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def _installed(module: str) -> bool:

@@ -78,7 +78,8 @@ class FinishedRun:
         results = open_results(self.path / RESULTS, self._anew())
         with self._reading():
             config = json.loads(results.attrs["config"])
-            found = {name: node.seed.values.tolist() for name, node in results.children.items()}
+            seeds = {name: node.coords.get("seed") for name, node in results.children.items()}
+            found = {name: own.values.tolist() if own is not None else [] for name, own in seeds.items()}
         ours = {name: list(self._seeds(own)) for name, own in self.variants.items()}
         if config != json.loads(json.dumps(settings.to_plain(self.config))) or list(found.items()) != list(
             ours.items()

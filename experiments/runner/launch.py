@@ -19,7 +19,7 @@ from experiments.runner.setbacks import STOPPED, Setback
 from experiments.runner.spec import default_workdir, published_name, split
 from experiments.runner.store import InputError
 
-__all__ = ["launch", "validate"]
+__all__ = ["checked", "ending", "launch", "place", "refuse", "validate"]
 
 OUR_ERROR = 70
 OURS = tuple(f"{SOURCE / package}{os.sep}" for package in ("experiments", "lawlib"))
@@ -27,11 +27,16 @@ OURS = tuple(f"{SOURCE / package}{os.sep}" for package in ("experiments", "lawli
 
 def launch(options: Namespace, overrides: Sequence[str]) -> int:
     """Do what the options ask for; return the exit code."""
+    return ending(lambda stop: _run(options, overrides, stop))
+
+
+def ending(act: Callable[[stopping.Stop], int]) -> int:
+    """What a command does, with signals listened to; whatever ends it becomes lines for people and an exit code."""
     # Figures go to files alone, whatever the notebook or the window of the caller is.
     os.environ["MPLBACKEND"] = "agg"
     with stopping.listening() as stop, _warnings_in_lines():
         try:
-            return _run(options, overrides, stop)
+            return act(stop)
         except (settings.ConfigError, InputError) as refusal:
             streams.complain(refusal.problems)
             return BAD_INPUT
@@ -47,8 +52,8 @@ def launch(options: Namespace, overrides: Sequence[str]) -> int:
 
 def _run(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -> int:
     """Check the config, then do what the options ask for; return the exit code."""
-    config = _checked(options.config, overrides, _no_rules if options.replot or options.show else validate)
-    _refuse(devices.problems())
+    config = checked(options.config, overrides, _no_rules if options.replot or options.show else validate)
+    refuse(devices.problems())
     # Imported late, with JAX behind them.
     from experiments.runner.run import run
     from experiments.runner.show import show
@@ -57,11 +62,9 @@ def _run(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -> i
     if options.show:
         show(config)
         # What is said of a config that cannot run here, for want of data perhaps, comes below its fields.
-        _refuse(checks.collect(config, validate))
+        refuse(checks.collect(config, validate))
         return 0
-    # Shells leave "~" as it is after "--workdir=".
-    workdir = Path(os.path.expanduser(options.workdir or default_workdir(options.config)))
-    _refuse(_published(workdir))
+    workdir = place(options.workdir or default_workdir(options.config))
     how = {"strict": options.strict, "replot": options.replot, "redo": options.redo_unfinished}
     code = run(config, workdir, **how, stop=stop)
     if options.publish and code != STOPPED:
@@ -87,27 +90,31 @@ def _warnings_in_lines() -> Iterator[None]:
         warnings.formatwarning = before
 
 
-def _checked(spec: str, overrides: Sequence[str], rules: Callable[[checks.Checks], None]) -> ConfigDict:
+def checked(spec: str, overrides: Sequence[str], rules: Callable[[checks.Checks], None]) -> ConfigDict:
     """The config, or every problem of it and of the command line at once."""
     config = settings.read(spec)
-    _refuse(settings.override(config, overrides) + checks.collect(config, rules))
+    refuse(settings.override(config, overrides) + checks.collect(config, rules))
     return config
 
 
-def _published(workdir: Path) -> list[str]:
-    if not workdir.resolve().is_relative_to(SOURCE / "figures"):
-        return []
-    return [f"--workdir={workdir}: figures/ holds what is published, by --publish; choose another folder for the run"]
+def place(given: str | Path) -> Path:
+    """The folder that ``--workdir`` means; that of what is published is refused."""
+    workdir = Path(os.path.expanduser(given))  # shells leave "~" as it is after "--workdir="
+    if workdir.resolve().is_relative_to(SOURCE / "figures"):
+        held = "figures/ holds what is published, by --publish; choose another folder for the run"
+        raise settings.ConfigError([f"--workdir={workdir}: {held}"])
+    return workdir
 
 
-def _refuse(problems: list[str]) -> None:
+def refuse(problems: list[str]) -> None:
+    """Raise the problems, if there are any."""
     if problems:
         raise settings.ConfigError(problems)
 
 
 def validate(config_checks: checks.Checks) -> None:
     """Check what the experiment of a config asks of it."""
-    _refuse(devices.problems())
+    refuse(devices.problems())
     # Imported late, with JAX behind it: most bad input needs neither.
     from experiments.runner.experiment import load
 

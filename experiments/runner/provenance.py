@@ -17,7 +17,7 @@ from typing import Any
 import lawlib
 from experiments.runner.checkout import SOURCE
 
-__all__ = ["conditions", "environment", "git_state", "source_digest"]
+__all__ = ["code", "conditions", "environment", "git_state", "source_digest"]
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "diffrax", "matfree", "scikit-learn")
 # What stores the state of a run and its results.
@@ -51,7 +51,7 @@ VARIABLES = ("OPENBLAS_NUM_THREADS", "NVIDIA_TF32_OVERRIDE", "LIBTPU_INIT_ARGS")
 NO_CONDITION = re.compile(r"xla_dump_|xla_force_host_platform_device_count$|xla_cpu_parallel_codegen_split_count$")
 # What is only used after the results are written: nobody loses a run to a better label in a figure.
 AFTERWARDS = re.compile(
-    r"experiments/(laws/.*/)?(claims|figures|export|mission|runs)\.py|experiments/(papers|exporters)/"
+    r"experiments/(laws/.*/)?(claims|figures|export|launch|merge|mission|runs)\.py|experiments/(papers|exporters)/"
 )
 COMMIT = ("git_commit", "git_clean")
 
@@ -62,15 +62,8 @@ def environment() -> dict[str, Any]:
 
     devices, settings = jax.devices(), jax.config.values
     commit, clean = git_state(SOURCE)
-    plugins = {name: version for name in PLUGINS if (version := _version(name))}
     return {
-        # What an installer noted of an editable lawlib is out of date once it has changed.
-        "versions": {
-            "python": platform.python_version(),
-            "lawlib": lawlib.__version__,
-            **{name: _version(name) for name in PACKAGES},
-            **plugins,
-        },
+        "versions": _versions(),
         "platform": devices[0].platform,
         "device_kind": devices[0].device_kind,
         "device_count": len(devices),
@@ -85,6 +78,11 @@ def environment() -> dict[str, Any]:
         "git_commit": commit,
         "git_clean": clean,
     }
+
+
+def code() -> dict[str, Any]:
+    """Of the environment what no machine decides: the source, and the versions of packages."""
+    return {"source_sha256": source_digest(), "versions": _versions()}
 
 
 def conditions(environment: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
@@ -110,6 +108,13 @@ def source_digest(
 def _sources(folder: Path, package: str) -> Iterator[tuple[str, Path]]:
     named = {f"{package}/{file.relative_to(folder).as_posix()}": file for file in folder.rglob("*.py")}
     yield from sorted((name, file) for name, file in named.items() if not AFTERWARDS.match(name))
+
+
+def _versions() -> dict[str, str | None]:
+    plugins = {name: version for name in PLUGINS if (version := _version(name))}
+    # What an installer noted of an editable lawlib is out of date once it has changed.
+    own = {"python": platform.python_version(), "lawlib": lawlib.__version__}
+    return {**own, **{name: _version(name) for name in PACKAGES}, **plugins}
 
 
 def _flags(text: str) -> dict[str, str]:
