@@ -23,8 +23,7 @@ from benchmarks.timing import limits, median
 from experiments.runner.finished import read
 from experiments.runner.run import prepare
 from experiments.runner.store import InputError
-from lawlib import gradient_descent
-from lawlib.descent.steps import sum_squared_error
+from lawlib.descent.steps import gradient_descent, sum_squared_error
 from lawlib.networks.deep_linear import end_to_end
 from lawlib.networks.initializers import orthogonal
 from lawlib.problems.synthetic import low_rank_target
