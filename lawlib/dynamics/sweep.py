@@ -12,6 +12,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from lawlib.dynamics.placement import gathered, placed
 from lawlib.dynamics.system import Dynamics, Monitored, Times, Trajectory, advance, begin, gaps, starting_at, until
 from lawlib.types import PRNGKey, PyTree
 
@@ -201,11 +202,13 @@ def sweep(
 
     A member's key is ``fold_in(key, seed)``: the members of one seed share data and weights, and
     draws are the same bit for bit on any number of devices. Members are sharded over the one axis of ``mesh``, called
-    "members". The system is monitored (``until``) if it is not already. ``start=(t, problems, states)``, with a leading
-    axis over the members, begins there as in ``simulate``. ``resume`` names the last position done and the trajectory
-    it yielded (None when it was the last of its chunk). Nothing is computed until the next segment is asked for.
-    ``most_steps`` is asked before each segment, which makes no more steps than that (None: no limit); wherever segments
-    end, results are the same bit for bit. Raises ValueError as ``simulate`` does.
+    "members". Its devices may belong to several processes: then all of them sweep at once, with equal arguments and
+    answers of ``most_steps``, and each yields the observations of all members; ``trajectory`` stays on the devices.
+    The system is monitored (``until``) if it is not already. ``start=(t, problems, states)``, with a leading axis
+    over the members, begins there as in ``simulate``. ``resume`` names the last position done and the trajectory it
+    yielded (None when it was the last of its chunk). Nothing is computed until the next segment is asked for.
+    ``most_steps`` is asked before each segment, which makes no more steps than that (None: no limit); wherever
+    segments end, results are the same bit for bit. Raises ValueError as ``simulate`` does.
 
     Example:
         >>> import jax, jax.numpy as jnp, lawlib
@@ -228,6 +231,8 @@ def sweep(
     gaps(times, keep, begun)  # refuses times that are none
     observed = np.asarray(times)
     is_monitored = _is_monitored(dynamics, key, members, shared)
+    if not (everywhere := NamedSharding(mesh, P())).is_fully_addressable:
+        key, shared = placed((key, shared), everywhere)
     begin_chunk, advance_chunk = _programs(dynamics, is_monitored, plan.batch, mesh, tuple(int(time) for time in keep))
     done, trajectory = resume or (Position(0, -1), None)
     first = done.chunk + 1 if resume and trajectory is None else done.chunk
@@ -299,7 +304,7 @@ def _programs(
 
         specs = (each, *[P()] * num_common)
         program = jax.jit(jax.shard_map(chunk, mesh=mesh, in_specs=specs, out_specs=each, check_vma=False))
-        return lambda members, *common: program(jax.device_put(members, NamedSharding(mesh, each)), *common)
+        return lambda members, *common: program(placed(members, NamedSharding(mesh, each)), *common)
 
     return over_members(begin_one, 2), over_members(advance_one, 3)
 
@@ -322,9 +327,10 @@ def _segment(
 ) -> Segment:
     real = slice(rows.stop - rows.start)
     monitored: Monitored = trajectory.state
-    converged_at, diverged_at = (np.asarray(x)[real] for x in (monitored.converged_at, monitored.diverged_at))
+    *ends, observed = gathered((monitored.converged_at, monitored.diverged_at, trajectory.observations))
+    converged_at, diverged_at = (np.asarray(x)[real] for x in ends)
     seen = slice(cut.stop - cut.start)
-    observations = {name: np.asarray(values)[real, seen] for name, values in trajectory.observations.items()}
+    observations = {name: np.asarray(values)[real, seen] for name, values in observed.items()}
     all_stopped = bool(np.all((converged_at >= 0) | (diverged_at >= 0)))
     last = at_end or (may_stop and all_stopped)
     return Segment(position, rows, cut, trajectory, observations, converged_at, diverged_at, last)
