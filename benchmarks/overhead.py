@@ -70,6 +70,8 @@ def _runner(system: Dynamics, key: jax.Array, folder: Path) -> Callable:
         saver = Saver(checkpoints, every_s=5.0)
         for segment in sweep(system, key, members, (), times, plan=cut, mesh=mesh):
             saver.add({"variant": 0, **segment.position._asdict(), "last": segment.last}, segment)
+            if saver.is_due:
+                saver.save()
         saver.save()
         checkpoints.clear()
 

@@ -22,12 +22,13 @@ from collections.abc import Sequence
 from experiments.runner import catalog, checkout, columns, extras, listing, streams
 from experiments.runner.command import BAD_INPUT, command_line, misused
 from experiments.runner.setbacks import STOPPED, Setback
+from experiments.runner.team import peers, supervisor
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check everything first, then run; return the exit code."""
     options, overrides = command_line().parse_known_args(arguments)
-    if problems := misused(options, overrides) or checkout.problems():
+    if problems := misused(options, overrides) or peers.problems(options) or checkout.problems():
         streams.complain(problems)
         return BAD_INPUT
     if options.list is not None:
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problems := extras.problems("experiments", "run"):
         streams.complain(problems)
         return BAD_INPUT
+    if options.distributed and not supervisor.is_supervised():
+        return supervisor.supervise(sys.argv[1:] if arguments is None else arguments, peers.found(options))
     # Imported late: --list and --help need no package but Python's own.
     from experiments.runner.launch import launch
 

@@ -261,8 +261,16 @@ def _checkpointer() -> Any:
     # Imported late: Orbax is slow to import, and many runs end before their first checkpoint.
     import orbax.checkpoint as ocp
 
+    options = ocp.options.MultiprocessingOptions()
+    if jax.process_count() > 1:
+        # This process alone saves and restores; by default Orbax waits until all do.
+        own = jax.process_index()
+        options = ocp.options.MultiprocessingOptions(
+            primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
+        )
     # The synchronous one: the manifest must come after the last byte of the carry.
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
 
 
 @contextmanager

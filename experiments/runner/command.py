@@ -46,6 +46,12 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--show", action="store_true", help="print the config's fields and what they mean, without a run"
     )
+    joined = "compute with other processes, each given the same command (docs/distributed.md); process 0 writes"
+    parser.add_argument("--distributed", action="store_true", help=joined)
+    by_hand = "with --distributed where JAX finds no cluster"
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help=f"address of process 0 ({by_hand})")
+    parser.add_argument("--num-processes", metavar="N", help=f"number of processes ({by_hand})")
+    parser.add_argument("--process", metavar="I", help=f"index of this process, from 0 ({by_hand})")
     parser.add_argument("--publish", action="store_true", help="copy tables and new pictures to figures/NAME")
     return parser
 

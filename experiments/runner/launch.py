@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
@@ -18,6 +18,10 @@ from experiments.runner.publish import publish
 from experiments.runner.setbacks import STOPPED, Setback
 from experiments.runner.spec import default_workdir, published_name, split
 from experiments.runner.store import InputError
+from experiments.runner.team import peers
+
+if TYPE_CHECKING:  # JAX is behind it
+    from experiments.runner.team.team import Team
 
 __all__ = ["checked", "ending", "launch", "place", "refuse", "validate"]
 
@@ -27,14 +31,30 @@ OURS = tuple(f"{SOURCE / package}{os.sep}" for package in ("experiments", "lawli
 
 def launch(options: Namespace, overrides: Sequence[str]) -> int:
     """Do what the options ask for; return the exit code."""
-    return ending(lambda stop: _run(options, overrides, stop))
+    if not options.distributed:
+        return ending(lambda stop: _run(options, overrides, stop))
+    team = None
+
+    def together(stop: stopping.Stop) -> int:
+        # Imported late, with JAX behind it.
+        from experiments.runner.team.team import join
+
+        nonlocal team
+        team = join(peers.found(options))
+        return team.through(lambda: _run(options, overrides, stop, team))
+
+    code = ending(together, doubled=True)
+    return team.leave(code) if team else code
 
 
-def ending(act: Callable[[stopping.Stop], int]) -> int:
-    """What a command does, with signals listened to; whatever ends it becomes lines for people and an exit code."""
+def ending(act: Callable[[stopping.Stop], int], *, doubled: bool = False) -> int:
+    """What a command does, with signals listened to; whatever ends it becomes lines for people and an exit code.
+
+    ``doubled``: a signal may come twice, as ``stopping.listening`` has it.
+    """
     # Figures go to files alone, whatever the notebook or the window of the caller is.
     os.environ["MPLBACKEND"] = "agg"
-    with stopping.listening() as stop, _warnings_in_lines():
+    with stopping.listening(doubled=doubled) as stop, _warnings_in_lines():
         try:
             return act(stop)
         except (settings.ConfigError, InputError) as refusal:
@@ -50,13 +70,19 @@ def ending(act: Callable[[stopping.Stop], int]) -> int:
             return OUR_ERROR
 
 
-def _run(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -> int:
+def _run(options: Namespace, overrides: Sequence[str], stop: stopping.Stop, team: "Team | None" = None) -> int:
     """Check the config, then do what the options ask for; return the exit code."""
-    config = checked(options.config, overrides, _no_rules if options.replot or options.show else validate)
-    refuse(devices.problems())
+
+    def accepted() -> tuple[ConfigDict, Path]:
+        config = checked(options.config, overrides, _no_rules if options.replot or options.show else validate)
+        refuse(devices.problems())
+        return config, Path() if options.show else place(options.workdir or default_workdir(options.config))
+
+    config, workdir = team.agreed(accepted) if team else accepted()
     # Imported late, with JAX behind them.
     from experiments.runner.run import run
     from experiments.runner.show import show
+    from experiments.runner.team.following import follow
 
     stop.imported()
     if options.show:
@@ -64,9 +90,10 @@ def _run(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -> i
         # What is said of a config that cannot run here, for want of data perhaps, comes below its fields.
         refuse(checks.collect(config, validate))
         return 0
-    workdir = place(options.workdir or default_workdir(options.config))
+    if team and not team.leads:
+        return follow(config, team, stop)
     how = {"strict": options.strict, "replot": options.replot, "redo": options.redo_unfinished}
-    code = run(config, workdir, **how, stop=stop)
+    code = run(config, workdir, **how, stop=stop, team=team)
     if options.publish and code != STOPPED:
         figures = SOURCE / "figures"
         publish(workdir, figures / published_name(options.config), figures / split(options.config)[0].stem)

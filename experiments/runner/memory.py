@@ -25,16 +25,18 @@ class Room(NamedTuple):
     disk: int
 
 
-def room(folder: Path) -> Room:
-    """The room that a run in this folder has; what it wrote before it was resumed counts as room.
+def room(folder: Path | None) -> Room:
+    """The room that a run in this folder has; what it wrote before it was resumed counts as room. None writes nothing.
 
     CPU devices share the memory of the host, and a member that fills it has it for itself.
     """
     import jax
 
-    host, devices = _host(), jax.devices()
+    host, devices = _host(), jax.local_devices()
     limits = devices[0].memory_stats() or {}
     on_device = limits.get("bytes_limit", UNKNOWN) if devices[0].platform != "cpu" else host
+    if folder is None:
+        return Room(host, on_device, UNKNOWN)
     nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
     own = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return Room(host, on_device, shutil.disk_usage(nearest).free + own)

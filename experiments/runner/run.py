@@ -34,8 +34,10 @@ from experiments.runner.shared import once
 from experiments.runner.stopping import Stop
 from experiments.runner.store import InputError, RunFolder, open_run
 from experiments.runner.streams import Output
+from experiments.runner.team.meshes import connect, dividing, mesh_of
+from experiments.runner.team.team import Order, Team
 from experiments.runner.watchdog import monitored
-from lawlib.dynamics.sweep import Members, Plan, Position, Segment, grid, observed, outline, plan, spread, sweep
+from lawlib.dynamics.sweep import Members, Plan, Position, Segment, grid, observed, outline, plan, sweep
 from lawlib.dynamics.system import Dynamics
 
 DONE, CLAIM_FAILED = 0, 1
@@ -71,12 +73,14 @@ def run(
     replot: bool = False,
     redo: bool = False,
     stop: Stop | None = None,
+    team: Team | None = None,
 ) -> int:
     """Run a config into its folder, or resume it where it stopped; return the exit code.
 
     A complete folder is judged and printed again without a run; ``replot`` redoes claims and figures from results.nc.
     ``redo`` resumes under other conditions too: finished chunks of members are kept, the others are computed anew.
-    ``stop`` tells of signals; without it the run is interrupted as any Python program is.
+    ``stop`` tells of signals; without it the run is interrupted as any Python program is. Of a ``team`` of processes
+    this is the first one, which alone has the folder.
 
     Raises:
         InputError: The folder is another's, locked or cannot be written; nothing was made.
@@ -85,13 +89,14 @@ def run(
     if replot and not os.path.exists(workdir / "results.nc"):  # also of a name too long for a file
         raise InputError([f"{workdir}: has no results.nc to draw again; run it first, without --replot"])
     prepare()
-    stop = stop or Stop()
+    stop, team = stop or Stop(), team or Team()
     out = console()
     experiment = load(config.experiment)
     with open_run(workdir, settings.to_plain(config)) as folder:
-        if not _computed(config, experiment, folder, out, stop, redo=redo):
+        if not _computed(config, experiment, folder, out, stop, team, redo=redo):
             out.print(f"stopped after a checkpoint; the same command resumes the run ({workdir})", markup=False)
             return STOPPED
+        team.dismiss(DONE)
         Checkpoints(folder.path).clear()
         if replot or not folder.is_complete:
             conclude(experiment, folder, stop)
@@ -113,7 +118,7 @@ def run_shard(config: ConfigDict, workdir: Path, shard: Shard, *, redo: bool = F
     prepare()
     experiment = load(config.experiment)
     with open_run(workdir, {**settings.to_plain(config), "shard": shard.record()}) as folder:
-        _computed(config, experiment, folder, Console(quiet=True), Stop(), redo=redo, shard=shard)
+        _computed(config, experiment, folder, Console(quiet=True), Stop(), Team(), redo=redo, shard=shard)
         Checkpoints(folder.path).clear()
 
 
@@ -123,6 +128,7 @@ def _computed(
     folder: RunFolder,
     out: Console,
     stop: Stop,
+    team: Team,
     *,
     redo: bool,
     shard: Shard | None = None,
@@ -132,12 +138,13 @@ def _computed(
         return True
     here = Start(environment(), sources_of(config, experiment))
     found = resuming.found(folder.path, Checkpoints(folder.path), conditions(*here), redo=redo)
+    team.begin(Order({"config": settings.to_plain(config), **found.conditions}))
     with _stopwatch(folder, here, found.changed):
         # Before signals wait for a checkpoint: data may take minutes to prepare, and are kept by themselves.
-        work = work_of(config, experiment, room(folder.path), shard)
+        work = team.agreed(lambda: work_of(config, experiment, room(folder.path), shard))
         stop.check()
         with stop.in_steps():
-            return _simulate(work, config, experiment, folder, out, stop, found, shard)
+            return _simulate(work, config, experiment, folder, out, stop, found, team, shard)
 
 
 def _verdict(file: Path) -> tuple[claims_table.Claim, ...]:
@@ -207,16 +214,8 @@ def _work(
     members = grid(len(seeds), settings.hyperparameters(config), config.precision, first_seed=seeds.start)
     system = dynamics, key, members, shared
     check_declared(name, observed(*system), variables)
-    mesh = _mesh(system, at_once or len(members.seeds))
+    mesh = mesh_of(system, at_once or len(members.seeds))
     return Work(name, config, observation_times(config), seeds, members, system, mesh, need)
-
-
-def _mesh(system: tuple[Dynamics, jax.Array, Members, Any], num_members: int) -> jax.sharding.Mesh:
-    """The devices that share so many members."""
-    dynamics, key, members, shared = system
-    counted = members._replace(seeds=np.empty(num_members, np.uint32))
-    count = spread(dynamics, key, counted, shared, jax.device_count(), on_cpu=jax.default_backend() == "cpu")
-    return jax.sharding.Mesh(np.asarray(jax.devices()[:count]), ("members",))
 
 
 def sources_of(config: ConfigDict, experiment: Experiment) -> dict[str, str]:
@@ -236,29 +235,39 @@ def _simulate(
     console: Console,
     stop: Stop,
     found: resuming.Found,
+    team: Team,
     shard: Shard | None,
 ) -> bool:
     """Compute what is missing and write results.nc; False when stopped by a signal after a checkpoint."""
     checkpoints = found.checkpoints
     plans, mixed = resuming.divided(found, lambda: [shard.plan] if shard else plans_of(work))
-    work = [
-        each._replace(mesh=_dividing(each.mesh, cut.chunk // cut.batch)) for each, cut in zip(work, plans, strict=True)
-    ]
+    team.told(plans)
+    work = team.agreed(lambda: divided_by(work, plans, team))
+    if not team.alone:
+        connect(each.mesh for each in work)
     chunks = [math.ceil(len(v.members.seeds) / cut.chunk) for v, cut in zip(work, plans, strict=True)]
     console.print(told([v.need for v in work], chunks), markup=False, highlight=False)
-    restored = checkpoints.restore(lambda at: None if at["last"] else _outline(work, plans, at["variant"]))
+    restored = checkpoints.restore(lambda at: None if at["last"] else outline_of(work, plans, at["variant"]))
+    team.told(restored and restored.position)
+    if restored and restored.carry is not None:
+        team.arrays(restored.carry)
     folder.rewind_log(rounded(_reached(work, plans, restored.position).share) if restored else -1.0)
     total = sum(len(variant.members.seeds) for variant in work)
     saver = Saver(checkpoints, config.run.checkpoint_seconds)
-    stop.rescue = saver.save
+    if team.alone:  # what others have a part of, no thread can save alone
+        stop.rescue = saver.save
     with reporting(console, folder.log, total) as reporter, monitored(reporter.warn) as monitor:
-        for at, segment in monitor(_segments(work, plans, restored, reporter)):
+        for at, segment in monitor(segments(work, plans, restored, reporter, team)):
             folder.check_place()  # a checkpoint makes folders
             saver.add(at, segment)
-            if stop.asked:
+            asked, due = team.noted(asked=stop.asked, due=saver.is_due)
+            if asked or due:
                 saver.save()
+            if asked:
+                team.part()
                 return False
     saver.save()
+    team.part()
     groups = (
         (v.name, streamed(v.name, v.config, v.times, chunks_of(checkpoints, index), experiment.variables, v.seeds))
         for index, v in enumerate(work)
@@ -277,17 +286,18 @@ def plans_of(work: list[Work]) -> list[Plan]:
     return [plan(*v.system, len(v.times), on_cpu=on_cpu, num_devices=v.mesh.size, **_cut(v.config)) for v in work]
 
 
-def _dividing(mesh: jax.sharding.Mesh, batches: int) -> jax.sharding.Mesh:
-    """As many devices of the mesh as divide the batches of a chunk, which may be meant for another number of them."""
-    count = next(count for count in range(mesh.size, 0, -1) if batches % count == 0)
-    return jax.sharding.Mesh(mesh.devices[:count], mesh.axis_names)
+def divided_by(work: list[Work], plans: list[Plan], team: Team) -> list[Work]:
+    """The same work on devices that divide the batches of its chunks."""
+    parts = zip(work, plans, strict=True)
+    return [each._replace(mesh=dividing(each.mesh, cut.chunk // cut.batch, team)) for each, cut in parts]
 
 
 def _cut(config: ConfigDict) -> dict[str, int]:
     return {name: config.run[name] for name in ("chunk", "batch", "segment")}
 
 
-def _outline(work: list[Work], plans: list[Plan], index: int) -> Any:
+def outline_of(work: list[Work], plans: list[Plan], index: int) -> Any:
+    """The shapes of what a checkpoint inside a variant carries."""
     return outline(*work[index].system, plans[index])
 
 
@@ -314,8 +324,8 @@ def _seen(times: np.ndarray, seen: int, now: int) -> float:
     return seen + (now - last) / max(following - last, 1)
 
 
-def _segments(
-    work: list[Work], plans: list[Plan], restored: Restored | None, reporter: Reporter
+def segments(
+    work: list[Work], plans: list[Plan], restored: Restored | None, reporter: Reporter, team: Team
 ) -> Iterator[tuple[dict[str, Any], Segment]]:
     """Every segment that is still to be computed, with its position in the run."""
     first = restored.position["variant"] if restored else 0
@@ -327,9 +337,14 @@ def _segments(
             resume = Position(*(begun[name] for name in Position._fields)), restored.carry
         reporter.report(variant.name, *_reached(work, plans, begun), "compiling")
         pace = Pace(variant.times, plans[index].segment)
-        cut = {"plan": plans[index], "mesh": variant.mesh, "resume": resume, "most_steps": pace.most_steps}
-        segments = sweep(*variant.system, variant.times.tolist(), **cut)
-        for segment in pace.timed(segments, resume[0] if resume else NOWHERE):
+        cut = {
+            "plan": plans[index],
+            "mesh": variant.mesh,
+            "resume": resume,
+            "most_steps": team.most_steps(pace.most_steps),
+        }
+        found = sweep(*variant.system, variant.times.tolist(), **cut)
+        for segment in pace.timed(found, resume[0] if resume else NOWHERE):
             at = {"variant": index, **segment.position._asdict(), "last": segment.last}
             yield at, segment
             reporter.report(variant.name, *_reached(work, plans, at))

@@ -10,13 +10,14 @@ import numpy as np
 
 from experiments.runner import resuming
 from experiments.runner.checkpoints import Checkpoints
+from lawlib.dynamics.placement import gathered
 from lawlib.dynamics.sweep import Segment
 
 __all__ = ["Saver", "chunks_of"]
 
 
 class Saver:
-    """Gathers finished segments and writes a checkpoint once enough seconds have gone by."""
+    """Gathers finished segments for the next checkpoint."""
 
     def __init__(self, checkpoints: Checkpoints, every_s: float):
         self._checkpoints, self._every_s, self._last = checkpoints, every_s, time.monotonic()
@@ -26,20 +27,23 @@ class Saver:
         self._lock = threading.RLock()
 
     def add(self, at: dict[str, Any], segment: Segment) -> None:
-        """Take a finished segment, and write a checkpoint if it is time."""
+        """Take a finished segment."""
         marks = {"converged_at": segment.converged_at, "diverged_at": segment.diverged_at}
         with self._lock:
             self._pieces[resuming.piece(at["variant"], *segment.position[:2])] = {**segment.observations, **marks}
             self._at = at, segment
-        if time.monotonic() - self._last >= self._every_s:
-            self.save()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return time.monotonic() - self._last >= self._every_s
 
     def save(self) -> None:
         """Write a checkpoint of all that has been taken since the last one."""
         with self._lock:
             if self._at and self._pieces:
                 at, segment = self._at
-                carry = None if segment.last else segment.trajectory._replace(observations={})
+                carry = None if segment.last else gathered(segment.trajectory._replace(observations={}))
                 self._checkpoints.save(at, carry, self._pieces)
                 self._pieces, self._last = {}, time.monotonic()
 

@@ -12,18 +12,20 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 from experiments.runner.setbacks import STOPPED
 
-__all__ = ["ENDED_AT_ONCE", "Stop", "listening"]
+__all__ = ["ENDED_AT_ONCE", "SHOW_CURSOR", "SIGNALS", "Stop", "listening"]
 
 ENDED_AT_ONCE = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
 # Of the ten seconds that many systems leave a process before they kill it.
 GRACE_S = 8.0
+DOUBLED_S = 2.0
 AFTER_CHECKPOINT = b"stopping after a checkpoint; a second signal (Ctrl-C) ends the run at once\n"
 AS_IT_IS = b"stopping; the same command resumes the run\n"
 ABANDONED = b"stopped; what was not finished within seconds is done again when the same command resumes the run\n"
@@ -34,7 +36,8 @@ SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
 class Stop:
     """What the signals ask for: an interrupt of the main thread, or a stop after a checkpoint where there are steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, doubled: bool = False) -> None:
+        self._doubled, self._first = doubled, 0.0
         self._acknowledged = self._noted = self._in_steps = self._imported = False
         self._over = threading.Event()
         self._waiting = threading.Thread(target=self._abandon, daemon=True)
@@ -78,12 +81,12 @@ class Stop:
         """Say what the first signal does, from any thread; end the process at the second one."""
         if self._acknowledged:
             # Of this one the kernel sends another every second: nobody asked twice.
-            if number == signal.SIGXCPU:
+            if number == signal.SIGXCPU or (self._doubled and time.monotonic() - self._first < DOUBLED_S):
                 return
             _write(2, ENDED)
             _write(1, SHOW_CURSOR, only_terminal=True)
             os._exit(ENDED_AT_ONCE)
-        self._acknowledged = True
+        self._acknowledged, self._first = True, time.monotonic()
         _write(2, b"\n", only_terminal=True)  # below the progress bar
         _write(2, AFTER_CHECKPOINT if self._in_steps else AS_IT_IS)
         if not self._imported:  # nothing is begun that could be lost
@@ -113,9 +116,12 @@ class Stop:
 
 
 @contextmanager
-def listening() -> Iterator[Stop]:
-    """Handle signals while this lasts; in another thread than the main one Python allows no handlers."""
-    stop = Stop()
+def listening(*, doubled: bool = False) -> Iterator[Stop]:
+    """Handle signals while this lasts; in another thread than the main one Python allows no handlers.
+
+    ``doubled`` tells that a signal may come twice: to this process, and handed on by its supervisor.
+    """
+    stop = Stop(doubled)
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

@@ -23,8 +23,9 @@ def open_closed() -> None:
 
 
 def complain(lines: Iterable[str]) -> None:
-    """Print lines on standard error, if it can be written to."""
-    if sys.stderr:
+    """Print lines, if there are any, on standard error, if it can be written to."""
+    lines = list(lines)
+    if lines and sys.stderr:
         with suppress(OSError, ValueError):
             print(*lines, sep="\n", file=sys.stderr, flush=True)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 
 import pytest
 from liveness import communicate, wait_for_line
@@ -195,3 +196,16 @@ def test_a_run_that_stands_still_says_so_with_what_helps(start):
         "Press Ctrl-C twice and give the same command with NPROC=12 before it"
     )
     assert {reported + "\n"} <= set(wait_for_line(process, reported)) <= {"stuck\n", reported + "\n"}
+
+
+def test_a_signal_that_a_supervisor_hands_on_too_counts_once(monkeypatch, capfd):
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    stop = stopping.Stop(doubled=True)
+    stop.imported()
+    for _ in range(2):
+        stop.acknowledge(signal.SIGTERM)
+    monkeypatch.setattr(stopping, "DOUBLED_S", 0.0)
+    with pytest.raises(SystemExit, match="130"):
+        stop.acknowledge(signal.SIGTERM)
+    stop.end()
+    assert capfd.readouterr().err == (AS_IT_IS + ENDED).decode()

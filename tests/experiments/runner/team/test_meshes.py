@@ -1,0 +1,60 @@
+"""Each process of a run has as many devices in its mesh, whatever the chunks are."""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from experiments.runner.store import InputError
+from experiments.runner.team.meshes import connect, dividing, mesh_of
+from experiments.runner.team.team import Team
+from lawlib.dynamics.sweep import grid
+from lawlib.dynamics.system import Dynamics
+
+
+@dataclass(frozen=True)
+class Device:
+    process_index: int
+    id: int
+    platform: str = "cpu"
+
+
+DEVICES = [Device(process, 10 * process + index) for index in range(4) for process in (1, 0)]
+SYSTEM = Dynamics(lambda *_: ((), np.zeros(1)), lambda _, state, *__: state, lambda _, state, *__: {"x": state})
+
+
+def ids(mesh):
+    return [device.id for device in mesh.devices.ravel()]
+
+
+@pytest.mark.parametrize(
+    ("num_members", "found"),
+    [(1, [0, 10]), (3, [0, 1, 10, 11]), (6, [0, 1, 2, 10, 11, 12]), (50, [0, 1, 2, 3, 10, 11, 12, 13])],
+)
+def test_members_are_spread_over_as_many_devices_of_each_process(monkeypatch, num_members, found):
+    monkeypatch.setattr(jax, "devices", lambda: DEVICES)
+    mesh = mesh_of((SYSTEM, jax.random.key(0), grid(1, {}, np.float64), ()), num_members)
+    assert ids(mesh) == found
+    assert mesh.axis_names == ("members",)
+
+
+@pytest.mark.parametrize(
+    ("batches", "found"), [(16, [0, 1, 2, 3, 10, 11, 12, 13]), (12, [0, 1, 2, 10, 11, 12]), (2, [0, 10])]
+)
+def test_as_many_devices_as_divide_the_batches_are_used(batches, found):
+    assert ids(dividing(Mesh(np.array(DEVICES), ("members",)), batches, Team(2, 0))) == found
+
+
+def test_a_chunk_that_the_processes_cannot_divide_is_refused():
+    with pytest.raises(InputError) as refused:
+        dividing(Mesh(np.array(DEVICES), ("members",)), 7, Team(2, 0))
+    assert refused.value.problems == [
+        "the run was begun in chunks of 7 batches, which 2 processes cannot divide; "
+        "start another number of them, or choose another --workdir"
+    ]
+
+
+def test_one_process_meets_itself():
+    connect([Mesh(np.array(jax.devices()), ("members",))])
