@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python
 
 help:
 	@echo "make install   what the experiments and their data need, into $(VENV)"
-	@echo "make demo      installs, runs configs/dln_parsimony.py into $(WORKDIR), prints its claims"
+	@echo "make demo      installs, runs configs/dln_parsimony.py into $(WORKDIR), prints its claims, writes its report"
 	@echo "make test      installs, runs every test;  make smoke: the fast ones"
 	@echo "make lint      installs, runs ruff and basedpyright"
 	@echo "make weights   convolutions of VGG-16 for the configs vgg16_*"
@@ -41,6 +41,7 @@ weights: $(VENV)/.data
 
 demo: $(VENV)/.run
 	$(RUN) -m experiments.main --config=configs/dln_parsimony.py --workdir=$(WORKDIR) --strict
+	$(RUN) -m experiments.report $(WORKDIR)
 
 test: $(VENV)/.tests
 	$(RUN) -m pytest --numprocesses=auto

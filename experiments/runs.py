@@ -25,7 +25,7 @@ from experiments.runner.store import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["compare", "frame", "load"]
+__all__ = ["compare", "frame", "load", "names"]
 
 # Types whose columns may have empty cells: without them an integer beside an empty cell becomes a float.
 WITH_EMPTY_CELLS = {"i": "Int64", "u": "UInt64", "b": "boolean"}
@@ -91,7 +91,7 @@ def compare(*runs: FinishedRun) -> "pd.DataFrame":
         raise InputError(["compare: no run is given; give what load() returns, compare(load(FOLDER), load(FOLDER))"])
     import pandas as pd
 
-    named = dict(zip(_names(runs), [{claim.id: claim for claim in run.claims} for run in runs], strict=True))
+    named = dict(zip(names(runs), [{claim.id: claim for claim in run.claims} for run in runs], strict=True))
     ids = list(dict.fromkeys(claim.id for run in runs for claim in run.claims))
     rows = {id: [claims.get(id) for claims in named.values()] for id in ids}
     table: dict[str, Any] = {
@@ -109,6 +109,13 @@ def compare(*runs: FinishedRun) -> "pd.DataFrame":
         if not alike:
             table[f"{name}: bound"] = [_bound(claim) if claim else "" for claim in own]
     return pd.DataFrame(table)
+
+
+def names(runs: Sequence[FinishedRun]) -> list[str]:
+    """A name for each run: its folder's, its path if others have that, and a number if the path is given twice."""
+    counts = Counter(run.name for run in runs)
+    given = [str(run.path) if counts[run.name] > 1 else run.name for run in runs]
+    return [f"{name} ({given[:i].count(name) + 1})" if given[:i].count(name) else name for i, name in enumerate(given)]
 
 
 # Tables of a variable. ------------------------------------------------------------------------------------------------
@@ -152,13 +159,6 @@ def _with_empty_cells(table: "pd.DataFrame", columns: Iterable[str]) -> "pd.Data
 def _check_loaded(function: str, given: Sequence[Any]) -> None:
     if wrong := [repr(run) for run in given if not isinstance(run, FinishedRun)]:
         raise InputError([f"{function}: {text} is no run; give what load(FOLDER) returns" for text in wrong])
-
-
-def _names(runs: Sequence[FinishedRun]) -> list[str]:
-    """A name for each run: its folder's, its path if others have that, and a number if the path is given twice."""
-    counts = Counter(run.name for run in runs)
-    names = [str(run.path) if counts[run.name] > 1 else run.name for run in runs]
-    return [f"{name} ({names[:i].count(name) + 1})" if names[:i].count(name) else name for i, name in enumerate(names)]
 
 
 def _distinct(text: Callable[[Claim], str], row: Iterable[Claim | None]) -> list[str]:

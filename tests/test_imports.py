@@ -27,6 +27,8 @@ READERS = {
     "runs": set(),
     "exporters": {"runs", "exporters"},
     "export": {"runs", "exporters"},
+    "reporting": {"runs", "mission", "reporting"},
+    "report": {"reporting"},
     "papers": {"papers"},
     "mission": {"papers"},
 }

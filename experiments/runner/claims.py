@@ -22,7 +22,21 @@ from experiments.runner.layout import laid_out
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Claim", "failing", "from_json", "judge", "markdown", "table", "table_row", "to_json", "unjudged", "wilson"]
+__all__ = [
+    "RELATIONS",
+    "STATUSES",
+    "Claim",
+    "comparison",
+    "failing",
+    "from_json",
+    "judge",
+    "markdown",
+    "table",
+    "table_row",
+    "to_json",
+    "unjudged",
+    "wilson",
+]
 
 # What a verdict is where the relation to the bound holds, and where it does not.
 VERDICTS = {"law": ("holds", "fails"), "printed": ("refuted", "stands"), "check": ("holds", "fails")}
@@ -221,7 +235,7 @@ def table(claims: Iterable[Claim], console: "Console") -> None:
     for claim in claims:
         status = Text(claim.status, style=COLOURS.get(claim.status, "yellow"))
         # Text, since brackets in a statement are not markup.
-        cells = (claim.id, _sentence(claim), _comparison(claim), _members(claim))
+        cells = (claim.id, _sentence(claim), comparison(claim), _members(claim))
         grid.add_row(*map(Text, cells), status)
     console.print(grid)
 
@@ -242,7 +256,7 @@ def markdown(claims: Iterable[Claim], about: Mapping[str, Any]) -> str:
             claim.kind,
             source,
             _sentence(claim),
-            _comparison(claim),
+            comparison(claim),
             spread,
             _members(claim),
             claim.status,
@@ -320,7 +334,7 @@ def _strict(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _comparison(claim: Claim) -> str:
+def comparison(claim: Claim) -> str:
     """What was measured beside its bound, ``median 3.12e-13 < 1e-12``; the worst is not named."""
     words = [] if claim.statistic == "worst" else [claim.statistic]
     words += [] if claim.measured is None else [f"{claim.measured:.3g}"]

@@ -17,7 +17,10 @@ LEAST_DISTRIBUTED = "2025.1"
 PACKAGES = {
     "run": {
         **{name: name for name in ("jax", "jaxlib", "numpy", "optax", "jaxtyping", "flax", "diffrax", "matfree")},
-        **{name: name for name in ("filelock", "h5netcdf", "h5py", "matplotlib", "ml_collections", "rich", "xarray")},
+        **{
+            name: name
+            for name in ("filelock", "h5netcdf", "h5py", "jinja2", "matplotlib", "ml_collections", "rich", "xarray")
+        },
         "orbax-checkpoint": "orbax.checkpoint",
         "pillow": "PIL",
         "scikit-learn": "sklearn",

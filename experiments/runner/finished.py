@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,7 +65,7 @@ class FinishedRun:
 
     @cached_property
     def results(self) -> "xr.DataTree":
-        """The observations, a group for each variant; opened when first asked for, and read as they are used.
+        """The observations, a group for each variant; opened when first asked for, and read each time they are used.
 
         Data that fail their checksum raise OSError where they are read.
 
@@ -101,15 +101,20 @@ class FinishedRun:
             found = {str(name): values for name, values in node.data_vars.items()} | found
         return found
 
-    def observed(self, variant: str, *names: str) -> "xr.Dataset":
-        """The variables of a variant (all, if none is named), in memory.
+    def observed(self, variant: str, *names: str, at: Mapping[Hashable, Sequence[int]] | None = None) -> "xr.Dataset":
+        """The variables of a variant (all, if none is named), in memory; the next call keeps nothing of them.
+
+        Args:
+            variant: The variant's name.
+            *names: The variables.
+            at: Places on some axes, which are all that is read of them.
 
         Raises:
             InputError: The data fail their checksum.
         """
         node = self.results[variant].to_dataset()
         with self._reading():
-            return (node[list(names)] if names else node).load()
+            return (node[list(names)] if names else node).isel(at or {}, missing_dims="ignore").compute()
 
     def _seeds(self, config: ConfigDict) -> range:
         return self.shard.seeds if self.shard else range(config.num_seeds)

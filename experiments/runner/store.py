@@ -323,7 +323,7 @@ class RunFolder:
             InputError: The file is damaged; before anything is read of it, if its digest is beside it.
         """
         file = self.path / name
-        tree = open_results(file, ANEW, cache=False)  # what is large is read again rather than kept
+        tree = open_results(file, ANEW)
         with tree:
             try:
                 yield tree
@@ -333,10 +333,8 @@ class RunFolder:
                 raise InputError([unreadable(file, str(error), ANEW)]) from error
 
 
-def open_results(file: Path, remedy: str, *, cache: bool = True) -> "xr.DataTree":
+def open_results(file: Path, remedy: str) -> "xr.DataTree":
     """Open results lazily, until they are closed; reading data that fail their checksum raises OSError.
-
-    With ``cache`` what was read once stays in memory.
 
     Raises:
         InputError: The file is damaged; the line ends with the remedy.
@@ -346,8 +344,8 @@ def open_results(file: Path, remedy: str, *, cache: bool = True) -> "xr.DataTree
     if damage := damage_of(file):
         raise InputError([unreadable(file, damage, remedy)])
     try:
-        # No variable is a date, and a variable in "seconds" must stay a float.
-        return xr.open_datatree(file, engine="h5netcdf", cache=cache, decode_times=False, decode_timedelta=False)
+        # What is large is read again rather than kept. No variable is a date, and one in "seconds" must stay a float.
+        return xr.open_datatree(file, engine="h5netcdf", cache=False, decode_times=False, decode_timedelta=False)
     except DAMAGE as error:
         raise InputError([unreadable(file, str(error), remedy)]) from error
 

@@ -61,7 +61,7 @@ def test_large_results_are_read_when_they_are_asked_for_and_are_not_kept(tmp_pat
     whole = results(diverged_at=np.array([[1, -1], [-1, 4]]))
     whole.to_netcdf(tmp_path / "results.nc", engine="h5netcdf")
     monkeypatch.setattr(of_runs, "LOADED_BYTES", 0)
-    with open_results(tmp_path / "results.nc", "", cache=False) as opened:
+    with open_results(tmp_path / "results.nc", "") as opened:
         for kept, read in zip(runs(whole), runs(opened), strict=True):
             np.testing.assert_array_equal(read.all("loss"), kept.all("loss"))
             assert read.member(1).equals(kept.member(1))
