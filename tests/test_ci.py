@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from browsers import PACKAGES
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -65,6 +66,13 @@ def test_what_may_fail_is_only_what_tests_skip_without(workflow):
     steps = [step for job in workflow["jobs"].values() for step in job["steps"] if step.get("continue-on-error")]
     assert all(targets(step["run"]) <= {"weights"} for step in steps)
     assert not any("continue-on-error" in job or "if" in job for job in workflow["jobs"].values())
+
+
+def test_both_install_the_same_means_to_drive_a_browser():
+    scripts = [WORKFLOW.read_text(), (ROOT / ".ci" / "run").read_text()]
+    here, there = (sorted(re.findall(r"\b([a-z-]+)@(\d+\.\d+\.\d+)", text)) for text in scripts)
+    assert here == there
+    assert [name for name, _ in here] == sorted(PACKAGES)
 
 
 def test_every_job_makes_its_environment_of_the_python_that_it_sets_up(workflow):

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -58,15 +59,16 @@ def _fitted(curves: Curves, packed: Packed, room: int) -> Packed:
 
 
 def pack(curves: Curves, most: int | None = None, kept: int | None = None) -> Packed:
-    """The first ``kept`` variables at no more than ``most`` observations; all, where that is not given."""
-    names = [variable.name for variable in curves.variables][:kept]
+    """The ``kept`` variables with the fewest curves at no more than ``most`` observations; all, if none is given."""
+    counts = Counter(curve.variable for curve in curves.curves)
+    names = sorted((variable.name for variable in curves.variables), key=counts.__getitem__)[:kept]
     places = {variant: some(len(steps), most or len(steps), "")[0] for variant, steps in curves.steps.items()}
     shown = max(map(len, places.values()), default=0)
-    left_out = tuple(variable.name for variable in curves.variables[len(names) :])
+    left_out = tuple(variable.name for variable in curves.variables if variable.name not in names)
     if not names:
         return Packed("", 0, left_out)
     record = {
-        "variables": [variable._asdict() for variable in curves.variables[: len(names)]],
+        "variables": [variable._asdict() for variable in curves.variables if variable.name in names],
         "steps": {variant: steps[places[variant]].tolist() for variant, steps in curves.steps.items()},
         "curves": [_row(curve, places[curve.variant]) for curve in curves.curves if curve.variable in names],
     }

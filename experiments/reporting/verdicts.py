@@ -89,9 +89,12 @@ def _headline(claims: Iterable[Claim]) -> str:
         if lost := len(failing(own)):
             phrases["bad"].append(f"{lost} of {len(own)} {many if len(own) > 1 else one} {bad[lost > 1]}")
         elif own:
-            all_of = (
-                f"the one {one}" if len(own) == 1 else f"both {many}" if len(own) == 2 else f"all {len(own)} {many}"
-            )
-            phrases["good"].append(f"{all_of} {good[len(own) > 1]}")
+            phrases["good"].append(f"{_all(len(own), one, many)} {good[len(own) > 1]}")
     text = "; ".join([*phrases["bad"], *phrases["good"]]) or "no claim has a verdict"
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _all(number: int, one: str, many: str) -> str:
+    if number == 1:
+        return f"the one {one}"
+    return f"both {many}" if number == 2 else f"all {number} {many}"

@@ -77,3 +77,8 @@ def test_a_small_run_leaves_its_room_to_a_large_one():
     assert len(second.text) == sizes[0]
     assert len(first.text) < sizes[1]
     assert len(first.text) + len(second.text) <= room - 1
+
+
+def test_variables_with_the_most_curves_are_left_out_first():
+    given = curves(3)
+    assert pack(given._replace(curves=(*[given.curves[0]] * 9, *given.curves)), kept=2).left_out == ("v0",)
