@@ -52,13 +52,11 @@ class Member(NamedTuple):
 
 def members(run: FinishedRun) -> Iterator[Member]:
     """Every member that a tracker is given, one variant in memory at a time."""
-    import xarray as xr
-
-    from experiments.runner.runs import runs
+    from experiments.runner.runs import runs_of
 
     seeds, varied = _seeds_kept(run), _varied(run.config)
     for variant in run.variants:
-        for setting in runs(xr.DataTree.from_dict({variant: run.observed(variant)})):
+        for setting in runs_of(variant, run.observed(variant)):
             for seed in range(min(seeds, setting.num_seeds)):
                 yield _member(setting, seed, varied)
 

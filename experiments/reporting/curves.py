@@ -1,13 +1,16 @@
 """Curves of a run: median and range of the members at each observation that a screen can show."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from experiments.runner.finished import FinishedRun
 from experiments.runner.plots import some
-from experiments.runner.runs import Run, runs
+from experiments.runner.runs import Run, runs_of
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["Curve", "Curves", "Variable", "read"]
 
@@ -59,7 +62,7 @@ def read(run: FinishedRun) -> Curves:
     variables: dict[str, Variable] = {}
     steps, curves, observed = {}, [], 0
     for variant in run.variants:
-        node = run.results[variant]
+        node = run.results[variant].to_dataset()
         kept, _ = some(node.sizes["step"], MOST_STEPS, "")
         observed = max(observed, node.sizes["step"])
         steps[variant] = node["step"].values[kept]
@@ -73,7 +76,7 @@ def read(run: FinishedRun) -> Curves:
     return Curves(tuple(variables.values()), steps, tuple(curves), observed)
 
 
-def _axes_of_members(node) -> set[str]:
+def _axes_of_members(node: "xr.Dataset") -> set[str]:
     """The axes that are not the variable's own: ``diverged_at`` has one number for each member."""
     return {"step", *map(str, node["diverged_at"].dims)}
 
@@ -89,17 +92,16 @@ def _places(sizes: Mapping[str, int]) -> tuple[dict[str, list[int]], str]:
 
 
 def _described(name: str, attrs: Mapping[str, str], chosen: str) -> Variable:
-    return Variable(name, *(str(attrs.get(key, "")) for key in ("units", "long_name", "source")), chosen)
+    units, meaning, source = (str(attrs.get(key, "")) for key in ("units", "long_name", "source"))
+    return Variable(name, units, meaning, source, chosen)
 
 
 def _of_variable(run: FinishedRun, variant: str, name: str, at: Mapping[str, list[int]]) -> Iterator[Curve]:
     """A curve for each setting and each place on the variable's own axes."""
-    import xarray as xr
-
     sizes = run.results[variant][name].sizes
     part = {axis: kept for axis, kept in at.items() if len(kept) < sizes[axis]}
     data = run.observed(variant, name, "diverged_at", at=part)
-    for setting in runs(xr.DataTree.from_dict({variant: data}), drawn=True):
+    for setting in runs_of(variant, data, drawn=True):
         members = np.ma.masked_invalid(setting.all(name).astype(float))
         own = list(setting.data[name].transpose("seed", "step", ...).dims[2:])
         swept = [f"{path.split('.')[-1]} = {value:g}" for path, value in setting.hyperparameters.items()]

@@ -68,7 +68,7 @@ def _in_words(seconds: float) -> str:
 
 
 def _commit(known: Mapping[str, Any]) -> str:
-    changes = {True: "", False: ", with changes that were not committed"}.get(known.get("git_clean"), "")
+    changes = ", with changes that were not committed" if known.get("git_clean") is False else ""
     return f"{known['git_commit']}{changes}" if known.get("git_commit") else ""
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,7 +101,7 @@ class FinishedRun:
             found = {str(name): values for name, values in node.data_vars.items()} | found
         return found
 
-    def observed(self, variant: str, *names: str, at: Mapping[Hashable, Sequence[int]] | None = None) -> "xr.Dataset":
+    def observed(self, variant: str, *names: str, at: Mapping[Any, Sequence[int]] | None = None) -> "xr.Dataset":
         """The variables of a variant (all, if none is named), in memory; the next call keeps nothing of them.
 
         Args:

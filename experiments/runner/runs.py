@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from experiments.runner import settings
 from experiments.runner.fields import assign, leaves
 
-__all__ = ["Run", "Where", "before_divergence", "divergence", "find", "grouped", "runs", "where"]
+__all__ = ["Run", "Where", "before_divergence", "divergence", "find", "grouped", "runs", "runs_of", "where"]
 
 # No axis shows more than this: the last observations before a member diverges can be as large as a float.
 LARGEST_DRAWN = 1e100
@@ -111,12 +111,12 @@ def runs(results: xr.DataTree, *, drawn: bool = False) -> list[Run]:
 
     With ``drawn`` what no axis could show is NaN too, and curves end there.
     """
-    largest = LARGEST_DRAWN if drawn else np.inf
-    return [run for name, node in results.children.items() for run in _runs(name, node, largest)]
+    return [run for name, node in results.children.items() for run in runs_of(name, node.to_dataset(), drawn=drawn)]
 
 
-def _runs(name: str, node: xr.DataTree, largest: float) -> Iterator[Run]:
-    whole, data = ConfigDict(json.loads(node.attrs["config"])), node.to_dataset()
+def runs_of(name: str, data: xr.Dataset, *, drawn: bool = False) -> Iterator[Run]:
+    """The same of one variant, or of some of its variables with ``diverged_at``."""
+    whole, largest = ConfigDict(json.loads(data.attrs["config"])), LARGEST_DRAWN if drawn else np.inf
     data = data.load() if data.nbytes <= LOADED_BYTES else data
     swept = settings.hyperparameters(whole)
     axes = [path.split(".")[-1] for path in swept]

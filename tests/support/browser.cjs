@@ -28,19 +28,28 @@ async function unreached(page) {
     .filter(element => !seen.includes(element.dataset.control)).map(element => element.outerHTML.slice(0, 200)), [...reached]);
 }
 
-// Every variable of every variant in turn: those of which neither a line is drawn nor said that there is no number.
+// Every variable of every variant on both axes: where neither a line is drawn nor said that there is no number to draw,
+// or where a path has a place that is none.
 const undrawn = page => page.evaluate(() => {
   const empty = [];
   for (const root of document.querySelectorAll(".curves")) {
-    const [variable, variant] = ["variable", "variant"].map(name => root.querySelector(`[name=${name}]`));
+    const [variable, variant, log] = ["variable", "variant", "log-values"].map(name => root.querySelector(`[name=${name}]`));
     const choose = (select, value) => { select.value = value; select.dispatchEvent(new Event("change")); };
+    const look = what => {
+      const paths = [...root.querySelectorAll(".plot path")].map(path => path.getAttribute("d"));
+      const lines = [...root.querySelectorAll(".plot .line")].filter(line => line.getAttribute("d"));
+      const said = /no .*number to draw/.test(root.querySelector(".plot").textContent);
+      if ((!lines.length && !said) || paths.some(d => /NaN|undefined|Infinity/.test(d))) empty.push(what);
+    };
     for (const {value: name} of [...variable.options]) {
       choose(variable, name);
       for (const {value: own} of [...variant.options]) {
         choose(variant, own);
-        const lines = [...root.querySelectorAll(".plot .line")].filter(line => line.getAttribute("d") && !/NaN|undefined/.test(line.getAttribute("d")));
-        const empty_axes = /no .*number to draw/.test(root.querySelector(".plot").textContent);
-        if (!lines.length && !empty_axes) empty.push(`${name}, ${own}`);
+        for (const checked of log.disabled ? [log.checked] : [true, false]) {
+          log.checked = checked;
+          log.dispatchEvent(new Event("change"));
+          look(`${name}, ${own}, ${checked ? "log" : "linear"}`);
+        }
       }
     }
     choose(variable, variable.options[0].value);

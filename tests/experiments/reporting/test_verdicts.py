@@ -28,6 +28,15 @@ def test_the_headline_says_what_a_reader_asks_first(statuses, headline, tone):
     assert found.tone == tone
 
 
+def test_what_is_refuted_is_good_and_what_stands_is_not():
+    expected = {
+        "good": {"holds", "refuted"},
+        "bad": {"fails", "stands"},
+        "open": {"not_judged", "not_reached", "not_run"},
+    }
+    assert {name: {status for status in STATUSES if tone(status) == name} for name in MARKS} == expected
+
+
 def test_every_status_is_counted_once():
     found = verdict([row("printed" if status in ("refuted", "stands") else "law", status) for status in STATUSES] * 2)
     assert found.numbers == dict.fromkeys(STATUSES, 2)
