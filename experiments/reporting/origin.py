@@ -73,7 +73,7 @@ def _commit(known: Mapping[str, Any]) -> str:
 
 
 def _numerics(known: Mapping[str, Any]) -> str:
-    words = {"x64": "64-bit numbers", "matmul_precision": "precision of products", "prng_impl": "random numbers"}
+    words = {"x64": "x64", "matmul_precision": "matmul precision", "prng_impl": "PRNG"}
     return _pairs({text: known[name] for name, text in words.items() if name in known})
 
 

@@ -11,7 +11,7 @@ const CONTROLS = "a[href], button, select, input:not([type=hidden]), textarea, s
 // Where focus goes by the key Tab alone: the controls that it never reaches.
 async function unreached(page) {
   const count = await page.evaluate(controls => {
-    const seen = element => element.checkVisibility({visibilityProperty: true}) && !element.disabled && element.tabIndex >= 0;
+    const seen = element => element.checkVisibility({visibilityProperty: true}) && !element.disabled;
     const found = [...document.querySelectorAll(controls)].filter(seen);
     found.forEach((element, i) => { element.dataset.control = i; });
     document.activeElement.blur();
@@ -19,7 +19,8 @@ async function unreached(page) {
     return found.length;
   }, CONTROLS);
   const reached = new Set();
-  for (let i = 0; i < count + 5 && reached.size < count; i++) {
+  // What scrolls takes focus as well, and is no control.
+  for (let i = 0; i < 2 * count + 100 && reached.size < count; i++) {
     await page.keyboard.press("Tab");
     const place = await page.evaluate(() => document.activeElement.dataset.control);
     if (place !== undefined) reached.add(place);
