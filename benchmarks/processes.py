@@ -4,7 +4,7 @@ The sweep is that of benchmarks/overhead.py (d = 100, L = 3, float64), members s
 to itself and the same number of members: efficiency is the time of one process over that of two, medians of three
 pairs of runs in turn, each after a run that compiles. "collectives" counts the operations between devices in every
 program that XLA makes of a sweep on four devices: members need none; processes send each other what was observed, once
-a segment, and ``data_parallel`` the gradient, once a step. Bytes of a member are those of its arrays.
+a segment. Bytes of a member are those of its arrays.
 
 "On paper" is arithmetic: 10,000 steps of such members at the rate of one core here for each device, and 1.1 ms a member
 for writing, judging and drawing (the two largest runs in memory.md), all by the process that holds the folder. Of a

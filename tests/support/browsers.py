@@ -16,7 +16,6 @@ MODULES = "LAWLIB_BROWSER"
 PACKAGES = ("playwright-core", "axe-core")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 VIEWS = {"1280 px, light": {"width": 1280, "height": 900}, "390 px, dark": {"width": 390, "height": 844, "dark": True}}
-SECONDS = 240
 
 
 def chromium():
@@ -40,7 +39,7 @@ def look(url, **view):
     """What the browser finds on a page; ``view`` has its width and height, and ``dark``."""
     order = {"modules": str(Path(os.environ[MODULES]).resolve()), "chromium": chromium(), "url": url, **view}
     words = ["node", str(DRIVER), json.dumps(order)]
-    child = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
+    child = subprocess.run(words, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr
     return json.loads(child.stdout)
 
