@@ -73,7 +73,7 @@ from experiments.runner import launch
 def importing(*_, **__):
     print("begun", file=sys.stderr, flush=True)
     threading.Event().wait()
-launch._checked = importing
+launch.checked = importing
 sys.exit(main.main(sys.argv[1:]))
 """
 # The signal comes while the garbage collector calls back, and Python lets no exception out of there.
