@@ -8,6 +8,7 @@ import pytest
 from jax.sharding import Mesh
 
 from experiments.runner.store import InputError
+from experiments.runner.team import meshes
 from experiments.runner.team.meshes import connect, dividing, mesh_of
 from experiments.runner.team.team import Team
 from lawlib.dynamics.sweep import grid
@@ -56,5 +57,9 @@ def test_a_chunk_that_the_processes_cannot_divide_is_refused():
     ]
 
 
-def test_one_process_meets_itself():
-    connect([Mesh(np.array(jax.devices()), ("members",))])
+def test_one_process_meets_itself_once_on_equal_meshes(monkeypatch):
+    sent = []
+    monkeypatch.setattr(meshes, "gathered", lambda x: sent.append(x.sharding.mesh) or x)
+    mesh = Mesh(np.array(jax.devices()), ("members",))
+    connect([mesh, Mesh(np.array(jax.devices()), ("members",))])
+    assert sent == [mesh]
