@@ -1,6 +1,6 @@
 """Run a config on many machines: python -m experiments.launch --config=configs/NAME.py[:PROFILE] --engine dask.
 
-It is cut into shards, each of which may fail and be tried again; docs/clusters.md. The exit codes are those of
+It is cut into shards, each of which may fail and be tried again; docs/run/clusters.md. The exit codes are those of
 experiments.main.
 """
 

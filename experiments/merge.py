@@ -1,7 +1,7 @@
 """Merge shards into one run: python -m experiments.merge FOLDER... --workdir=DIR.
 
-FOLDER is a shard, or a folder of shards, as experiments.launch makes them (docs/clusters.md). The result is judged and
-drawn. The exit codes are those of experiments.main.
+FOLDER is a shard, or a folder of shards, as experiments.launch makes them (docs/run/clusters.md). The result is judged
+and drawn. The exit codes are those of experiments.main.
 """
 
 import sys

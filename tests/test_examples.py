@@ -9,7 +9,7 @@ import pytest
 from source_tree import ROOT
 
 WAYS = {"plain", "in_linen", "in_nnx", "in_equinox"}
-PAGE = ROOT / "docs" / "networks.md"
+PAGE = ROOT / "docs" / "use" / "networks.md"
 
 
 def printed(capsys, name):
@@ -88,7 +88,7 @@ def test_a_matrix_is_completed_by_both_methods_which_know_their_errors(capsys):
 def test_the_page_quotes_the_examples():
     files = {path.name: path.read_text() for path in (ROOT / "examples").glob("*.py")}
     page = PAGE.read_text()
-    named = set(re.findall(r"\(\.\./examples/(\w+\.py)\)", page))
+    named = set(re.findall(r"\(\.\./\.\./examples/(\w+\.py)\)", page))
     assert named == set(files)
     quotes = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, re.DOTALL)
     assert len(quotes) >= 4

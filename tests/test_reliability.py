@@ -1,10 +1,10 @@
-"""Each row of docs/reliability.md is held by tests that exist."""
+"""Each row of docs/run/reliability.md is held by tests that exist."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "reliability.md").read_text()
+PAGE = (ROOT / "docs" / "run" / "reliability.md").read_text()
 
 
 def rows():

@@ -46,7 +46,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--show", action="store_true", help="print the config's fields and what they mean, without a run"
     )
-    joined = "compute with other processes, each given the same command (docs/distributed.md); process 0 writes"
+    joined = "compute with other processes, each given the same command (docs/run/distributed.md); process 0 writes"
     parser.add_argument("--distributed", action="store_true", help=joined)
     by_hand = "with --distributed where JAX finds no cluster"
     parser.add_argument("--coordinator", metavar="HOST:PORT", help=f"address of process 0 ({by_hand})")

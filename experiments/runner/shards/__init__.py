@@ -1,1 +1,1 @@
-"""A config computed in shards, by machines that may fail, and merged into one run: docs/clusters.md."""
+"""A config computed in shards, by machines that may fail, and merged into one run: docs/run/clusters.md."""
