@@ -18,6 +18,8 @@ from small_run import ROOT, SMALL
 
 from experiments.launch import main
 from experiments.merge import main as merge_main
+from experiments.runner.settings import load, to_plain
+from experiments.runner.store import open_run
 
 # One batch is one seed: 4 shards of each of the two variants.
 MORE = ["--config.run.batch=4", "--config.opt.num_steps=400", "--config.observe.num_times=21", "--seeds=1"]
@@ -105,6 +107,29 @@ def test_a_killed_launcher_is_started_again_and_a_shard_that_always_fails_is_nam
     assert len(list((tmp_path / "run-shards").glob("*/results.nc"))) == 7
     other = finish(command(folder, "--seeds=2"), cwd=ROOT, env=shell.env)
     assert (other.returncode, "was cut with --seeds=1" in other.stderr) == (2, True)
+
+
+def test_a_folder_that_cannot_be_created_is_named_before_a_worker_is_started(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("experiments.launch.extras.problems", lambda *_: [])
+    monkeypatch.setattr("experiments.launch.extras.outdated", lambda *_: [])
+    monkeypatch.setattr("experiments.runner.shards.cluster.connected", None)  # an error if it is called
+    folder = tmp_path / "new" / ("x" * 250)
+    assert main([SMALL[0], f"--workdir={folder}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{folder}-shards: cannot be created: ")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_launch_into_a_finished_run_keeps_it_and_says_so(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("experiments.launch.extras.problems", lambda *_: [])
+    monkeypatch.setattr("experiments.launch.extras.outdated", lambda *_: [])
+    monkeypatch.setattr("experiments.runner.shards.launching._judged", lambda *_: 0)
+    folder = tmp_path / "run"
+    with open_run(folder, to_plain(load(SMALL[0].removeprefix("--config=")))):
+        (folder / "results.nc").touch()
+    assert main([SMALL[0], f"--workdir={folder}"]) == 0
+    assert capsys.readouterr().out == f"{folder} has results, which are kept: no shard is computed\n"
+    assert not (tmp_path / "run-shards").exists()
 
 
 @pytest.mark.parametrize(

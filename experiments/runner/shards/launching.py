@@ -18,7 +18,7 @@ from experiments.runner.shards import cluster
 from experiments.runner.shards.cut import Shard, cut, wasted
 from experiments.runner.shards.worker import Job
 from experiments.runner.spec import default_workdir
-from experiments.runner.store import InputError, open_run
+from experiments.runner.store import InputError, check_creatable, open_run
 
 __all__ = ["launch", "merge"]
 
@@ -46,11 +46,14 @@ def _launch(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -
 
     stop.imported()
     workdir = place(options.workdir or default_workdir(options.config))
-    if (workdir / "results.nc").exists():
-        return _judged(config, workdir, options, stop)
     check_place(workdir, settings.to_plain(config))
+    if (workdir / "results.nc").exists():
+        streams.write(f"{workdir} has results, which are kept: no shard is computed\n")
+        return _judged(config, workdir, options, stop)
     # Of "." and ".." the name is another one.
     folder = Path(f"{os.path.abspath(workdir) if workdir.name in ('', '..') else workdir}{SUFFIX}")
+    # Before the workers measure the room there: a folder that cannot be created has none.
+    check_creatable(folder)
     shards, failed = _computed(config, folder, options)
     if failed:
         lines = [f"{folder / shard.name}: {_reason(folder / shard.name, outcome)}" for shard, outcome in failed.items()]

@@ -14,9 +14,10 @@ from typing import Any
 import xarray as xr
 from ml_collections import ConfigDict
 
-from experiments.runner import settings
+from experiments.runner import settings, streams
 from experiments.runner.checkpoints import Checkpoints
 from experiments.runner.experiment import Experiment, load
+from experiments.runner.files import read_digested
 from experiments.runner.finished import as_config
 from experiments.runner.layout import differing
 from experiments.runner.results import Piece, streamed
@@ -31,19 +32,31 @@ def check_place(workdir: Path, config: Mapping[str, Any]) -> None:
     """Check that shards can be merged into a folder.
 
     Raises:
-        InputError: It is another run's, or has an undivided run that is not finished.
+        InputError: It holds shards, is another run's, or has an undivided run that is not finished.
     """
+    _refuse(_holding_shards(workdir))
     check_folder(workdir, config)
     if Checkpoints(workdir).exist and not (workdir / "results.nc").exists():
         begun = "holds an undivided run that is not finished; resume it there, or choose another --workdir"
         raise InputError([f"{workdir}: {begun}"])
 
 
+def _holding_shards(workdir: Path) -> list[str]:
+    """Why shards are not merged into a folder that has some, or is one."""
+    try:
+        record = read_digested(workdir / "config.json")
+    except (OSError, ValueError):  # `check_folder` says what is wrong with it
+        return []
+    found = {"shards": "holds the shards of a run", "shard": "is a shard of a run"}
+    remedy = "choose another --workdir for the merged run"
+    return [f"{workdir}: {what}; {remedy}" for key, what in found.items() if key in record]
+
+
 def merge(folders: Sequence[Path], workdir: Path, *, mixed: bool = False) -> ConfigDict:
     """Write the results of these shards into one run folder, and return the config of the undivided run.
 
-    A folder that has results keeps them. Where they may not be equal to the bit to those of an undivided run, a warning
-    says so. ``mixed`` allows shards of different code, versions, settings or data.
+    A folder that has results keeps them, and a line says so. Where they may not be equal to the bit to those of an
+    undivided run, a warning says so. ``mixed`` allows shards of different code, versions, settings or data.
 
     Raises:
         InputError: A shard is missing, there twice, damaged, unfinished, or of another config or other code; a line for
@@ -56,7 +69,11 @@ def merge(folders: Sequence[Path], workdir: Path, *, mixed: bool = False) -> Con
     _refuse([] if mixed else of_other_code(parts))
     check_place(workdir, parts[0].config)
     with open_run(workdir, parts[0].config) as folder:
-        if not (folder.path / "results.nc").exists():
+        if (folder.path / "results.nc").exists():
+            streams.write(
+                f"{workdir} has results, which are kept: the shards are not merged into it; --workdir names another\n"
+            )
+        else:
             _write(folder, config, load(config.experiment), parts)
     return config
 

@@ -133,8 +133,8 @@ def gaps(config: ConfigDict, parts: Sequence[Part]) -> list[str]:
             if shard.first > covered:
                 problems.append(_gap(name, covered, shard.first))
             elif shard.first < covered:
-                twice = f"{name}: seeds {shard.first} to {min(covered, shard.stop) - 1}"
-                problems.append(f"{twice} are in {holder} and in {folder}; leave out one")
+                seeds, are = _seeds(shard.first, min(covered, shard.stop))
+                problems.append(f"{name}: {seeds} {are} in {holder} and in {folder}; leave out one")
             covered, holder = max((covered, holder), (shard.stop, folder), key=lambda reached: reached[0])
         if covered < own.num_seeds:
             problems.append(_gap(name, covered, own.num_seeds))
@@ -142,7 +142,13 @@ def gaps(config: ConfigDict, parts: Sequence[Part]) -> list[str]:
 
 
 def _gap(variant: str, first: int, stop: int) -> str:
-    return f"{variant}: seeds {first} to {stop - 1} are in none of these folders"
+    seeds, are = _seeds(first, stop)
+    return f"{variant}: {seeds} {are} in none of these folders"
+
+
+def _seeds(first: int, stop: int) -> tuple[str, str]:
+    """The seeds of a block, and the verb that goes with them."""
+    return (f"seed {first}", "is") if stop - first == 1 else (f"seeds {first} to {stop - 1}", "are")
 
 
 def check_code(folders: Sequence[Path], code: Mapping[str, Any]) -> None:

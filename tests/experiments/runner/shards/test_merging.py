@@ -127,8 +127,8 @@ def test_seeds_that_overlap_in_any_way_are_named(config, shards):
 
     lines = [line for line in gaps(config, [part("a", 0, 3), part("b", 1, 2)]) if line.startswith("double")]
     assert lines == [
-        "double: seeds 1 to 1 are in a and in b; leave out one",
-        "double: seeds 3 to 3 are in none of these folders",
+        "double: seed 1 is in a and in b; leave out one",
+        "double: seed 3 is in none of these folders",
     ]
     assert not [line for line in gaps(config, [part("a", 2, 4), part("b", 0, 2)]) if line.startswith("double")]
 
@@ -245,6 +245,23 @@ def test_a_place_that_cannot_be_used_is_refused_before_anything_is_computed(conf
     check_place(merged, settings.to_plain(config))
     with pytest.raises(InputError, match="made by another config: seed"):
         check_place(merged, {**settings.to_plain(config), "seed": 3})
+
+
+def test_results_that_are_there_are_kept_and_a_line_says_so(capsys, merged, made):
+    before = (merged / "results.nc").read_bytes()
+    merge(shard_folders([made]), merged)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{merged} has results, which are kept: the shards are not merged into it")
+    assert (merged / "results.nc").read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "what"), [("", "holds the shards of a run"), ("single-0-1", "is a shard of a run")])
+def test_shards_are_not_merged_into_themselves_and_one_line_says_why(folder, name, what):
+    write_json(folder / "config.json", with_digest({"layout": 2, "shards": []}))
+    place = folder / name if name else folder
+    with pytest.raises(InputError) as refused:
+        merge(shard_folders([folder]), place)
+    assert refused.value.problems == [f"{place}: {what}; choose another --workdir for the merged run"]
 
 
 def test_no_value_is_touched_on_the_way(folder, tmp_path):
