@@ -127,7 +127,7 @@ def commands():
 
 def test_options_of_commands_exist():
     given = commands()
-    assert len(given) > 15
+    assert len(given) > 25
     for page, module, rest in given:
         for option in re.findall(r"(?<![\w=-])(--?[a-z][\w-]*)", rest):
             assert option in options_of(module) or option == "--config", (page, module, option)
