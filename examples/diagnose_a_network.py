@@ -24,7 +24,7 @@ def loss(params, batch):
 
 # %%
 # Before training, ``before`` keeps the weights of the layer and finds its S_big, which has 2k dimensions on each side.
-# A gradient of cross-entropy over ten classes has nine directions, so k = 9.
+# A gradient of cross-entropy over ten classes has nine directions with signal, so k = 9.
 
 START = jax.jit(lambda params: diagnose.before(KEY, loss, params, TRAINING, k=9, matrices={"first": "first"}))(PARAMS)
 
