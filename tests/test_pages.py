@@ -1,4 +1,4 @@
-"""The pages: each config, and each claim that fails or is disputed, is on its paper's page with words; links lead on."""
+"""Pages: each config, and each claim that fails or is disputed, is on its paper's page in words; links lead on."""
 
 import re
 from functools import cache
@@ -61,9 +61,7 @@ def test_the_page_says_in_words_why():
     for folder, row in disputed():
         module = next(name for name, text in WRITTEN.items() if (folder, row.id) in shown(text))
         kind = row.id.partition("[")[0]
-        assert re.search(rf"(?<![\w.]){re.escape(kind)}(?![\w.])", said[module]), (
-            f"{module}.md: {row.id}"
-        )
+        assert re.search(rf"(?<![\w.]){re.escape(kind)}(?![\w.])", said[module]), f"{module}.md: {row.id}"
 
 
 def test_the_index_lists_what_fails():
