@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 from pages import DOCS, PAPERS, directives, pages, prose, roles, words
+from source_tree import ROOT
 
 from experiments import published
 from experiments.papers import PAPERS as STATED
@@ -46,7 +47,7 @@ def test_every_paper_has_a_page_and_the_index_names_it():
 
 def test_every_config_is_on_the_page_of_its_paper():
     papers = {paper.name: WRITTEN[module] for module, paper in STATED.items()}
-    missing = [each.name for each in catalog.entries() if each.name not in roles(papers[each.paper], "config")]
+    missing = [each.name for each in catalog.entries(ROOT) if each.name not in roles(papers[each.paper], "config")]
     assert missing == []
 
 

@@ -12,7 +12,9 @@ from source_tree import ROOT
 TEXT = (ROOT / "README.md").read_text()
 GENERATED = re.compile(r"<!-- begin (\w+) -->\n(.*?)<!-- end \1 -->", re.DOTALL)
 WRITTEN = GENERATED.sub("", TEXT)
-EXAMPLES = dict(re.findall(r"^## (.+?)\n(?:(?!^## ).*\n)*?```python\n(.*?)```", TEXT, re.MULTILINE | re.DOTALL))
+SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", TEXT, re.MULTILINE))
+EXAMPLES = {name: "".join(re.findall(r"```python\n((?:.*\n)*?)```", text)) for name, text in SECTIONS.items()}
+EXAMPLES = {name: code for name, code in EXAMPLES.items() if code}
 COMMANDS = [line.split("#")[0].split() for line in WRITTEN.splitlines() if line.startswith("    ")]
 MOST_LINES, MOST_WORDS, MOST_EXAMPLE_LINES = 140, 900, 20
 
