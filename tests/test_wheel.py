@@ -1,4 +1,4 @@
-"""The wheel: lawlib alone, and in an environment that holds nothing else the README's library examples run."""
+"""The wheel: lawlib alone, and in an environment that holds nothing else the README's examples run."""
 
 import re
 import sys
@@ -12,8 +12,7 @@ from liveness import finish, without_settings
 import lawlib
 
 ROOT = Path(__file__).parents[1]
-# What the examples need besides lawlib: a Flax network, and scikit-learn's handwritten digits.
-BESIDE = ("scikit-learn",)
+EXAMPLES = "".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
 MOST_PACKAGES = 36
 
 
@@ -74,15 +73,21 @@ def test_the_wheel_alone_is_light_and_whole(python):
 
 
 @pytest.mark.slow
-def test_the_wheel_runs_the_examples_of_the_readme(python, wheel):
-    """As a user would type them: no environment variable, no flag."""
-    installed(python, f"{wheel}[flax,plots]", *BESIDE)
-    examples = "".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
-    assert "assert excess_value" in examples
-    assert "assert all(jnp.allclose" in examples
-    child = called(python, "-c", f"{examples}\nassert 'site-packages' in gradient_descent.__code__.co_filename")
+def test_the_wheel_alone_runs_the_examples_of_the_readme(python):
+    """As a user would type them: no environment variable, no flag, no extra."""
+    child = called(python, "-c", f"{EXAMPLES}\nassert 'site-packages' in complete.__code__.co_filename")
     assert child.returncode == 0, child.stderr
     assert [line for line in child.stderr.splitlines() if "Warning" in line and "jaxlib" not in line] == []
+
+
+@pytest.mark.slow
+def test_the_wheel_with_extras_compresses_a_head_and_draws_what_was_tracked(python, wheel):
+    installed(python, f"{wheel}[flax,plots]")
+    drawn = "from lawlib.tracking import dataset, picture\nassert picture(dataset(records(state))).axes"
+    head = "import doctest, lawlib\n(found,) = doctest.DocTestFinder().find(lawlib.low_rank_mlp, globs={})"
+    run = "done = doctest.DocTestRunner().run(found)\nassert done.failed == 0 < done.attempted"
+    child = called(python, "-c", "\n".join((head, run, EXAMPLES, drawn)))
+    assert child.returncode == 0, child.stdout + child.stderr
 
 
 def test_the_version_stands_in_one_place():
