@@ -1,0 +1,115 @@
+"""Signatures as they are written: ``Float[Array, "d r"]``, with links to the names that the documentation has."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+__all__ = ["setup", "signature"]
+
+OWN = ("lawlib", "experiments")
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def setup(app: Sphinx) -> None:
+    """Take signatures from the source; names of other packages are no links."""
+    app.connect("autodoc-process-signature", _process)
+    app.connect("missing-reference", _foreign)
+
+
+def signature(of: Any, known: Mapping[str, str]) -> tuple[str, str | None] | None:
+    """The arguments and the result of a function or class in the words of its source; None where there is no source.
+
+    ``known`` has the full names of what the documentation shows, by module and name.
+    """
+    try:
+        source = textwrap.dedent(inspect.getsource(inspect.unwrap(of)))
+        (node,) = ast.parse(source).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return None
+    node = _Qualified(inspect.getmodule(inspect.unwrap(of)), known).visit(node)
+    if isinstance(node, Function):
+        return _of_function(node)
+    return (_of_class(node), None) if isinstance(node, ast.ClassDef) else None
+
+
+def _of_function(node: ast.FunctionDef | ast.AsyncFunctionDef, *, method: bool = False) -> tuple[str, str | None]:
+    first = [*node.args.posonlyargs, *node.args.args][:1]
+    if method or (first and first[0].arg in ("self", "cls")):
+        own = node.args.posonlyargs or node.args.args
+        del own[:1]
+    return f"({ast.unparse(node.args)})", ast.unparse(node.returns) if node.returns else None
+
+
+def _of_class(node: ast.ClassDef) -> str:
+    """The fields of a class, or the arguments of its ``__init__``."""
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+            return _of_function(part, method=True)[0]
+    fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)]
+    return f"({', '.join(_field(part) for part in fields if not part.target.id.startswith('_'))})"
+
+
+def _field(part: ast.AnnAssign) -> str:
+    default = f" = {ast.unparse(part.value)}" if part.value and "field(" not in ast.unparse(part.value) else ""
+    return f"{ast.unparse(part.target)}: {ast.unparse(part.annotation)}{default}"
+
+
+class _Qualified(ast.NodeTransformer):
+    """Gives names in annotations their full names, and takes annotations out of their quotes."""
+
+    def __init__(self, module: Any, known: Mapping[str, str]):
+        self.module, self.known = module, known
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = self._annotation(node.annotation)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AnnAssign:
+        node.annotation = self._annotation(node.annotation) or node.annotation
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.returns = self._annotation(node.returns)
+        for part in ast.walk(node.args):
+            if isinstance(part, ast.arg):
+                self.visit_arg(part)
+        return node
+
+    def _annotation(self, node: ast.expr | None) -> ast.expr | None:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node = ast.parse(node.value, mode="eval").body
+        return _Names(self.module, self.known).visit(node) if node else None
+
+
+class _Names(ast.NodeTransformer):
+    def __init__(self, module: Any, known: Mapping[str, str]):
+        self.module, self.known = module, known
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        value = getattr(self.module, node.id, None)
+        home = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
+        for name in (home, f"{self.module.__name__}.{node.id}", f"lawlib.types.{node.id}"):
+            if name in self.known:
+                return ast.parse(name, mode="eval").body
+        return node
+
+
+def _process(
+    app: Sphinx, what: str, name: str, of: Any, options: Any, given: str | None, result: str | None
+) -> tuple[str | None, str | None] | None:
+    return signature(of, app.config.lawlib_documented) if what in ("function", "class", "method") else None
+
+
+def _foreign(
+    app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.TextElement
+) -> nodes.Node | None:
+    """The name alone, where it belongs to another package; an own one that is not found remains a fault."""
+    foreign = node.get("refdomain") == "py" and not node["reftarget"].startswith(OWN)
+    return content if foreign else None
