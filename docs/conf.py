@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: ``make docs``. Nothing is loaded from another host, and every warning fails it."""
+"""How Sphinx builds the documentation (``make docs``): pages that load nothing from another host."""
 
 import sys
 from pathlib import Path
@@ -15,15 +15,13 @@ project_copyright = "2026, the lawlib authors"
 version = release = lawlib.__version__
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_design", "extension"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_design", "sphinx_gallery.gen_gallery", "extension"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build", "extension"]
 nitpicky = True
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-# A page includes CHANGELOG.md, whose versions have the same headings.
-suppress_warnings = []
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -43,3 +41,17 @@ html_css_files = ["pages.css"]
 pygments_style = "a11y-high-contrast-light"
 html_theme_options = {"top_of_page_buttons": []}
 pygments_dark_style = "a11y-high-contrast-dark"
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "abort_on_example_error": True,
+    # In processes of their own: what they ran on JAX must not be forked with Sphinx.
+    "parallel": 2,
+    "nested_sections": False,
+    "download_all_examples": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "min_reported_time": 3600,
+}

@@ -1,4 +1,8 @@
-"""Watch the change of a layer while Adam trains the network: the same tracker in four frameworks."""
+"""Watch a network
+===============
+
+Watch the change of a layer while Adam trains the network: the same tracker in four frameworks.
+"""
 
 import equinox as eqx
 import flax.linen as nn

@@ -22,6 +22,8 @@ EXPERIMENTS = (
     "experiments.runner.laws",
     "experiments.runner.claims",
     "experiments.runner.finished",
+    "experiments.runner.runs",
+    "experiments.runner.store",
 )
 FOLDER = "api"
 LONGEST_VALUE = 200
@@ -134,9 +136,9 @@ def _data(module: ModuleType, name: str) -> Iterator[str]:
     """A constant or an alias of types, with its value in the words of the source and the comment above it."""
     text, comment = _assigned(module, name)
     if module.__name__ == "lawlib.types" or (text and "|" in text) or (name[0].isupper() and not name.isupper()):
-        yield f".. py:type:: {module.__name__}.{name}"
+        yield f".. py:type:: {name}"
     else:
-        yield f".. py:data:: {module.__name__}.{name}"
+        yield f".. py:data:: {name}"
     yield ""
     if comment:
         yield f"   {plain(comment)}"

@@ -20,6 +20,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 def setup(app: Sphinx) -> None:
     """Take signatures from the source; names of other packages are no links."""
     app.connect("autodoc-process-signature", _process)
+    app.connect("autodoc-skip-member", _without_aliases)
     app.connect("missing-reference", _foreign)
 
 
@@ -40,10 +41,9 @@ def signature(of: Any, known: Mapping[str, str]) -> tuple[str, str | None] | Non
 
 
 def _of_function(node: ast.FunctionDef | ast.AsyncFunctionDef, *, method: bool = False) -> tuple[str, str | None]:
-    first = [*node.args.posonlyargs, *node.args.args][:1]
-    if method or (first and first[0].arg in ("self", "cls")):
-        own = node.args.posonlyargs or node.args.args
-        del own[:1]
+    own = node.args.posonlyargs or node.args.args
+    if own and (method or own[0].arg in ("self", "cls")):
+        del own[0]
     return f"({ast.unparse(node.args)})", ast.unparse(node.returns) if node.returns else None
 
 
@@ -105,6 +105,11 @@ def _process(
     app: Sphinx, what: str, name: str, of: Any, options: Any, given: str | None, result: str | None
 ) -> tuple[str | None, str | None] | None:
     return signature(of, app.config.lawlib_documented) if what in ("function", "class", "method") else None
+
+
+def _without_aliases(app: Sphinx, what: str, name: str, of: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of a named tuple, of which Python says "Alias for field number 0"."""
+    return True if type(of).__name__ == "_tuplegetter" else None
 
 
 def _foreign(
