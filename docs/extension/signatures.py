@@ -104,7 +104,7 @@ class _Names(ast.NodeTransformer):
 def _process(
     app: Sphinx, what: str, name: str, of: Any, options: Any, given: str | None, result: str | None
 ) -> tuple[str | None, str | None] | None:
-    return signature(of, app.config.lawlib_documented) if what in ("function", "class", "method") else None
+    return signature(of, app.config.lawlib_documented) if what in ("function", "class", "exception", "method") else None
 
 
 def _without_aliases(app: Sphinx, what: str, name: str, of: Any, skip: bool, options: Any) -> bool | None:
