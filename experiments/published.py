@@ -291,9 +291,9 @@ def benchmark_value(name: str, row: str, column: str | None = None, root: Path =
     return shown(line[_named(places, column, f"benchmarks/results/{name}: the table of {row!r} has no column")])
 
 
-def shown(cell: float | str) -> str:
-    """A cell as the table shows it: a text as it is, a number with four digits."""
-    return cell if isinstance(cell, str) else f"{cell:.{TABLE_DIGITS}g}"
+def shown(cell: float | int | str) -> str:
+    """A cell as the table shows it: a text or a whole number as it is, any other number with four digits."""
+    return f"{cell:.{TABLE_DIGITS}g}" if isinstance(cell, float) else str(cell)
 
 
 # Names. ---------------------------------------------------------------------------------------------------------------
