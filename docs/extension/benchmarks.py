@@ -30,10 +30,8 @@ class BenchmarkDirective(PublishedDirective):
         about = published.benchmark(name, root(self.env))
         folder = root(self.env) / "benchmarks" / "results"
         depends_on(self.env, [folder / f"{name}.json"])
-        texts = [about["title"], about.get("introduction", ""), _machine(about)]
-        shown: list[nodes.Node] = [
-            paragraph(*_inline(part)) for text in texts for part in text.split("\n\n") if part.strip()
-        ]
+        texts = [about["title"], about.get("introduction") or "", _machine(about)]
+        shown = [node for text in texts for node in _written(text)]
         for each in about["tables"]:
             shown += _table(each, about["title"])
         picture = folder / f"{name}.png"
@@ -41,15 +39,26 @@ class BenchmarkDirective(PublishedDirective):
 
 
 def _machine(about: dict[str, Any]) -> str:
-    machine = about.get("machine", "")
+    machine = about.get("machine") or ""
     return machine if not machine or machine.startswith("Measured") else f"Measured on {machine.rstrip('.')}."
 
 
 def _table(about: dict[str, Any], title: str) -> list[nodes.Node]:
-    own = about.get("title", "")
+    own = about.get("title") or ""
     rows = [[published.shown(cell) for cell in row] for row in about["rows"]]
-    heading = [paragraph(*_inline(own))] if own else []
-    return [*heading, table(own or title, about["columns"], rows)]
+    return [*_written(own), table(own or title, about["columns"], rows)]
+
+
+def _written(text: str) -> list[nodes.Node]:
+    """The paragraphs of a docstring, and its lists."""
+    found: list[nodes.Node] = []
+    for part in filter(str.strip, text.split("\n\n")):
+        if part.startswith("- "):
+            items = [nodes.list_item("", paragraph(*_inline(item))) for item in re.split(r"(?:^|\n)- ", part)[1:]]
+            found.append(nodes.bullet_list("", *items))
+        else:
+            found.append(paragraph(*_inline(part)))
+    return found
 
 
 def _inline(text: str) -> Iterator[nodes.Node]:
