@@ -49,7 +49,7 @@ def modules(config: Config) -> list[ModuleType]:
 
     names = [found.name for found in pkgutil.walk_packages(lawlib.__path__, "lawlib.")]
     found = [importlib.import_module(name) for name in (*names, *EXPERIMENTS)]
-    return [module for module in found if documented(module)]
+    return [module for module in found if documented(module) or hasattr(module, "__path__")]
 
 
 def documented(module: ModuleType) -> list[str]:
@@ -66,11 +66,13 @@ def _own(module: ModuleType, name: str) -> bool:
 
 
 def _write(app: Sphinx) -> None:
-    folder = Path(app.srcdir) / FOLDER
+    folder, found = Path(app.srcdir) / FOLDER, modules(app.config)
+    if not found:
+        return
     folder.mkdir(exist_ok=True)
-    found = modules(app.config)
-    pages = {f"{module.__name__}.rst": page(module) for module in found}
-    pages["index.rst"] = index(found, app.config.lawlib_documented)
+    known = app.config.lawlib_documented
+    pages = {f"{module.__name__}.rst": page(module, known) for module in found}
+    pages["index.rst"] = index(found, known)
     for file in folder.glob("*.rst"):
         if file.name not in pages:
             file.unlink()
@@ -102,8 +104,8 @@ def _home(value: Any, known: dict[str, str]) -> str:
     return f":py:obj:`{name}`" if name in known else f"``{name}``"
 
 
-def page(module: ModuleType) -> str:
-    """The page of a module: what it is for, its file, and its names."""
+def page(module: ModuleType, known: dict[str, str]) -> str:
+    """The page of a module: what it is for, its file, and its names; those that a package gathers are links."""
     name = module.__name__
     path = name.replace(".", "/") + ("/__init__.py" if hasattr(module, "__path__") else ".py")
     lines = [
@@ -113,6 +115,9 @@ def page(module: ModuleType) -> str:
         *converted(inspect.cleandoc(module.__doc__ or "").splitlines()),
     ]
     lines += ["", f"Source: :source:`{path}`.", ""]
+    gathered = [name for name in getattr(module, "__all__", ()) if not _own(module, name)]
+    lines += [f"* ``{name}``: {_home(getattr(module, name), known)}" for name in gathered]
+    lines.append("")
     for listed in documented(module):
         lines += [*_entry(module, listed.rpartition(".")[2]), ""]
     return "\n".join(lines)

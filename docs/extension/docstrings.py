@@ -65,21 +65,20 @@ def _escaped(text: str) -> str:
 def _blocks(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Sections with their heads; paragraphs, bullets and what is indented, without."""
     head, block = "", []
-    for line in [*lines, ""]:
-        indented = line.startswith(" ")
-        if head and (indented or not line.strip()):
-            block.append(line)
-            continue
-        starts = bool(HEAD.fullmatch(line)) or bool(BULLET.match(line))
-        changes = bool(block) and indented != block[0].startswith(" ") and not BULLET.match(block[0])
-        if block and (head or not line.strip() or starts or changes) and not (indented and block[0].startswith(" ")):
+    for line in lines:
+        blank, indented, section = not line.strip(), line.startswith(" "), bool(HEAD.fullmatch(line))
+        if head or (block and block[0].startswith(" ")):
+            ends = not (blank or indented)
+        else:
+            ends = blank or section or bool(BULLET.match(line)) or (indented and not BULLET.match((block or ["- "])[0]))
+        if ends and (head or block):
             yield head, block
             head, block = "", []
-        if HEAD.fullmatch(line):
+        if section:
             head = line[:-1]
-        elif line.strip():
+        elif not blank or head or block:
             block.append(line)
-    if block or head:
+    if head or block:
         yield head, block
 
 

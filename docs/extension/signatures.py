@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import sys
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -95,16 +96,25 @@ class _Names(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.expr:
         value = getattr(self.module, node.id, None)
         home = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
-        for name in (home, f"{self.module.__name__}.{node.id}", f"lawlib.types.{node.id}"):
+        aliases = [name for name in self.known if name.rpartition(".")[2] == node.id and _of_name(name) is value]
+        for name in (home, f"{self.module.__name__}.{node.id}", *aliases):
             if name in self.known:
                 return ast.parse(name, mode="eval").body
         return node
 
 
+def _of_name(name: str) -> Any:
+    """What a module of the project calls so; an alias of types does not know its module."""
+    module, _, last = name.rpartition(".")
+    return getattr(sys.modules.get(module), last, None)
+
+
 def _process(
     app: Sphinx, what: str, name: str, of: Any, options: Any, given: str | None, result: str | None
 ) -> tuple[str | None, str | None] | None:
-    return signature(of, app.config.lawlib_documented) if what in ("function", "class", "exception", "method") else None
+    # An exception takes a message, of which Sphinx has no signature to replace.
+    shown = what in ("function", "class", "method") and not (isinstance(of, type) and issubclass(of, BaseException))
+    return signature(of, app.config.lawlib_documented) if shown else None
 
 
 def _without_aliases(app: Sphinx, what: str, name: str, of: Any, skip: bool, options: Any) -> bool | None:
