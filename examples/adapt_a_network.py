@@ -1,8 +1,4 @@
-"""Adapt a network
-===============
-
-Adapt a network that reads digits to turned digits: adapters of rank 4, in four frameworks, and merged back.
-"""
+"""Adapt a network that reads digits to turned digits: adapters of rank 4, in four frameworks, and merged back."""
 
 import equinox as eqx
 import flax.linen as nn

@@ -1,8 +1,4 @@
-"""Complete a matrix
-=================
-
-Complete a matrix of rank 3 from three tenths of its entries, with an upper bound on the rank, or the rank itself.
-"""
+"""Complete a matrix of rank 3 from three tenths of its entries, with an upper bound on the rank, or the rank itself."""
 
 import jax
 import numpy as np

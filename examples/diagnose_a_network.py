@@ -1,8 +1,4 @@
-"""Diagnose a network
-==================
-
-Diagnose a network: does its change lie in S_big, and which rank does it need?  A tree and a model.
-"""
+"""Diagnose a network: does its change lie in S_big, and which rank does it need?  A tree and a model."""
 
 import jax
 import jax.numpy as jnp

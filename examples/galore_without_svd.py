@@ -1,8 +1,4 @@
-"""Train in a small subspace of the gradients
-==========================================
-
-Adam in a small subspace of the gradients (GaLore), whose projectors come without an SVD, on a tree and a model.
-"""
+"""Adam in a small subspace of the gradients (GaLore), whose projectors come without an SVD, on a tree and a model."""
 
 from typing import Any
 

@@ -1,8 +1,4 @@
-"""Train a small head
-==================
-
-Train a head of rank 2K = 20 in place of layers of width 128, started in S_big, in four frameworks.
-"""
+"""Train a head of rank 2K = 20 in place of layers of width 128, started in S_big, in four frameworks."""
 
 import equinox as eqx
 import flax.linen as nn

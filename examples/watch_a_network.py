@@ -1,8 +1,4 @@
-"""Watch a network
-===============
-
-Watch the change of a layer while Adam trains the network: the same tracker in four frameworks.
-"""
+"""Watch the change of a layer while Adam trains the network: the same tracker in four frameworks."""
 
 import equinox as eqx
 import flax.linen as nn

@@ -88,6 +88,8 @@ def index(found: list[ModuleType], known: dict[str, str]) -> str:
 
     lines = [
         *_title("API"),
+        ".. py:module:: lawlib",
+        "",
         *converted(inspect.cleandoc(lawlib.__doc__ or "").splitlines()),
         *_title("The front door", "-"),
     ]
@@ -100,7 +102,7 @@ def index(found: list[ModuleType], known: dict[str, str]) -> str:
 def _home(value: Any, known: dict[str, str]) -> str:
     if inspect.ismodule(value):
         return f":py:mod:`{value.__name__}`"
-    name = f"{value.__module__}.{value.__qualname__}"
+    name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
     return f":py:obj:`{name}`" if name in known else f"``{name}``"
 
 
@@ -151,7 +153,10 @@ def _data(module: ModuleType, name: str) -> Iterator[str]:
     if text and len(text) <= LONGEST_VALUE:
         yield f"   ``{text}``"
     elif not text:
-        yield f"   Of ``{getattr(getattr(module, name), '__module__', 'another package').partition('.')[0]}``."
+        value = getattr(module, name)
+        yield (
+            f"   Of ``{value.__module__.partition('.')[0]}``." if hasattr(value, "__module__") else f"   ``{value!r}``"
+        )
 
 
 def _assigned(module: ModuleType, name: str) -> tuple[str, str]:

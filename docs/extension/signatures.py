@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-__all__ = ["setup", "signature"]
+__all__ = ["in_lines", "setup", "signature"]
 
 OWN = ("lawlib", "experiments")
+LINES = re.compile(r"<dl>\n((?:<dd><em class=\"sig-param.*?</dd>\n)+)</dl>\n", re.DOTALL)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -23,6 +25,7 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-signature", _process)
     app.connect("autodoc-skip-member", _without_aliases)
     app.connect("missing-reference", _foreign)
+    app.connect("html-page-context", _without_lists)
 
 
 def signature(of: Any, known: Mapping[str, str]) -> tuple[str, str | None] | None:
@@ -128,3 +131,15 @@ def _foreign(
     """The name alone, where it belongs to another package; an own one that is not found remains a fault."""
     foreign = node.get("refdomain") == "py" and not node["reftarget"].startswith(OWN)
     return content if foreign else None
+
+
+def _without_lists(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    if "body" in context:
+        context["body"] = in_lines(context["body"])
+
+
+def in_lines(body: str) -> str:
+    """A page whose long signatures are lines: Sphinx makes lists of terms of them, in which there is no term."""
+    return LINES.sub(lambda found: re.sub(r"<dd>(.*?)</dd>", r'<span class="sig-line">\1</span>', found[1]), body)

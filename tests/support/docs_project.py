@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import runpy
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -60,16 +62,16 @@ def checkout(folder):
     return folder
 
 
-def built(folder, pages, **changes):
-    """Pages by name, ``text`` of Markdown, built with the settings of docs/conf.py and without API and gallery."""
+def built(folder, pages, gallery=None, **changes):
+    """Pages by name, built with the settings of docs/conf.py; the API's modules and the gallery's settings if given."""
     source = folder / "pages"
     for name, text in pages.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text(text, encoding="utf-8")
+    conf = runpy.run_path(str(ROOT / "docs" / "conf.py"))
     settings = {
-        "extensions": ["myst_parser", "sphinx.ext.autodoc", "sphinx_design", "extension"],
-        "html_static_path": [],
-        "html_css_files": [],
+        "extensions": [each for each in conf["extensions"] if gallery or "gallery" not in each],
+        "sphinx_gallery_conf": conf["sphinx_gallery_conf"] | (gallery or {}),
         "lawlib_modules": [],
         "lawlib_root": str(folder),
     }
@@ -88,3 +90,66 @@ def built(folder, pages, **changes):
         )
         app.build()
     return Built(folder / "html", said.getvalue())
+
+
+SMALL = """# Title
+
+```{{toctree}}
+papers/parsimony
+benchmarks
+contributing
+{more}
+```
+
+The first page, with a wide formula $a + b$ and code:
+
+```python
+some_function(with_a_name, that_is_long=1, and_more="of it", which_is_wider_than_a_phone_is=True, or_than_a_page=False)
+```
+"""
+PAPER = """# A paper
+
+```{claims} dln_parsimony
+```
+
+```{exhibit} dln_parsimony layers_case1_L3
+```
+
+```{configs} parsimony
+```
+
+$$
+W_l(t) = U_l \\begin{pmatrix} \\tilde W_l(t) & 0 \\\\ 0 & \\rho(t) I \\end{pmatrix} V_l^\\top, \\qquad V_{l+1} = U_l
+$$
+
+{claim}`dln_parsimony T1.count`
+"""
+
+
+def small(folder):
+    """A few pages of every kind: a table, a formula, cards, a module of the API, the gallery with one example."""
+    checkout(folder)
+    (folder / "lawlib").symlink_to(ROOT / "lawlib")
+    (folder / "examples").mkdir()
+    (folder / "examples" / "GALLERY_HEADER.rst").write_text("Gallery\n=======\n\nExamples.\n")
+    (folder / "examples" / "say_so.py").write_text('"""Say so\n======\n\nAn example.\n"""\n\nprint("so")\n')
+    pages = {
+        "index.md": SMALL.format(more="gallery/index\napi/index"),
+        "papers/parsimony.md": PAPER,
+        "benchmarks.md": "# Measurements\n\n```{benchmark} tracker\n```\n",
+        "contributing.md": (ROOT / "docs" / "contributing.md").read_text().replace("../", f"{ROOT}/"),
+    }
+    gallery = {"examples_dirs": str(folder / "examples"), "parallel": False}
+    made = built(
+        folder,
+        pages,
+        gallery=gallery,
+        lawlib_modules=["lawlib.theory.parsimony", "lawlib.types"],
+    )
+    return made.folder
+
+
+def docs_folder(factory):
+    """The pages that LAWLIB_DOCS names, or a few that are built."""
+    named = os.environ.get("LAWLIB_DOCS")
+    return Path(named).resolve() if named else small(factory.mktemp("docs"))
