@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from experiments.papers import PAPERS
 from experiments.papers.item import Paper
-from experiments.runner import catalog
+from experiments.runner import catalog, settings
+from experiments.runner.captions import caption_of
 from experiments.runner.checkout import SOURCE
 from experiments.runner.claims import Claim
 from experiments.runner.fields import nearest
@@ -31,6 +32,7 @@ __all__ = [
     "benchmarks",
     "claims",
     "configs",
+    "experiment_of",
     "folder",
     "folders",
     "in_prose",
@@ -121,6 +123,14 @@ def folder(name: str, root: Path = SOURCE) -> Folder:
     return _named({each.name: each for each in folders(root)}, name, "figures: there is no published folder")
 
 
+def experiment_of(place: Folder) -> str:
+    """The experiment that a folder is of; the folders of version 0.1 have no config, and the config's file says it."""
+    if place.first_version:
+        root = place.path.parents[1]
+        return settings.read(f"{root / 'configs' / place.config}.py:{place.profile}").experiment
+    return read(place.path).config.experiment
+
+
 def claims(name: str, ids: Iterable[str] = (), root: Path = SOURCE) -> tuple[Claim, ...]:
     """The rows of a published table, all or those that ids name; ``T1.value`` names ``T1.value[case1]`` too.
 
@@ -204,8 +214,10 @@ def _stems(place: Folder) -> list[str]:
 def _exhibit(place: Folder, stem: str) -> Exhibit:
     known = {each: place.path / f"{each}.png" for each in _stems(place)}
     file = _named(known, stem, f"figures/{place.name}: there is no picture")
-    text = stem.replace("_", " ")
-    return Exhibit(place, stem, file, text, text)
+    caption = caption_of(experiment_of(place), stem)
+    if caption is None:
+        raise InputError([f"figures/{place.name}/{stem}.png: its experiment has no caption for it"])
+    return Exhibit(place, stem, file, *caption)
 
 
 # Configs. -------------------------------------------------------------------------------------------------------------
