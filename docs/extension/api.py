@@ -164,12 +164,14 @@ def _assigned(module: ModuleType, name: str) -> tuple[str, str]:
     source = inspect.getsource(module)
     lines = source.splitlines()
     for node in ast.parse(source).body:
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        if any(isinstance(one, ast.Name) and one.id == name for one in targets):
-            return " ".join((ast.unparse(node.value) if node.value else "").split()), _comment(lines[: node.lineno - 1])
+        if isinstance(node, ast.Assign | ast.AnnAssign) and name in map(ast.unparse, _targets(node)):
+            value = ast.unparse(node.value) if node.value else ""
+            return " ".join(value.split()), _comment(lines[: node.lineno - 1])
     return "", ""
+
+
+def _targets(node: ast.Assign | ast.AnnAssign) -> list[ast.expr]:
+    return node.targets if isinstance(node, ast.Assign) else [node.target]
 
 
 def _comment(above: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -38,6 +39,6 @@ class ExhibitDirective(PublishedDirective):
         return [nodes.figure("", image(self.env, found.file, found.alt), caption)]
 
 
-def image(env: BuildEnvironment, file: Path, alt: str, **attributes: object) -> nodes.image:
+def image(env: BuildEnvironment, file: Path, alt: str, **attributes: Any) -> nodes.image:
     """A picture that may lie outside the folder of the pages."""
     return nodes.image(uri=f"/{os.path.relpath(file, env.srcdir)}", alt=alt, **attributes)

@@ -1,10 +1,15 @@
-"""The cards of the gallery have links with a name: the style of sphinx-gallery hides the text of its own."""
+"""The gallery of examples: what sphinx-gallery leaves to others.
+
+The links of its cards get a name, since its style hides their text.
+"""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.config import Config
 
 __all__ = ["named", "setup"]
 
@@ -15,8 +20,19 @@ LINK = re.compile(
 
 
 def setup(app: Sphinx) -> None:
-    """Name the links of every page."""
+    """Name the links of every page, and drop pages of examples that are no more."""
+    app.connect("config-inited", _forget)
     app.connect("html-page-context", _named)
+
+
+def _forget(app: Sphinx, config: Config) -> None:
+    settings = getattr(config, "sphinx_gallery_conf", None) or {}
+    if "gallery_dirs" not in settings:
+        return
+    pages, examples = (Path(app.srcdir) / settings[name] for name in ("gallery_dirs", "examples_dirs"))
+    for page in pages.glob("*.rst"):
+        if page.stem != "index" and not (examples / f"{page.stem}.py").exists():
+            page.unlink()
 
 
 def named(body: str) -> str:

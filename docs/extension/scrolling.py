@@ -1,6 +1,6 @@
 """What is wider than the screen scrolls in a place of its own, which the keyboard reaches and a screen reader names."""
 
-from typing import Any
+from typing import Any, cast
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -28,7 +28,8 @@ class Scrolling(SphinxPostTransform):
         """Replace each wrapper of the page."""
         for wrapper in list(self.document.findall(nodes.container)):
             for name in WRAPPERS.keys() & set(wrapper["classes"]):
-                label = wrapper.children[0].get("label") or f"{WRAPPERS[name]}: {_heading(wrapper)}"
+                inner = cast(nodes.Element, wrapper.children[0])
+                label = inner.get("label") or f"{WRAPPERS[name]}: {_heading(wrapper)}"
                 wrapper.replace_self(Region("", *wrapper.children, classes=wrapper["classes"], label=label))
 
 
@@ -52,7 +53,8 @@ def _heading(node: nodes.Node) -> str:
     """The title of the section that a node lies in."""
     while node.parent is not None and not isinstance(node, nodes.section):
         node = node.parent
-    return node.next_node(nodes.title).astext() if isinstance(node, nodes.section) else "without a heading"
+    title = node.next_node(nodes.title) if isinstance(node, nodes.section) else None
+    return title.astext() if title else "without a heading"
 
 
 def _reach_code(

@@ -56,8 +56,8 @@ def _of_class(node: ast.ClassDef) -> str:
     for part in node.body:
         if isinstance(part, ast.FunctionDef) and part.name == "__init__":
             return _of_function(part, method=True)[0]
-    fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)]
-    return f"({', '.join(_field(part) for part in fields if not part.target.id.startswith('_'))})"
+    fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+    return f"({', '.join(_field(part) for part in fields if not ast.unparse(part.target).startswith('_'))})"
 
 
 def _field(part: ast.AnnAssign) -> str:

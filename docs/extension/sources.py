@@ -6,11 +6,12 @@ Where ``lawlib_repository`` names the place of the files on the web, the link le
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.builders import Builder
+from sphinx.builders.html import StandaloneHTMLBuilder
 from sphinx.environment import BuildEnvironment
 from sphinx.util.osutil import relative_uri
 
@@ -43,7 +44,7 @@ class SourceRole(PublishedRole):
         return [link(self.env, path, path)]
 
 
-def link(env: BuildEnvironment, path: str, text: str, classes: list[str] | None = None) -> nodes.Node:
+def link(env: BuildEnvironment, path: str, text: str, classes: list[str] | None = None) -> nodes.reference:
     """A link to a file of the repository.
 
     Raises:
@@ -62,9 +63,7 @@ def link(env: BuildEnvironment, path: str, text: str, classes: list[str] | None 
 
 def linked(env: BuildEnvironment) -> dict[str, set[str]]:
     """The files that each page links to."""
-    if not hasattr(env, "lawlib_sources"):
-        env.lawlib_sources = {}
-    return env.lawlib_sources
+    return vars(env).setdefault("lawlib_sources", {})
 
 
 def _instead(base: Path, path: str) -> str:
@@ -96,8 +95,9 @@ def address(builder: Builder, docname: str, path: str) -> str:
 
 
 def _pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
+    highlighter = cast(StandaloneHTMLBuilder, app.builder).highlighter
     for path in sorted(set().union(*linked(app.env).values())):
         text = (Path(app.config.lawlib_root) / path).read_text(encoding="utf-8")
         language = LANGUAGES.get(Path(path).suffix, "text")
-        shown = app.builder.highlighter.highlight_block(text, language, force=True)
+        shown = highlighter.highlight_block(text, language, force=True)
         yield f"{FOLDER}/{path}", {"title": path, "body": f"<h1>{escape(path)}</h1>\n{shown}"}, "page.html"

@@ -71,10 +71,11 @@ def built(folder, pages, gallery=None, **changes):
     conf = runpy.run_path(str(ROOT / "docs" / "conf.py"))
     settings = {
         "extensions": [each for each in conf["extensions"] if gallery or "gallery" not in each],
-        "sphinx_gallery_conf": conf["sphinx_gallery_conf"] | (gallery or {}),
         "lawlib_modules": [],
         "lawlib_root": str(folder),
     }
+    if gallery:
+        settings["sphinx_gallery_conf"] = conf["sphinx_gallery_conf"] | gallery
     said = io.StringIO()
     with patch_docutils(str(source)), docutils_namespace():
         app = Sphinx(
