@@ -5,13 +5,14 @@ PYTHON ?=
 WORKDIR ?= runs/dln_parsimony-cpu
 RUN := $(VENV)/bin/python
 
-.PHONY: help install weights demo test smoke lint wheel bench holdout clean
+.PHONY: help install weights demo test smoke lint docs wheel bench holdout clean
 
 help:
 	@echo "make install   what the experiments and their data need, into $(VENV)"
 	@echo "make demo      installs, runs configs/dln_parsimony.py into $(WORKDIR), prints its claims, writes its report"
 	@echo "make test      installs, runs every test;  make smoke: the fast ones"
 	@echo "make lint      installs, runs ruff and basedpyright"
+	@echo "make docs      installs, runs the examples of the gallery, builds the documentation into docs/_build/html"
 	@echo "make weights   convolutions of VGG-16 for the configs vgg16_*"
 	@echo "make holdout   judges the claims with another root seed (ONLY=\"NAME ...\")"
 	@echo "make bench     measures the tables of benchmarks/results"
@@ -31,7 +32,7 @@ same_python: $(VENV)/pyvenv.cfg
 	{ echo "$(VENV) is an environment of $$($(RUN) --version), not of $(PYTHON): take another, VENV=.venv2, or remove it"; exit 2; }
 
 # A file for each set of extras that is installed, so that the demo installs no linters.
-$(VENV)/.run $(VENV)/.data $(VENV)/.tests $(VENV)/.lint: $(VENV)/.%: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt | same_python
+$(VENV)/.run $(VENV)/.data $(VENV)/.tests $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt | same_python
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
 	@touch $@
 
@@ -54,6 +55,12 @@ lint: $(VENV)/.tests $(VENV)/.lint
 	$(RUN) -m ruff format --check .
 	$(RUN) -m basedpyright --pythonpath $(RUN)
 
+# A warning is an error, and so is a link that leads nowhere.
+docs: $(VENV)/.docs
+	$(RUN) -m sphinx --builder html --fail-on-warning --nitpicky --keep-going --jobs auto --quiet --doctree-dir docs/_build/doctrees \
+	docs docs/_build/html
+	@echo "open $(CURDIR)/docs/_build/html/index.html"
+
 wheel: $(VENV)/.tests
 	$(RUN) -m build --wheel
 
@@ -65,4 +72,4 @@ holdout: $(VENV)/.run $(VENV)/.data
 	$(RUN) -m benchmarks.holdout $(if $(ONLY),--only $(ONLY))
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis docs/_build docs/api docs/gallery

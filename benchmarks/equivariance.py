@@ -14,6 +14,7 @@ import optax
 from jax import lax
 from optax import contrib
 
+from benchmarks import page
 from experiments.runner.run import prepare
 from lawlib import compress
 from lawlib.descent.steps import transformed
@@ -22,7 +23,7 @@ from lawlib.networks.initializers import orthogonal_weights
 from lawlib.problems.synthetic import low_rank_target
 from lawlib.theory.equivariance import equivariance_defect
 
-RESULT = Path(__file__).parent / "results" / "equivariance.md"
+RESULTS = Path(__file__).parent / "results"
 # The optimizers of optax's common tests (alias_test.py and contrib/_common_test.py of optax 0.2.8), with their rates.
 ALIASES = {
     "adabelief": {"learning_rate": 1e-2},
@@ -96,11 +97,10 @@ def main() -> None:
     """Measure and write the table."""
     prepare()
     warnings.simplefilter("ignore")
-    head = ["| optimizer | defect | small network |", "| --- | --- | --- |"]
-    rows = [*head, *map(_row, _optimizers().items())]
-    text = "\n".join(["# " + str(__doc__).strip(), "", _EXPLAINED.format(optax.__version__), "", *rows, ""])
-    RESULT.write_text(text)
-    print(text)
+    rows = [*map(_row, _optimizers().items())]
+    title, introduction = page.described(__doc__)
+    about = title, f"{introduction}\n\n{_EXPLAINED.format(optax.__version__)}"
+    page.write(RESULTS, "equivariance", about, [page.Table(("optimizer", "defect", "small network"), rows)])
 
 
 _EXPLAINED = """The defect is max_t ||U W(t) V^T - W'(t)||_F / max_t ||W(t) - W(0)||_F over ten steps in float64, of
@@ -119,11 +119,11 @@ def _optimizers() -> dict[str, Callable[[], optax.GradientTransformation]]:
     return made | OTHERS
 
 
-def _row(item: tuple[str, Callable[[], optax.GradientTransformation]]) -> str:
+def _row(item: tuple[str, Callable[[], optax.GradientTransformation]]) -> tuple[str, ...]:
     name, make = item
     defect = float(equivariance_defect(make(), key=jax.random.key(0), repeated=REPEATED))
-    row = f"| {name} | {defect:.1e} | {_difference(make())} |"
-    print(row, flush=True)
+    row = name, f"{defect:.1e}", _difference(make())
+    print(*row, sep=" | ", flush=True)
     return row
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks import page
 from benchmarks.timing import limits, median
 from experiments.runner.finished import read
 from experiments.runner.run import prepare
@@ -90,13 +91,11 @@ def _decompositions(count: int, side: int) -> dict[str, float]:
     }
 
 
-def table(measured: Mapping[str, float], runs: Mapping[str, str]) -> str:
-    """The page: what was measured here, and the verdicts of the runs."""
+def write(folder: Path, measured: Mapping[str, float], runs: Mapping[str, str]) -> str:
+    """Write the page: what was measured here, and the verdicts of the runs."""
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}"
-    rows = [f"| {name} | {value:.4g} |" for name, value in measured.items()]
-    judged = [f"| {name} | {verdicts} |" for name, verdicts in runs.items()]
-    head = ["# " + str(__doc__).strip(), "", f"Measured on {device}.", "", "| what | measured |", "| --- | --- |"]
-    return "\n".join([*head, *rows, "", "| run | claims |", "| --- | --- |", *judged, ""])
+    tables = [page.measurements(measured), page.Table(("run", "claims"), list(runs.items()))]
+    return page.write(folder, "gpu", page.described(__doc__), tables, machine=device)
 
 
 def verdicts(folder: Path) -> str:
@@ -128,9 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     part = options.folder / PART
     measured = json.loads(part.read_text()) if part.exists() else {}
     runs = {path.name: verdicts(path) for path in sorted(options.folder.iterdir()) if path.is_dir()}
-    page = table(measured, runs)
-    (options.folder / "gpu.md").write_text(page)
-    print(page)
+    print(write(options.folder, measured, runs))
     return 0 if measured else 1
 
 

@@ -6,6 +6,7 @@ with --only, the rows of the other configs stay as they are. Exit codes: 0 all r
 not run; 75 stopped (the same command resumes).
 """
 
+import json
 import subprocess
 import sys
 from argparse import Namespace
@@ -13,13 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import seeds
+from benchmarks import page, seeds
 from experiments.runner import catalog
 from experiments.runner.checkout import SOURCE
 from experiments.runner.claims import Claim
 from experiments.runner.command import BAD_INPUT, OneLineParser
 from experiments.runner.fields import nearest
-from experiments.runner.files import write_atomic
 from experiments.runner.setbacks import STOPPED
 from experiments.runner.store import InputError
 from experiments.runs import load
@@ -103,9 +103,8 @@ def record(name: str, folder: Path, known: Mapping[str, catalog.Entry]) -> None:
     }
     own = seeds.paired(name, _published(name), run.claims)
     rows = sorted([*(row for row in rows if row.config != name), *own], key=lambda row: row.config)
-    RESULTS.mkdir(exist_ok=True)
-    write_atomic(file, seeds.to_json(rows, about))
-    write_atomic(RESULTS / "holdout.md", seeds.markdown(rows, about))
+    kept = {"about": about, "claims": seeds.to_plain(rows)}
+    page.write(RESULTS, "holdout", seeds.described(rows, about), seeds.tables(rows), kept=kept)
     found = {part: len(of) for part, of in seeds.ranked(own).items()}
     print(f"{name}: {found['differs']} verdicts differ, {found['edge']} knife edges, of {len(own)} rows", flush=True)
     print(f"so far {sum(times.values()) / 60:.1f} minutes for {len(times)} configs", flush=True)
@@ -113,7 +112,10 @@ def record(name: str, folder: Path, known: Mapping[str, catalog.Entry]) -> None:
 
 def _so_far(file: Path) -> tuple[list[seeds.Row], dict[str, Any]]:
     try:
-        return seeds.from_json(file.read_text(encoding="utf-8")) if file.exists() else ([], {"seconds": {}})
+        if not file.exists():
+            return [], {"seconds": {}}
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        return seeds.from_plain(kept["claims"]), kept["about"]
     except (ValueError, LookupError, TypeError) as error:
         said = " ".join(str(error).split())
         raise InputError([f"{file}: is damaged ({said}); restore it, or delete it to begin anew"]) from error

@@ -1,12 +1,12 @@
-"""Run benchmarks, all or those named, and write benchmarks/results/NAME.md: python -m benchmarks.main [NAME ...].
+"""Run benchmarks, all or those named, and write their pages: python -m benchmarks.main [NAME ...].
 
-Those of ``FIGURES`` have a picture beside their table, those of ``TABLES`` make tables of several columns. A benchmark
-whose text is not on this machine is left out, with the reason.
+A page is benchmarks/results/NAME.json, and NAME.md written from it. Those of ``FIGURES`` have a picture beside their
+table, those of ``TABLES`` make tables of several columns. A benchmark whose text is not on this machine is left out,
+with the reason.
 """
 
 import platform
 import sys
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from benchmarks import (
     memory,
     optimizers,
     overhead,
+    page,
     paper_sizes,
     processes,
     samples,
@@ -80,7 +81,6 @@ def main(names: list[str]) -> None:
     if unknown := set(names) - set(BENCHMARKS):
         sys.exit(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     prepare()
-    RESULTS.mkdir(exist_ok=True)
     for name in names or BENCHMARKS:
         try:
             write(name, BENCHMARKS[name].measure())
@@ -89,22 +89,20 @@ def main(names: list[str]) -> None:
 
 
 def write(name: str, measured: Any) -> None:
-    """Print and write the table of a benchmark, and its picture."""
-    rows = [*_rows(limits()), "", *TABLES[name].table(measured)] if name in TABLES else _rows(limits() | measured)
-    page = _page(str(BENCHMARKS[name].__doc__), rows)
-    print(page, flush=True)
-    (RESULTS / f"{name}.md").write_text(page)
+    """Print and write the page of a benchmark, and its picture."""
+    if name in TABLES:
+        tables = [page.measurements(limits()), *TABLES[name].table(measured)]
+    else:
+        tables = [page.measurements(limits() | measured)]
+    about = page.described(BENCHMARKS[name].__doc__)
+    print(page.write(RESULTS, name, about, tables, machine=machine()), flush=True)
     if name in FIGURES:
         plots.save(FIGURES[name].figure(measured), RESULTS, name)
 
 
-def _rows(measured: Mapping[str, float]) -> list[str]:
-    return ["| what | measured |", "| --- | --- |", *(f"| {name} | {value:.4g} |" for name, value in measured.items())]
-
-
-def _page(description: str, rows: Iterable[str]) -> str:
-    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}, {platform.machine()}, jax {jax.__version__}"
-    return "\n".join(["# " + description.strip(), "", f"Measured on {device}.", "", *rows, ""])
+def machine() -> str:
+    """What a benchmark of this process is measured on."""
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}, {platform.machine()}, jax {jax.__version__}"
 
 
 if __name__ == "__main__":

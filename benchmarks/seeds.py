@@ -1,13 +1,13 @@
 """Claims judged with two root seeds: which verdicts differ, and which bounds are within the seeds' own spread."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from experiments.runner.claims import WITHOUT_VERDICT, Claim, table_row
+from benchmarks.page import Table
+from experiments.runner.claims import WITHOUT_VERDICT, Claim, escaped
 
-__all__ = ["Row", "from_json", "markdown", "paired", "ranked", "to_json"]
+__all__ = ["Row", "described", "from_plain", "paired", "ranked", "tables", "to_plain"]
 
 HEADER = ("config", "id", "statement", "seed 0", "other seed", "verdicts")
 PARTS = {
@@ -83,28 +83,23 @@ def ranked(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return found
 
 
-def markdown(rows: Iterable[Row], about: Mapping[str, Any]) -> str:
-    """The table as text; ``about`` has the seed, what was run and how long it took, and what was not run."""
-    parts = ranked(rows)
-    counts = ", ".join(f"{PARTS[part][0].lower()}: {len(found)}" for part, found in parts.items())
-    lines = [
-        f"# The claims of {len(about['seconds'])} configs with root seed {about['seed']}",
-        "",
-        "Bounds were chosen with root seed 0, whose tables are in figures/. Here the same configs run with another",
+def tables(rows: Iterable[Row]) -> list[Table]:
+    """A table for each part that has rows."""
+    parts = {part: [list(map(escaped, _cells(row))) for row in found] for part, found in ranked(rows).items()}
+    return [Table(HEADER, found, *PARTS[part]) for part, found in parts.items() if found]
+
+
+def described(rows: Iterable[Row], about: Mapping[str, Any]) -> tuple[str, str]:
+    """Title and introduction: ``about`` has the seed, what was run and how long it took, and what was not run."""
+    counts = ", ".join(f"{PARTS[part][0].lower()}: {len(found)}" for part, found in ranked(rows).items())
+    parts = [
+        "Bounds were chosen with root seed 0, whose tables are in figures/. Here the same configs run with another\n"
         "root seed, which shares no random draw with it. `make holdout` writes this table.",
-        "",
         f"Rows: {counts}.",
-        "",
         f"Runs, with their time in seconds: {_listed(about['seconds'])}.",
     ]
-    if about["left_out"]:
-        lines += ["", f"Not run: {_listed(about['left_out'])}."]
-    for part, found in parts.items():
-        if found:
-            title, meaning = PARTS[part]
-            lines += ["", f"## {title}", "", meaning, "", f"| {' | '.join(HEADER)} |", "|" + " --- |" * len(HEADER)]
-            lines += [table_row(_cells(row)) for row in found]
-    return "\n".join(lines) + "\n"
+    parts += [f"Not run: {_listed(about['left_out'])}."] if about["left_out"] else []
+    return f"The claims of {len(about['seconds'])} configs with root seed {about['seed']}", "\n\n".join(parts)
 
 
 def _listed(values: Mapping[str, Any]) -> str:
@@ -130,16 +125,14 @@ def _number(row: Row, place: int) -> str:
     return f"{measured:.4g}" + ("" if bound is None else f" {row.relation} {bound:g}")
 
 
-def to_json(rows: Iterable[Row], about: Mapping[str, Any]) -> str:
-    """The table as strict JSON; numbers that are none become strings."""
-    plain = [{name: _strict(value) for name, value in asdict(row).items()} | {"part": row.part} for row in rows]
-    return json.dumps({"about": dict(about), "rows": plain}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+def to_plain(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """The rows as strict JSON has them; numbers that are none become strings."""
+    return [{name: _strict(value) for name, value in asdict(row).items()} | {"part": row.part} for row in rows]
 
 
-def from_json(text: str) -> tuple[list[Row], dict[str, Any]]:
-    """What ``to_json`` wrote."""
-    whole = json.loads(text)
-    return [_from_plain(plain) for plain in whole["rows"]], whole["about"]
+def from_plain(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """What ``to_plain`` gave."""
+    return [_from_plain(plain) for plain in rows]
 
 
 def _from_plain(plain: Mapping[str, Any]) -> Row:

@@ -31,6 +31,7 @@ from jax import lax
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.page import Table
 from benchmarks.starts import STARTS, Network, Params, kernel_of
 from benchmarks.training import Curve, Method, Start, Task, averages, quickly_started, raced, tables
 from experiments.data.datasets import digits, flattened, image_data
@@ -73,9 +74,9 @@ def measure() -> list[Curve]:
     return curves
 
 
-def table(curves: Sequence[Curve]) -> list[str]:
+def table(curves: Sequence[Curve]) -> list[Table]:
     """The means over the tasks, and a table for each task and optimizer."""
-    return [*averages(curves, SHOWN), "", *tables(curves, SHOWN, "full", BUDGETS)]
+    return [averages(curves, SHOWN), *tables(curves, SHOWN, "full", BUDGETS)]
 
 
 def figure(curves: Sequence[Curve]) -> Figure:

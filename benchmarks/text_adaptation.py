@@ -30,6 +30,7 @@ from jax import lax
 from matplotlib.figure import Figure
 
 from benchmarks import texts, transformer
+from benchmarks.page import Table
 from benchmarks.starts import STARTS, Params, kernel_of, s_big_of_whole_gradients
 from benchmarks.training import Curve, Method, Start, Task, quickly_started, raced, tables
 from benchmarks.training import figure as drawn
@@ -66,7 +67,7 @@ def measure() -> list[Curve]:
     return [curve for name, text in targets.items() for curve in _curves(name, text, params)]
 
 
-def table(curves: Sequence[Curve]) -> list[str]:
+def table(curves: Sequence[Curve]) -> list[Table]:
     """A table for each text."""
     return tables(curves, SHOWN, "full", BUDGETS)
 

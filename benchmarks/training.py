@@ -19,6 +19,7 @@ import optax
 from jax import lax
 from matplotlib.figure import Figure
 
+from benchmarks.page import Table
 from benchmarks.timing import cpu_seconds
 from experiments.runner import plots
 
@@ -171,19 +172,19 @@ def _run(programs: Any, start: Start, task: Task, seed: int, step_size: float, s
 # Tables and a picture. ------------------------------------------------------------------------------------------------
 
 
-def tables(curves: Iterable[Curve], steps: Sequence[int], full: str, budgets: Sequence[int]) -> list[str]:
+def tables(curves: Iterable[Curve], steps: Sequence[int], full: str, budgets: Sequence[int]) -> list[Table]:
     """A table for each task and optimizer: scores after ``steps``, and in the seconds of ``budgets`` steps of ``full``.
 
     A score is the mean over the seeds, with the least and the most.
     """
-    lines = []
+    found = []
     for (task, optimizer), group in itertools.groupby(curves, key=lambda curve: curve[:2]):
         own = list(group)
         (whole,) = (curve for curve in own if curve.method == full)
         head = ["method", "step size", "start, CPU s", "certified", "step, CPU ms"]
         head += [f"after {n} steps" for n in steps]
         head += [f"in the time of {n} {full} steps" for n in budgets]
-        lines += ["", f"## {task}, {optimizer}", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+        rows = []
         for curve in own:
             certified = "" if math.isnan(curve.certified) else f"{curve.certified:.0%}"
             cells = [
@@ -195,27 +196,28 @@ def tables(curves: Iterable[Curve], steps: Sequence[int], full: str, budgets: Se
             ]
             cells += [_cell(curve, curve.steps.index(n)) for n in steps]
             cells += [_cell(curve, _within(curve, n * whole.step_s)) for n in budgets]
-            lines.append(f"| {' | '.join(cells)} |")
-    return lines[1:]
+            rows.append(cells)
+        found.append(Table(head, rows, f"{task}, {optimizer}"))
+    return found
 
 
-def averages(curves: Sequence[Curve], steps: Sequence[int]) -> list[str]:
+def averages(curves: Sequence[Curve], steps: Sequence[int]) -> Table:
     """A table of the means over all tasks and seeds after ``steps``, of the methods that every task has."""
     found = {(curve.task, curve.optimizer, curve.method): curve for curve in curves}
     tasks, optimizers, methods = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
     columns = list(itertools.product(optimizers, steps))
     head = ["method", *(f"{optimizer}, after {n} steps" for optimizer, n in columns)]
-    lines = ["## Mean over all tasks", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    rows = []
     for method in methods:
         if any((task, optimizer, method) not in found for task in tasks for optimizer in optimizers):
             continue
         own = [[found[task, optimizer, method] for task in tasks] for optimizer, _ in columns]
         means = (
-            np.mean([curve.scores[:, curve.steps.index(n)].mean() for curve in each])
+            float(np.mean([curve.scores[:, curve.steps.index(n)].mean() for curve in each]))
             for each, (_, n) in zip(own, columns, strict=True)
         )
-        lines.append(f"| {' | '.join([method, *(f'{mean:.4g}' for mean in means)])} |")
-    return lines
+        rows.append([method, *means])
+    return Table(head, rows, "Mean over all tasks")
 
 
 def _within(curve: Curve, seconds: float) -> int | None:

@@ -12,22 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.papers import deep_lora, induced_flow, inverse_problems, parsimony, rank_jumps, smooth_mlp
+from experiments import papers
 from experiments.papers.item import Item, Paper
+from experiments.published import Folder, folders
 from experiments.runner import catalog, settings
 from experiments.runner.checkout import SOURCE
 from experiments.runner.claims import Claim, failing, table_row
 from experiments.runner.command import BAD_INPUT, OneLineParser
 from experiments.runner.files import write_atomic
 from experiments.runner.finished import read
-from experiments.runner.spec import published_name
 from experiments.runner.store import InputError
 
 __all__ = ["PAPERS", "document", "main", "of_no_item"]
 
-PAPERS = tuple(
-    module.PAPER for module in (parsimony, smooth_mlp, rank_jumps, induced_flow, inverse_problems, deep_lora)
-)
+PAPERS = tuple(papers.PAPERS.values())
 DOCUMENT = Path("docs") / "mission.md"
 HEADER = ("item", "statement", "config", "claims", "size", "verdict")
 WITHOUT_TABLE = "published by 0.1"
@@ -93,22 +91,19 @@ def document(source: Path) -> str:
 
 def published(source: Path) -> dict[str, list[Table]]:
     """The published tables of every config, its profiles in their order."""
-    found: dict[str, list[Table]] = {}
-    for entry in catalog.entries(source):
-        folders = {profile: published_name(f"{entry.name}.py:{profile}") for profile in entry.times}
-        there = [(profile, name) for profile, name in folders.items() if (source / "figures" / name).is_dir()]
-        found[entry.name] = [_table(source, entry.name, profile, name) for profile, name in there]
+    found: dict[str, list[Table]] = {entry.name: [] for entry in catalog.entries(source)}
+    for folder in folders(source):
+        found[folder.config].append(_table(source, folder))
     return found
 
 
-def _table(source: Path, config: str, profile: str, name: str) -> Table:
-    folder = source / "figures" / name
-    if not (folder / "claims.json").exists():
-        return Table(name, profile, None, WITHOUT_TABLE)
-    run, paper = read(folder), settings.read(f"{source / 'configs' / config}.py:paper")
+def _table(source: Path, folder: Folder) -> Table:
+    if folder.first_version:
+        return Table(folder.name, folder.profile, None, WITHOUT_TABLE)
+    run, paper = read(folder.path), settings.read(f"{source / 'configs' / folder.config}.py:paper")
     # As JSON, in which tuples and lists are alike.
     own, there = (json.loads(json.dumps(settings.to_plain(one))) for one in (run.config, paper))
-    return Table(name, profile, run.claims, _size(own, there))
+    return Table(folder.name, folder.profile, run.claims, _size(own, there))
 
 
 def _size(own: Mapping[str, Any], paper: Mapping[str, Any]) -> str:

@@ -30,7 +30,8 @@ READERS = {
     "reporting": {"runs", "mission", "reporting"},
     "report": {"reporting"},
     "papers": {"papers"},
-    "mission": {"papers"},
+    "published": {"papers"},
+    "mission": {"published", "papers"},
 }
 # Of the runner, data knows which packages are missing, how a bad input is refused and how a file is kept.
 OF_RUNNER_IN_DATA = {"experiments.runner.extras", "experiments.runner.files", "experiments.runner.store"}

@@ -1,5 +1,6 @@
 """What the comparison of two stacks says of known arrays, turns and processes."""
 
+import json
 import sys
 
 import numpy as np
@@ -79,3 +80,14 @@ def test_a_part_that_is_measured_again_replaces_its_own_rows_alone(tmp_path, mon
     assert "day 2, with python 3, jax 0.1 and python 3, jax 0.2" in times
     assert "| step, us | 3 | 3 | 1 |" in hangs
     assert "day 1" not in times + hangs
+
+
+def test_the_committed_page_is_that_of_its_parts():
+    page = json.loads((command.RESULTS / "stacks.json").read_text())
+    tables = [command._table(*part) for part in page["parts"].items()]
+    assert [(t["title"], t["note"], t["columns"]) for t in page["tables"]] == [
+        (t.title, t.note, list(t.columns)) for t in tables
+    ]
+    shown = [[[str(cell) for cell in row] for row in table["rows"]] for table in page["tables"]]
+    assert len(shown) == len(tables) > 0
+    assert [[row[0] for row in rows] for rows in shown] == [[row[0] for row in table.rows] for table in tables]

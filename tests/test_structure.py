@@ -118,13 +118,14 @@ def written_twice(trees):
 def mirrored(path):
     """Whether a file of tests lies where the code lies that it tests, and is named for a module there.
 
-    What is true of several laws is tested in a folder above theirs.
+    What is true of several laws is tested in a folder above theirs, and so is what is true of all directives and pages.
     """
     room = path.parent.relative_to(ROOT / "tests")
     several = room.parts[:2] == ("experiments", "laws")
+    whole = {"laws"} if several else {"directives", "docs"} if room.parts == ("docs",) else set()
     modules = {module.stem for module in (ROOT / room).glob("**/*.py" if several else "*.py")} - {"__init__"}
     subject = path.stem.removeprefix("test_")
-    return any(f"{subject}_".startswith(f"{module}_") for module in modules | ({"laws"} if several else set()))
+    return any(f"{subject}_".startswith(f"{module}_") for module in modules | whole)
 
 
 @pytest.mark.parametrize("path", sources("lawlib", "experiments"), ids=relative)
@@ -219,6 +220,9 @@ def test_a_definition_that_is_written_twice_is_seen():
         ("tests/lawlib/linalg/test_spectral.py", False),
         ("tests/lawlib/descent/test_spectra.py", False),
         ("tests/lawlib/test_extras.py", True),
+        ("tests/docs/test_directives.py", True),
+        ("tests/docs/extension/test_signatures.py", True),
+        ("tests/docs/extension/test_directives.py", False),
         ("tests/lawlib/compress/test_compress.py", False),
         ("tests/experiments/test_main.py", True),
         ("tests/experiments/runner/test_main.py", False),

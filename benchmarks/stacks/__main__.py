@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import page
 from benchmarks import stacks as described
 from benchmarks.stacks import agreement, hangs, scheduler
 from benchmarks.stacks.children import ROOT, ChildError, Row, Stack, in_turn, measure, median, ratio, run, stack
@@ -56,12 +57,12 @@ def _printed(part: str, rows: Callable[[], Iterable[Row]]) -> dict[str, Any]:
 
 
 def _keep(part: str, stacks: Sequence[Stack], measured: dict[str, Any]) -> None:
-    """Put a part in place of what stacks.json has of it, and write the table of all parts."""
-    kept = json.loads(path.read_text()) if (path := RESULTS / "stacks.json").exists() else {}
+    """Put a part in place of what stacks.json has of it, and write the page of all parts."""
+    kept = json.loads(path.read_text())["parts"] if (path := RESULTS / "stacks.json").exists() else {}
     kept[part] = measured | {"versions": [each.versions for each in stacks], "stacks": [each.name for each in stacks]}
     kept = {name: kept[name] for name in PARTS if name in kept}
-    path.write_text(json.dumps(kept, indent=1) + "\n")
-    (RESULTS / "stacks.md").write_text(_document(json.loads(path.read_text())))
+    tables = [_table(name, part) for name, part in kept.items()]
+    page.write(RESULTS, "stacks", page.described(described.__doc__), tables, kept={"parts": kept})
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -131,17 +132,18 @@ def _took(seconds: float, said: str) -> str:
 
 
 def _line(row: Row) -> str:
-    return f"| {' | '.join((row.what, *row.cells, row.compared))} |"
+    return f"| {' | '.join(_cells(row))} |"
 
 
-def _document(kept: Mapping[str, Any]) -> str:
-    lines = ["# " + str(described.__doc__).strip()]
-    for part, measured in kept.items():
-        versions = [", ".join(f"{name} {version}" for name, version in each.items()) for each in measured["versions"]]
-        lines += ["", f"## {part}", "", f"Measured from {measured['measured']}, with {' and '.join(versions)}.", ""]
-        lines += [_line(Row("what", tuple(measured["stacks"]), "second / first, or what agrees"))]
-        lines += [_line(Row("---", ("---", "---"), "---")), *[_line(Row(*row)) for row in measured["rows"]]]
-    return "\n".join([*lines, ""])
+def _cells(row: Row) -> tuple[str, ...]:
+    return (row.what, *row.cells, row.compared)
+
+
+def _table(part: str, measured: Mapping[str, Any]) -> page.Table:
+    versions = [", ".join(f"{name} {version}" for name, version in each.items()) for each in measured["versions"]]
+    note = f"Measured from {measured['measured']}, with {' and '.join(versions)}."
+    columns = _cells(Row("what", tuple(measured["stacks"]), "second / first, or what agrees"))
+    return page.Table(columns, [_cells(Row(*row)) for row in measured["rows"]], part, note)
 
 
 def _machine() -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from experiments.reporting.subject import Subject
+from experiments.runner.captions import Caption, caption_of
 from experiments.runner.finished import FinishedRun
 from experiments.runner.store import InputError
 
@@ -16,18 +17,14 @@ __all__ = ["Picture", "chosen", "read"]
 
 
 class Picture(NamedTuple):
-    """A picture: ``data`` is the PNG in base64."""
+    """A picture: ``data`` is the PNG in base64, ``caption`` what it shows, ``alt`` what kind of plot it is."""
 
     name: str
     data: str
     width: int
     height: int
+    caption: str
     alt: str
-
-    @property
-    def caption(self) -> str:
-        """Its name in words."""
-        return self.name.replace("_", " ")
 
 
 def read(run: FinishedRun, subject: Subject) -> list[Picture]:
@@ -39,8 +36,9 @@ def read(run: FinishedRun, subject: Subject) -> list[Picture]:
     folder = run.path / "figures" if run.has_results else run.path
     pictures, problems = [], []
     for file in sorted(folder.glob("*.png")):
+        caption = caption_of(run.config.experiment, file.stem) or _unknown(run, subject, file)
         try:
-            pictures.append(_picture(file, f"Plot of {run.name}: {file.stem.replace('_', ' ')}. {subject.sentence}"))
+            pictures.append(_picture(file, caption))
         except Exception as error:  # whatever Pillow and zlib raise of damaged bytes
             remedy = "--replot draws it again" if run.has_results else "restore it"
             problems.append(f"{file}: is not a whole PNG ({' '.join(str(error).split())}); {remedy}")
@@ -49,12 +47,18 @@ def read(run: FinishedRun, subject: Subject) -> list[Picture]:
     return pictures
 
 
-def _picture(file: Path, alt: str) -> Picture:
+def _unknown(run: FinishedRun, subject: Subject, file: Path) -> Caption:
+    """The name of a picture in words, where the experiment says nothing of it."""
+    name = file.stem.replace("_", " ")
+    return Caption(name, f"Plot of {run.name}: {name}. {subject.sentence}".strip())
+
+
+def _picture(file: Path, caption: Caption) -> Picture:
     content = file.read_bytes()
     with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:
         width, height = opened.size
         opened.load()
-    return Picture(file.stem, base64.b64encode(content).decode(), width, height, alt.strip())
+    return Picture(file.stem, base64.b64encode(content).decode(), width, height, *caption)
 
 
 def chosen(pictures: Sequence[Sequence[Picture]], room: int) -> list[list[Picture]]:

@@ -27,6 +27,7 @@ __all__ = [
     "STATUSES",
     "Claim",
     "comparison",
+    "escaped",
     "failing",
     "from_json",
     "judge",
@@ -267,8 +268,12 @@ def markdown(claims: Iterable[Claim], about: Mapping[str, Any]) -> str:
 
 def table_row(cells: Iterable[str]) -> str:
     """A row of a Markdown table in which the cells read as they are: ``||G||_F * 2`` is no table, and no emphasis."""
-    plain = (re.sub(r"[|*]|(?<![A-Za-z0-9])_", r"\\\g<0>", " ".join(cell.split())) for cell in cells)
-    return f"| {' | '.join(plain)} |"
+    return f"| {' | '.join(map(escaped, cells))} |"
+
+
+def escaped(text: str) -> str:
+    """A text as a piece of Markdown that reads as the text does, in one line."""
+    return re.sub(r"[|*]|(?<![A-Za-z0-9])_", r"\\\g<0>", " ".join(text.split()))
 
 
 def _how(about: Mapping[str, Any]) -> list[str]:

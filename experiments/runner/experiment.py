@@ -37,6 +37,8 @@ class Experiment:
         fields: The fields of a config that it reads, by dotted path; those of every config are in ``schema.COMMON``.
         laws: The claims, as data.
         figures: Draws figures by name from the runs, whose observations are NaN where no axis could show them.
+        captions: What each picture shows, by patterns of names: one to three sentences, of which the first says what
+            kind of plot it is.
         summary: Numbers of each run without a bound, by heading: one number per member, or None where there is none.
         comparisons: Numbers of runs that are compared, without a bound, by heading; None where there are none, a
             mapping where they have names of their own.
@@ -55,6 +57,7 @@ class Experiment:
     comparisons: Mapping[str, Callable[[Sequence[Run]], ArrayLike | Mapping[str, ArrayLike] | None]] = field(
         default_factory=dict
     )
+    captions: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Checks], None] = lambda checks: None
     shared: Callable[[ConfigDict], Any] = lambda config: ()
     sources: Callable[[ConfigDict], Mapping[str, str]] = lambda config: {}

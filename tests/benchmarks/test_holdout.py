@@ -51,7 +51,8 @@ def test_configs_of_known_short_time_run_and_others_when_named(fake):
 def test_rows_of_other_configs_stay(fake):
     fake()
     fake("--only", "long")
-    rows, about = seeds.from_json((fake.results / "holdout.json").read_text())
+    kept = json.loads((fake.results / "holdout.json").read_text())
+    rows, about = seeds.from_plain(kept["claims"]), kept["about"]
     assert {row.config for row in rows} == {"short", "long"}
     assert about["seconds"] == {"short": 3, "long": 3}
     assert about["left_out"] == {"unknown": "unknown"}
@@ -62,7 +63,7 @@ def test_rows_of_other_configs_stay(fake):
 
 def test_a_config_that_no_json_was_published_of_has_no_pair(fake):
     fake("--only", "long")
-    rows, _ = seeds.from_json((fake.results / "holdout.json").read_text())
+    rows = seeds.from_plain(json.loads((fake.results / "holdout.json").read_text())["claims"])
     assert {row.part for row in rows} == {"single"}
     assert {row.measured[0] for row in rows} == {None}
 
@@ -76,7 +77,9 @@ def test_a_stop_ends_the_command_and_a_refusal_does_not(fake, capsys):
     assert "short: did not run (exit code 2)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"about": {}}', '{"about": {"seconds": {}}, "rows": [{"config": "a"}]}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"about": {}}', '{"about": {"seconds": {}}, "claims": [{"config": "a"}]}']
+)
 def test_a_damaged_table_is_left_and_named(fake, capsys, text):
     fake.results.mkdir()
     (fake.results / "holdout.json").write_text(text)
@@ -100,9 +103,10 @@ def test_bad_input_is_a_line_and_runs_nothing(fake, capsys, words, line):
     assert capsys.readouterr().err == line + "\n"
 
 
-def test_the_committed_table_is_that_of_its_json():
-    text = (holdout.RESULTS / "holdout.json").read_text()
-    rows, about = seeds.from_json(text)
-    assert (holdout.RESULTS / "holdout.md").read_text() == seeds.markdown(rows, about)
-    assert json.loads(text)["about"]["seed"] == 1
+def test_the_committed_table_is_that_of_its_claims():
+    page = json.loads((holdout.RESULTS / "holdout.json").read_text())
+    rows = seeds.from_plain(page["claims"])
+    assert (page["title"], page["introduction"]) == seeds.described(rows, page["about"])
+    assert [table["rows"] for table in page["tables"]] == [table.rows for table in seeds.tables(rows)]
+    assert page["about"]["seed"] == 1
     assert "benchmarks.holdout" in (SOURCE / "Makefile").read_text()

@@ -62,9 +62,9 @@ def test_a_table_has_scores_at_steps_and_within_the_seconds_of_the_full_network(
         curve("quick", [[1, 2, 3]], step_s=0.001, start_s=0.05, certified=0.5),
         curve("slow", [[1, 2, 3]], start_s=7.0),
     ]
-    lines = training.tables(curves, (10, 20), "full", (10,))
-    assert lines[0] == "## task, SGD"
-    full, quick, slow = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[4:])
+    (table,) = training.tables(curves, (10, 20), "full", (10,))
+    assert table.title == "task, SGD"
+    full, quick, slow = table.rows
     assert full == ["full", "0.1", "0", "", "10", "21 (20 to 22)", "31 (30 to 32)", "21 (20 to 22)"]
     assert quick == ["quick", "0.1", "0.05", "50%", "1", "2 (2 to 2)", "3 (3 to 3)", "3 (3 to 3)"]
     assert slow[-1] == "not started"
@@ -76,8 +76,7 @@ def test_averages_are_over_tasks_and_seeds_of_the_methods_that_all_tasks_have():
         curve("full", [[0, 0, 40], [0, 0, 50]], task="other"),
         curve("one task alone", [[1, 2, 3]]),
     ]
-    lines = training.averages(curves, (20,))
-    assert lines[2:] == ["| method | SGD, after 20 steps |", "| --- | --- |", "| full | 38 |"]
+    assert training.averages(curves, (20,))[:2] == (["method", "SGD, after 20 steps"], [["full", 38]])
 
 
 def test_the_picture_can_be_read():

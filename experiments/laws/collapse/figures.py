@@ -11,7 +11,21 @@ from experiments.laws.collapse.measures import bound, ended, fit, is_descent, is
 from experiments.runner import plots
 from experiments.runner.runs import Run, grouped
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "separation": (
+        "Separation D_l, within-class over between-class variance, after every layer on a log axis, a panel for each "
+        "activation and final loss. Markers are members, lines the best exponential fits, and dotted lines the law "
+        "for linear networks. Points on a straight line mean that each layer reduces D_l by the same factor."
+    ),
+    "bound": (
+        "Strip plot with a row for each setting and a tick for each member: its largest ratio D_{l+1} / D_l over the "
+        "bound of Theorem 2, on a log axis. Members left of the dashed line are within the bound. Only members that "
+        "stop at too large a loss exceed it, and eps above eps_max (orange) does not."
+    ),
+}
 
 
 def figures(found: Sequence[Run]) -> dict[str, Figure]:

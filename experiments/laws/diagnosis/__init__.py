@@ -1,7 +1,7 @@
 """Whether a diagnosis after a tenth of the training tells what training at rank r will lose in accuracy."""
 
 from experiments.laws.diagnosis.claims import COMPARISONS, LAWS, SUMMARY
-from experiments.laws.diagnosis.figures import figures
+from experiments.laws.diagnosis.figures import CAPTIONS, figures
 from experiments.laws.diagnosis.system import FIELDS, VARIABLES, check, dynamics, shared, sources
 from experiments.runner.experiment import Experiment
 
@@ -11,6 +11,7 @@ EXPERIMENT = Experiment(
     fields=FIELDS,
     laws=LAWS,
     figures=figures,
+    captions=CAPTIONS,
     summary=SUMMARY,
     comparisons=COMPARISONS,
     check=check,

@@ -18,7 +18,22 @@ from experiments.laws.diagnosis.measures import (
 from experiments.runner import plots
 from experiments.runner.runs import Run
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "losses": (
+        "Scatter plots of the test accuracy that a task loses at rank r over the loss predicted after a short part "
+        "of the training, for the data sets that chose the rule and for those held out. Colours are ranks, markers "
+        "data sets. Where the prediction is larger, so is the measured loss, to the degree that the rank correlation "
+        "above each panel says."
+    ),
+    "steps": (
+        "Rank correlation of predicted and measured losses over the step of the diagnosis, a curve for each "
+        "predictor and control. The dashed line is the level asked for. Every predictor that sees the training beats "
+        "the rank alone at every step."
+    ),
+}
 
 KINDS = {"chose the rule": BUILDING, "held out": HELD_OUT}
 

@@ -1,7 +1,7 @@
 """LoRA and Deep LoRA of a frozen network on handwritten digits: a setting in which the compression is approximate."""
 
 from experiments.laws.deep_lora.digits.claims import COMPARISONS, LAWS, SUMMARY
-from experiments.laws.deep_lora.digits.figures import figures
+from experiments.laws.deep_lora.digits.figures import CAPTIONS, figures
 from experiments.laws.deep_lora.digits.system import FIELDS, VARIABLES, check, dynamics, shared
 from experiments.runner.experiment import Experiment
 
@@ -11,6 +11,7 @@ EXPERIMENT = Experiment(
     fields=FIELDS,
     laws=LAWS,
     figures=figures,
+    captions=CAPTIONS,
     summary=SUMMARY,
     comparisons=COMPARISONS,
     check=check,

@@ -1,7 +1,7 @@
 """Compressed Deep LoRA where it is exact (Yaras et al. 2024): beside the d x d factors that it stands for."""
 
 from experiments.laws.deep_lora.linear.claims import LAWS, SUMMARY
-from experiments.laws.deep_lora.linear.figures import figures
+from experiments.laws.deep_lora.linear.figures import CAPTIONS, figures
 from experiments.laws.deep_lora.linear.system import FIELDS, VARIABLES, check, dynamics
 from experiments.runner.experiment import Experiment
 
@@ -11,6 +11,7 @@ EXPERIMENT = Experiment(
     fields=FIELDS,
     laws=LAWS,
     figures=figures,
+    captions=CAPTIONS,
     summary=SUMMARY,
     check=check,
 )

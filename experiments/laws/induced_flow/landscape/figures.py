@@ -16,7 +16,26 @@ from experiments.laws.induced_flow.landscape.measures import (
 from experiments.runner import plots
 from experiments.runner.runs import Run, find, grouped
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "convergence": (
+        "Distance to the optimum over rescaled time on a log axis, a line for each start, a panel for each kind of "
+        "start. Flows from inside N_alpha converge exponentially, and so do balanced ones that begin mildly against "
+        "Z_1. From starts exactly against Z the flow goes to 0 instead; that panel shows its size s."
+    ),
+    "lemmas": (
+        "Histograms of the slack of three inequalities over many states: (33), Lemma 18 and Lemma 23. No state is "
+        "left of the dashed line at 0, so that all three hold."
+    ),
+    "stationary": (
+        "Scatter plot of stationary points: smallest eigenvalue of the Hessian over the loss above the global "
+        "minimum, a marker for each list of widths, hollow for the point 0. Points of full rank above the minimum "
+        "have a negative eigenvalue: they are strict saddles. The point 0 has none in the networks with three and "
+        "more layers."
+    ),
+}
 
 TITLES = {
     INSIDE: "balanced, in $N_α$",

@@ -11,7 +11,25 @@ from experiments.laws.induced_flow.rank_one.measures import by_depth
 from experiments.runner import plots
 from experiments.runner.runs import Run, find, grouped
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "distance": (
+        "Log-log plots of the distance to the target over time, a panel for each scale s_Z of the target and a curve "
+        "for each depth N; dashed curves are the bound of Theorem 20. Far from the target deeper networks are "
+        "faster. Close to it they are slower if s_Z < 1 and faster if s_Z > 1."
+    ),
+    "rescaled_time": (
+        "Distance over rescaled time, rate close to the target over the depth, and error of Euler's method over the "
+        "depth, in three panels. In rescaled time the curves of all targets coincide for each depth, and the "
+        "measured rates lie on the prediction (dashed). Half the step halves the error of Euler's method."
+    ),
+    "bounds": (
+        "Log-log plots of the distance to the target over rescaled time, a curve for each depth N, with the bound of "
+        "Theorem 20 (dashed). Every curve stays below its bound, and at late times far below."
+    ),
+}
 
 # What a panel draws: runs of one s_Z by depth, of which the first seed is shown.
 Panel = list[Run]

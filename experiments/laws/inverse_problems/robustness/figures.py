@@ -9,7 +9,26 @@ from experiments.laws.inverse_problems.measures import decay
 from experiments.runner import plots
 from experiments.runner.runs import Run
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "robustness": (
+        "Test error over the noise at the end, and over the steps at one noise level, a curve for each weight decay; "
+        "medians and ranges over the seeds. Without decay the network amplifies noise. With enough decay its error "
+        "falls to that of the oracle map (dotted)."
+    ),
+    "union": (
+        "Test error over the noise at the end, and over the steps at one noise level, a curve for each weight decay, "
+        "for a ReLU network on a union of subspaces; medians and ranges over the seeds. More decay makes the network "
+        "less sensitive to noise. It does not reach the oracle, which is told the subspaces (dotted)."
+    ),
+    "digits": (
+        "Test error over the noise at the end, and over the steps at one noise level, a curve for each weight decay, "
+        "on handwritten digits; medians and ranges over the seeds. Without decay the network amplifies noise. With "
+        "enough decay its error falls to that of the oracle map (dotted) and below."
+    ),
+}
 
 ORACLES = {"robustness": "oracle map X Y⁺", "union": "oracle: nearest subspace", "digits": "oracle map X Y⁺"}
 

@@ -12,7 +12,21 @@ from experiments.runner import plots
 from experiments.runner.runs import Run
 from lawlib.theory import inverse_problems as theory
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "phases": (
+        "Regression error and off-subspace error over the steps, and off-subspace error at the stopping time over "
+        "the width; medians and ranges over the seeds for each width. The errors stay below the theorem's bounds "
+        "(black). The error at the stopping time falls faster with the width than its bound."
+    ),
+    "robustness": (
+        "Log-log plot of the test error over the noise, with weight decay (blue) and without (orange). With decay "
+        "the error follows the oracle map (dotted), below the upper bound. Without decay it is above the lower "
+        "bound."
+    ),
+}
 
 
 def figures(found: Sequence[Run]) -> dict[str, Figure]:

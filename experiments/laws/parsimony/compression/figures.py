@@ -10,7 +10,26 @@ from matplotlib.figure import Figure
 from experiments.runner import plots
 from experiments.runner.runs import Run, grouped
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "trajectory_pair_*": (
+        "Four panels that compare a d x d network (thick) with its small equivalent (thin): end-to-end trajectory, "
+        "loss by step, loss by counted arithmetic, and distance. Trajectories and losses coincide, at a fraction of "
+        "the arithmetic. The distance is the predicted eps^L sqrt(d - 2r); once the term in rho is added, it is "
+        "below the bound, at floating-point error."
+    ),
+    "trajectory_control_*": (
+        "Four panels that compare a d x d network (thick) with a small network whose bases are of another draw "
+        "(thin): end-to-end trajectory, loss by step, loss by counted arithmetic, and distance. The two take "
+        "different paths, and their distance leaves the prediction: the bases have to be those of the network."
+    ),
+    "small_alone": (
+        "Mean loss over the steps on a log axis, of small equivalents that run without their d x d network, a line "
+        "for each member. The loss stays on a plateau and then falls to the tolerance within few steps."
+    ),
+}
 
 FULL, SMALL = plots.COLOURS[1], plots.COLOURS[0]
 

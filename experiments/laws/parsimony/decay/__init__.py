@@ -1,7 +1,7 @@
 """Weight decay in the law of parsimony (Yaras et al. 2023): idle directions vanish, and then the target."""
 
 from experiments.laws.parsimony.decay.claims import COMPARISONS, LAWS, SUMMARY
-from experiments.laws.parsimony.decay.figures import figures
+from experiments.laws.parsimony.decay.figures import CAPTIONS, figures
 from experiments.laws.parsimony.decay.system import FIELDS, VARIABLES, check, dynamics
 from experiments.runner.experiment import Experiment
 
@@ -11,6 +11,7 @@ EXPERIMENT = Experiment(
     fields=FIELDS,
     laws=LAWS,
     figures=figures,
+    captions=CAPTIONS,
     summary=SUMMARY,
     comparisons=COMPARISONS,
     check=check,

@@ -17,7 +17,22 @@ from experiments.runner import plots
 from experiments.runner.runs import Run, find, grouped
 from lawlib.theory.parsimony_decay import kept_decay, kept_value
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "idle_values": (
+        "Idle singular value over the steps on a log axis, a panel for each variant and a curve for each weight "
+        "decay. The black line, the prediction rho(t), runs inside every measured curve. More decay empties the idle "
+        "directions faster."
+    ),
+    "kept_values": (
+        "Leading singular values at the end of training over the weight decay, a panel for each variant. Dots are "
+        "members and layers, curves the predicted roots, and dotted lines the decay beyond which a value of the "
+        "target is lost. The dots follow the curves and are 0 beyond the dotted lines; from a small start that is "
+        "not aligned with the target a value can be lost earlier."
+    ),
+}
 
 MOST_CURVES = 5
 DRAWN_FLOOR = 1e-9

@@ -11,7 +11,27 @@ from experiments.laws.parsimony.optimizers.methods import METHODS, is_equivarian
 from experiments.runner import plots
 from experiments.runner.runs import Run, find
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "deviations": (
+        "Strip plot with a row for each optimizer and a tick for each member: the worst sigma_{2r+1} of a layer "
+        "without its idle part, on a log axis. Optimizers that commute with rotations are left of the bound of their "
+        "precision (dashed). Those that act on single entries, such as Adam, are far to the right where they were "
+        "run."
+    ),
+    "spectra": (
+        "Singular values of the first layer over the steps, a panel for each optimizer. Blue dots are the 2r values "
+        "farthest from the predicted idle value, grey dots those at it, and orange dots others that have left it. "
+        "Orange dots appear only with optimizers that act on single entries."
+    ),
+    "leaving": (
+        "Distance from the law over the steps, sigma_{2r+1} / sigma_1 of the worst layer without its idle part, for "
+        "settings of Adam and sizes of batches; medians and ranges over the seeds. The larger Adam's epsilon, the "
+        "closer it stays to the law. The smaller the batch, the farther gradient descent itself leaves it."
+    ),
+}
 
 # A singular value at the idle one, one of the 2r that are farthest from it, or another one that should be idle.
 IDLE, ACTIVE, ASTRAY = "grey", plots.COLOURS[0], plots.COLOURS[1]

@@ -18,7 +18,29 @@ from experiments.laws.parsimony.theorem.measures import (
 from experiments.runner import plots
 from experiments.runner.runs import Run, find, grouped
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "layers_*": (
+        "Maps and curves of every layer over the steps, a column for each layer. The maps show each singular value "
+        "minus rho(t), white where they are equal, and the angle of each singular vector to the idle subspace known "
+        "at initialization, dark where it is 0. Below, the predicted rho(t) is drawn over the measured idle value, "
+        "and then the deviations from the law: floating-point error where the law is exact, and more where data are "
+        "not whitened."
+    ),
+    "deviations": (
+        "Strip plot with a row for each variant and a tick for each member: its worst deviation from the law over "
+        "all layers and steps, on a log axis. The black lines are the bounds for float64 and, where such members "
+        "were run, float32. The law holds where all ticks of a precision are left of its bound."
+    ),
+    "condition": (
+        "Log-log plots of three deviations from the law over kappa - 1, where kappa is the condition number of the "
+        "data: the first idle singular value, the blocks, and the angle of the idle subspaces. Whitened data "
+        "(dashed) give floating-point error. Away from there each deviation grows, while it is small about as a "
+        "power of log kappa (dotted)."
+    ),
+}
 
 IMAGES = {"digits": "handwritten digits", "fashion_mnist": "Fashion-MNIST"}
 LETTERS = {"weight_decay": "λ", "momentum": "μ", "scale": "ε", "step_size": "η"}

@@ -1,7 +1,7 @@
 """The law of parsimony for layers of any widths (Yaras et al. 2023, Assumption 1 relaxed)."""
 
 from experiments.laws.parsimony.widths.claims import LAWS, SUMMARY
-from experiments.laws.parsimony.widths.figures import figures
+from experiments.laws.parsimony.widths.figures import CAPTIONS, figures
 from experiments.laws.parsimony.widths.system import FIELDS, VARIABLES, check, dynamics
 from experiments.runner.experiment import Experiment
 
@@ -11,6 +11,7 @@ EXPERIMENT = Experiment(
     fields=FIELDS,
     laws=LAWS,
     figures=figures,
+    captions=CAPTIONS,
     summary=SUMMARY,
     check=check,
 )

@@ -21,7 +21,35 @@ from experiments.laws.rank_jumps.landscape.measures import (
 from experiments.runner import plots
 from experiments.runner.runs import Run, grouped
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "frequency": (
+        "Fraction of the SGD runs that have jumped to rank 1, over the steps. More and more runs jump, at different "
+        "times."
+    ),
+    "landscape": (
+        "Cost (top) and ratio of the singular values (bottom) of the rank-1 and rank-2 minima over eps, a column for "
+        "each depth; circles are ends of gradient descent. The circles lie on the exact curves. The rank-2 minimum "
+        "ends at the dotted line, beyond which gradient descent ends at rank 1."
+    ),
+    "minima": (
+        "Scatter plots of the minima that were found: the missing entry and the observed entry that is eps, a panel "
+        "for each depth. Gradient descent on the factors (circles) and a proximal method on the matrix (crosses) end "
+        "at the same four points."
+    ),
+    "region": (
+        "Strip plot with a row for each depth and a tick for each state: the smallest step size that leaves B_1, "
+        "over the largest that Theorem B.1 admits, on a log axis. All ticks are right of the dashed line, so that "
+        "the theorem holds, and by a wide margin."
+    ),
+    "ridge": (
+        "Largest singular value of the rank-1 minimum over the ridge lambda, a curve for each depth; circles are "
+        "where gradient descent from that minimum ends. The circles lie on the curve until the minimum ends (dotted "
+        "line), and are at 0 beyond it."
+    ),
+}
 
 RANK_ONE_COLOUR, RANK_TWO_COLOUR = plots.COLOURS[:2]
 

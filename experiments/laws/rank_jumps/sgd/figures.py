@@ -13,7 +13,46 @@ from experiments.runner import plots
 from experiments.runner.claims import wilson
 from experiments.runner.runs import Run, find, grouped
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "branches": (
+        "One run and its branches over the steps in three panels: error on the observed entries, error on the "
+        "missing entry, and ratio of the singular values. A branch of small rates that begins before the jump "
+        "(dotted line) fits what is observed and misses the missing entry. One that begins after the jump finds it."
+    ),
+    "jump_times": (
+        "Fraction of the runs that has jumped by each step, with its interval of 95%, for three variants. With "
+        "entries drawn with replacement nearly all runs jump in time, whatever the initial weights. Without "
+        "replacement none does."
+    ),
+    "one_way": (
+        "Ratio s_2 / s_1 over the steps on a log axis, of some runs that a monitor puts back when they fall too low: "
+        "to a small ratio (left), and to rank 2 (right, the control). Once low, no run returns above the dashed "
+        "line. In the control runs are above it until they jump again."
+    ),
+    "decline": (
+        "Semi-log plot of sigma_2(W_1) and of s_2 / s_1 over the steps since the jump, a line for each run. Both "
+        "fall exponentially to floating-point error; the dashed line has the slope (1 - eta lambda)^t that is "
+        "predicted for sigma_2(W_1)."
+    ),
+    "depth": (
+        "Error on the observed entries, error on the missing entry, ratio of the singular values, and fraction of "
+        "the runs that has jumped, over the steps, for two depths. Most networks of four layers jump before the "
+        "rates are lowered (dotted line) and then find the missing entry. Those of three layers do not jump, and fit "
+        "the observed entries alone."
+    ),
+    "epsilon": (
+        "Relative test error over eps, and fraction of the runs that succeed over the steps t_0 at large rates. The "
+        "smaller eps, the longer a run has to stay at large rates; at the smallest eps hardly any run succeeds."
+    ),
+    "periodic": (
+        "Relative test error and ratio of the singular values of some runs over the steps, with a histogram of all "
+        "jumps; periods of large rates are shaded. Every jump is in a shaded period. After it, each period of small "
+        "rates lowers the test error."
+    ),
+}
 
 BLUE, RED, GREEN, PINK, ORANGE, SKY = plots.COLOURS
 ERROR, RATIO, STEP = "relative test error", "$s_2/s_1$ of A", "step t"

@@ -13,7 +13,42 @@ from experiments.laws.smooth_mlp.deep.system import METHODS
 from experiments.runner import plots
 from experiments.runner.runs import Run
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "singular_values": (
+        "All singular values of every layer over the steps, a column for each activation and a row for each layer, "
+        "of one seed. With smooth activations (ELU, GELU, SiLU) the middle values (grey) stay together, and only the "
+        "top and bottom K move. With ReLU and its relatives the middle ones spread too."
+    ),
+    "middle": (
+        "Change of the middle singular subspaces over the steps on a log axis, a row for each layer, left and right "
+        "subspaces, a curve for each activation; means and ranges over the seeds. With smooth activations (solid) it "
+        "stays far smaller than with ReLU and its relatives (broken), whose subspaces turn toward random ones "
+        "(dotted)."
+    ),
+    "ends": (
+        "Change of the top and bottom K singular subspaces since step 1 over the steps, a row for each layer and a "
+        "curve for each activation; means and ranges over the seeds. These subspaces turn with smooth activations "
+        "too, though less than with ReLU and its relatives."
+    ),
+    "fractions": (
+        "Share of each layer's change in the four blocks of its fixed bases over the training, a row for each "
+        "setting and a column for each layer; means and ranges over the seeds. A first block (blue) near 1 means "
+        "that the change has low rank. The dashed line is what the first block of a random subspace has."
+    ),
+    "final": (
+        "Dot plot of the share of each layer's change that is in its first block at the end, a row for each setting, "
+        "a column for each layer and a dot for each member. Dots near 1 mean that the change has low rank. Crosses "
+        "are the same share for a random subspace."
+    ),
+    "matched": (
+        "Dot plot of the share of each layer's change that is in its first block at an equal loss, a row for each "
+        "setting, a column for each layer and a dot for each member. Dots near 1 mean that the change has low rank. "
+        "Crosses are the same share for a random subspace."
+    ),
+}
 
 # ReLU and Leaky ReLU are hard to tell apart by their curves: one has to show through the other.
 STYLES = {"relu": "-.", "leaky_relu": ":", "rrelu": "--"}

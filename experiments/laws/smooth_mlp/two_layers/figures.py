@@ -15,7 +15,48 @@ from experiments.laws.smooth_mlp.two_layers.measures import MOST_EXCESS, norm_ra
 from experiments.runner import plots
 from experiments.runner.runs import Run, find, grouped
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "blocks": (
+        "Share of the change of W_1 in the first block of S_big (top) and in the other blocks (bottom) over the "
+        "steps, a column for each activation; medians and ranges over the seeds. With smooth activations nearly all "
+        "of the change is in the first block, above the bounds (black dashes). With ReLU much of it is outside."
+    ),
+    "bounds": (
+        "Largest step of a block with its bounds (top), and the gradient's subspaces and leading value (bottom), "
+        "over the steps on log axes, a column for each activation; medians and ranges over the seeds. The measured "
+        "step is below the first form of Theorem D.11. The gradient's subspaces turn until they are orthogonal to "
+        "the first ones, while its leading value decays."
+    ),
+    "decay": (
+        "Norm and leading singular values of the first gradient relative to their start (top), and the change of the "
+        "norm in each step (bottom), over the steps, a column for each activation. The leading values fall with the "
+        "norm, below a multiple of it (dashed). With smooth activations the norm grows in no step by more than the "
+        "bound (dashed); with ReLU it does."
+    ),
+    "gradient_tail": (
+        "Singular value K + 1 of the first layer's gradient over the steps on a log axis, a column for each "
+        "activation and a curve for each eps; medians and ranges over the seeds. With smooth activations it stays "
+        "below a hundredth of the target's K-th singular value (dashed). With ReLU it starts far above that."
+    ),
+    "spectrum": (
+        "Singular values of the gradient at initialization by index on a log axis (top), and their slopes in log eps "
+        "(bottom), a column for each activation. With smooth activations all values beyond K vanish with eps, for "
+        "tanh as its square. With ReLU they do not depend on eps."
+    ),
+    "relu_bound": (
+        "Strip plot with a row for each size and a tick for each member: singular value d - K of a ReLU network's "
+        "gradient at initialization (blue), and its lower bound where that is positive (orange). The measured values "
+        "are right of their bounds."
+    ),
+    "first_step": (
+        "Log-log plots of the largest change of the other blocks in the first step over eps, outside of S_big (left) "
+        "and of a random subspace (right), a curve for each activation. Outside of S_big it falls with slope 1 for "
+        "smooth activations and slope 2 for tanh. For ReLU and Leaky ReLU it does not depend on eps."
+    ),
+}
 
 Panel = Sequence[Run]
 

@@ -20,7 +20,31 @@ from experiments.laws.smooth_mlp.vgg_heads.measures import by_form, by_form_and_
 from experiments.runner import plots
 from experiments.runner.runs import Run, grouped
 
-__all__ = ["figures"]
+__all__ = ["CAPTIONS", "figures"]
+
+# What each picture shows, by patterns of names.
+CAPTIONS = {
+    "classifier_only": (
+        "Training loss (top) and test accuracy (bottom) over the epochs, a column for each activation, for heads of "
+        "VGG-16 on frozen convolutions: full, and of low rank in several subspaces; means and ranges over the seeds. "
+        "Heads in S_big come close to the full one. A head in a random subspace stays at chance (dotted) for many "
+        "epochs and ends far below."
+    ),
+    "all_layers": (
+        "Training loss (top) and test accuracy (bottom) over the epochs of a short training of the whole VGG-16, "
+        "with a full head and with one in S_big. The two learn about equally well; dotted lines are chance."
+    ),
+    "batch": (
+        "Bar charts of the final test accuracy, and of the epochs to two shares of the full head's accuracy, for the "
+        "full head and for S_big of all images or of one batch, a row for each activation. Bars are means, dots "
+        "seeds. S_big of one batch ends lower and takes longer than S_big of all images."
+    ),
+    "rank": (
+        "Test accuracy over the epochs for each rank r (top), and final test accuracy over r (bottom), a column for "
+        "each activation. Larger ranks help little, and heads of all ranks stay below the full one (black). S_big of "
+        "all images is better than that of one batch."
+    ),
+}
 
 CURVES = (("train_loss", "training loss, first images"), ("test_accuracy", "test accuracy"))
 WEIGHTS = {"edges": "VGG-16 tuned for edges", "imagenet": "VGG-16 of ImageNet", "unknown": "VGG-16 of unknown training"}
