@@ -52,9 +52,7 @@ def filled(text: str, parts: Mapping[str, Iterable[str]], name: str) -> str:
 def _misplaced(text: str, part: str, name: str) -> list[str]:
     begin, end = _marks(part)
     wrong = [mark for mark in (begin, end) if text.count(mark) != 1]
-    lines = [
-        f"{name}: has {text.count(mark)} marks {mark}; it needs one, where the part begins or ends" for mark in wrong
-    ]
+    lines = [f"{name}: has {text.count(mark)} marks {mark} in place of one" for mark in wrong]
     if not wrong and text.index(begin) > text.index(end):
         return [f"{name}: the mark {end} comes before {begin}"]
     return lines
