@@ -7,7 +7,6 @@ import diagnosed
 import four_ways
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -242,14 +241,6 @@ def params_with(**leaves):
 def test_bad_input_is_refused_in_a_line(options, message):
     with pytest.raises(ValueError, match=message):
         changed(**options)
-
-
-@pytest.fixture
-def unchecked():
-    """Without the checks of the suite, as a user calls it."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("unchecked")
