@@ -15,6 +15,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 import hypothesis
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import pytest
 from liveness import end_hung_tests
 from memory import MAX_RESIDENT, drop_programs, resident
@@ -64,6 +65,14 @@ def bounded_memory():
 @pytest.fixture(params=["float64", "float32"])
 def dtype(request):
     return jnp.dtype(request.param)
+
+
+@pytest.fixture
+def unchecked():
+    """Without the checks of types, as a user calls the library."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import functools as ft
 import math
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,13 +25,14 @@ from lawlib.compress.adapters import Adapter, change, gradient_lora
 from lawlib.compress.deep_linear import LowRank
 from lawlib.frameworks.nnx import functional, holds_modules, split
 from lawlib.linalg.batches import trace_of_a_batch
+from lawlib.linalg.gradient_checks import matrix_names
 from lawlib.linalg.gradients import joint_gradient_products
 from lawlib.linalg.kernel_uses import as_used, read_as
 from lawlib.linalg.leaves import Leaf, Where, array_leaves, pick
 from lawlib.linalg.matricization import Matricization
 from lawlib.linalg.shifted_loss import Uses, shifted_results
 from lawlib.linalg.shifts import Shift, zero_shift
-from lawlib.linalg.spectra import Certified, joint_block_krylov_svd
+from lawlib.linalg.spectra import Certified, joint_block_krylov_svd, search_faults
 from lawlib.types import Array, PRNGKey, PyTree, Rate, Scalar, matmul
 
 __all__ = ["AdaptedNetwork", "Start", "adapt", "with_adapters"]
@@ -110,7 +112,8 @@ def adapt(
             outside jit, a loss or a gradient that is not finite.
 
     Warns:
-        UserWarning: from ``init``, outside jit, a gradient of 0, which has no directions to start in.
+        UserWarning: from ``init``, outside jit, a gradient of 0, which has no directions to start in, or one that
+            underflows in the network's dtypes, such as float16.
 
     Example:
         >>> import jax, jax.numpy as jnp, lawlib
@@ -124,7 +127,8 @@ def adapt(
         >>> gradient["first"].left.shape, network.merge(params, adapters)["first"].shape
         ((30, 2), (20, 30))
     """
-    refuse(whole_fault("rank", rank, least=1), number_fault("scale", scale, above=0.0))
+    faults = search_faults(oversample, max_passes, tolerance)
+    refuse(whole_fault("rank", rank, least=1), number_fault("scale", scale, above=0.0), *faults)
     read = _checked_layers(loss, params, batches, layers, rank)
     search = {"oversample": oversample, "tolerance": tolerance, "max_passes": max_passes}
 
@@ -214,13 +218,13 @@ def _checked_layers(
     program = trace_of_a_batch(lambda arrays, batch: plain(tree(arrays), batch), arrays, batches)
     used = {name: as_used(program.jaxpr, place) for place, name in enumerate(names)}
     given = _given([name for name, read in used.items() if read], layers)
-    leaves = [pick(state, _functional(loss, params, where)[2]) for where in given]
+    leaves = [pick(state, _functional(loss, params, where)[2]) for where, _ in given]
     read = {
         leaf.name: read_as(leaf, matricization or used[leaf.name], program, IN_A_MAPPING, stacks=True)
-        for leaf, matricization in zip(leaves, given.values(), strict=True)
+        for leaf, (_, matricization) in zip(leaves, given, strict=True)
     }
-    if len(read) < len(leaves):
-        msg = f"each layer has one adapter, and two of those that are named are one: {[leaf.name for leaf in leaves]}"
+    if twice := sorted(name for name, count in Counter(leaf.name for leaf in leaves).items() if count > 1):
+        msg = f"each layer has one adapter, and {twice} are named more than once: name them once"
         raise ValueError(msg)
     sizes = {leaf.name: read[leaf.name].shape(leaf.value) for leaf in leaves}
     narrow = {name: size for name, size in sizes.items() if rank > min(size)}
@@ -237,18 +241,15 @@ def _checked_layers(
     return read
 
 
-def _given(found: Iterable[str], layers: Any) -> dict[Where, Matricization | None]:
-    """The layers that are asked for, with their matricizations where they are given."""
-    given: dict[Where, Matricization | None] = {}
-    if isinstance(layers, Mapping):
-        given |= layers
-    elif layers is None:
-        given |= dict.fromkeys(found)
-    elif isinstance(layers, str) or not isinstance(layers, Iterable):
+def _given(found: Iterable[str], layers: Any) -> list[tuple[Where, Matricization | None]]:
+    """The layers that are asked for, each as often as it is named, with matricizations where they are given."""
+    if isinstance(layers, str) or not (layers is None or isinstance(layers, Iterable)):
         msg = f"layers must be a list of names or functions, or a mapping of them to matricizations, got {layers!r}"
         raise ValueError(msg)
+    if isinstance(layers, Mapping):
+        given = [*layers.items()]
     else:
-        given |= dict.fromkeys(layers)
+        given = [(where, None) for where in (found if layers is None else layers)]
     if not given:
         msg = f"an adapted network has one layer or more; the loss multiplies by the arrays {[*found]}"
         raise ValueError(msg)
@@ -263,11 +264,15 @@ def _check_values(found: Mapping[str, Certified]) -> None:
     """Refuse gradients that are not finite, and warn of those that are 0; traced ones are not certified."""
     if not is_concrete(dict(found)):
         return
-    values = {name: np.asarray(of.svd.values) for name, of in found.items()}
+    values = {
+        at: one
+        for name, of in found.items()
+        for at, one in zip(matrix_names(name, of.svd.values[..., 0]), np.atleast_2d(of.svd.values), strict=True)
+    }
     wrong = [name for name, of in values.items() if not np.all(np.isfinite(of))]
     advice = "check the data of all batches, the parameters and the dtypes"
     refuse(f"the gradient in the kernels {wrong} is not finite: {advice}" if wrong else "")
-    if zero := [name for name, of in values.items() if not np.all(of[..., 0] > 0)]:
+    if zero := [name for name, of in values.items() if not of[0] > 0]:
         msg = (
             f"the gradient in the kernels {zero} is 0, and their adapters start in arbitrary directions: check whether "
             f"the loss depends on them, and whether weights after them are 0"

@@ -1,6 +1,8 @@
 """The network on held-out data with the change of each layer cut to a rank, or projected on S_big."""
 
+import functools as ft
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import jax.numpy as jnp
@@ -31,16 +33,29 @@ def held_out_losses(
     ``changed(matrices)`` is the mean loss with these matrices in place of those of the layers.
     """
 
-    def cut(rank: Int[Array, ""]) -> Scalar:
-        return changed([start.weights + best.at(rank) for start, best in zip(before, changes, strict=True)])
+    def up_to(lower: int, upper: int, matrices: list[Matrix]) -> list[Matrix]:
+        return [W + best.between(lower, upper) for W, best in zip(matrices, changes, strict=True)]
 
-    projected = []
-    for start, W in zip(before, now, strict=True):
-        P, Q = start.inputs.basis, start.outputs.basis
-        small = matmul(matmul(P.T, W - start.weights), Q)
-        projected.append(start.weights + matmul(matmul(P, small), Q.T))
-    at = lax.map(cut, jnp.asarray((0, *ranks), jnp.int32))
-    return HeldOut(trained, at[0], changed(projected), at[1:])
+    def projected(_: list[Matrix]) -> list[Matrix]:
+        return [_projected(start, W) for start, W in zip(before, now, strict=True)]
+
+    # Each network is made from the last, so that each column of a change is multiplied once.
+    steps = [ft.partial(up_to, *edges) for edges in pairwise((0, 0, *ranks))] + [projected]
+
+    def run(matrices: list[Matrix], i: Int[Array, ""]) -> tuple[list[Matrix], Scalar]:
+        following = lax.switch(i, steps, matrices)
+        return following, changed(following)
+
+    first = [start.weights for start in before]
+    _, (without, *at_ranks, in_big) = lax.scan(run, first, jnp.arange(len(steps), dtype=jnp.int32))
+    return HeldOut(trained, without, in_big, jnp.stack(at_ranks))
+
+
+def _projected(start: LayerStart, W: Matrix) -> Matrix:
+    """The weights at the start and the part of their change that lies in S_big."""
+    P, Q = start.inputs.basis, start.outputs.basis
+    small = matmul(matmul(P.T, W - start.weights), Q)
+    return start.weights + matmul(matmul(P, small), Q.T)
 
 
 def recommended(ranks: tuple[int, ...], held: HeldOut, tolerance: Scalar) -> Int[Array, ""]:

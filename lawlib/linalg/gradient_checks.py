@@ -16,7 +16,7 @@ from lawlib.linalg.kernel_uses import float_dtypes
 from lawlib.linalg.spectra import JointProducts
 from lawlib.types import Array, Matrix, PyTree, matmul
 
-__all__ = ["MEND", "check_entries", "check_losses", "check_products", "warn_if_lost"]
+__all__ = ["MEND", "check_entries", "check_losses", "check_products", "matrix_names", "warn_if_lost"]
 
 MEND = "use route='parameter' of gradient_products"
 # The two routes may differ by the rounding errors of products in half precision. A wrong gradient differs by more.
@@ -40,8 +40,13 @@ def check_losses(names: Iterable[str], losses: Array) -> None:
         raise ValueError(msg)
 
 
+def matrix_names(name: str, of_each: Any) -> list[str]:
+    """The name of a leaf that is one matrix, or "name[0]", "name[1]", ... for a stack, from a number for each."""
+    return [f"{name}[{i}]" for i in range(len(of_each))] if np.ndim(of_each) else [name]
+
+
 def check_entries(problem: Problem, num_wrong: Mapping[str, Array]) -> None:
-    """Check that no entries of the gradients are not finite, from their number in each leaf.
+    """Check that no entries of the gradients are not finite, from their number in each leaf, or matrix of a stack.
 
     Raises:
         ValueError: some are not.
@@ -50,22 +55,28 @@ def check_entries(problem: Problem, num_wrong: Mapping[str, Array]) -> None:
         return
     refuse(
         *(
-            f"{num_wrong[name]} of {problem.layers[name].leaf.value.size} entries of the gradient in the leaf {name!r} "
-            f"are not finite, though the loss is: scale the loss, use wider dtypes, or check for square roots and "
-            f"logarithms at 0"
-            for name in problem.layers
-            if num_wrong[name]
+            f"{wrong} of {layer.leaf.value.size // np.size(num_wrong[name])} entries of the gradient in the leaf "
+            f"{at!r} are not finite, though the loss is: scale the loss, use wider dtypes, or check for square roots "
+            f"and logarithms at 0"
+            for name, layer in problem.layers.items()
+            for at, wrong in zip(matrix_names(name, num_wrong[name]), np.atleast_1d(num_wrong[name]), strict=True)
+            if wrong
         )
     )
 
 
-def warn_if_lost(problem: Problem, layer: Layer, G: Matrix) -> None:
+def warn_if_lost(problem: Problem, layer: Layer, G: Matrix, batches: PyTree) -> None:
     """Warn the caller's caller of a gradient that underflows; a traced one is unknown, and is not certified."""
     if not is_concrete(G):
         return
-    dtypes = float_dtypes(problem.program.jaxpr) | {layer.leaf.value.dtype, G.dtype}
-    largest, coarsest = float(jnp.max(jnp.abs(G))), max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).tiny))
+    coarsest, largest = _coarsest(problem, layer), float(jnp.max(jnp.abs(G)))
     tiny = float(jnp.finfo(coarsest).tiny)
+    if largest >= tiny and is_concrete((problem.arrays, batches)):
+        first, leaves = jax.tree.map(lambda x: x[:1], batches), problem.leaves()
+        directions = {layer.leaf.name: _direction(layer.shape(), layer.dtype)}
+        products, _, _ = _dense_products(problem, leaves, directions, first)
+        if fault := _underflow(problem, leaves, directions, first, products):
+            warnings.warn(fault, stacklevel=3)
     if largest < tiny:
         msg = (
             f"the largest entry of the gradient in the leaf {layer.leaf.name!r} is {largest:g}, where {coarsest} "
@@ -79,6 +90,9 @@ def check_products(problem: Problem, build: Callable[[PyTree], JointProducts], b
 
     Raises:
         ValueError: the two routes differ; or a loss or a gradient that is not finite.
+
+    Warns:
+        UserWarning: a product that underflow in a narrow dtype changes by more than its rounding.
     """
     if not is_concrete((problem.arrays, batches)):
         return
@@ -91,6 +105,8 @@ def check_products(problem: Problem, build: Callable[[PyTree], JointProducts], b
     check_entries(problem, num_wrong)
     if not is_concrete((ours, wanted)):  # Under jit, of arrays that the compiled function closes over.
         return
+    if fault := _underflow(problem, leaves, directions, first, wanted):
+        warnings.warn(fault, stacklevel=4)
     off = {name: float(jnp.linalg.norm(ours[name] - wanted[name])) for name in leaves}
     size = {name: float(jnp.linalg.norm(wanted[name])) for name in leaves}
     if all(off[name] <= AGREEMENT * size[name] for name in leaves):
@@ -110,15 +126,72 @@ def check_products(problem: Problem, build: Callable[[PyTree], JointProducts], b
     )
 
 
+def _underflow(
+    problem: Problem,
+    leaves: dict[str, Array],
+    directions: Mapping[str, Array],
+    first: PyTree,
+    products: Mapping[str, Array],
+) -> str:
+    """Which products change with the scale of the loss, by more than rounding to the coarsest dtype does; or nothing.
+
+    Without under- and overflow a power of two as the factor of a loss is one of its gradient, to the last bit. A
+    product of numbers that are all subnormal, or are lost, has other digits.
+    """
+    narrow = {name: _coarsest(problem, layer) for name, layer in problem.layers.items()}
+    narrow = {
+        name: at for name, at in narrow.items() if jnp.finfo(at).tiny > jnp.finfo(problem.layers[name].dtype).tiny
+    }
+    if not narrow:
+        return ""
+    # It lifts the smallest subnormal number to the smallest normal one.
+    factor = 1 / min(float(jnp.finfo(at).eps) for at in narrow.values())
+    scaled, _, _ = _dense_products(problem, leaves, directions, first, factor)
+    each = (_off(name, products[name], scaled[name] / factor, at) for name, at in narrow.items())
+    faults = [fault for of_leaf in each for fault in of_leaf]
+    return f"{'; '.join(faults)}: multiply the loss by a power of two, or compute in float32" if faults else ""
+
+
+def _off(name: str, ours: Array, exact: Array, dtype: DTypeLike) -> list[str]:
+    """In words, the matrices of a leaf whose products are off by more than rounding to the dtype."""
+    ours, error = np.asarray(ours, np.float64), np.asarray(exact - ours, np.float64)
+    sizes, off = (np.linalg.norm(x, axis=(-2, -1)) for x in (ours, error))
+    largest, info = np.max(np.abs(ours), axis=(-2, -1)), jnp.finfo(dtype)
+    each = zip(matrix_names(name, sizes), *map(np.atleast_1d, (sizes, off, largest)), strict=True)
+    return [
+        f"the gradient in the layer {at!r} underflows in {dtype}: its largest product with a test vector is "
+        f"{most:.2g}, and the product is off by {gone:.2g} in the norm, where {dtype} resolves {float(info.tiny):.1g}"
+        for at, size, gone, most in each
+        if np.isfinite(gone) and gone > float(info.eps) * size
+    ]
+
+
+def _coarsest(problem: Problem, layer: Layer) -> Any:
+    """Of the dtypes that a gradient is computed in, that with the largest smallest number."""
+    dtypes = float_dtypes(problem.program.jaxpr) | {layer.leaf.value.dtype, layer.dtype}
+    return max(map(jnp.dtype, dtypes), key=lambda dtype: float(jnp.finfo(dtype).tiny))
+
+
 def _dense_products(
-    problem: Problem, leaves: dict[str, Array], directions: Mapping[str, Array], batch: PyTree
+    problem: Problem,
+    leaves: dict[str, Array],
+    directions: Mapping[str, Array],
+    batch: PyTree,
+    factor: Array | float = 1.0,
 ) -> tuple[dict[str, Array], dict[str, Array], Array]:
-    """G v for each leaf from the gradients themselves, how many of their entries are not finite, and the losses."""
+    """G v for each leaf from the gradients of factor * loss themselves, and the losses.
+
+    Between them, how many entries of each gradient are not finite, or of each matrix of a stack.
+    """
+    factor = jnp.asarray(factor)  # An argument of the compiled loop, so that the same program runs for each factor.
 
     def of_batch(batch: Any) -> tuple[dict[str, Array], dict[str, Array], Array]:
-        loss, found = problem.gradients(leaves, batch)
-        formed = {name: matmul(problem.layers[name].matrices(G), directions[name]) for name, G in found.items()}
-        return formed, {name: jnp.sum(~jnp.isfinite(G)) for name, G in found.items()}, loss
+        loss, found = problem.gradients(leaves, batch, factor)
+        read = {name: problem.layers[name].matrices(G) for name, G in found.items()}
+        formed = {name: matmul(M, directions[name]) for name, M in read.items()}
+        axes = {name: (1, 2) if M.ndim > 2 else None for name, M in read.items()}
+        wrong = {name: jnp.sum(~jnp.isfinite(read[name] if axes[name] else G), axes[name]) for name, G in found.items()}
+        return formed, wrong, loss
 
     formed, num_wrong, losses = lax.map(of_batch, batch)
     return *jax.tree.map(lambda x: x[0], (formed, num_wrong)), losses
@@ -133,4 +206,4 @@ def _direction(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
 def _rounded(leaf: Array, dtype: DTypeLike) -> Array:
     """The leaf with an error of rounding in each entry."""
     signs = jnp.sign(jnp.sin(jnp.arange(1, leaf.size + 1, dtype=dtype))).reshape(leaf.shape)
-    return leaf + (leaf * jnp.finfo(dtype).eps * signs).astype(leaf.dtype)
+    return leaf + (leaf.astype(dtype) * jnp.finfo(dtype).eps * signs).astype(leaf.dtype)

@@ -48,8 +48,10 @@ class Problem(NamedTuple):
         """The arrays of the layers."""
         return {name: jnp.asarray(layer.leaf.value) for name, layer in self.layers.items()}
 
-    def gradients(self, leaves: dict[str, Array], batch: Any) -> tuple[Scalar, dict[str, Array]]:
-        """The loss of a batch, and its gradients in the leaves, in the dtypes of the products."""
+    def gradients(
+        self, leaves: dict[str, Array], batch: Any, factor: Array | float = 1.0
+    ) -> tuple[Scalar, dict[str, Array]]:
+        """The loss of a batch, and the gradients of factor * loss in the leaves, in the dtypes of the products."""
 
         def of_leaves(leaves: dict[str, Array]) -> Scalar:
             arrays = list(self.arrays)
@@ -57,7 +59,8 @@ class Problem(NamedTuple):
                 arrays[self.layers[name].leaf.place] = leaf
             return self.loss(arrays, batch)
 
-        loss, found = jax.value_and_grad(of_leaves)(leaves)
+        loss, pull = jax.vjp(of_leaves, leaves)
+        (found,) = pull(jnp.asarray(factor, loss.dtype))
         return loss, {name: G.astype(self.layers[name].dtype) for name, G in found.items()}
 
 

@@ -71,7 +71,8 @@ def gradient_products(
             for "matrix_free", another use of the leaf, or none, or routes that disagree.
 
     Warns:
-        UserWarning: outside jit, G of the route "parameter" is 0, or too small for its dtype.
+        UserWarning: outside jit, G of the route "parameter" is 0, or too small for its dtype; or, by either route, the
+            scale of the loss changes a product on the first batch by more than rounding, as underflow in float16 does.
 
     Example:
         >>> import jax, jax.numpy as jnp, lawlib
@@ -94,7 +95,7 @@ def gradient_products(
     check_losses([name], losses)
     check_entries(problem, {name: jnp.sum(~jnp.isfinite(G))})
     M = layer.matricization.matrix(G)
-    warn_if_lost(problem, layer, M)
+    warn_if_lost(problem, layer, M, batches)
     return matrix_products(M)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from lawlib.checks import refuse
+from lawlib.checks import number_fault, refuse, whole_fault
 from lawlib.linalg.krylov import Search, TallProducts, Triplets, each, frobenius, iterated, orthonormal, ratio, rounding
 from lawlib.types import Array, Bool, Float, Int, Matrix, PRNGKey, PyTree, Scalar, matmul
 
@@ -28,6 +28,7 @@ __all__ = [
     "joint_block_krylov_svd",
     "matrix_products",
     "matrix_svd",
+    "search_faults",
 ]
 
 
@@ -130,8 +131,8 @@ def block_krylov_svd(
 
     Raises:
         TypeError: products are no ``Products``, or their dtype is neither float32 nor float64.
-        ValueError: k is outside 1..min(m, n), oversample < 1, max_passes < 2, tolerance <= 0, or start has other
-            shapes.
+        ValueError: k is no whole number in 1..min(m, n), oversample none from 1 or max_passes none from 2; tolerance is
+            not finite and above 0; or start has other shapes. All at once.
 
     Example:
         >>> import jax, lawlib
@@ -310,6 +311,16 @@ def _first_block(key: PRNGKey, *, n: int, columns: int, dtype: DTypeLike, start:
     return orthonormal(jnp.concatenate([start.right, drawn], axis=1))
 
 
+def search_faults(oversample: Any, max_passes: Any, tolerance: Any) -> list[str]:
+    """Why these are no options of ``block_krylov_svd``, a sentence for each fault."""
+    found = (
+        whole_fault("oversample", oversample, least=1),
+        whole_fault("max_passes", max_passes, least=2),
+        "" if tolerance is None else number_fault("tolerance", tolerance, above=0.0),
+    )
+    return [*filter(None, found)]
+
+
 def _tolerance(tolerance: float | None, dtype: DTypeLike) -> float:
     return float(jnp.finfo(dtype).eps) ** 0.5 if tolerance is None else tolerance
 
@@ -341,15 +352,14 @@ def _check(
     start: SVD | None,
 ) -> None:
     """Raise ValueError with all that is wrong; a single matrix has no name."""
+    is_whole = not whole_fault("k", k, least=0)
     faults = [
         f"k must be in 1..{min(shape)} for {f'the matrix {name!r}' if name else 'a matrix'} of shape {shape}, got {k}"
         for name, shape in shapes.items()
-        if not 1 <= k <= min(shape)
+        if is_whole and not 1 <= k <= min(shape)
     ]
-    for name, given, least in (("oversample", oversample, 1), ("max_passes", max_passes, 2)):
-        faults += [f"{name} must be at least {least}, got {given}"] if given < least else []
-    if tolerance is not None and not tolerance > 0:
-        faults.append(f"tolerance must be positive, got {tolerance}")
+    faults += [] if is_whole else [whole_fault("k", k, least=1)]
+    faults += search_faults(oversample, max_passes, tolerance)
     if start is not None:
         ((m, n),), given = shapes.values(), (start.left.shape, start.right.shape)
         wrong = f"start needs left {(m, k)} and right {(n, k)}, got {given[0]} and {given[1]}"

@@ -35,7 +35,7 @@ def kernels(A, B, layout):
     return gradients, layouts.multiply(scaled, B), layouts.multiply_transposed(scaled, A)
 
 
-def refused(error, message, rows=ROWS, columns=COLUMNS, values=VALUES, shape=(3, 3)):
+def assert_refused(error, message, rows=ROWS, columns=COLUMNS, values=VALUES, shape=(3, 3)):
     with pytest.raises(error, match=message):
         from_coo(rows, columns, values, shape)
 
@@ -63,27 +63,27 @@ def factors_of(entries, q, dtype):
 
 
 def test_what_is_refused_is_named():
-    refused(IndexError, r"rows must be in 0..2, got 3 at position 1", rows=[0, 3, 1, 2])
-    refused(IndexError, r"columns must be in 0..2, got -1 at position 3", columns=[0, 2, 1, -1])
-    refused(ValueError, r"NaN or infinity at \(row, column\) \(1, 1\)", values=[1.0, 2.0, np.nan, 1.0])
-    refused(ValueError, r"NaN or infinity", values=[1.0, 2.0, np.inf, 1.0])
-    refused(
+    assert_refused(IndexError, r"rows must be in 0..2, got 3 at position 1", rows=[0, 3, 1, 2])
+    assert_refused(IndexError, r"columns must be in 0..2, got -1 at position 3", columns=[0, 2, 1, -1])
+    assert_refused(ValueError, r"NaN or infinity at \(row, column\) \(1, 1\)", values=[1.0, 2.0, np.nan, 1.0])
+    assert_refused(ValueError, r"NaN or infinity", values=[1.0, 2.0, np.inf, 1.0])
+    assert_refused(
         ValueError,
         r"must be given once, got \(row, column\) \(0, 2\) more than once",
         rows=[0, 0, 1, 0],
         columns=[0, 2, 1, 2],
     )
-    refused(ValueError, r"must be three sequences of one length", values=[1.0])
-    refused(ValueError, r"no observed entry", rows=[], columns=[], values=[])
+    assert_refused(ValueError, r"must be three sequences of one length", values=[1.0])
+    assert_refused(ValueError, r"no observed entry", rows=[], columns=[], values=[])
     for shape in ((3, 0), (3, 2**31)):
-        refused(ValueError, r"two positive whole sizes below 2\^31", shape=shape)
-    refused(TypeError, r"from_mask\(matrix, ~mask\)", values=np.ma.masked_array(VALUES))
-    refused(TypeError, r"rows must be integers, got float64", rows=[0.0, 0.0, 1.0, 2.0])
-    refused(TypeError, r"real numbers, got complex128", values=[1j, 2, 3, 4])
+        assert_refused(ValueError, r"two positive whole sizes below 2\^31", shape=shape)
+    assert_refused(TypeError, r"from_mask\(matrix, ~mask\)", values=np.ma.masked_array(VALUES))
+    assert_refused(TypeError, r"rows must be integers, got float64", rows=[0.0, 0.0, 1.0, 2.0])
+    assert_refused(TypeError, r"real numbers, got complex128", values=[1j, 2, 3, 4])
 
 
 def test_many_culprits_are_counted_not_listed():
-    refused(
+    assert_refused(
         IndexError, r"got 9, 9, 9, 9, 9 and 2 others", rows=[9] * 7, columns=range(7), values=[1.0] * 7, shape=(3, 7)
     )
 

@@ -3,6 +3,8 @@
 import functools as ft
 import zlib
 
+import equinox as eqx
+import flax.linen as nn
 import four_ways
 import jax
 import jax.extend
@@ -372,7 +374,11 @@ def test_a_kernel_that_is_not_only_multiplied_by_is_refused_with_the_reason(use)
         ),
         ({"layers": []}, r"one layer or more; the loss multiplies by the arrays \['first', 'last'\]"),
         ({"layers": "first"}, "layers must be a list of names or functions, .* got 'first'"),
-        ({"layers": ["first", lambda params: params["first"]]}, r"two of those that are named are one: \['first', 'f"),
+        (
+            {"layers": ["first", "last", lambda params: params["first"]]},
+            r"one adapter, and \['first'\] are named more than once: name them once",
+        ),
+        ({"layers": ["last", "first", "last"]}, r"one adapter, and \['last'\] are named more than once"),
         ({"layers": ["count"]}, "the leaf 'count' must have a real floating dtype, got int"),
         ({"layers": ["second"]}, r"no leaf 'second': they have \['count', 'first', 'last', 'stack'\]"),
         ({"layers": ["stack"]}, r"'stack' of shape \(2, 4, 4\) is no matrix: pass layers=.*, how to read"),
@@ -384,6 +390,82 @@ def test_a_kernel_that_is_not_only_multiplied_by_is_refused_with_the_reason(use)
 def test_bad_layers_and_ranks_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         adapt(plain_loss, PLAIN, X, **({"rank": RANK} | options))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_numbers_of_another_kind_are_refused_at_once():
+    message = (
+        "rank must be a whole number of at least 1, got True; scale must be finite and above 0, got nan; "
+        "oversample must be a whole number of at least 1, got 2.5; max_passes must be a whole number of at least 2, "
+        "got 2.5; tolerance must be finite and above 0, got 0"
+    )
+    options = {"rank": True, "scale": np.nan, "oversample": 2.5, "max_passes": 2.5, "tolerance": 0}
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        adapt(plain_loss, PLAIN, X, **options)
+
+
+# The outputs of two layers that are mapped over, in four ways. -------------------------------------------------------
+
+
+def plain_pair():
+    outputs = lambda stack, x: jax.vmap(lambda W: jnp.tanh(x @ W))(stack["kernel"])  # noqa: E731
+    return outputs, {"kernel": PLAIN["stack"]}, "kernel", (1, 2)
+
+
+def linen_pair():
+    mapped = nn.vmap(nn.Dense, in_axes=None, variable_axes={"params": 0}, split_rngs={"params": True}, axis_size=2)
+    layers = mapped(4, use_bias=False, param_dtype=jnp.float64)
+    outputs = lambda held, x: jnp.tanh(layers.apply(held, x))  # noqa: E731
+    return outputs, {"params": {"kernel": PLAIN["stack"]}}, "params/kernel", (1, 2)
+
+
+def nnx_pair():
+    @nnx.vmap
+    def create(key):
+        return nnx.Linear(4, 4, use_bias=False, param_dtype=jnp.float64, rngs=nnx.Rngs(key))
+
+    model = create(jax.random.split(jax.random.key(0), 2))
+    run = nnx.vmap(lambda layer, x: jnp.tanh(layer(x)), in_axes=(0, None))
+    return run, model, lambda model: model.kernel, (1, 2)
+
+
+def equinox_pair():
+    keys = jax.random.split(jax.random.key(0), 2)
+    stack = eqx.filter_vmap(lambda key: eqx.nn.Linear(4, 4, use_bias=False, dtype=jnp.float64, key=key))(keys)
+    run = eqx.filter_vmap(lambda layer, x: jnp.tanh(jax.vmap(layer)(x)), in_axes=(eqx.if_array(0), None))
+    return run, stack, lambda stack: stack.weight, (2, 1)
+
+
+VMAPPED = {"plain": plain_pair, "linen": linen_pair, "nnx": nnx_pair, "equinox": equinox_pair}
+
+
+@pytest.mark.parametrize("way", VMAPPED)
+def test_a_dead_kernel_of_a_stack_is_named_by_its_index(way):
+    outputs, params, where, axes = VMAPPED[way]()
+    network = adapt(
+        lambda params, x: jnp.sum(outputs(params, x)[0] ** 2), params, X, rank=1, layers={where: Matricization(*axes)}
+    )
+    (name,) = network.layers
+    with pytest.warns(UserWarning, match=rf"gradient in the kernels \['{name}\[1\]'\] is 0, and their adapters"):
+        _, found = network.init(jax.random.key(0), params, X)
+    assert found[name].certified.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("way", VMAPPED)
+def test_a_kernel_of_a_stack_whose_gradient_is_not_finite_is_named_by_its_index(way):
+    outputs, params, where, axes = VMAPPED[way]()
+    data = X.at[1].set(0)
+
+    def loss(params, x):
+        first, second = outputs(params, x)
+        return jnp.sum(first**2) + jnp.sum(jnp.sqrt(jnp.abs(second)))
+
+    network = adapt(loss, params, data, rank=1, layers={where: Matricization(*axes)})
+    (name,) = network.layers
+    with pytest.raises(ValueError, match=rf"gradient in the kernels \['{name}\[1\]'\] is not finite"):
+        network.init(jax.random.key(0), params, data)
+    with pytest.raises(ValueError, match=rf"^16 of 16 entries of the gradient in the leaf '{name}\[1\]' are not"):
+        network.init(jax.random.key(0), params, data[::-1])
 
 
 def test_a_gradient_of_0_is_warned_of_by_name():

@@ -204,7 +204,7 @@ def of_tree(change=lambda h: h):
     return loss, params, layers
 
 
-def refused(loss, params, layers, message, **options):
+def assert_refused(loss, params, layers, message, **options):
     with pytest.raises(ValueError, match=message):
         low_rank_head(jax.random.key(0), loss, params, X, layers=layers, **({"rank": 4} | options))
 
@@ -228,7 +228,7 @@ def refused(loss, params, layers, message, **options):
 )
 def test_what_does_not_fit_is_refused(options, message):
     loss, params, layers = of_tree()
-    refused(loss, params, **({"layers": layers} | options), message=message)
+    assert_refused(loss, params, **({"layers": layers} | options), message=message)
 
 
 @pytest.mark.parametrize(
@@ -244,24 +244,24 @@ def test_what_is_of_another_type_is_refused_in_words(options, message):
     # As users run it, without the checks of types.
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
-        refused(loss, params, **({"layers": layers} | options), message=message)
+        assert_refused(loss, params, **({"layers": layers} | options), message=message)
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_what_combines_units_is_refused():
     loss, params, layers = of_tree(change=lambda h: h - jnp.mean(h, axis=1, keepdims=True))
-    refused(loss, params, layers, "the losses differ by .* must act unit by unit")
+    assert_refused(loss, params, layers, "the losses differ by .* must act unit by unit")
     mask = jnp.ones(M)[None]
 
     def masked(params, x):
         h = jnp.cos(x @ params["one"]["w"] + params["one"]["b"][None]) * mask
         return jnp.sum((jnp.sin(h @ params["two"]["w"] + params["two"]["b"][None]) @ params["three"]["w"]) ** 2)
 
-    refused(masked, params, layers, "the low-rank network does not run .* for any number of units")
+    assert_refused(masked, params, layers, "the low-rank network does not run .* for any number of units")
 
 
 def test_two_arrays_that_could_be_the_bias_are_refused():
     params = {"one": jnp.ones((D, M)), "two": jnp.ones((M, K)), "b": jnp.ones(M), "c": jnp.ones(M)}
     loss = lambda params, x: jnp.sum(jnp.tanh(x @ params["one"] + params["b"][None]) @ params["two"])  # noqa: E731
-    refused(loss, params, ["one", "two"], r"'one' has one bias or none, and \['b', 'c'\] have the shape of one")
+    assert_refused(loss, params, ["one", "two"], r"'one' has one bias or none, and \['b', 'c'\] have the shape of one")

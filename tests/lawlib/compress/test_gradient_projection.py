@@ -3,6 +3,7 @@
 import functools as ft
 import inspect
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -209,7 +210,7 @@ def test_a_projector_has_no_units(exponent):
     gradients = gapped(2, np.float32)
     transform = build(optax.identity(), every=1)
     (_, one), (_, other) = (scanned(transform, gradients * np.float32(2.0**power)) for power in (0, exponent))
-    jax.tree.map(np.testing.assert_array_equal, one.projections, other.projections)
+    chex.assert_trees_all_equal(one.projections, other.projections)
 
 
 def test_members_of_a_vmap_are_each_their_own():

@@ -78,7 +78,7 @@ def in_frames(block, frames):
     return array
 
 
-def compare(sizes, found, atol):
+def assert_the_same_steps(sizes, found, atol):
     weights, target, reduction, whole, small = found
     expanded = expand(reduction, small.weights, weights)
     chex.assert_trees_all_close(expanded, whole.weights, rtol=0, atol=atol)
@@ -99,19 +99,19 @@ IN_SINGLE = [(name, SIZES[i % 3], 1 + i % 2) for i, name in enumerate(EQUIVARIAN
 
 @pytest.mark.parametrize(("name", "sizes", "case"), IN_DOUBLE, ids=str)
 def test_the_small_network_takes_the_steps_of_the_whole_one(name, sizes, case):
-    compare(sizes, both(EQUIVARIANT[name], sizes, case), atol=1e-12)
+    assert_the_same_steps(sizes, both(EQUIVARIANT[name], sizes, case), atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "sizes", "case"), IN_SINGLE, ids=str)
 def test_the_small_network_takes_the_same_steps_in_single_precision(name, sizes, case):
-    compare(sizes, both(EQUIVARIANT[name], sizes, case, jnp.float32), atol=2e-4)
+    assert_the_same_steps(sizes, both(EQUIVARIANT[name], sizes, case, jnp.float32), atol=2e-4)
 
 
 @pytest.mark.parametrize(("name", "case"), [(name, 1 + i % 2) for i, name in enumerate(MORE_EQUIVARIANT)])
 def test_options_that_count_steps_or_depend_on_sizes_and_losses_are_those_of_the_whole_network(name, case):
     # optax accumulates with weights in float32.
     atol = 1e-6 if name == "accumulation" else 1e-11
-    compare(SIZES[0], both(MORE_EQUIVARIANT[name], SIZES[0], case), atol=atol)
+    assert_the_same_steps(SIZES[0], both(MORE_EQUIVARIANT[name], SIZES[0], case), atol=atol)
 
 
 @pytest.mark.parametrize("name", OF_ENTRIES)

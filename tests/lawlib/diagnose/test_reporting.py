@@ -7,11 +7,10 @@ import diagnosed
 import four_ways
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
-from lawlib.diagnose import after, before
+from lawlib.diagnose import after, before, changes
 from lawlib.diagnose.changes import approximations
 from lawlib.diagnose.held_out import recommended
 from lawlib.linalg.leaves import replace
@@ -138,11 +137,44 @@ def test_a_layer_that_does_not_change_has_no_shares_and_prints_dashes():
 def test_approximations_are_those_of_a_full_decomposition(shape, dtype):
     D = np.random.default_rng(2).standard_normal(shape)
     U, s, Vt = np.linalg.svd(D)
-    best = approximations(jnp.asarray(D, dtype), 4)
+    best = approximations(KEY, jnp.asarray(D, dtype), 4)
     tol = 1e3 * float(jnp.finfo(dtype).eps)
     for rank in range(5):
         wanted = U[:, :rank] * s[:rank] @ Vt[:rank]
-        np.testing.assert_allclose(best.at(jnp.asarray(rank)), wanted, atol=tol)
+        np.testing.assert_allclose(best.between(0, rank), wanted, atol=tol)
+    np.testing.assert_allclose(best.between(1, 3), U[:, 1:3] * s[1:3] @ Vt[1:3], atol=tol)
+
+
+# Of 60 rows and columns: a spectrum that falls, a flat one, and a change of one direction alone.
+SPECTRA = {"falling": 0.7 ** np.arange(60.0), "flat": np.linspace(2, 1, 60), "one": np.eye(1, 60)[0]}
+
+
+@pytest.mark.parametrize("kind", SPECTRA)
+@pytest.mark.parametrize("shape", [(60, 80), (80, 60)])
+def test_a_block_of_columns_gives_the_best_approximations_or_a_full_decomposition_does(kind, shape):
+    rng, s = np.random.default_rng(4), SPECTRA[kind]
+    U, V = (np.linalg.qr(rng.standard_normal((side, 60)))[0] for side in shape)
+    D = jnp.asarray((U * s) @ V.T, jnp.float32)
+    best = jax.jit(approximations, static_argnums=2)(KEY, D, 16)
+    for rank in (1, 4, 16):
+        off = np.linalg.svd(np.asarray(D, np.float64) - np.asarray(best.between(0, rank), np.float64), compute_uv=False)
+        # Energies are exact to rounding, so that values near 0 are off by its root.
+        np.testing.assert_allclose(off[0] ** 2, s[rank] ** 2, rtol=0, atol=60 * float(jnp.finfo(jnp.float32).eps))
+        assert np.sum(off**2) <= np.sum(s[rank:] ** 2) + 60 * float(jnp.finfo(jnp.float32).eps)
+
+
+def test_only_what_a_block_of_columns_does_not_give_is_decomposed(monkeypatch):
+    lost = lambda A, count: jnp.full((len(A), count), jnp.nan, A.dtype)  # noqa: E731
+    monkeypatch.setattr(changes, "_decomposed", lost)
+    found = {
+        name: jax.jit(lambda D: changes.approximations(KEY, D, 16).left)(jnp.diag(jnp.asarray(s, jnp.float32)))
+        for name, s in SPECTRA.items()
+    }
+    assert {name: bool(jnp.isfinite(left).all()) for name, left in found.items()} == {
+        "falling": True,
+        "flat": False,
+        "one": True,
+    }
 
 
 # Other networks. ------------------------------------------------------------------------------------------------------
@@ -242,14 +274,6 @@ def params_with(**leaves):
 def test_bad_input_is_refused_in_a_line(options, message):
     with pytest.raises(ValueError, match=message):
         changed(**options)
-
-
-@pytest.fixture
-def unchecked():
-    """Without the checks of the suite, as a user calls it."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("unchecked")

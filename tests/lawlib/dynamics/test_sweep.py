@@ -168,7 +168,7 @@ def test_states_are_kept_at_later_times_than_the_last_member_needs():
         hyperparameters = {"a": jnp.asarray(rate)}
         expected = simulate(powers()[1], KEY, hyperparameters, shared_by_all(), times, keep=keep)
         kept = jax.tree.map(lambda x, member=member: x[member], segments[-1].trajectory.kept)
-        jax.tree.map(np.testing.assert_array_equal, kept, expected.kept)
+        chex.assert_trees_all_equal(kept, expected.kept)
 
 
 def test_a_system_without_a_rule_is_monitored_for_bad_values():

@@ -163,7 +163,7 @@ def wide(tree):
     return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
 
 
-def check(loss, variables, path, batches, size, *, routes=("parameter",), exact=False):
+def assert_products(loss, variables, path, batches, size, *, routes=("parameter",), exact=False):
     """Products by each route against the gradient of the whole, that in float64 where it is to be ``exact``."""
 
     @jax.jit
@@ -183,7 +183,7 @@ def check(loss, variables, path, batches, size, *, routes=("parameter",), exact=
     return found
 
 
-def refused(loss, variables, path, batches, message):
+def assert_refused(loss, variables, path, batches, message):
     """Under jit, where values are unknown."""
     free = ft.partial(gradient_products, loss, route="matrix_free")
     with pytest.raises(ValueError, match=message):
@@ -195,10 +195,10 @@ def test_the_gradient_is_that_of_the_parameter_whatever_becomes_of_it(kind):
     build, path = KINDS[kind]
     variables, loss, batches = problem(build(jnp.float64), jnp.float64)
     routes = ("parameter",) if kind in OTHERS else ("parameter", "matrix_free")
-    check(loss, variables, path, batches, 1e-12, routes=routes)
+    assert_products(loss, variables, path, batches, 1e-12, routes=routes)
     if kind in OTHERS:
         message = rf"leaf '{name(path)}' is not only .* in other operations: .*{OTHERS[kind]}; use route='parameter'"
-        refused(loss, variables, path, batches, message)
+        assert_refused(loss, variables, path, batches, message)
 
 
 @pytest.mark.parametrize("layer", [nn.Dense, Scaled])
@@ -236,7 +236,7 @@ def test_the_gradient_of_least_squares_has_a_closed_form(layer, dtype, tol):
 def test_inputs_of_any_dtype_have_the_gradient_of_their_values(kind):
     variables, loss, (x, y) = problem(nn.Dense(M), jnp.float32)
     x = (3 * jnp.abs(x)).astype(kind)
-    check(loss, variables, "first", (x, y), 1e-4, routes=ROUTES, exact=True)
+    assert_products(loss, variables, "first", (x, y), 1e-4, routes=ROUTES, exact=True)
 
 
 def test_half_precision_inputs_neither_vanish_nor_overflow():
@@ -280,19 +280,19 @@ def test_whole_numbers_give_low_rank_networks_the_basis_of_their_values():
 def test_kernels_of_half_precision_have_products_of_float32(kind):
     variables, loss, batches = problem(nn.Dense(M, param_dtype=jnp.dtype(kind)), jnp.dtype(kind))
     size = 30 * float(jnp.finfo(kind).eps)
-    for found in check(loss, variables, "first", batches, size, routes=ROUTES, exact=True):
+    for found in assert_products(loss, variables, "first", batches, size, routes=ROUTES, exact=True):
         assert {product.dtype for product in found} == {jnp.dtype("float32")}
 
 
 def test_a_kernel_that_the_layer_casts_has_a_gradient_in_its_own_dtype():
     variables, loss, batches = problem(nn.Dense(M, dtype=jnp.bfloat16), jnp.float32)
-    check(loss, variables, "first", batches, 1e-4)
-    check(loss, variables, "first", batches, 8 * float(jnp.finfo("bfloat16").eps), routes=("matrix_free",))
+    assert_products(loss, variables, "first", batches, 1e-4)
+    assert_products(loss, variables, "first", batches, 8 * float(jnp.finfo("bfloat16").eps), routes=("matrix_free",))
 
 
 def test_products_are_as_precise_as_the_kernel_unless_told_otherwise():
     variables, loss, batches = problem(nn.Dense(M, param_dtype=jnp.float64), jnp.float64, scale=1e-60)
-    check(loss, variables, "first", batches, 1e-12)
+    assert_products(loss, variables, "first", batches, 1e-12)
     with pytest.warns(
         UserWarning, match="entry of the gradient in the leaf 'params/first/kernel' is 0, where float32 resolves 1e-38"
     ):
@@ -344,9 +344,9 @@ def test_losses_of_all_kinds_have_their_gradient(change):
     variables, loss, batches = problem(nn.Dense(M, param_dtype=jnp.float64), jnp.float64)
     loss, other = change(loss), CHANGES[change]
     jax.eval_shape(loss, variables, tuple(x[0] for x in batches))
-    check(loss, freeze(variables), "first", batches, 1e-12, routes=("parameter",) if other else ROUTES)
+    assert_products(loss, freeze(variables), "first", batches, 1e-12, routes=("parameter",) if other else ROUTES)
     if other:
-        refused(loss, variables, "first", batches, f"in other operations: {other}")
+        assert_refused(loss, variables, "first", batches, f"in other operations: {other}")
 
 
 def test_a_teacher_at_the_same_path_is_not_taken_for_the_layer():
@@ -355,7 +355,7 @@ def test_a_teacher_at_the_same_path_is_not_taken_for_the_layer():
     of_teacher = jax.tree.map(lambda x: x + 1, variables)
     for student in (loss, jax.jit(loss)):
         distilled = lambda held, batch: student(held, (batch[0], teacher.apply(of_teacher, batch[0])))  # noqa: B023, E731
-        check(distilled, variables, "first", batches, 1e-12, routes=ROUTES)
+        assert_products(distilled, variables, "first", batches, 1e-12, routes=ROUTES)
 
 
 def test_two_routes_that_disagree_are_an_error_where_values_are_known(monkeypatch):

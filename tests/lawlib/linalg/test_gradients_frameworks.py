@@ -1,5 +1,7 @@
 """The same network in four ways: the same products and triplets, which are those of the dense gradient."""
 
+import warnings
+
 import equinox as eqx
 import flax.linen as nn
 import four_ways
@@ -10,7 +12,7 @@ import pytest
 from flax import nnx
 from four_ways import SHAPES, WAYS
 
-from lawlib.linalg.gradients import gradient_products, matricizations
+from lawlib.linalg.gradients import gradient_products, joint_gradient_products, matricizations
 from lawlib.linalg.matricization import Matricization
 from lawlib.linalg.spectra import block_krylov_svd
 
@@ -64,6 +66,54 @@ def test_products_and_triplets_are_those_of_the_dense_gradient(way, dense, dtype
     np.testing.assert_allclose(found.svd.values, values[:2], rtol=size)
     for ours, truth in ((found.svd.left, L[:, :2]), (found.svd.right, Rt[:2].T)):
         assert np.linalg.norm(np.asarray(ours) - truth @ (truth.T @ np.asarray(ours))) <= float(found.bound)
+
+
+def in_half(way, scale):
+    """The network in float16, its loss times a number in float32, and how two of its layers are read."""
+    loss, params, _ = WAYS[way]("float16")
+    read = matricizations(loss, params, four_ways.batches("float16"))
+    names = [at for at in read if "conv" in at or "last" in at]
+    scaled = lambda params, batch: loss(params, batch).astype("float32") * scale  # noqa: E731
+    return scaled, params, {at: read[at] for at in names}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_gradient_that_underflows_in_half_precision_is_warned_of_by_layer_and_dtype(way):
+    data, lost = (
+        four_ways.batches("float16"),
+        r"the gradient in the layer '\S*{}\S*' underflows in float16: its largest",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        right = joint_gradient_products(*in_half(way, 1.0), data)
+    with pytest.warns(UserWarning, match=f"{lost.format('conv')}.*; {lost.format('last')}.*: multiply the loss by"):
+        joint_gradient_products(*in_half(way, 2.0**-18), data)
+    assert len(right.shapes) == 2
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_gradient_with_few_digits_is_warned_of_and_its_scaled_loss_is_not(route, dense):
+    """The products of all columns, against those in float64: one of the two is off by more than rounding."""
+    data, off = four_ways.batches("float16"), []
+    for scale in (2.0**-18, 1.0):
+        loss, params, layers = in_half("plain", scale)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            products = gradient_products(loss, params, "last", data, matricization=layers["last"], route=route)
+        G = np.asarray(jax.jit(products.forward)(jnp.eye(products.shape[1], dtype=products.dtype))) / scale
+        off.append(np.linalg.norm(G - dense["last"]) / np.linalg.norm(dense["last"]))
+        assert len(told) == (scale < 1)
+    assert off[0] > 3 * off[1]
+
+
+def test_the_range_of_float32_is_no_reason_to_warn():
+    data = four_ways.batches("bfloat16")
+    loss, params, _ = WAYS["plain"]("bfloat16")
+    scaled = lambda params, batch: loss(params, batch).astype("float32") * 2.0**-40  # noqa: E731
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        products = joint_gradient_products(scaled, params, {"last": Matricization()}, data)
+    assert products.shapes == {"last": (7, 4)}
 
 
 @pytest.mark.parametrize("way", WAYS)

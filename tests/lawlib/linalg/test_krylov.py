@@ -129,7 +129,8 @@ def test_matrices_without_keys_or_with_wrong_sizes_are_named_all_at_once():
         joint_block_krylov_svd(keys, products, K)
     message = (
         r"^k must be in 1\.\.3 for the matrix 'first' of shape \(4, 3\), got 4; k must be .* 'second' of shape "
-        r"\(3, 5\), got 4; oversample must be at least 1, got 0; tolerance must be positive, got nan$"
+        r"\(3, 5\), got 4; oversample must be a whole number of at least 1, got 0; tolerance must be finite and "
+        r"above 0, got nan$"
     )
     with pytest.raises(ValueError, match=message):
         joint_block_krylov_svd(keys_of(products), products, 4, oversample=0, tolerance=np.nan)

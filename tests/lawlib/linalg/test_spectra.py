@@ -214,9 +214,9 @@ def test_it_runs_under_vmap(tol):
     [
         ({"k": 0}, r"k must be in 1\.\.5 .* got 0"),
         ({"k": 6}, r"k must be in 1\.\.5 .* got 6"),
-        ({"k": 2, "oversample": 0}, "oversample must be at least 1, got 0"),
-        ({"k": 2, "max_passes": 1}, "max_passes must be at least 2, got 1"),
-        ({"k": 2, "tolerance": 0.0}, "tolerance must be positive, got 0"),
+        ({"k": 2, "oversample": 0}, "oversample must be a whole number of at least 1, got 0"),
+        ({"k": 2, "max_passes": 1}, "max_passes must be a whole number of at least 2, got 1"),
+        ({"k": 2, "tolerance": 0.0}, "tolerance must be finite and above 0, got 0"),
         (
             {"k": 2, "start": spectra.SVD(jnp.ones((5, 2)), jnp.ones(2), jnp.ones((5, 2)))},
             r"start needs left \(7, 2\)",
@@ -226,6 +226,30 @@ def test_it_runs_under_vmap(tol):
 def test_bad_input_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         spectra.matrix_svd(jax.random.key(0), jnp.ones((7, 5)), **options)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("joint", [False, True])
+def test_counts_that_are_not_whole_are_refused_at_once(joint):
+    products = spectra.matrix_products(jnp.ones((7, 5)))
+    key, options = jax.random.key(0), {"oversample": 2.5, "max_passes": True, "tolerance": "low"}
+    apply = lambda right, left: {}  # noqa: E731
+    several = spectra.JointProducts(apply, {"one": (7, 5), "two": (5, 7)}, dict.fromkeys(("one", "two"), "float32"))
+    message = (
+        "k must be a whole number of at least 1, got 2.5; oversample must be a whole number of at least 1, got 2.5; "
+        "max_passes must be a whole number of at least 2, got True; tolerance must be finite and above 0, got low"
+    )
+    find = spectra.joint_block_krylov_svd if joint else spectra.block_krylov_svd
+    given = ({"one": key, "two": key}, several) if joint else (key, products)
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        find(*given, 2.5, **options)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_counts_of_numpy_are_whole():
+    counts = {"oversample": np.int64(3), "max_passes": np.int32(4)}
+    found = spectra.matrix_svd(jax.random.key(0), jnp.eye(7, 5), np.int64(2), **counts)
+    np.testing.assert_allclose(found.svd.values, [1, 1], rtol=1e-12)
 
 
 def test_a_matrix_in_place_of_its_products_is_told_how_to_give_them():
