@@ -121,8 +121,7 @@ def _mesh_with(axis: str, mesh: Mesh | None, given: PyTree) -> Mesh | AbstractMe
     if axis in around.manual_axes:
         msg = f"the shard_map around this call is over {axis!r} itself; call it outside of that, with whole batches"
         raise ValueError(msg)
-    varying = {name for x in jax.tree.leaves(given) for name in getattr(jax.typeof(x), "vma", ())}
-    if varying:
+    if varying := {name for x in jax.tree.leaves(given) for name in jax.typeof(x).manual_axis_type.varying}:
         names = ", ".join(map(repr, sorted(varying)))
         msg = f"the shard_map over {names} around this call checks varying axes; give it check_vma=False"
         raise ValueError(msg)
