@@ -136,7 +136,7 @@ def _computed(
     """Compute results.nc if it is missing; False when stopped by a signal after a checkpoint."""
     if (folder.path / "results.nc").exists():
         return True
-    here = Start(environment(), sources_of(config, experiment))
+    here = Start(environment_of(config, experiment), sources_of(config, experiment))
     found = resuming.found(folder.path, Checkpoints(folder.path), conditions(*here), redo=redo)
     team.begin(Order({"config": settings.to_plain(config), **found.conditions}))
     with _stopwatch(folder, here, found.changed):
@@ -216,6 +216,13 @@ def _work(
     check_declared(name, observed(*system), experiment.variables)
     mesh = mesh_of(system, at_once or len(members.seeds), experiment.sample_devices(config))
     return Work(name, config, observation_times(config), seeds, members, system, mesh, need)
+
+
+def environment_of(config: ConfigDict, experiment: Experiment) -> dict[str, Any]:
+    """The environment, and the devices that share a member's samples, of the variants where they are several."""
+    counts = {name: experiment.sample_devices(own) for name, own in settings.expand(config)}
+    several = {name: count for name, count in counts.items() if count > 1}
+    return {**environment(), **({"sample_devices": several} if several else {})}
 
 
 def sources_of(config: ConfigDict, experiment: Experiment) -> dict[str, str]:
