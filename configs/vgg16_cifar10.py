@@ -128,5 +128,5 @@ def get_config(profile: str = "cpu") -> ConfigDict:
         observe={"num_times": size["epochs"] + 1, "spacing": "even"},
         sweep={},
         variants=tuple({"name": name, **fields} for name, fields in (heads | whole).items()),
-        run={"chunk": 0, "batch": 0, "segment": 0, "checkpoint_seconds": 60.0},
+        run={"chunk": 0, "batch": 0, "segment": 0, "checkpoint_seconds": 60.0, "sample_devices": 1},
     )

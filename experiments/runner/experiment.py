@@ -46,6 +46,7 @@ class Experiment:
         shared: Data that all members of a variant share. It is called once for all variants in which the fields that
             it reads agree.
         sources: Where data are from, in words, by name.
+        sample_devices: The number of devices that share the samples of a member's batches.
     """
 
     dynamics: Callable[[ConfigDict], Dynamics]
@@ -61,6 +62,7 @@ class Experiment:
     check: Callable[[Checks], None] = lambda checks: None
     shared: Callable[[ConfigDict], Any] = lambda config: ()
     sources: Callable[[ConfigDict], Mapping[str, str]] = lambda config: {}
+    sample_devices: Callable[[ConfigDict], int] = lambda config: 1
 
     def validate(self, checks: Checks) -> None:
         """Check the fields of a variant, one by one and then together."""

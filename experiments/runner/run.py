@@ -18,7 +18,7 @@ from experiments.runner import claims as claims_table
 from experiments.runner import resuming, settings
 from experiments.runner.checkpoints import Checkpoints, Restored
 from experiments.runner.conclude import conclude
-from experiments.runner.experiment import Experiment, Variable, load
+from experiments.runner.experiment import Experiment, load
 from experiments.runner.forecast import Need, need_of, refusals, told
 from experiments.runner.hyperparameters import guarded
 from experiments.runner.integrity import MALFORMED
@@ -37,7 +37,7 @@ from experiments.runner.streams import Output
 from experiments.runner.team.meshes import connect, dividing, mesh_of
 from experiments.runner.team.team import Order, Team
 from experiments.runner.watchdog import monitored
-from lawlib.dynamics.sweep import Members, Plan, Position, Segment, grid, observed, outline, plan, sweep
+from lawlib.dynamics.sweep import MEMBERS, Members, Plan, Position, Segment, grid, observed, outline, plan, sweep
 from lawlib.dynamics.system import Dynamics
 
 DONE, CLAIM_FAILED = 0, 1
@@ -136,7 +136,7 @@ def _computed(
     """Compute results.nc if it is missing; False when stopped by a signal after a checkpoint."""
     if (folder.path / "results.nc").exists():
         return True
-    here = Start(environment(), sources_of(config, experiment))
+    here = Start(environment_of(config, experiment), sources_of(config, experiment))
     found = resuming.found(folder.path, Checkpoints(folder.path), conditions(*here), redo=redo)
     team.begin(Order({"config": settings.to_plain(config), **found.conditions}))
     with _stopwatch(folder, here, found.changed):
@@ -197,7 +197,7 @@ def work_of(
     if room and (problems := refusals(needs, room)):
         raise InputError(problems)
     each = zip(needs, seeds, parts, strict=True)
-    return [_work(shard.plan.chunk if shard else 0, need, own, *part, experiment.variables) for need, own, part in each]
+    return [_work(shard.plan.chunk if shard else 0, need, own, *part, experiment) for need, own, part in each]
 
 
 def _work(
@@ -209,13 +209,20 @@ def _work(
     dynamics: Dynamics,
     key: jax.Array,
     shared: Any,
-    variables: Mapping[str, Variable],
+    experiment: Experiment,
 ) -> Work:
     members = grid(len(seeds), settings.hyperparameters(config), config.precision, first_seed=seeds.start)
     system = dynamics, key, members, shared
-    check_declared(name, observed(*system), variables)
-    mesh = mesh_of(system, at_once or len(members.seeds))
+    check_declared(name, observed(*system), experiment.variables)
+    mesh = mesh_of(system, at_once or len(members.seeds), experiment.sample_devices(config))
     return Work(name, config, observation_times(config), seeds, members, system, mesh, need)
+
+
+def environment_of(config: ConfigDict, experiment: Experiment) -> dict[str, Any]:
+    """The environment, and the devices that share a member's samples, of the variants where they are several."""
+    counts = {name: experiment.sample_devices(own) for name, own in settings.expand(config)}
+    several = {name: count for name, count in counts.items() if count > 1}
+    return {**environment(), **({"sample_devices": several} if several else {})}
 
 
 def sources_of(config: ConfigDict, experiment: Experiment) -> dict[str, str]:
@@ -283,7 +290,9 @@ def _simulate(
 def plans_of(work: list[Work]) -> list[Plan]:
     """How each variant is cut, chosen now."""
     on_cpu = jax.default_backend() == "cpu"
-    return [plan(*v.system, len(v.times), on_cpu=on_cpu, num_devices=v.mesh.size, **_cut(v.config)) for v in work]
+    return [
+        plan(*v.system, len(v.times), on_cpu=on_cpu, num_devices=v.mesh.shape[MEMBERS], **_cut(v.config)) for v in work
+    ]
 
 
 def divided_by(work: list[Work], plans: list[Plan], team: Team) -> list[Work]:

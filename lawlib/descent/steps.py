@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from lawlib.types import Array, Int, Matrix, PRNGKey, PyTree, Rate, Scalar
+from lawlib.types import Array, Float, Int, Matrix, PRNGKey, PyTree, Rate, Scalar
 
 __all__ = [
     "Descent",
     "Evaluated",
     "Iterate",
+    "cross_entropies",
     "epoch_batches",
     "evaluated",
     "gradient_descent",
@@ -84,7 +85,16 @@ def masked_mean_squared_error(outputs: Matrix, targets: Matrix, mask: Matrix) ->
 
 def mean_cross_entropy(outputs: Matrix, targets: Matrix) -> Scalar:
     """-1/N sum_i sum_k targets_ki log softmax(outputs_i)_k, averaged over the N samples (columns) and summed over K."""
-    return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(outputs, axis=0), axis=0))
+    return -jnp.mean(_log_likelihoods(outputs, targets))
+
+
+def cross_entropies(outputs: Matrix, targets: Matrix) -> Float[Array, " N"]:
+    """-sum_k targets_ki log softmax(outputs_i)_k of each of the N samples (columns), summed over K and not averaged."""
+    return -_log_likelihoods(outputs, targets)
+
+
+def _log_likelihoods(outputs: Matrix, targets: Matrix) -> Float[Array, " N"]:
+    return jnp.sum(targets * jax.nn.log_softmax(outputs, axis=0), axis=0)
 
 
 def epoch_batches(

@@ -201,8 +201,9 @@ def sweep(
     """Run every member, chunk by chunk and segment by segment, and yield each segment as it is done.
 
     A member's key is ``fold_in(key, seed)``: the members of one seed share data and weights, and
-    draws are the same bit for bit on any number of devices. Members are sharded over the one axis of ``mesh``, called
-    "members". Its devices may belong to several processes: then all of them sweep at once, with equal arguments and
+    draws are the same bit for bit on any number of devices. Members are sharded over the axis "members" of ``mesh``.
+    Over other axes a member is not divided, unless its step does that, as a ``data_parallel`` loss does. The devices
+    may belong to several processes: then all of them sweep at once, with equal arguments and
     answers of ``most_steps``, and each yields the observations of all members; ``trajectory`` stays on the devices.
     The system is monitored (``until``) if it is not already. ``start=(t, problems, states)``, with a leading axis
     over the members, begins there as in ``simulate``. ``resume`` names the last position done and the trajectory it
@@ -303,7 +304,8 @@ def _programs(
             return lax.map(lambda member: one(member, *common), each_member, batch_size=together)
 
         specs = (each, *[P()] * num_common)
-        program = jax.jit(jax.shard_map(chunk, mesh=mesh, in_specs=specs, out_specs=each, check_vma=False))
+        divided = {"mesh": mesh, "axis_names": {MEMBERS}, "in_specs": specs, "out_specs": each, "check_vma": False}
+        program = jax.jit(jax.shard_map(chunk, **divided))
         return lambda members, *common: program(placed(members, NamedSharding(mesh, each)), *common)
 
     return over_members(begin_one, 2), over_members(advance_one, 3)

@@ -103,6 +103,7 @@ def plans(config: Mapping[str, Any], folder: str) -> list[tuple[str, dict[str, A
     from experiments.runner.finished import as_config
     from experiments.runner.memory import room
     from experiments.runner.run import plans_of, prepare, work_of
+    from lawlib.dynamics.sweep import MEMBERS
 
     prepare()
     whole = as_config(config).lock()
@@ -113,7 +114,7 @@ def plans(config: Mapping[str, Any], folder: str) -> list[tuple[str, dict[str, A
             {
                 "num_seeds": len(part.seeds),
                 "num_settings": part.need.num_settings,
-                "num_devices": part.mesh.size,
+                "num_devices": part.mesh.shape[MEMBERS],
                 "plan": plan,
             },
         )

@@ -7,8 +7,18 @@ from experiments.runner.checkpoints import Restored
 from experiments.runner.experiment import load
 from experiments.runner.memory import room
 from experiments.runner.progress import Reporter
-from experiments.runner.provenance import conditions, environment
-from experiments.runner.run import DONE, Work, divided_by, outline_of, prepare, segments, sources_of, work_of
+from experiments.runner.provenance import conditions
+from experiments.runner.run import (
+    DONE,
+    Work,
+    divided_by,
+    environment_of,
+    outline_of,
+    prepare,
+    segments,
+    sources_of,
+    work_of,
+)
 from experiments.runner.setbacks import STOPPED
 from experiments.runner.stopping import Stop
 from experiments.runner.team.meshes import connect
@@ -32,7 +42,7 @@ def follow(config: ConfigDict, team: Team, stop: Stop) -> int:
 
     def prepared() -> list[Work]:
         experiment = load(config.experiment)
-        own = conditions(environment(), sources_of(config, experiment))
+        own = conditions(environment_of(config, experiment), sources_of(config, experiment))
         team.check_same(order.conditions or {}, {"config": settings.to_plain(config), **own})
         return work_of(config, experiment, room(None))
 

@@ -2,7 +2,15 @@
 
 from experiments.laws.smooth_mlp.vgg_heads.claims import COMPARISONS, LAWS, SUMMARY
 from experiments.laws.smooth_mlp.vgg_heads.figures import CAPTIONS, figures
-from experiments.laws.smooth_mlp.vgg_heads.system import FIELDS, VARIABLES, check, dynamics, shared, sources
+from experiments.laws.smooth_mlp.vgg_heads.system import (
+    FIELDS,
+    VARIABLES,
+    check,
+    dynamics,
+    sample_devices,
+    shared,
+    sources,
+)
 from experiments.runner.experiment import Experiment
 
 EXPERIMENT = Experiment(
@@ -17,4 +25,5 @@ EXPERIMENT = Experiment(
     check=check,
     shared=shared,
     sources=sources,
+    sample_devices=sample_devices,
 )

@@ -21,7 +21,8 @@ from experiments.runner.experiment import Variable
 from experiments.runner.schema import choice, flag, integer, number, text
 from experiments.runner.store import InputError
 from lawlib.compress.low_rank_init import INNER, low_rank_init, padded_basis, random_init
-from lawlib.descent.steps import Iterate, epoch_batches, mean_cross_entropy, transformed
+from lawlib.descent.data_parallel import data_parallel
+from lawlib.descent.steps import Iterate, cross_entropies, epoch_batches, mean_cross_entropy, transformed
 from lawlib.dynamics.system import Dynamics, Hyperparameters, Time, until
 from lawlib.linalg.shifts import Shift, shifted_gradient_products
 from lawlib.linalg.spectra import block_krylov_svd
@@ -110,6 +111,10 @@ FIELDS = {
     "data.size": integer("height and width to which images are resized", unit="pixel", at_least=1),
     "data.block": choice("last block of the convolutions", *range(1, len(CONFIGURATION_D) + 1)),
     "data.pool": integer("height and width to which its maps are averaged", unit="pixel", at_least=1),
+    "run.sample_devices": integer(
+        "devices among which the images of a member's minibatch are divided; a divisor of the number of devices",
+        at_least=1,
+    ),
 }
 
 
@@ -135,6 +140,12 @@ def _check_sizes(checks: Checks) -> None:
         checks.require(f"data.{field}", data[field] % data.eval_batch == 0, rule)
     for field, given in (("opt.batch_size", config.opt.batch_size), ("data.num_probe", data.num_probe)):
         checks.require(field, given <= data.num_train, f"must be at most data.num_train = {data.num_train}")
+    devices = config.run.sample_devices
+    checks.require(
+        "run.sample_devices",
+        config.opt.batch_size % devices == 0,
+        f"must divide opt.batch_size = {config.opt.batch_size}",
+    )
     count, n = _gradient_images(config), _gradient_batch(config)
     rule = f"must be 0 for all, or at most data.num_train = {data.num_train}, and a multiple of {n}"
     checks.require("data.gradient_images", count <= data.num_train and count % n == 0, rule)
@@ -168,6 +179,11 @@ def shared(config: ConfigDict) -> Data:
     return loaded(chosen, _extraction(config), frozen=config.opt.trains == "head", precision=config.precision)
 
 
+def sample_devices(config: ConfigDict) -> int:
+    """The number of devices among which the images of a minibatch are divided."""
+    return config.run.sample_devices
+
+
 def _extraction(config: ConfigDict) -> Extraction:
     data = config.data
     return Extraction(data.weights, data.size, data.block, data.pool)
@@ -181,11 +197,16 @@ def dynamics(config: ConfigDict) -> Dynamics:
     phi = activation(config.net.activation)
     predict = mlp.apply if config.net.form == "full" else low_rank.apply
 
-    def loss(weights: Network, inputs: Array, labels: Array) -> Scalar:
-        X = _head_inputs(config, weights.convolutions, inputs)
-        return mean_cross_entropy(predict(weights.head, X.T, phi), labels.T)
+    def outputs(weights: Network, inputs: Array) -> Array:
+        return predict(weights.head, _head_inputs(config, weights.convolutions, inputs).T, phi)
 
-    descent = transformed(loss, _method(config))
+    def loss(weights: Network, batch: Part) -> Scalar:
+        return mean_cross_entropy(outputs(weights, batch.inputs), batch.labels.T)
+
+    def losses(weights: Network, batch: Part) -> Array:
+        return cross_entropies(outputs(weights, batch.inputs), batch.labels.T)
+
+    descent = transformed(data_parallel(losses) if sample_devices(config) > 1 else loss, _method(config))
 
     def init(key: PRNGKey, hyperparameters: Hyperparameters, data: Data) -> tuple[Problem, Iterate]:
         del hyperparameters
@@ -198,7 +219,7 @@ def dynamics(config: ConfigDict) -> Dynamics:
         batches = epoch_batches(problem.key, epoch=t, **sizes)
 
         def on_batch(iterate: Iterate, batch: Array) -> tuple[Iterate, None]:
-            return descent.step(iterate, data.train.inputs[batch], data.train.labels[batch]), None
+            return descent.step(iterate, Part(*(x[batch] for x in data.train))), None
 
         return lax.scan(on_batch, iterate, batches)[0]
 

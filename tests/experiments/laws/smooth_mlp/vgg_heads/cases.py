@@ -131,6 +131,8 @@ RULES = {
         ),
         ("cut", {"data.num_probe": 990}, "data.num_probe = 990: must be a multiple of data.eval_batch = 500"),
         ("batch", {"opt.batch_size": 10_001}, "opt.batch_size = 10001: must be at most data.num_train = 10000"),
+        ("devices", {"run.sample_devices": 3}, "run.sample_devices = 3: must divide opt.batch_size = 128"),
+        ("no device", {"run.sample_devices": 0}, "run.sample_devices = 0: must be an integer >= 1"),
         ("momentum", {"opt.momentum": 1.0}, "opt.momentum = 1.0: must be a finite number >= 0.0 and < 1.0"),
         (
             "gradient",
