@@ -31,6 +31,7 @@ README, FIGURES = "README.md", "figures/README.md"
 PAPERS_HEAD = ("paper", "law", "claims that hold", "fail", "disputed sentences refuted", "stand", "without a verdict")
 SPEED_HEAD = ("what", "measured", "compared with", "table")
 FIGURES_HEAD = ("folder", "config", "profile", "pictures", "run on", "time", "machine", "versions")
+UNRUN_HEAD = ("config", "figure", "time")
 
 
 class Speed(NamedTuple):
@@ -157,23 +158,29 @@ def _two_digits(number: float) -> str:
 
 
 def missing(root: Path) -> list[str]:
-    """What was never run: on which devices, which configs, and which paper profiles."""
-    known = {entry.name: entry for entry in catalog.entries(root)}
-    places = published.folders(root)
-    run = {(place.config, place.profile) for place in places}
-    kinds = Counter(_device(place) for place in places if not place.first_version)
-    never = [name for name in known if not any(config == name for config, _ in run)]
-    papers = [name for name, entry in known.items() if "paper" in entry.times and (name, "paper") not in run]
-    old = [place.name for place in places if place.first_version]
-    lines = [f"- Devices: all {sum(kinds.values())} published runs were made on {' and '.join(sorted(kinds))}."]
+    """What was never run, in short: on which devices, how many configs and paper profiles, and what 0.1 published."""
+    kinds = Counter(_device(place) for place in published.folders(root) if not place.first_version)
+    devices = f"all {sum(kinds.values())} published runs were made on {' and '.join(sorted(kinds))}."
     if set(kinds) == {"CPUs"}:
-        lines[0] += " Nothing has run on a GPU or TPU."
-    lines.append(f"- Configs without a published run: {_listed(never)}.")
-    times = {name: known[name].times["paper"].removeprefix("about ") for name in papers}
-    timed = ", ".join(f"`{name}` ({time})" for name, time in times.items()) or "none"
-    lines.append(f"- Paper profiles without a published run, with estimates of their time: {timed}.")
-    lines.append(f"- Published by version 0.1 and not run since: {_listed(old)}.")
-    return lines
+        devices += " Nothing has run on a GPU or TPU."
+    never, papers = _never_run(root)
+    known = sum("paper" in entry.times for entry in catalog.entries(root))
+    unrun = f"Paper profiles: {len(papers)} of {known} have no published run"
+    old = [place.name for place in published.folders(root) if place.first_version]
+    return [
+        f"- Devices: {devices}",
+        f"- {unrun} ([which, and how long each would take]({FIGURES}#paper-profiles-without-a-run)).",
+        *([f"- Configs without a published run: {_listed(never)}."] if never else []),
+        *([f"- Published by version 0.1 and not run since: {_listed(old)}."] if old else []),
+    ]
+
+
+def _never_run(root: Path) -> tuple[list[str], list[catalog.Entry]]:
+    """The configs without any published run, and those whose paper profile has none."""
+    known = catalog.entries(root)
+    run = {(place.config, place.profile) for place in published.folders(root)}
+    never = [entry.name for entry in known if not any(config == entry.name for config, _ in run)]
+    return never, [entry for entry in known if "paper" in entry.times and (entry.name, "paper") not in run]
 
 
 def _device(place: published.Folder) -> str:
@@ -198,8 +205,19 @@ def figures_page(root: Path) -> str:
         f"publishes it; `{COMMAND}` writes this page from each folder's provenance.json.",
         "",
         *_table(FIGURES_HEAD, [_folder(place) for place in published.folders(root)]),
+        "",
+        "## Paper profiles without a run",
+        "",
+        "Their times on two cores are estimates, unless another machine is named.",
+        "",
+        *_table(UNRUN_HEAD, [_unrun(entry) for entry in _never_run(root)[1]]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _unrun(entry: catalog.Entry) -> tuple[str, ...]:
+    config = f"[`{entry.name}`](../configs/{entry.name}.py)"
+    return config, entry.figure, entry.times["paper"].removeprefix("about ")
 
 
 def _folder(place: published.Folder) -> tuple[str, ...]:
