@@ -11,7 +11,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-__all__ = ["named", "setup"]
+__all__ = ["forget", "named", "setup"]
 
 LINK = re.compile(
     r'(<div class="sphx-glr-thumbcontainer".*?<a )(class="reference internal".*?<span class="doc">)(.*?)</span>',
@@ -21,11 +21,12 @@ LINK = re.compile(
 
 def setup(app: Sphinx) -> None:
     """Name the links of every page, and drop pages of examples that are no more."""
-    app.connect("config-inited", _forget)
+    app.connect("config-inited", forget)
     app.connect("html-page-context", _named)
 
 
-def _forget(app: Sphinx, config: Config) -> None:
+def forget(app: Sphinx, config: Config) -> None:
+    """Drop pages whose example was renamed or removed."""
     settings = getattr(config, "sphinx_gallery_conf", None) or {}
     if "gallery_dirs" not in settings:
         return

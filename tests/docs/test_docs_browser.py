@@ -35,3 +35,5 @@ def test_a_page_is_drawn_and_usable(address, name, view):
     assert seen["violations"] == []
     assert seen["passed"] > 10
     assert seen["unreached"] == []
+    assert seen["printed"] > 50
+    assert seen["pdf"] > 10_000

@@ -1,25 +1,16 @@
-"""Reports in a real browser, by file://, and the built docs by http on this machine: drawn, quiet, usable by all."""
+"""Reports in a real browser, by file://: drawn, quiet, usable by all."""
 
 import shutil
 
 import pytest
-from browsers import VIEWS, look, missing, served
+from browsers import VIEWS, look, missing
 from finished_folders import finished
 from report_pages import with_pictures
-from source_tree import ROOT
 
 from experiments.reporting.page import page
 from experiments.runs import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
-DOCS = ROOT / "docs" / "_build" / "html"
-MOST_PAGES = 8
-
-
-def pages_of_docs():
-    """The first page, and the first of some folders; nothing where the docs are not built."""
-    found = [DOCS / "index.html", *sorted(DOCS.glob("*/index.html")), *sorted(DOCS.glob("*.html"))]
-    return list(dict.fromkeys(str(file.relative_to(DOCS)) for file in found if file.exists()))[:MOST_PAGES]
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +48,3 @@ def test_a_report_is_drawn_and_usable(reports, name, num_plots, view):
     for first, hovered, pressed in zip(*seen["readings"].values(), strict=True):
         assert first == pressed == "step 4"
         assert hovered == "step 0"
-
-
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize(
-    "name", pages_of_docs() or [pytest.param("", marks=pytest.mark.skip("the docs are not built"))]
-)
-def test_the_docs_are_drawn_and_usable(name, view):
-    with served(DOCS) as address:
-        check(look(f"{address}/{name}", **VIEWS[view]))
