@@ -5,7 +5,7 @@ PYTHON ?=
 WORKDIR ?= runs/dln_parsimony-cpu
 RUN := $(VENV)/bin/python
 
-.PHONY: help install weights demo test smoke lint wheel bench holdout clean
+.PHONY: help install weights demo test smoke lint wheel figures bench holdout clean
 
 help:
 	@echo "make install   what the experiments and their data need, into $(VENV)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test      installs, runs every test;  make smoke: the fast ones"
 	@echo "make lint      installs, runs ruff and basedpyright"
 	@echo "make weights   convolutions of VGG-16 for the configs vgg16_*"
+	@echo "make figures   runs and publishes every config, hours on a CPU; resumes (ONLY=\"NAME ...\", PROFILE=cpu)"
 	@echo "make holdout   judges the claims with another root seed (ONLY=\"NAME ...\")"
 	@echo "make bench     measures the tables of benchmarks/results"
 	@echo "make wheel     builds the wheel of lawlib into dist/;  make clean: removes what was built"
@@ -56,6 +57,10 @@ lint: $(VENV)/.tests $(VENV)/.lint
 
 wheel: $(VENV)/.tests
 	$(RUN) -m build --wheel
+
+# Every config's tables and pictures again; resumes, as the runs do.
+figures: $(VENV)/.run $(VENV)/.data
+	$(RUN) -m experiments.figures $(if $(PROFILE),--profile $(PROFILE)) $(if $(ONLY),--only $(ONLY))
 
 bench: $(VENV)/.tests
 	$(RUN) -m benchmarks.main

@@ -24,12 +24,12 @@ from experiments.runner.first_tables import BY_FIRST_VERSION
 from experiments.runner.generated import filled, kept
 from experiments.runner.outcome import exit_code
 
-__all__ = ["SPEED", "Speed", "documents", "main"]
+__all__ = ["FIGURES", "SPEED", "Speed", "documents", "figures_page", "main"]
 
 COMMAND = "python -m experiments.readme"
 README, FIGURES = "README.md", "figures/README.md"
 PAPERS_HEAD = ("paper", "law", "claims that hold", "fail", "disputed sentences refuted", "stand", "without a verdict")
-SPEED_HEAD = ("what", "measured", "compared with", "table")
+SPEED_HEAD = ("what", "measured", "compared with", "machine", "table")
 FIGURES_HEAD = ("folder", "config", "profile", "pictures", "run on", "time", "machine", "versions")
 
 
@@ -149,7 +149,8 @@ def _speed(row: Speed, root: Path) -> tuple[str, ...]:
     numbers = [float(published.benchmark_value(row.benchmark, name, root=root)) for name in row.rows]
     texts = [_two_digits(1 / number if row.inverse else number) for number in numbers]
     link = f"[{row.benchmark}](benchmarks/results/{row.benchmark}.md)"
-    return row.what, row.measured.format(*texts), row.compared.format(*texts), link
+    machine = str(published.benchmark(row.benchmark, root)["machine"])
+    return row.what, row.measured.format(*texts), row.compared.format(*texts), machine, link
 
 
 def _two_digits(number: float) -> str:
@@ -167,7 +168,7 @@ def missing(root: Path) -> list[str]:
     old = [place.name for place in places if place.first_version]
     lines = [f"- Devices: all {sum(kinds.values())} published runs were made on {' and '.join(sorted(kinds))}."]
     if set(kinds) == {"CPUs"}:
-        lines[0] += " Nothing has run on a GPU or TPU."
+        lines[0] += " None is of a GPU or TPU."
     lines.append(f"- Configs without a published run: {_listed(never)}.")
     times = {name: known[name].times["paper"].removeprefix("about ") for name in papers}
     timed = ", ".join(f"`{name}` ({time})" for name, time in times.items()) or "none"
