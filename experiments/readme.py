@@ -24,12 +24,12 @@ from experiments.runner.first_tables import BY_FIRST_VERSION
 from experiments.runner.generated import filled, kept
 from experiments.runner.outcome import exit_code
 
-__all__ = ["SPEED", "Speed", "documents", "main"]
+__all__ = ["FIGURES", "SPEED", "Speed", "documents", "figures_page", "main"]
 
 COMMAND = "python -m experiments.readme"
 README, FIGURES = "README.md", "figures/README.md"
 PAPERS_HEAD = ("paper", "law", "claims that hold", "fail", "disputed sentences refuted", "stand", "without a verdict")
-SPEED_HEAD = ("what", "measured", "compared with", "table")
+SPEED_HEAD = ("what", "measured", "compared with", "machine", "table")
 FIGURES_HEAD = ("folder", "config", "profile", "pictures", "run on", "time", "machine", "versions")
 UNRUN_HEAD = ("config", "figure", "time")
 
@@ -150,7 +150,8 @@ def _speed(row: Speed, root: Path) -> tuple[str, ...]:
     numbers = [float(published.benchmark_value(row.benchmark, name, root=root)) for name in row.rows]
     texts = [_two_digits(1 / number if row.inverse else number) for number in numbers]
     link = f"[{row.benchmark}](benchmarks/results/{row.benchmark}.md)"
-    return row.what, row.measured.format(*texts), row.compared.format(*texts), link
+    machine = str(published.benchmark(row.benchmark, root)["machine"])
+    return row.what, row.measured.format(*texts), row.compared.format(*texts), machine, link
 
 
 def _two_digits(number: float) -> str:
@@ -162,7 +163,7 @@ def missing(root: Path) -> list[str]:
     kinds = Counter(_device(place) for place in published.folders(root) if not place.first_version)
     devices = f"all {sum(kinds.values())} published runs were made on {' and '.join(sorted(kinds))}."
     if set(kinds) == {"CPUs"}:
-        devices += " Nothing has run on a GPU or TPU."
+        devices += " None is of a GPU or TPU."
     never, papers = _never_run(root)
     known = sum("paper" in entry.times for entry in catalog.entries(root))
     unrun = f"Paper profiles: {len(papers)} of {known} have no published run"

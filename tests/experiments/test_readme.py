@@ -71,12 +71,13 @@ def test_speed_is_that_of_the_benchmarks(checkout):
     table = readme.speed_table(checkout)
     assert len(table) == 2 + len(readme.SPEED)
     assert cells(table[5])[1] == "80 times faster"
-    assert cells(table[5])[3] == "[galore](benchmarks/results/galore.md)"
+    assert cells(table[5])[3] == page["machine"]
+    assert cells(table[5])[4] == "[galore](benchmarks/results/galore.md)"
 
 
 def test_what_was_never_run_is_named(checkout):
     devices, papers, never, old = readme.missing(checkout)
-    assert devices.endswith("all 2 published runs were made on CPUs. Nothing has run on a GPU or TPU.")
+    assert devices.endswith("all 2 published runs were made on CPUs. None is of a GPU or TPU.")
     assert never == "- Configs without a published run: `dln_muon`."
     assert papers.startswith("- Paper profiles: 4 of 4 have no published run ([which, ")
     listed = readme.figures_page(checkout).partition("## Paper profiles without a run")[2]
