@@ -202,9 +202,9 @@ def sweep(
 
     A member's key is ``fold_in(key, seed)``: the members of one seed share data and weights, and
     draws are the same bit for bit on any number of devices. Members are sharded over the axis "members" of ``mesh``.
-    Over other axes a member is not divided, unless its step does that, as a ``data_parallel`` loss does. The devices
-    may belong to several processes: then all of them sweep at once, with equal arguments and
-    answers of ``most_steps``, and each yields the observations of all members; ``trajectory`` stays on the devices.
+    Over other axes a member is divided by its own step alone, as a ``data_parallel`` loss does it. The devices may
+    belong to several processes: then all of them sweep at once, with equal arguments and answers of ``most_steps``, and
+    each yields the observations of all members; ``trajectory`` stays on the devices.
     The system is monitored (``until``) if it is not already. ``start=(t, problems, states)``, with a leading axis
     over the members, begins there as in ``simulate``. ``resume`` names the last position done and the trajectory it
     yielded (None when it was the last of its chunk). Nothing is computed until the next segment is asked for.
