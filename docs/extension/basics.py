@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
 from sphinx.environment import BuildEnvironment
@@ -68,12 +69,14 @@ def paragraph(*children: nodes.Node | str) -> nodes.paragraph:
     return nodes.paragraph("", "", *(nodes.Text(each) if isinstance(each, str) else each for each in children))
 
 
-def table(label: str, columns: Sequence[str], rows: Iterable[Sequence[nodes.Node | str]]) -> nodes.table:
+def table(
+    label: str, columns: Sequence[str], rows: Iterable[Sequence[nodes.Node | str]], **attributes: Any
+) -> nodes.table:
     """A table of plain texts and nodes; ``label`` is what a screen reader calls it."""
     body = nodes.tbody("", *(_row(cells) for cells in rows))
     widths = [nodes.colspec(colwidth=1) for _ in columns]
     group = nodes.tgroup("", *widths, nodes.thead("", _row(columns)), body, cols=len(columns))
-    return nodes.table("", group, label=label)
+    return nodes.table("", group, label=label, **attributes)
 
 
 def _row(cells: Sequence[nodes.Node | str]) -> nodes.row:

@@ -44,7 +44,7 @@ class ClaimsDirective(PublishedDirective):
         if not rows:
             return [paragraph(f"{name} has no claim with the verdict {' or '.join(map(_spoken, wanted))}.")]
         cells = [self._cells(name, row) for row in rows]
-        return [table(f"Claims of {name}", COLUMNS, cells), *_reasons(rows)]
+        return [table(f"Claims of {name}", COLUMNS, cells, classes=["claims"]), *_reasons(rows)]
 
     def _cells(self, name: str, row: Claim) -> list[nodes.Node | str]:
         first = nodes.entry("", paragraph(nodes.literal("", row.id)))
