@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -69,7 +70,7 @@ def data_parallel(
         parts = over.shape[axis]
         _check_samples(samples, parts, axis)
         _check_common(common)
-        if not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(given)):
+        if not any(isinstance(x, Tracer) for x in jax.tree.leaves(given)):
             _check_apart(losses, given, parts)
         vectors, restore = _raveled(weights)
 

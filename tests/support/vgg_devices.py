@@ -34,9 +34,8 @@ CASES = {
 
 
 def config_of(seeds, devices, batch):
-    return tiny_vgg.config_of(
-        *FIELDS, "observe.num_times=4", f"num_seeds={seeds}", f"run.sample_devices={devices}", f"run.batch={batch}"
-    )
+    own = f"num_seeds={seeds}", f"run.sample_devices={devices}", f"run.batch={batch}"
+    return tiny_vgg.config_of(*FIELDS, "observe.num_times=4", *own)
 
 
 def swept(seeds, devices, batch, shape):
