@@ -246,10 +246,11 @@ def _given(found: Iterable[str], layers: Any) -> list[tuple[Where, Matricization
     if isinstance(layers, str) or not (layers is None or isinstance(layers, Iterable)):
         msg = f"layers must be a list of names or functions, or a mapping of them to matricizations, got {layers!r}"
         raise ValueError(msg)
+    given: list[tuple[Where, Matricization | None]] = []
     if isinstance(layers, Mapping):
-        given = [*layers.items()]
+        given += layers.items()
     else:
-        given = [(where, None) for where in (found if layers is None else layers)]
+        given += [(where, None) for where in (found if layers is None else layers)]
     if not given:
         msg = f"an adapted network has one layer or more; the loss multiplies by the arrays {[*found]}"
         raise ValueError(msg)

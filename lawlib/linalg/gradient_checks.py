@@ -154,9 +154,8 @@ def _underflow(
 
 def _off(name: str, ours: Array, exact: Array, dtype: DTypeLike) -> list[str]:
     """In words, the matrices of a leaf whose products are off by more than rounding to the dtype."""
-    ours, error = np.asarray(ours, np.float64), np.asarray(exact - ours, np.float64)
-    sizes, off = (np.linalg.norm(x, axis=(-2, -1)) for x in (ours, error))
-    largest, info = np.max(np.abs(ours), axis=(-2, -1)), jnp.finfo(dtype)
+    sizes, off = (np.linalg.norm(np.asarray(x, np.float64), axis=(-2, -1)) for x in (ours, exact - ours))
+    largest, info = np.max(np.abs(np.asarray(ours)), axis=(-2, -1)), jnp.finfo(dtype)
     each = zip(matrix_names(name, sizes), *map(np.atleast_1d, (sizes, off, largest)), strict=True)
     return [
         f"the gradient in the layer {at!r} underflows in {dtype}: its largest product with a test vector is "
