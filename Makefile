@@ -5,7 +5,7 @@ PYTHON ?=
 WORKDIR ?= runs/dln_parsimony-cpu
 RUN := $(VENV)/bin/python
 
-.PHONY: help install weights demo test smoke lint docs wheel bench holdout clean
+.PHONY: help install weights demo test smoke lint docs wheel figures bench holdout clean
 
 help:
 	@echo "make install   what the experiments and their data need, into $(VENV)"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint      installs, runs ruff and basedpyright"
 	@echo "make docs      installs, runs the examples of the gallery, builds the documentation into docs/_build/html"
 	@echo "make weights   convolutions of VGG-16 for the configs vgg16_*"
+	@echo "make figures   runs and publishes every config, hours on a CPU; resumes (ONLY=\"NAME ...\", PROFILE=cpu)"
 	@echo "make holdout   judges the claims with another root seed (ONLY=\"NAME ...\")"
 	@echo "make bench     measures the tables of benchmarks/results"
 	@echo "make wheel     builds the wheel of lawlib into dist/;  make clean: removes what was built"
@@ -63,6 +64,10 @@ docs: $(VENV)/.docs
 
 wheel: $(VENV)/.tests
 	$(RUN) -m build --wheel
+
+# Every config's tables and pictures again; resumes, as the runs do.
+figures: $(VENV)/.run $(VENV)/.data
+	$(RUN) -m experiments.figures $(if $(PROFILE),--profile $(PROFILE)) $(if $(ONLY),--only $(ONLY))
 
 bench: $(VENV)/.tests
 	$(RUN) -m benchmarks.main

@@ -7,7 +7,6 @@ not run; 75 stopped (the same command resumes).
 """
 
 import json
-import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 from benchmarks import page, seeds
 from experiments.runner import catalog
 from experiments.runner.checkout import SOURCE
+from experiments.runner.children import INTERRUPTED, run_config
 from experiments.runner.claims import Claim
 from experiments.runner.command import BAD_INPUT, OneLineParser
 from experiments.runner.fields import nearest
@@ -28,7 +28,6 @@ __all__ = ["main"]
 
 RESULTS = Path(__file__).parent / "results"
 PROFILE, SEED = "cpu", 1
-INTERRUPTED = {STOPPED, 130, -2, -15}
 
 
 def command_line() -> OneLineParser:
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = []
     for name in chosen(options, known):
         print(f"{name}: cpu, {known[name].times.get(PROFILE, catalog.UNKNOWN)} with seed 0", flush=True)
-        if (code := _run(name, options.workdir / name)) in INTERRUPTED:
+        if (code := run_config(name, PROFILE, options.workdir / name, f"--config.seed={SEED}")) in INTERRUPTED:
             print("stopped; the same command resumes")
             return STOPPED
         if code:
@@ -75,18 +74,6 @@ def chosen(options: Namespace, known: Mapping[str, catalog.Entry]) -> list[str]:
     if options.only:
         return list(dict.fromkeys(options.only))
     return [name for name, entry in known.items() if entry.seconds.get(PROFILE, float("inf")) <= 60 * options.minutes]
-
-
-def _run(name: str, folder: Path) -> int:
-    """Run or resume a config in a process of its own; a finished one is judged again."""
-    words = [f"--config={SOURCE / 'configs' / name}.py:{PROFILE}", f"--config.seed={SEED}", f"--workdir={folder}"]
-    again = ["--replot"] if (folder / "results.nc").exists() else []
-    child = subprocess.Popen([sys.executable, "-m", "experiments.main", *words, *again], cwd=SOURCE)
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:  # the child has it too, and ends after a checkpoint
-            continue
 
 
 def record(name: str, folder: Path, known: Mapping[str, catalog.Entry]) -> None:

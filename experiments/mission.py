@@ -18,15 +18,15 @@ from experiments.published import Folder, folders
 from experiments.runner import catalog, settings
 from experiments.runner.checkout import SOURCE
 from experiments.runner.claims import Claim, failing, table_row
-from experiments.runner.command import BAD_INPUT, OneLineParser
-from experiments.runner.files import write_atomic
+from experiments.runner.command import OneLineParser
 from experiments.runner.finished import read
-from experiments.runner.store import InputError
+from experiments.runner.generated import kept
+from experiments.runner.outcome import exit_code
 
 __all__ = ["PAPERS", "document", "main", "of_no_item"]
 
 PAPERS = tuple(papers.PAPERS.values())
-DOCUMENT = Path("docs") / "mission.md"
+DOCUMENT = "docs/mission.md"
 HEADER = ("item", "statement", "config", "claims", "size", "verdict")
 WITHOUT_TABLE = "published by 0.1"
 # Fields that say how a run is made or drawn, not what is run.
@@ -49,18 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = OneLineParser(prog="python -m experiments.mission", description=__doc__, allow_abbrev=False)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the file would change")
     options = parser.parse_args(arguments)
-    try:
-        text, file = document(SOURCE), SOURCE / DOCUMENT
-    except (InputError, settings.ConfigError) as refusal:
-        print(*refusal.problems, sep="\n", file=sys.stderr)
-        return BAD_INPUT
-    if options.check:
-        same = file.exists() and file.read_text(encoding="utf-8") == text
-        print(f"{DOCUMENT}: " + ("up to date" if same else "would change; write it with python -m experiments.mission"))
-        return 0 if same else 1
-    write_atomic(file, text)
-    print(f"wrote {DOCUMENT}")
-    return 0
+    command = "python -m experiments.mission"
+    return exit_code(lambda: kept(SOURCE, {DOCUMENT: document(SOURCE)}, check=options.check, command=command))
 
 
 def document(source: Path) -> str:

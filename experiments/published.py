@@ -20,7 +20,7 @@ from experiments.runner.checkout import SOURCE
 from experiments.runner.claims import Claim
 from experiments.runner.fields import nearest
 from experiments.runner.finished import read
-from experiments.runner.first_tables import of_first_version, read_first_table
+from experiments.runner.first_tables import BY_FIRST_VERSION, of_first_version, read_first_table
 from experiments.runner.store import InputError
 
 __all__ = [
@@ -252,7 +252,8 @@ def _order(paper: Paper) -> Iterator[str]:
 
 def _config_entry(entry: catalog.Entry, published: Sequence[Folder]) -> ConfigEntry:
     main = min(published, key=lambda each: each.profile != "cpu", default=None)
-    counts = Counter(row.status for row in _rows(main)) if main else Counter()
+    rows = _rows(main) if main else ()
+    counts = Counter(row.status for row in rows if row.reason != BY_FIRST_VERSION)
     drawn = next(((each, stems[0]) for each in published if (stems := _stems(each))), None)
     time = entry.times[main.profile if main else "cpu"]
     thumbnail = _exhibit(*drawn) if drawn else None

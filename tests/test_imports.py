@@ -32,6 +32,8 @@ READERS = {
     "papers": {"papers"},
     "published": {"papers"},
     "mission": {"published", "papers"},
+    "readme": {"published", "papers"},
+    "figures": {"readme"},
 }
 # Of the runner, data knows which packages are missing, how a bad input is refused and how a file is kept.
 OF_RUNNER_IN_DATA = {"experiments.runner.extras", "experiments.runner.files", "experiments.runner.store"}

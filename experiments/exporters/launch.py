@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-import traceback
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,14 +9,13 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from experiments.runner.command import BAD_INPUT
 from experiments.runner.finished import FinishedRun
+from experiments.runner.outcome import exit_code
 from experiments.runner.store import InputError
 from experiments.runs import load
 
 __all__ = ["launch"]
 
-OUR_ERROR, INTERRUPTED = 70, 130
 # The package that each format needs; those that are no files go to the tracker of this name.
 PACKAGES = {"csv": "pandas", "tensorboard": "tensorboardX", "wandb": "wandb", "trackio": "trackio"}
 FILES = ("csv", "tensorboard")
@@ -25,16 +23,7 @@ FILES = ("csv", "tensorboard")
 
 def launch(options: Namespace) -> int:
     """Check everything first, then export; return the exit code."""
-    try:
-        return _export(options)
-    except InputError as refusal:
-        print(*refusal.problems, sep="\n", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception:
-        traceback.print_exc()
-        return OUR_ERROR
+    return exit_code(lambda: _export(options))
 
 
 def _export(options: Namespace) -> int:

@@ -53,4 +53,6 @@ PAPER = Paper(
             remark="here they are never formed",
         ),
     ),
+    law=("A deep adapter of d x d factors learns in a small invariant subspace, so that a compressed one equals it."),
+    arxiv="2406.04112",
 )

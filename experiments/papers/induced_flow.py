@@ -92,4 +92,9 @@ PAPER = Paper(
             (BOUNDS + "test_the_nearby_rate_is_the_slowest_of_the_linearized_flow",),
         ),
     ),
+    law=(
+        "Gradient flow on a linear network with a single hidden neuron is a flow of the end-to-end matrix, in "
+        "which the depth is an exponent."
+    ),
+    arxiv="2002.09852",
 )

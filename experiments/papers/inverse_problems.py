@@ -128,4 +128,9 @@ PAPER = Paper(
         Item("Lemma B.2", "the mean squared norm of a product of Gaussian matrices times a vector"),
         Item("Theorem B.3, Lemmas B.4, B.5", "inequalities for products and sums"),
     ),
+    law=(
+        "Weight decay makes a deep linear network for inverse problems forget what lies outside of the "
+        "subspace of the signals, so that it is robust to noise."
+    ),
+    arxiv="2502.15522",
 )

@@ -25,8 +25,10 @@ class Item(NamedTuple):
 
 
 class Paper(NamedTuple):
-    """A paper, as the claims name it, and its items in their order."""
+    """A paper, as the claims name it, and its items in their order; its law in one sentence, and its arXiv id."""
 
     name: str
     title: str
     items: Sequence[Item]
+    law: str = ""
+    arxiv: str = ""

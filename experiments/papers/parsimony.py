@@ -229,4 +229,9 @@ PAPER = Paper(
             ),
         ),
     ),
+    law=(
+        "From an orthogonal initialization, gradient descent on a deep linear network moves each layer in a "
+        "subspace of dimension 2r that is known at initialization; all other singular values equal a scalar rho(t)."
+    ),
+    arxiv="2306.01154",
 )

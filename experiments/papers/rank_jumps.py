@@ -127,4 +127,9 @@ PAPER = Paper(
             tests=(REGION + "test_weights_of_low_soft_rank_have_products_of_low_soft_rank",),
         ),
     ),
+    law=(
+        "SGD with weight decay on a deep linear network jumps from higher to lower rank at random times, and "
+        "never back."
+    ),
+    arxiv="2305.16038",
 )

@@ -193,4 +193,9 @@ PAPER = Paper(
         ),
         Item("Appendix F.2, width", "r of order K suffices for 2 to 3% below the full head"),
     ),
+    law=(
+        "In MLPs with smooth activations nearly all change of a layer lies in a small subspace, which the "
+        "first gradient determines; with ReLU it does not."
+    ),
+    arxiv="2602.06208",
 )

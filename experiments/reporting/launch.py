@@ -1,43 +1,26 @@
 """One report from its command line: everything is checked first, then the page is made and written."""
 
 import os
-import sys
-import traceback
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.reporting.page import MARK, page
-from experiments.runner.command import BAD_INPUT
 from experiments.runner.files import write_atomic
 from experiments.runner.finished import FinishedRun
-from experiments.runner.setbacks import STOPPED, Setback
+from experiments.runner.outcome import exit_code
 from experiments.runner.store import InputError
 from experiments.runs import load
 
 __all__ = ["launch"]
 
-OUR_ERROR, INTERRUPTED = 70, 130
 # A report names its maker within so many bytes.
 HEAD = 1000
 
 
 def launch(options: Namespace) -> int:
     """Check everything first, then write; return the exit code."""
-    try:
-        return _report(options)
-    except InputError as refusal:
-        print(*refusal.problems, sep="\n", file=sys.stderr)
-        return BAD_INPUT
-    except Setback as setback:
-        # Nothing is resumed here: what a run would do next is no part of the line.
-        print(str(setback).removesuffix(", which resumes the run"), file=sys.stderr)
-        return STOPPED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception:
-        traceback.print_exc()
-        return OUR_ERROR
+    return exit_code(lambda: _report(options))
 
 
 def _report(options: Namespace) -> int:

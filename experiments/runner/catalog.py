@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from experiments.runner.spec import published_name
 
-__all__ = ["NONE", "UNKNOWN", "Entry", "entries"]
+__all__ = ["NONE", "UNKNOWN", "Entry", "entries", "in_words"]
 
 # What a column says where the file, or a run, does not.
 NONE, UNKNOWN = "-", "unknown"
@@ -80,7 +80,7 @@ def _estimates(docstring: str) -> dict[str, tuple[str, float]]:
     line = TIMES.search(docstring)
     found = ESTIMATE.findall(line[1]) if line else []
     seconds = {name: float(n) * SECONDS[unit] if n else math.nan for name, n, unit in found}
-    return {name: (f"about {_in_words(n)}" if n == n else "needs a GPU", n) for name, n in seconds.items()}
+    return {name: (f"about {in_words(n)}" if n == n else "needs a GPU", n) for name, n in seconds.items()}
 
 
 def _profile_names(tree: ast.Module) -> list[str]:
@@ -103,10 +103,10 @@ def _measured(provenance: Path) -> tuple[str, float] | None:
         return None
     if not 0 < seconds < math.inf:
         return None
-    return _in_words(seconds) + ("" if (platform, count) == ("cpu", CORES) else f" on {count} x {platform}"), seconds
+    return in_words(seconds) + ("" if (platform, count) == ("cpu", CORES) else f" on {count} x {platform}"), seconds
 
 
-def _in_words(seconds: float) -> str:
+def in_words(seconds: float) -> str:
     """Two digits or so of a time: 35 s, 6 min, 1.5 h, 30 days."""
     if seconds < 59.5:
         return f"{max(seconds, 1):.0f} s"

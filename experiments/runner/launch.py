@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from experiments.runner import checks, devices, settings, stopping, streams
 from experiments.runner.checkout import SOURCE
 from experiments.runner.command import BAD_INPUT
+from experiments.runner.outcome import OUR_ERROR
 from experiments.runner.publish import publish
 from experiments.runner.setbacks import STOPPED, Setback
 from experiments.runner.spec import default_workdir, published_name, split
@@ -25,7 +26,6 @@ if TYPE_CHECKING:  # JAX is behind it
 
 __all__ = ["checked", "ending", "launch", "place", "refuse", "validate"]
 
-OUR_ERROR = 70
 OURS = tuple(f"{SOURCE / package}{os.sep}" for package in ("experiments", "lawlib"))
 
 

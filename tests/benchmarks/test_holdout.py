@@ -22,13 +22,14 @@ def fake(monkeypatch, tmp_path):
     """The command without real configs or runs: what it is asked to run is listed, and ends with ``codes``."""
     ran, codes = [], {}
 
-    def run(name, folder):
+    def run(name, profile, folder, *words):
+        assert (profile, words) == ("cpu", ("--config.seed=1",))
         ran.append(name)
         if not codes.get(name) and not folder.exists():
             finished(folder, seed=1)
         return codes.get(name, 0)
 
-    monkeypatch.setattr(holdout, "_run", run)
+    monkeypatch.setattr(holdout, "run_config", run)
     monkeypatch.setattr(holdout, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(holdout, "SOURCE", tmp_path)
     monkeypatch.setattr(catalog, "entries", lambda source: list(KNOWN.values()))
