@@ -25,6 +25,8 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+# A formula in a docstring is no code.
+highlight_language = "text"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 add_module_names = False
@@ -36,6 +38,10 @@ html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sphinx = False
 html_static_path = ["static"]
+# Pages that show a file are many, and need no list of all others.
+html_sidebars = {
+    "source/**": [f"sidebar/{part}.html" for part in ("scroll-start", "brand", "search", "scroll-end")],
+}
 html_css_files = ["pages.css"]
 # Colours that are told apart at the contrast of WCAG AA.
 pygments_style = "a11y-high-contrast-light"
@@ -54,4 +60,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "remove_config_comments": True,
     "min_reported_time": 3600,
+    "image_scrapers": ("matplotlib", "extension.gallery.figures_apart"),
+    # Of an example that draws nothing.
+    "default_thumb_file": str(HERE.parent / "figures" / "dln_parsimony" / "layers_case1_L3.png"),
 }

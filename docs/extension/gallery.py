@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from matplotlib.figure import Figure
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx_gallery.scrapers import figure_rst
 
-__all__ = ["forget", "named", "setup"]
+__all__ = ["figures_apart", "forget", "named", "setup"]
 
 LINK = re.compile(
     r'(<div class="sphx-glr-thumbcontainer".*?<a )(class="reference internal".*?<span class="doc">)(.*?)</span>',
@@ -39,6 +41,17 @@ def forget(app: Sphinx, config: Config) -> None:
 def named(body: str) -> str:
     """A page in which the link of each card has its title as a name."""
     return LINK.sub(lambda found: f'{found[1]}aria-label="{found[3]}" {found[2]}{found[3]}</span>', body)
+
+
+def figures_apart(block: Any, variables: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Save the figures that an example holds by a name at the top and pyplot does not know; each once."""
+    found = []
+    for value in list(variables["example_globals"].values()):
+        if isinstance(value, Figure) and not hasattr(value, "number") and not hasattr(value, "in_gallery"):
+            value.in_gallery = True  # type: ignore[attr-defined]  # the mark goes with the figure
+            found.append(next(variables["image_path_iterator"]))
+            value.savefig(found[-1], dpi=90)
+    return figure_rst(found, settings["src_dir"])
 
 
 def _named(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:

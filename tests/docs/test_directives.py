@@ -144,7 +144,7 @@ def test_a_benchmark_has_its_words_its_machine_and_its_numbers(page):
 
 
 def test_formulas_need_no_script(page):
-    assert [formula.attributes.get("display") for formula in page.all("math")] == ["block", None]
+    assert [formula.attributes["display"] for formula in page.all("math")] == ["block", "inline"]
     assert page.all("div", role="region", aria_label="Formula: Second", tabindex="0")
     addresses = [element.attributes.get("src", "") for element in page.all("script")]
     assert not any("//" in address for address in addresses)

@@ -2,7 +2,9 @@
 
 from types import SimpleNamespace
 
-from extension.gallery import forget, named
+import matplotlib.pyplot as plt
+from extension.gallery import figures_apart, forget, named
+from matplotlib.figure import Figure
 from report_pages import Page
 
 CARD = """<div class="sphx-glr-thumbcontainer" tooltip="Of {0}."><img alt="" src="{0}.png" />
@@ -25,3 +27,13 @@ def test_only_pages_without_an_example_are_dropped(tmp_path):
     config = SimpleNamespace(sphinx_gallery_conf={"gallery_dirs": "gallery", "examples_dirs": "../examples"})
     forget(SimpleNamespace(srcdir=tmp_path / "pages"), config)
     assert {file.name for file in (tmp_path / "pages" / "gallery").iterdir()} == {"index.rst", "new.rst"}
+
+
+def test_a_figure_that_pyplot_does_not_know_is_saved_once(tmp_path):
+    known = plt.figure()
+    places = iter(str(tmp_path / f"{i}.png") for i in range(9))
+    variables = {"example_globals": {"A": Figure(), "B": known, "C": 3}, "image_path_iterator": places}
+    assert "0.png" in figures_apart(None, variables, {"src_dir": str(tmp_path)})
+    assert figures_apart(None, variables, {"src_dir": str(tmp_path)}) == ""
+    assert [file.name for file in tmp_path.iterdir()] == ["0.png"]
+    plt.close(known)
