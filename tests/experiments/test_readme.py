@@ -81,7 +81,9 @@ def test_what_was_never_run_is_named(checkout):
     assert never == "- Configs without a published run: `dln_muon`."
     assert papers.startswith("- Paper profiles: 4 of 4 have no published run ([which, ")
     listed = readme.figures_page(checkout).partition("## Paper profiles without a run")[2]
-    assert [f"[`{name}`](" in listed for name in ("dln_momentum", "dln_muon", "jumps_depth", "vgg16_rank")] == [True] * 4
+    assert [f"[`{name}`](" in listed for name in ("dln_momentum", "dln_muon", "jumps_depth", "vgg16_rank")] == [
+        True
+    ] * 4
     assert old.endswith(": `vgg16_rank`.")
     record = checkout / "figures" / "jumps_depth" / "provenance.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"platform": "gpu"}))

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from experiments.runner import devices, settings, stopping, streams
 from experiments.runner.command import BAD_INPUT
+from experiments.runner.creatable import check_creatable
 from experiments.runner.finished import read_config
 from experiments.runner.launch import checked, ending, place, refuse, validate
 from experiments.runner.outcome import OUR_ERROR
@@ -19,7 +20,7 @@ from experiments.runner.shards import cluster
 from experiments.runner.shards.cut import Shard, cut, wasted
 from experiments.runner.shards.worker import Job
 from experiments.runner.spec import default_workdir
-from experiments.runner.store import InputError, check_creatable, open_run
+from experiments.runner.store import InputError, open_run
 
 __all__ = ["launch", "merge"]
 
