@@ -1,7 +1,7 @@
 """Compress a head
 ===============
 
-Train a network with a fifth of the parameters from initialization: each layer of its head in a subspace of 2K = 20
+Train a network with a quarter of the parameters from initialization: each layer of its head in a subspace of 2K = 20
 dimensions, for K = 10 classes. The subspace S_big comes from the first gradient. A random subspace learns later.
 """
 
@@ -36,16 +36,16 @@ print(f"{LOW.savings.after.parameters} parameters in place of {LOW.savings.befor
 assert 4 * LOW.savings.after.parameters < LOW.savings.before.parameters
 
 # %%
-# All three are trained by gradient descent with one step size.
+# All three are trained by gradient descent with one step size. S_big is ahead of the random subspace, which catches up.
 
 
 @jax.jit(static_argnums=0)
 def trained(loss, start):
     def step(held, _):
         value, slope = jax.value_and_grad(loss)(held, TRAINING)
-        return jax.tree.map(lambda w, g: w - 2 * g, held, slope), value
+        return jax.tree.map(lambda w, g: w - 0.5 * g, held, slope), value
 
-    return jax.lax.scan(step, start, length=200)
+    return jax.lax.scan(step, start, length=300)
 
 
 RUNS = {"full": (loss, START), "S_big": (LOW.loss, LOW.variables), "random": (OTHER.loss, OTHER.variables)}
@@ -53,7 +53,7 @@ CURVES = {name: trained(*run)[1] for name, run in RUNS.items()}
 for name, curve in CURVES.items():
     plt.semilogy(curve, label=name)
 plt.legend(), plt.xlabel("step"), plt.ylabel("loss on the training images")
-assert CURVES["S_big"][50] < CURVES["random"][50]
+assert CURVES["S_big"][150] < CURVES["random"][150] / 2
 DENSE = LOW.to_dense(trained(LOW.loss, LOW.variables)[0])  # variables of the given network
 ACCURACY = float(jnp.mean(NETWORK.apply(DENSE, X[1200:]).argmax(1) == CLASSES[1200:]))
 assert ACCURACY > 0.85

@@ -45,7 +45,7 @@ for name, (_, curve) in RUNS.items():
 plt.legend(), plt.xlabel("step"), plt.ylabel("loss")
 
 # %%
-# A twelfth of the moments is kept, and the state says how often each projector was renewed.
+# A sixteenth of the moments is kept, at the price of slower progress. The state says how often a projector was renewed.
 
 STATE = RUNS["GaLore, rank 8"][0][1][0]
 KEPT, FULL = (sum(x.size for x in jax.tree.leaves(tree)) for tree in (STATE.inner, optax.adam(1.0).init(START)))

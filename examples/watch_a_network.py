@@ -7,11 +7,12 @@ leading directions of the layer's change, states a bound on their error, and cha
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from sklearn.datasets import load_digits
 
-from lawlib.tracking import TrackedLeaf, dataset, picture, records, tracker
+from lawlib.tracking import TrackedLeaf, records, tracker
 
 KEY, STEPS = jax.random.key(0), 101
 PIXELS, LABELS = map(jnp.asarray, load_digits(return_X_y=True))
@@ -51,6 +52,7 @@ assert FOUND.certified[1:].all()
 assert np.all(SHARES > 0.9)
 
 # %%
-# A picture of the records: singular values, angles to the first change, and where the change lies.
+# The ten singular values over the steps. ``lawlib.tracking.picture`` draws all that was recorded.
 
-FIGURE = picture(dataset(records(STATE)))
+plt.semilogy(FOUND.step[1:], FOUND.values[1:], ".-")
+plt.xlabel("step"), plt.ylabel("singular values of the change")

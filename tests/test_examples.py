@@ -54,7 +54,7 @@ def test_a_small_head_learns_and_is_one_of_the_given_network(run):
     assert np.linalg.matrix_rank(first, tol=1e-4) <= 20
     before = found["LOW"].savings.before.parameters
     assert before == 64 * 128 + 128 * 128 + 128 * 10 + 128 + 128 + 10
-    assert float(found["CURVES"]["full"][-1]) < 0.05 * float(found["CURVES"]["full"][0])
+    assert float(found["CURVES"]["S_big"][-1]) < 0.1 * float(found["CURVES"]["S_big"][0])
 
 
 def test_adapters_change_their_layers_by_rank_four(run):
