@@ -7,6 +7,7 @@ import pytest
 from source_tree import ROOT
 
 from experiments import published
+from experiments.papers import PAPERS
 from experiments.published import benchmark_value, claims, configs, in_prose, measured, picture, pictures
 from experiments.runner.claims import failing
 from experiments.runner.store import InputError
@@ -83,7 +84,7 @@ def test_the_configs_of_a_paper_are_in_the_order_of_its_items():
         "Figure 9 and eq. (16)",
     )
     assert {entry.name for entry in configs("deep_lora", ["deep_lora*"])} == {"deep_lora", "deep_lora_digits"}
-    assert sum(len(configs(paper)) for paper in published.PAPERS) == len(list((ROOT / "configs").glob("[!._]*.py")))
+    assert sum(len(configs(paper)) for paper in PAPERS) == len(list((ROOT / "configs").glob("[!._]*.py")))
 
 
 def test_a_config_that_published_nothing_has_no_counts(tmp_path):
