@@ -47,9 +47,12 @@ def test_the_page_of_the_figures_is_up_to_date():
 
 
 def test_verdicts_are_counted_over_all_tables_of_a_paper_without_checks(checkout):
+    file = checkout / "figures" / "jumps_depth" / "claims.json"
+    table = json.loads(file.read_text())
+    table["claims"][0]["kind"] = "check"
+    file.write_text(json.dumps(table))
     rows = {cells(line)[0][:10]: cells(line)[2:] for line in readme.papers_table(checkout) if "arXiv" in line}
-    claims = json.loads((checkout / "figures" / "jumps_depth" / "claims.json").read_text())["claims"]
-    counts = [sum(c["status"] == s and c["kind"] != "check" for c in claims) for s in ("holds", "fails", "refuted")]
+    counts = [sum(c["status"] == s for c in table["claims"][1:]) for s in ("holds", "fails", "refuted")]
     assert rows["Wang and J"][:3] == list(map(str, counts))
     assert rows["Eftekhari "] == ["0"] * 5
     # Of version 0.1: 72 numbers without a bound are no claims.
