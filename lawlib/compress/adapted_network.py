@@ -107,9 +107,9 @@ def adapt(
         ValueError: no layers, or one that is named twice; leaves that ``leaves.pick`` refuses, such as integer arrays;
             a leaf that is no matrix and that the loss does not multiply by in one way, without a matricization; a
             kernel that the loss does not use, or uses in any other operation than a product or a convolution with
-            something else; a rank outside 1..min(m, n) of a kernel's matrix; batches or a loss that
-            ``batches.check_batches`` refuses. From ``loss`` and ``merge``, adapters of other layers. From ``init``,
-            outside jit, a loss or a gradient that is not finite.
+            something else; a rank outside 1..min(m, n) of a kernel's matrix; options that ``block_krylov_svd`` refuses;
+            batches or a loss that ``batches.check_batches`` refuses. From ``loss`` and ``merge``, adapters of other
+            layers. From ``init``, outside jit, a loss or a gradient that is not finite.
 
     Warns:
         UserWarning: from ``init``, outside jit, a gradient of 0, which has no directions to start in, or one that
