@@ -21,8 +21,12 @@ NETWORK = nn.Sequential([nn.Dense(128), nn.gelu, nn.Dense(128), nn.gelu, nn.Dens
 START = NETWORK.init(KEY, X)
 
 
+def outputs(variables, x):
+    return jnp.asarray(NETWORK.apply(variables, x))
+
+
 def loss(variables, batch):
-    return -jnp.mean(batch[1] * jax.nn.log_softmax(NETWORK.apply(variables, batch[0])))
+    return -jnp.mean(batch[1] * jax.nn.log_softmax(outputs(variables, batch[0])))
 
 
 # %%
@@ -55,5 +59,5 @@ for name, curve in CURVES.items():
 plt.legend(), plt.xlabel("step"), plt.ylabel("loss on the training images")
 assert CURVES["S_big"][150] < CURVES["random"][150] / 2
 DENSE = LOW.to_dense(trained(LOW.loss, LOW.variables)[0])  # variables of the given network
-ACCURACY = float(jnp.mean(NETWORK.apply(DENSE, X[1200:]).argmax(1) == CLASSES[1200:]))
+ACCURACY = float(jnp.mean(outputs(DENSE, X[1200:]).argmax(1) == CLASSES[1200:]))
 assert ACCURACY > 0.85
