@@ -45,7 +45,8 @@ def adapted(outputs, model, layer):
     slope = jax.grad(lambda adapters: network.loss(adapters, model, (X, Y)))
     step = lambda _, held: jax.tree.map(lambda w, g: w - 2 * g, held, slope(held))  # noqa: E731
     merged = network.merge(model, jax.lax.fori_loop(0, 100, step, start))
-    return *gradients.values(), float(loss(model, (X, Y))), float(loss(merged, (X, Y)))
+    (gradient,) = gradients.values()
+    return gradient, float(loss(model, (X, Y))), float(loss(merged, (X, Y)))
 
 
 FOUND = {"NNX": adapted(lambda model, x: model(x), IN_NNX, lambda model: model.layers[0].kernel)}
