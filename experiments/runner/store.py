@@ -6,7 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # xarray takes half a second to import, and a refused run nee
 
     from experiments.runner.results import Streamed
 
-__all__ = ["InputError", "RunFolder", "check_creatable", "check_folder", "open_results", "open_run", "unreadable"]
+__all__ = ["InputError", "RunFolder", "check_folder", "make_folder", "open_results", "open_run", "unreadable"]
 
 LOCK = ".lock"
 # The layout of a run folder; version 0.1 wrote no number.
@@ -61,7 +61,7 @@ def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Iterato
     """
     folder = Path(path)
     check_folder(folder, config)
-    _make(folder)
+    make_folder(folder)
     with _lock(folder):
         # Again: another process may have used the folder between the first check and the lock.
         _refuse(_strangers(folder, config))
@@ -88,23 +88,8 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
     _refuse(_obstacles(folder) or _strangers(folder, config) or _misplaced(folder))
 
 
-def check_creatable(folder: Path) -> None:
-    """Check that a folder exists or can be created; one that is created for this is removed again.
-
-    Raises:
-        InputError: It cannot be created.
-        Setback: There is no room.
-    """
-    missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
-    try:
-        _make(folder)
-    finally:
-        for place in missing:
-            with suppress(OSError):  # it was not created, or another process uses it
-                place.rmdir()
-
-
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Create a folder that may exist; what forbids it is an InputError, or a Setback if there is no room."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:

@@ -18,7 +18,7 @@ from experiments.runner.shards import cluster
 from experiments.runner.shards.cut import Shard, cut, wasted
 from experiments.runner.shards.worker import Job
 from experiments.runner.spec import default_workdir
-from experiments.runner.store import InputError, check_creatable, open_run
+from experiments.runner.store import InputError, open_run
 
 __all__ = ["launch", "merge"]
 
@@ -42,7 +42,7 @@ def _launch(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -
     config = checked(options.config, overrides, validate)
     refuse(devices.problems())
     # Imported late, with JAX behind it.
-    from experiments.runner.shards.merging import check_place
+    from experiments.runner.shards.merging import check_creatable, check_place
 
     stop.imported()
     workdir = place(options.workdir or default_workdir(options.config))
