@@ -16,7 +16,6 @@ from lawlib import low_rank_mlp
 KEY = jax.random.key(0)
 PIXELS, CLASSES = map(jnp.asarray, load_digits(return_X_y=True))
 X, Y = PIXELS.astype("float32") / 16, jax.nn.one_hot(CLASSES, 10)
-TRAINING = X[:1200], Y[:1200]
 NETWORK = nn.Sequential([nn.Dense(128), nn.gelu, nn.Dense(128), nn.gelu, nn.Dense(10)])
 START = NETWORK.init(KEY, X)
 
@@ -32,21 +31,19 @@ def loss(variables, batch):
 # %%
 # ``low_rank_mlp`` takes the network, its variables, the unchanged loss, and batches along a leading axis (here one).
 
-BATCHES = jax.tree.map(lambda a: a[None], TRAINING)
+BATCHES = X[None, :1200], Y[None, :1200]
 LOW = low_rank_mlp(KEY, NETWORK, START, loss, BATCHES)
-RANDOM = jnp.linalg.qr(jax.random.normal(KEY, (64, 20)))[0]
-OTHER = low_rank_mlp(KEY, NETWORK, START, loss, BATCHES, basis=RANDOM)
+OTHER = low_rank_mlp(KEY, NETWORK, START, loss, BATCHES, basis=jnp.linalg.qr(jax.random.normal(KEY, (64, 20)))[0])
 print(f"{LOW.savings.after.parameters} parameters in place of {LOW.savings.before.parameters}")
 assert 4 * LOW.savings.after.parameters < LOW.savings.before.parameters
 
 # %%
-# All three are trained by gradient descent with one step size. S_big is ahead of the random subspace, which catches up.
+# All three are trained by gradient descent with one step size. S_big is ahead of the random subspace.
 
 
-@jax.jit(static_argnums=0)
 def trained(loss, start):
     def step(held, _):
-        value, slope = jax.value_and_grad(loss)(held, TRAINING)
+        value, slope = jax.value_and_grad(loss)(held, (X[:1200], Y[:1200]))
         return jax.tree.map(lambda w, g: w - 0.5 * g, held, slope), value
 
     return jax.lax.scan(step, start, length=300)
@@ -56,8 +53,7 @@ RUNS = {"full": (loss, START), "S_big": (LOW.loss, LOW.variables), "random": (OT
 CURVES = {name: trained(*run)[1] for name, run in RUNS.items()}
 for name, curve in CURVES.items():
     plt.semilogy(curve, label=name)
-plt.legend(), plt.xlabel("step"), plt.ylabel("loss on the training images")
+plt.legend(title="loss on the training images")
 assert CURVES["S_big"][150] < CURVES["random"][150] / 2
 DENSE = LOW.to_dense(trained(LOW.loss, LOW.variables)[0])  # variables of the given network
-ACCURACY = float(jnp.mean(outputs(DENSE, X[1200:]).argmax(1) == CLASSES[1200:]))
-assert ACCURACY > 0.85
+assert jnp.mean(outputs(DENSE, X[1200:]).argmax(1) == CLASSES[1200:]) > 0.85

@@ -49,4 +49,4 @@ assert int(FOUND.recommended) == 18
 # The singular values of the change. Those of index 11 and beyond, for ten classes, are small.
 
 plt.semilogy(range(1, 1 + len(first.changes)), first.changes, "o")
-plt.xlabel("index"), plt.ylabel("singular value of the change")
+plt.gca().set(xlabel="index", ylabel="singular value of the change")

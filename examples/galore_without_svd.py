@@ -42,7 +42,7 @@ def trained(optimizer):
 RUNS = {"Adam": trained(optax.adam(1e-2)), "GaLore, rank 8": trained(GALORE)}
 for name, (_, curve) in RUNS.items():
     plt.semilogy(curve, label=name)
-plt.legend(), plt.xlabel("step"), plt.ylabel("loss")
+plt.legend(title="loss over steps")
 
 # %%
 # A sixteenth of the moments is kept, at the price of slower progress. The state says how often a projector was renewed.

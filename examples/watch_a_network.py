@@ -55,4 +55,4 @@ assert np.all(SHARES > 0.9)
 # The ten singular values over the steps. ``lawlib.tracking.picture`` draws all that was recorded.
 
 plt.semilogy(FOUND.step[1:], FOUND.values[1:], ".-")
-plt.xlabel("step"), plt.ylabel("singular values of the change")
+plt.gca().set(xlabel="step", ylabel="singular values of the change")

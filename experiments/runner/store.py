@@ -89,7 +89,7 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and those above it; raise InputError where it cannot be created, a Setback without room."""
+    """Create a folder that may exist; what forbids it is an InputError, or a Setback if there is no room."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:

@@ -11,10 +11,8 @@ from ml_collections import ConfigDict
 
 from experiments.runner import devices, settings, stopping, streams
 from experiments.runner.command import BAD_INPUT
-from experiments.runner.creatable import check_creatable
 from experiments.runner.finished import read_config
-from experiments.runner.launch import checked, ending, place, refuse, validate
-from experiments.runner.outcome import OUR_ERROR
+from experiments.runner.launch import OUR_ERROR, checked, ending, place, refuse, validate
 from experiments.runner.setbacks import STOPPED
 from experiments.runner.shards import cluster
 from experiments.runner.shards.cut import Shard, cut, wasted
@@ -44,7 +42,7 @@ def _launch(options: Namespace, overrides: Sequence[str], stop: stopping.Stop) -
     config = checked(options.config, overrides, validate)
     refuse(devices.problems())
     # Imported late, with JAX behind it.
-    from experiments.runner.shards.merging import check_place
+    from experiments.runner.shards.merging import check_creatable, check_place
 
     stop.imported()
     workdir = place(options.workdir or default_workdir(options.config))

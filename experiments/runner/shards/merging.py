@@ -5,8 +5,10 @@ Nothing is computed, and one piece of a shard is in memory at a time.
 
 import json
 import math
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,9 @@ from experiments.runner.layout import differing
 from experiments.runner.results import Piece, streamed
 from experiments.runner.run import observation_times
 from experiments.runner.shards.parts import Part, gaps, of_other_code, of_variant, opened, parts_in
-from experiments.runner.store import MAX_DIFFERENCES, InputError, RunFolder, check_folder, open_run
+from experiments.runner.store import MAX_DIFFERENCES, InputError, RunFolder, check_folder, make_folder, open_run
 
-__all__ = ["check_place", "merge"]
+__all__ = ["check_creatable", "check_place", "merge"]
 
 
 def check_place(workdir: Path, config: Mapping[str, Any]) -> None:
@@ -39,6 +41,22 @@ def check_place(workdir: Path, config: Mapping[str, Any]) -> None:
     if Checkpoints(workdir).exist and not (workdir / "results.nc").exists():
         begun = "holds an undivided run that is not finished; resume it there, or choose another --workdir"
         raise InputError([f"{workdir}: {begun}"])
+
+
+def check_creatable(folder: Path) -> None:
+    """Check that a folder exists or can be created; one that is created for this is removed again.
+
+    Raises:
+        InputError: It cannot be created.
+        Setback: There is no room.
+    """
+    missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    try:
+        make_folder(folder)
+    finally:
+        for place in missing:
+            with suppress(OSError):  # it was not created, or another process uses it
+                place.rmdir()
 
 
 def _holding_shards(workdir: Path) -> list[str]:
