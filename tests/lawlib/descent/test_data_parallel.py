@@ -24,13 +24,11 @@ MAKES = (
     "checkpointed",
 )
 PLACES = [("four", "float64"), ("two of four", "float64"), ("one", "float64"), ("four", "float32")]
-ANOTHER_AXIS = [
-    f"divided over another axis, {kind}, jit {jit}" for kind in ("auto", "explicit") for jit in (False, True)
-]
 SETTINGS = (
     "without jit",
     "mesh of the surroundings",
-    *ANOTHER_AXIS,
+    "divided over another axis, auto",
+    "divided over another axis, explicit",
     "divided already, auto",
     "divided already, explicit",
     "keys of samples",
