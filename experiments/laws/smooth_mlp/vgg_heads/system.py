@@ -112,7 +112,7 @@ FIELDS = {
     "data.block": choice("last block of the convolutions", *range(1, len(CONFIGURATION_D) + 1)),
     "data.pool": integer("height and width to which its maps are averaged", unit="pixel", at_least=1),
     "run.sample_devices": integer(
-        "devices among which the images of a member's minibatch are divided; a divisor of the number of devices",
+        "devices that divide the images of a member's minibatch; their number is a multiple of it",
         at_least=1,
     ),
 }
