@@ -28,7 +28,7 @@ __all__ = ["FIGURES", "SPEED", "Speed", "documents", "figures_page", "main"]
 
 COMMAND = "python -m experiments.readme"
 README, FIGURES = "README.md", "figures/README.md"
-PAPERS_HEAD = ("paper", "law", "claims that hold", "fail", "disputed sentences refuted", "stand", "without a verdict")
+PAPERS_HEAD = ("paper", "law", "claims: hold", "fail", "disputed: refuted", "not refuted", "no verdict")
 SPEED_HEAD = ("what", "measured", "compared with", "machine", "table")
 FIGURES_HEAD = ("folder", "config", "profile", "pictures", "run on", "time", "machine", "versions")
 UNRUN_HEAD = ("config", "figure", "time")

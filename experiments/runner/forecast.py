@@ -167,7 +167,11 @@ def _largest(fits: Callable[[int], bool], least: int, most: int) -> int | None:
 def told(needs: Sequence[Need], chunks: Sequence[int]) -> str:
     """A line on what a run is: members, the chunks they are computed in, bytes of its results."""
     members, results = sum(need.num_members for need in needs), sum(need.results for need in needs)
-    return f"{members} members in {sum(chunks)} chunks; results of {in_units(results)}"
+    return f"{_counted(members, 'member')} in {_counted(sum(chunks), 'chunk')}; results of {in_units(results)}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def in_units(count: float) -> str:
