@@ -220,26 +220,33 @@ def _from_samples(jaxpr: jax.extend.core.Jaxpr, given: list[bool]) -> list[bool]
 def _results_from_samples(equation: jax.extend.core.JaxprEqn, given: list[bool]) -> list[bool]:
     """The same for the results of an equation, whose inner programs are followed."""
     name, params = equation.primitive.name, equation.params
+    inner = list(jax.extend.core.jaxprs_in_params(params))
     if name == "while":
-        ahead, consts = params["cond_nconsts"], params["body_nconsts"]
-        at = ahead + consts
-        carry = _carried(params["body_jaxpr"].jaxpr, given[ahead:at], given[at:], [])
-        _from_samples(params["cond_jaxpr"].jaxpr, given[:ahead] + carry)
+        ahead, at = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+        until, body = (getattr(params[part], "jaxpr", params[part]) for part in ("cond_jaxpr", "body_jaxpr"))
+        carry = _carried(body, given[ahead:at], given[at:], [])
+        _from_samples(until, given[:ahead] + carry)
         return carry
     if name == "scan":
-        consts, at = params["num_consts"], params["num_consts"] + params["num_carry"]
-        body, fixed, each = params["jaxpr"].jaxpr, given[:consts], given[at:]
+        (body,) = inner
+        # What a scan runs over, and what it stacks, has one axis more than inside; the names of its parameters vary.
+        at = sum(map(_same_axes, equation.invars, body.invars))
+        consts = at - sum(map(_same_axes, equation.outvars, body.outvars))
+        fixed, each = given[:consts], given[at:]
         carry = _carried(body, fixed, given[consts:at], each)
         return carry + _from_samples(body, fixed + carry + each)[len(carry) :]
     if name == "cond":
-        branches = [_from_samples(branch.jaxpr, given[1:]) for branch in params["branches"]]
+        branches = [_from_samples(branch, given[1:]) for branch in inner]
         return [given[0] or any(result) for result in zip(*branches, strict=True)]
-    inner = list(jax.extend.core.jaxprs_in_params(params))
     if len(inner) == 1 and len(inner[0].invars) == len(given) and len(inner[0].outvars) == len(equation.outvars):
         return _from_samples(inner[0], given)
     for body in inner:
         _from_samples(body, [any(given)] * len(body.invars))
     return [any(given)] * len(equation.outvars)
+
+
+def _same_axes(outer: Any, inner: Any) -> bool:
+    return len(outer.aval.shape) == len(inner.aval.shape)
 
 
 def _carried(body: jax.extend.core.Jaxpr, fixed: list[bool], carry: list[bool], each: list[bool]) -> list[bool]:
@@ -268,7 +275,7 @@ def _found(losses: Callable[..., Array], given: tuple[PyTree, PyTree, PyTree]) -
 
 def _check_apart(losses: Callable[..., Array], given: tuple[PyTree, PyTree, PyTree], parts: int) -> None:
     """Refuse losses of parts that are not those of the whole batch, up to the square root of the relative rounding."""
-    weights, samples, common = given
+    weights, samples, common = given = jax.tree.map(_whole, given)
     whole = _found(losses, given)
     if isinstance(whole, Tracer):  # a trace is on although no argument is of it
         return

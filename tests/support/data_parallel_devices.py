@@ -5,9 +5,11 @@ the largest difference of each case, relative to the largest value; the collecti
 said where a case was refused.
 """
 
+import functools
 import json
 import re
 import sys
+import warnings
 
 import experiments  # noqa: F401  (prepares the process before JAX touches a device)
 
@@ -54,9 +56,26 @@ def normalized(weights, samples):
     return losses(weights, samples | {"x": samples["x"] - jnp.mean(samples["x"], axis=0, keepdims=True)})
 
 
+def spread(_, x):
+    """Squared distances to the mean of the finite part of the batch."""
+    return (x - jnp.mean(jnp.where(jnp.isfinite(x), x, 0.0))) ** 2
+
+
 def sharing_draws(weights, samples, words):
     noise = jax.random.normal(jax.random.wrap_key_data(words), samples["x"].shape, samples["x"].dtype)
     return losses(weights, samples | {"x": samples["x"] + noise})
+
+
+def along_a_loop(weights, samples):
+    """The noise of ``dropped`` from a loop over the samples, each with its key."""
+    noise = lax.map(lambda key: jax.random.bernoulli(key, 0.5, (3, 3, 2)), samples["key"])
+    return losses(weights, samples | {"x": samples["x"] * noise.astype(samples["x"].dtype)})
+
+
+def scaled(weights, samples, draw):
+    """The losses, each times what ``draw`` makes of the first pixel."""
+    first = samples["x"][:, 0, 0, 0]
+    return losses(weights, samples) * draw(first)
 
 
 def drawn(dtype, count=BATCH):
@@ -197,7 +216,93 @@ def settings():
     wide = jax.tree.map(lambda x: x.astype("float64") if x.dtype == "float16" else x, half)
     exact = jax.grad(lambda *given: jnp.mean(losses(*given)))(*wide)
     note("float16", jax.tree.map(lambda x: x.astype("float64"), gradient), exact)
-    return found | {"members in a shard_map": members(check=False)}
+    return found | {"members in a shard_map": members(check=False)} | typed_settings() | untraced_settings()
+
+
+def typed_settings():
+    """Gradients on meshes whose shardings are types, as ``jax.make_mesh`` makes them."""
+    weights, samples = drawn("float64")
+    expected = jax.grad(lambda *given: jnp.mean(losses(*given)))(weights, samples)
+    mesh, two = mesh_of(4, kind=AxisType.Explicit), mesh_of((2, 2), ("model", "samples"), AxisType.Explicit)
+    gradient = jax.grad(data_parallel(losses, mesh=mesh))
+    placed = jax.device_put(samples, NamedSharding(mesh, P("samples")))
+    cut = weights | {"kernel": jax.device_put(weights["kernel"], NamedSharding(two, P(None, None, None, "model")))}
+    return {
+        "a default mesh without jit": distance(gradient(weights, samples), expected),
+        "a default mesh without jit, divided already": distance(gradient(weights, placed), expected),
+        "weights divided over an explicit axis": distance(
+            jax.jit(jax.grad(data_parallel(losses, mesh=two)))(cut, samples), expected
+        ),
+    }
+
+
+def untraced_settings():
+    """Calls in a trace that holds none of the arguments, and draws from a loop over keys."""
+    given = drawn("float64")
+    loss = data_parallel(losses, mesh=ALL)
+    mean = jnp.mean(losses(*given))
+    noisy = (jax.jit(jax.grad(act))(*given) for act in (data_parallel(along_a_loop, mesh=ALL), mean_of(dropped)))
+    outside = jax.grad(lambda c: data_parallel(lambda *own: c**2 * losses(*own), mesh=ALL)(*given))(2.0)
+    return {
+        "keys carried by a loop": distance(*noisy),
+        "no argument is traced": distance(jax.jit(lambda: loss(*given))(), mean),
+        "no argument is traced, a loop": distance(
+            lax.scan(lambda c, _: (c, loss(*given)), 0, length=2)[1], jnp.stack([mean, mean])
+        ),
+        "outside variable": distance(outside, 4 * mean),
+    }
+
+
+def mean_of(act):
+    return lambda *given: jnp.mean(act(*given))
+
+
+def random_draws():
+    """Losses under jit with draws that do not come from the samples."""
+    weights, samples = drawn("float64")
+    key, words = jax.random.key(1), jax.random.PRNGKey(1)
+
+    def bits(key, x):
+        return jax.random.bernoulli(key, 0.5, x.shape).astype(x.dtype)
+
+    def scanned(x):
+        step = lambda own, x: (jax.random.split(own)[0], x * jax.random.uniform(own))  # noqa: E731
+        return lax.scan(step, key, x)[1]
+
+    def repeated(x):
+        step = lambda at: (jax.random.split(at[0])[0], at[1] * bits(at[0], x))  # noqa: E731
+        return lax.while_loop(lambda at: jnp.all(at[1] > 1), step, (key, x))[1]
+
+    draws = {
+        "a key from outside": lambda x: bits(key, x),
+        "a key in a branch": lambda x: lax.cond(x[0] > 0, lambda x: bits(key, x), lambda x: x, x),
+        "a key in a scan": scanned,
+        "a key in a while loop": repeated,
+        "a checkpointed key": jax.checkpoint(lambda x: bits(key, x)),
+    }
+    cases = {name: functools.partial(scaled, draw=draw) for name, draw in draws.items()}
+    calls = {
+        name: functools.partial(jax.jit(jax.grad(data_parallel(act, mesh=ALL))), weights, samples)
+        for name, act in cases.items()
+    }
+    keyed = data_parallel(lambda w, s: losses(w["own"], s), mesh=ALL)
+    return calls | {
+        "a key in the weights": lambda: jax.jit(keyed)({"own": weights, "key": key}, samples),
+        "common words, jit": lambda: jax.jit(data_parallel(sharing_draws, mesh=ALL))(weights, samples, words),
+    }
+
+
+def passed():
+    """What is said of honest losses, some of which are not finite."""
+    weights, samples = drawn("float64")
+    loss = data_parallel(lambda w, s: losses(w, s) + s["more"], mesh=ALL)
+    more = {"a NaN": np.nan, "an infinity": np.inf, "nothing else": 0.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return {
+            name: refused(lambda x=x: loss(weights, samples | {"more": jnp.zeros(BATCH).at[3].set(x)}))
+            for name, x in more.items()
+        }
 
 
 def members(*, check):
@@ -245,7 +350,7 @@ def refusals():
     """What is said where a batch cannot be divided."""
     weights, samples = drawn("float64")
     loss, words = data_parallel(losses, mesh=ALL), jax.random.key_data(jax.random.key(1))
-    whole = NamedSharding(ALL, P("samples"))
+    whole, ramp = NamedSharding(ALL, P("samples")), jnp.arange(BATCH, dtype=float)
     own = {"mesh": ALL, "in_specs": (P(), P("samples")), "out_specs": P(), "check_vma": False}
     cases = {
         "uneven": lambda: jax.jit(loss)(weights, drawn("float64", 6)[1]),
@@ -263,7 +368,8 @@ def refusals():
         "a common key": lambda: loss(weights, samples, jax.random.key(0)),
         "statistics": lambda: data_parallel(normalized, mesh=ALL)(weights, samples),
         "common draws": lambda: data_parallel(sharing_draws, mesh=ALL)(weights, samples, words),
-    }
+        "statistics beside an infinity": lambda: data_parallel(spread, mesh=ALL)({}, ramp.at[3].set(np.inf)),
+    } | random_draws()
     return {name: refused(act) for name, act in cases.items()}
 
 
@@ -279,7 +385,7 @@ def main(path):
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    found = {act.__name__: act() for act in (derivatives, settings, programs, refusals)}
+    found = {act.__name__: act() for act in (derivatives, settings, programs, refusals, passed)}
     with open(path, "w") as file:
         json.dump(found, file)
 

@@ -36,12 +36,33 @@ SETTINGS = (
     "derivative in what is common",
     "donated buffers",
     "members in a shard_map",
+    "a default mesh without jit",
+    "a default mesh without jit, divided already",
+    "weights divided over an explicit axis",
+    "keys carried by a loop",
+    "no argument is traced",
+    "no argument is traced, a loop",
+    "outside variable",
 )
 NUMBER = "losses must return one floating-point number for each sample, here an array of shape (2,), got"
 APART = "leave the mean over the samples to data_parallel, and compute auxiliary results apart"
 DEPENDS = (
     "the losses of 4 parts of the batch are not those of the whole batch: a sample's loss depends on other samples "
     "(statistics of the batch, or draws of its size from one key), and cannot be divided"
+)
+SHARED = (
+    "losses may not draw from a key that all samples share (in the weights, in common or from outside), since each "
+    "device would draw the same numbers; give each sample its own key, jax.random.split(key, n) as part of samples"
+)
+DRAWS = (
+    "a common key",
+    "a key in the weights",
+    "common words, jit",
+    "a key from outside",
+    "a key in a branch",
+    "a key in a scan",
+    "a key in a while loop",
+    "a checkpointed key",
 )
 REFUSALS = {
     "uneven": "the number of samples must be a multiple of the 4 devices of axis 'samples', got 6",
@@ -60,11 +81,10 @@ REFUSALS = {
     "a mean": f"{NUMBER} float64 of shape (); {APART}",
     "a matrix": f"{NUMBER} float64 of shape (2, 5); {APART}",
     "auxiliary": f"{NUMBER} a tuple; {APART}",
-    "a common key": "a key that all samples share would give each device the same draws; split it into one key for "
-    "each sample, and give the keys among the samples",
     "statistics": DEPENDS,
+    "statistics beside an infinity": DEPENDS,
     "common draws": DEPENDS,
-}
+} | dict.fromkeys(DRAWS, SHARED)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +124,11 @@ def test_weights_of_two_dtypes_take_two_all_reduces(found):
 @pytest.mark.parametrize("case", REFUSALS)
 def test_what_cannot_be_divided_is_refused(found, case):
     assert found["refusals"][case] == REFUSALS[case]
+
+
+@pytest.mark.parametrize("case", ["a NaN", "an infinity", "nothing else"])
+def test_an_honest_loss_passes_the_check_beside(found, case):
+    assert found["passed"][case] == "was not refused"
 
 
 def test_every_case_is_judged(found):
