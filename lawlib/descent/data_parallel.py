@@ -51,6 +51,7 @@ def data_parallel(
         losses: The losses of any number of samples.
         axis: The axis of the mesh over which samples are divided.
         mesh: The mesh; by default that of ``jax.set_mesh`` or of the ``shard_map`` over other axes around the call.
+            Outside of jit, derivatives in arrays that are divided over its explicit axes need ``jax.set_mesh``.
 
     Raises:
         ValueError: There is no such axis, or a ``shard_map`` around the call is over it or checks varying axes; arrays
