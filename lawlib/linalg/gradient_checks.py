@@ -95,7 +95,8 @@ def check_products(problem: Problem, build: Callable[[PyTree], JointProducts], b
         ValueError: the two routes differ; or a loss or a gradient that is not finite.
 
     Warns:
-        UserWarning: a product that underflow in a narrow dtype changes by more than its rounding.
+        UserWarning: a product that underflow in a narrow dtype changes by more than its rounding, or that overflows at
+            each scale of the loss, so that it is not checked.
     """
     if not is_concrete((problem.arrays, batches)):
         return
