@@ -44,10 +44,10 @@ def after(
     network. ``measure(params, batch)`` is used in place of the loss, an error rate for instance; lower is better.
 
     The approximations of D come from eigenvectors of D^T D, or of D D^T where that is smaller: from three products with
-    a block of columns where these give them to rounding, else from a full decomposition, which takes a fraction of a
-    second for a side of a thousand and is cubic in the side. Compiled and uncompiled,
-    it works as ``before``. Memory: two matrices (side, largest rank) for each D, and the layers of one more network at
-    a time.
+    a block of columns where these give them up to their rounding errors (``LayerReport``), else from a full
+    decomposition, which takes a fraction of a second for a side of a thousand and is cubic in the side. Compiled and
+    uncompiled, it works as ``before``. Memory: two matrices (side, largest rank) for each D, and the layers of one more
+    network at a time.
 
     Raises:
         TypeError: ``start`` does not come from ``before``.

@@ -51,8 +51,10 @@ class LayerReport(NamedTuple):
     sigma_1 (the next value is an upper estimate), ``bound`` and ``certified`` those of ``block_krylov_svd``. ``big``
     are the shares of D in S_big, ``random`` and ``spread`` mean and standard deviation of those in random subspaces of
     the same dimensions. ``moved`` = ||D||_F / ||W(0)||_F. A stable rank is ||M||_F^2 / sigma_1^2. ``changes`` are
-    the leading singular values of D, and ``kept`` the share of ||D||_F^2 in its best approximation of each rank. Shares
-    and ranks of D are NaN if D = 0; those in S_big also if the gradient at the start is 0.
+    the leading singular values of D, the largest first, and ``kept`` the share of ||D||_F^2 in its approximation of
+    each rank. With n the smaller side, the square of a value is off by at most about 2 sqrt(n) eps sigma_1^2: a value s
+    by about sqrt(n) eps sigma_1^2 / s, and one below sqrt(2 sqrt(n) eps) sigma_1 by up to its own size. Shares and
+    ranks of D are NaN if D = 0; those in S_big also if the gradient at the start is 0.
     """
 
     values: Float[Array, " K"]

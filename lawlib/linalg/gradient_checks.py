@@ -1,7 +1,7 @@
 """What is wrong with the values of a loss and its gradients, by leaf; traced values are unknown and pass."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -69,18 +69,21 @@ def warn_if_lost(problem: Problem, layer: Layer, G: Matrix, batches: PyTree) -> 
     """Warn the caller's caller of a gradient that underflows; a traced one is unknown, and is not certified."""
     if not is_concrete(G):
         return
-    coarsest, largest = _coarsest(problem, layer), float(jnp.max(jnp.abs(G)))
-    tiny = float(jnp.finfo(coarsest).tiny)
-    if largest >= tiny and is_concrete((problem.arrays, batches)):
+    name, at, largest = layer.leaf.name, _coarsest(problem, layer), float(jnp.max(jnp.abs(G)))
+    if is_concrete((problem.arrays, batches)):
         first, leaves = jax.tree.map(lambda x: x[:1], batches), problem.leaves()
-        directions = {layer.leaf.name: _direction(layer.shape(), layer.dtype)}
+        directions = {name: _direction(layer.shape(), layer.dtype)}
         products, _, _ = _dense_products(problem, leaves, directions, first)
         if fault := _underflow(problem, leaves, directions, first, products):
             warnings.warn(fault, stacklevel=3)
+            return
+        # Numbers that keep their digits at another scale were not computed in a dtype that is too narrow for them.
+        at = layer.dtype if jnp.any(products[name]) else at
+    tiny = float(jnp.finfo(at).tiny)
     if largest < tiny:
         msg = (
-            f"the largest entry of the gradient in the leaf {layer.leaf.name!r} is {largest:g}, where {coarsest} "
-            f"resolves {tiny:.1g}: scale the loss, use wider dtypes, or check whether the loss depends on this leaf"
+            f"the largest entry of the gradient in the leaf {name!r} is {largest:g}, where {at} resolves {tiny:.1g}: "
+            f"scale the loss, use wider dtypes, or check whether the loss depends on this leaf"
         )
         warnings.warn(msg, stacklevel=3)
 
@@ -92,7 +95,8 @@ def check_products(problem: Problem, build: Callable[[PyTree], JointProducts], b
         ValueError: the two routes differ; or a loss or a gradient that is not finite.
 
     Warns:
-        UserWarning: a product that underflow in a narrow dtype changes by more than its rounding.
+        UserWarning: a product that underflow in a narrow dtype changes by more than its rounding, or that overflows at
+            each scale of the loss, so that it is not checked.
     """
     if not is_concrete((problem.arrays, batches)):
         return
@@ -144,24 +148,44 @@ def _underflow(
     }
     if not narrow:
         return ""
-    # It lifts the smallest subnormal number to the smallest normal one.
-    factor = 1 / min(float(jnp.finfo(at).eps) for at in narrow.values())
-    scaled, _, _ = _dense_products(problem, leaves, directions, first, factor)
-    each = (_off(name, products[name], scaled[name] / factor, at) for name, at in narrow.items())
-    faults = [fault for of_leaf in each for fault in of_leaf]
-    return f"{'; '.join(faults)}: multiply the loss by a power of two, or compute in float32" if faults else ""
+    faults: dict[str, list[str]] = {}
+    for factor in _factors(narrow.values()):
+        scaled, _, _ = _dense_products(problem, leaves, directions, first, factor)
+        for name in narrow.keys() - faults:
+            other = scaled[name] / factor
+            if jnp.all(jnp.isfinite(other - products[name])):
+                faults[name] = _off(name, products[name], other, factor, narrow[name])
+        if len(faults) == len(narrow):
+            break
+    unknown = (
+        "the gradient in the layer {!r} overflows at each scale of the loss, and is not checked for underflow in {}"
+    )
+    each = [faults.get(name, [unknown.format(name, at)]) for name, at in narrow.items()]
+    words = "; ".join(fault for of_leaf in each for fault in of_leaf)
+    return f"{words}: multiply the loss by a power of two, or compute in float32" if words else ""
 
 
-def _off(name: str, ours: Array, exact: Array, dtype: DTypeLike) -> list[str]:
-    """In words, the matrices of a leaf whose products are off by more than rounding to the dtype."""
-    sizes, off = (np.linalg.norm(np.asarray(x, np.float64), axis=(-2, -1)) for x in (ours, exact - ours))
+def _factors(dtypes: Iterable[Any]) -> Iterator[float]:
+    """Powers of two, until one leaves all products finite; 1/2 is for numbers that overflow at twice their size."""
+    # The first lifts the smallest subnormal number to the smallest normal one.
+    exponent = -int(np.log2(min(float(jnp.finfo(at).eps) for at in dtypes)))
+    while exponent:
+        yield 2.0**exponent
+        exponent //= 2
+    yield 0.5
+
+
+def _off(name: str, ours: Array, other: Array, factor: float, dtype: DTypeLike) -> list[str]:
+    """In words, the matrices of a leaf whose products change by more than rounding to the dtype."""
+    sizes, off = (np.linalg.norm(np.asarray(x, np.float64), axis=(-2, -1)) for x in (ours, other - ours))
     largest, info = np.max(np.abs(np.asarray(ours)), axis=(-2, -1)), jnp.finfo(dtype)
     each = zip(matrix_names(name, sizes), *map(np.atleast_1d, (sizes, off, largest)), strict=True)
     return [
         f"the gradient in the layer {at!r} underflows in {dtype}: its largest product with a test vector is "
-        f"{most:.2g}, and the product is off by {gone:.2g} in the norm, where {dtype} resolves {float(info.tiny):.1g}"
+        f"{most:.2g}, where {dtype} resolves {float(info.tiny):.1g}, and {factor:g} times the loss changes the product "
+        f"by {gone:.2g} in the norm"
         for at, size, gone, most in each
-        if np.isfinite(gone) and gone > float(info.eps) * size
+        if gone > float(info.eps) * size
     ]
 
 

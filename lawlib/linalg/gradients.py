@@ -72,7 +72,8 @@ def gradient_products(
 
     Warns:
         UserWarning: outside jit, G of the route "parameter" is 0, or too small for its dtype; or, by either route, the
-            scale of the loss changes a product on the first batch by more than rounding, as underflow in float16 does.
+            scale of the loss changes a product on the first batch by more than rounding, as underflow in float16 does,
+            or the products overflow at each scale, so that this is not checked.
 
     Example:
         >>> import jax, jax.numpy as jnp, lawlib

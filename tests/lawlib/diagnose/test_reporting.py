@@ -163,6 +163,27 @@ def test_a_block_of_columns_gives_the_best_approximations_or_a_full_decompositio
         assert np.sum(off**2) <= np.sum(s[rank:] ** 2) + 60 * float(jnp.finfo(jnp.float32).eps)
 
 
+# Of 256: below one value flat tails, which the squares in float32 hold and lose, and a value that squares to rounding.
+TAILS = {f"tail {size:g}": np.r_[1, size * np.linspace(1, 0.3, 255)] for size in (1e-3, 3e-3, 4e-3)}
+TAILS |= {"two": np.r_[1, 5e-4, np.zeros(254)], "one": np.eye(1, 256)[0]}
+
+
+@pytest.mark.parametrize("kind", TAILS)
+def test_values_are_in_order_and_their_squares_are_off_by_rounding(kind):
+    rng, s = np.random.default_rng(5), TAILS[kind]
+    U, V = (np.linalg.qr(rng.standard_normal((side, 256)))[0] for side in (300, 256))
+    D = ((U * s) @ V.T).astype(np.float32)
+    truth = np.linalg.svd(D.astype(np.float64), compute_uv=False)[:8]
+    rounding = 2 * 256**0.5 * float(jnp.finfo(jnp.float32).eps) * truth[0] ** 2
+    for seed in range(3):
+        best = jax.jit(approximations, static_argnums=2)(jax.random.key(seed), D, 8)
+        values = np.asarray(best.values, np.float64)
+        assert np.all(np.diff(values) <= 0)
+        np.testing.assert_allclose(np.linalg.norm(np.asarray(best.left), axis=0), values, rtol=1e-5)
+        np.testing.assert_allclose(values**2, truth**2, rtol=0, atol=rounding)
+        assert np.all(np.abs(values - truth) <= np.sqrt(rounding))
+
+
 def test_only_what_a_block_of_columns_does_not_give_is_decomposed(monkeypatch):
     lost = lambda A, count: jnp.full((len(A), count), jnp.nan, A.dtype)  # noqa: E731
     monkeypatch.setattr("lawlib.diagnose.changes._decomposed", lost)

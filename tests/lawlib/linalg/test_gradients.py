@@ -301,10 +301,10 @@ def test_products_are_as_precise_as_the_kernel_unless_told_otherwise():
 
 
 @pytest.mark.parametrize("kinds", [{"param_dtype": jnp.float16}, {"dtype": jnp.float16}])
-@pytest.mark.parametrize(("scale", "shown"), [(1e-9, "is 0,"), (1e-6, "e-0.+, where float16")])
+@pytest.mark.parametrize(("scale", "shown"), [(1e-9, "is 0, where"), (1e-6, "is .*e-0.+, where")])
 def test_a_gradient_lost_in_half_precision_is_told_and_never_certified(kinds, scale, shown):
     variables, loss, batches = problem(nn.Dense(M, **kinds), jnp.float16)
-    with pytest.warns(UserWarning, match=f"largest entry.*{shown}"):
+    with pytest.warns(UserWarning, match=f"underflows in float16: its largest product.* {shown} float16"):
         products = gradient_products(scaled_by(loss, scale), variables, name("first"), batches)
     if scale != 1e-6:
         assert not jax.jit(lambda: block_krylov_svd(jax.random.key(0), products, 3))().certified

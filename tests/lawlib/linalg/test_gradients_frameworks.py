@@ -106,6 +106,65 @@ def test_a_gradient_with_few_digits_is_warned_of_and_its_scaled_loss_is_not(rout
     assert off[0] > 3 * off[1]
 
 
+def told_of(loss, route, data, **params):
+    """What is warned of when the products with the gradient in "a" are built."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        gradient_products(loss, {name: jnp.asarray(M, "float32") for name, M in params.items()}, "a", data, route=route)
+    return [str(each.message) for each in told]
+
+
+RNG = np.random.default_rng(7)
+A, B = RNG.standard_normal((20, 30)) / 4, RNG.standard_normal((30, 1)) / 5
+ROWS = jnp.asarray(RNG.standard_normal((1, 2048, 20)) + 1, "float32")
+
+
+# Where the loss overflows at 1024 times its scale, at 32 times, at 4 times, and at twice its scale.
+@pytest.mark.parametrize("scale", [70.0, 3e3, 3e4, 6e4])
+@pytest.mark.parametrize("route", ROUTES)
+def test_underflow_is_found_in_a_loss_that_overflows_at_a_larger_scale(route, scale):
+    def loss(params, x, size, dtype="float16"):
+        out = jnp.tanh(x.astype(dtype) @ params["a"].astype(dtype)) @ params["b"].astype(dtype)
+        return scale * jnp.sum((out * jnp.asarray(size, dtype) * jnp.asarray(size, dtype)).astype("float32"))
+
+    lost, kept = 1e-3 * scale**-0.5, 0.3 * scale**-0.5
+    exact, ours = (
+        jax.grad(lambda a, to=to: loss({"a": a, "b": jnp.asarray(B, "float32")}, ROWS[0], lost, to))(
+            jnp.asarray(A, "float32")
+        )
+        for to in ("float32", "float16")
+    )
+    assert np.linalg.norm(ours - exact) > 0.03 * np.linalg.norm(exact)
+    (told,) = told_of(lambda params, x: loss(params, x, lost), route, ROWS, a=A, b=B)
+    assert "the gradient in the layer 'a' underflows in float16" in told
+    assert told_of(lambda params, x: loss(params, x, kept), route, ROWS, a=A, b=B) == []
+
+
+def test_a_gradient_that_overflows_at_each_scale_is_said_not_to_be_checked():
+    def loss(params, x):
+        return 2e38 * jnp.sum(x.astype("float16").astype("float32") @ params["a"])
+
+    (told,) = told_of(loss, "parameter", jnp.ones((1, 1, 20)), a=np.abs(A) * 1e-3)
+    assert "'a' overflows at each scale of the loss, and is not checked for underflow in float16" in told
+
+
+BESIDE = {
+    "loss": lambda small, x: small.astype("float16"),
+    "data": lambda small, x: small,
+    "metric": lambda small, x: small + 0 * jnp.sum(x.astype("float16")).astype("float32"),
+}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("kind", BESIDE)
+def test_a_narrow_dtype_beside_a_gradient_in_float32_is_no_reason_to_warn(kind, route):
+    def loss(params, x):
+        rows = x.astype("float16").astype("float32") if kind == "data" else x
+        return BESIDE[kind](1e-4 * jnp.mean(jnp.tanh(rows @ params["a"]) ** 2), x)
+
+    assert told_of(loss, route, ROWS, a=A) == []
+
+
 def test_the_range_of_float32_is_no_reason_to_warn():
     data = four_ways.batches("bfloat16")
     loss, params, _ = WAYS["plain"]("bfloat16")
