@@ -302,6 +302,7 @@ def benchmark(name: str, root: Path = SOURCE) -> dict[str, Any]:
     """
     known = {each: root / "benchmarks" / "results" / f"{each}.json" for each in benchmarks(root)}
     file = _named(known, name, "benchmarks/results: there is no benchmark")
+    page: Any = None
     try:
         page = json.loads(file.read_bytes())
         problem = _missing(page)
