@@ -13,7 +13,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments import published, readme
+from experiments import readme
 from experiments.runner import catalog, streams
 from experiments.runner.checkout import SOURCE
 from experiments.runner.children import INTERRUPTED, run_config
@@ -22,7 +22,7 @@ from experiments.runner.fields import nearest
 from experiments.runner.files import write_atomic
 from experiments.runner.outcome import exit_code
 from experiments.runner.setbacks import STOPPED
-from experiments.runner.spec import published_name
+from experiments.runner.spec import TRIAL, published_name
 from experiments.runner.store import InputError
 
 __all__ = ["main"]
@@ -48,7 +48,7 @@ def _draw(options: Namespace) -> int:
     if problems := _problems(options, known):
         raise InputError(problems)
     began, failed = time.monotonic(), []
-    words = () if options.profile == published.TRIAL else ("--publish",)
+    words = () if options.profile == TRIAL else ("--publish",)
     names = [name for name in options.only or known if options.profile in known[name].times]
     for place, name in enumerate(names, start=1):
         streams.write(f"{place} of {len(names)}: {name}, {known[name].times[options.profile]}\n")
@@ -64,9 +64,7 @@ def _draw(options: Namespace) -> int:
         write_atomic(SOURCE / readme.FIGURES, readme.figures_page(SOURCE))
         streams.write(f"{done} published in {taken}; wrote {readme.FIGURES}\n")
     else:
-        streams.write(
-            f"{done} drawn in {taken} below {options.workdir}; a {published.TRIAL} profile is not published\n"
-        )
+        streams.write(f"{done} drawn in {taken} below {options.workdir}; a {TRIAL} profile is not published\n")
     return BAD_INPUT if failed else 0
 
 

@@ -21,11 +21,10 @@ from experiments.runner.claims import Claim
 from experiments.runner.fields import nearest
 from experiments.runner.finished import read
 from experiments.runner.first_tables import BY_FIRST_VERSION, of_first_version, read_first_table
-from experiments.runner.spec import published_name
+from experiments.runner.spec import TRIAL, published_name
 from experiments.runner.store import InputError
 
 __all__ = [
-    "TRIAL",
     "ConfigEntry",
     "Exhibit",
     "Folder",
@@ -46,8 +45,6 @@ __all__ = [
 ]
 
 Named = TypeVar("Named")
-# The profile that shows whether a config runs at all: its numbers are no evidence, and are not published.
-TRIAL = "smoke"
 # What `measured` can be asked for.
 NUMBERS = ("measured", "bound", "members", "spread")
 # Digits of a number in a benchmark's table, and in prose.
