@@ -1,8 +1,8 @@
 """The page of a benchmark: what was measured, as JSON for programs and as Markdown for people.
 
 NAME.json has ``title``, ``introduction``, ``machine`` and ``tables``, each with ``columns``, ``rows`` and, where it has
-them, ``title`` and ``note``. A cell is a number, which the table shows with four digits, or a piece of Markdown.
-NAME.md is written from NAME.json.
+them, ``title`` and ``note``. A cell is a number, which the table shows with four digits, or a text, which NAME.md,
+written from NAME.json, escapes: it reads as the text does, in one line.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.published import shown
+from experiments.runner.claims import table_row
 from experiments.runner.files import write_atomic
 from experiments.runner.layout import laid_out, shortened
 
@@ -87,7 +88,7 @@ def _rule(table: Mapping[str, Any]) -> list[str]:
 
 
 def _row(cells: Iterable[Cell]) -> str:
-    return f"| {' | '.join(map(shown, cells))} |"
+    return table_row(map(shown, cells))
 
 
 def _plain(table: Table) -> dict[str, Any]:

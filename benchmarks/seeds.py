@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.page import Table
-from experiments.runner.claims import WITHOUT_VERDICT, Claim, escaped
+from experiments.runner.claims import WITHOUT_VERDICT, Claim
 
 __all__ = ["Row", "described", "from_plain", "paired", "ranked", "tables", "to_plain"]
 
@@ -85,7 +85,7 @@ def ranked(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def tables(rows: Iterable[Row]) -> list[Table]:
     """A table for each part that has rows."""
-    parts = {part: [list(map(escaped, _cells(row))) for row in found] for part, found in ranked(rows).items()}
+    parts = {part: [list(_cells(row)) for row in found] for part, found in ranked(rows).items()}
     return [Table(HEADER, found, *PARTS[part]) for part, found in parts.items() if found]
 
 

@@ -1,10 +1,10 @@
 """Run every config and publish its figures and tables: python -m experiments.figures [--only NAME ...] [--profile P].
 
 Each config runs in a process of its own into runs/figures/NAME, and is published to figures/NAME (NAME_PROFILE for
-another profile than cpu). The same command resumes what was stopped, and judges and draws finished runs again from
-their results. A config that fails does not stop the others. At the end figures/README.md says which profile drew what,
-when, how long it took and on what machine. Exit codes: 0 all ran; 2 bad input, or a config that did not run; 75 stopped
-(the same command resumes).
+another profile than cpu); a smoke profile is drawn and not published. The same command resumes what was stopped, and
+judges and draws finished runs again from their results. A config that fails does not stop the others. At the end
+figures/README.md says which profile drew what, when, how long it took and on what machine. Exit codes: 0 all ran; 2 bad
+input, or a config that did not run; 75 stopped (the same command resumes).
 """
 
 import sys
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments import readme
-from experiments.runner import catalog
+from experiments.runner import catalog, streams
 from experiments.runner.checkout import SOURCE
 from experiments.runner.children import INTERRUPTED, run_config
 from experiments.runner.command import BAD_INPUT, OneLineParser
@@ -22,7 +22,7 @@ from experiments.runner.fields import nearest
 from experiments.runner.files import write_atomic
 from experiments.runner.outcome import exit_code
 from experiments.runner.setbacks import STOPPED
-from experiments.runner.spec import published_name
+from experiments.runner.spec import TRIAL, published_name
 from experiments.runner.store import InputError
 
 __all__ = ["main"]
@@ -48,18 +48,23 @@ def _draw(options: Namespace) -> int:
     if problems := _problems(options, known):
         raise InputError(problems)
     began, failed = time.monotonic(), []
+    words = () if options.profile == TRIAL else ("--publish",)
     names = [name for name in options.only or known if options.profile in known[name].times]
     for place, name in enumerate(names, start=1):
-        print(f"{place} of {len(names)}: {name}, {known[name].times[options.profile]}", flush=True)
+        streams.write(f"{place} of {len(names)}: {name}, {known[name].times[options.profile]}\n")
         folder = options.workdir.expanduser() / published_name(f"{name}.py:{options.profile}")
-        if (code := run_config(name, options.profile, folder.absolute(), "--publish")) in INTERRUPTED:
-            print("stopped; the same command resumes")
+        if (code := run_config(name, options.profile, folder.absolute(), *words)) in INTERRUPTED:
+            streams.write("stopped; the same command resumes\n")
             return STOPPED
         failed += [f"{name}: did not run (exit code {code})"] if code else []
-    write_atomic(SOURCE / readme.FIGURES, readme.figures_page(SOURCE))
+    done = f"{len(names) - len(failed)} of {len(names)} configs"
     taken = catalog.in_words(time.monotonic() - began)
-    print(f"{len(names) - len(failed)} of {len(names)} configs published in {taken}; wrote {readme.FIGURES}")
-    print(*failed, sep="\n", end="\n" * bool(failed), file=sys.stderr)
+    streams.complain(failed)
+    if words:
+        write_atomic(SOURCE / readme.FIGURES, readme.figures_page(SOURCE))
+        streams.write(f"{done} published in {taken}; wrote {readme.FIGURES}\n")
+    else:
+        streams.write(f"{done} drawn in {taken} below {options.workdir}; a {TRIAL} profile is not published\n")
     return BAD_INPUT if failed else 0
 
 

@@ -21,6 +21,7 @@ from experiments.runner.claims import Claim
 from experiments.runner.fields import nearest
 from experiments.runner.finished import read
 from experiments.runner.first_tables import BY_FIRST_VERSION, of_first_version, read_first_table
+from experiments.runner.spec import TRIAL, published_name
 from experiments.runner.store import InputError
 
 __all__ = [
@@ -48,6 +49,8 @@ Named = TypeVar("Named")
 NUMBERS = ("measured", "bound", "members", "spread")
 # Digits of a number in a benchmark's table, and in prose.
 TABLE_DIGITS, PROSE_DIGITS = 4, 3
+# From here on prose has powers of ten.
+LARGE = 1e6
 
 
 class Folder(NamedTuple):
@@ -99,14 +102,30 @@ class ConfigEntry(NamedTuple):
 
 
 def folders(root: Path = SOURCE) -> list[Folder]:
-    """The published folders, those of one config together: NAME for its cpu profile, NAME_PROFILE for others."""
-    stems = {file.stem for file in (root / "configs").glob("[!._]*.py")}
-    found = []
-    for path in (root / "figures").iterdir():
-        config, _, profile = (path.name, "", "cpu") if path.name in stems else path.name.rpartition("_")
-        if path.is_dir() and config in stems:
-            found.append(Folder(path.name, config, profile, path, of_first_version(path)))
-    return sorted(found, key=lambda each: (each.config, each.name))
+    """The published folders, those of one config together: NAME for its cpu profile, NAME_PROFILE for others.
+
+    Those of smoke profiles are no publications, and are left out.
+
+    Raises:
+        InputError: A folder is of no profile of any config.
+    """
+    profiles = {file.stem: catalog.profiles(file.read_bytes()) for file in (root / "configs").glob("[!._]*.py")}
+    known = {published_name(f"{name}.py:{each}"): (name, each) for name, own in profiles.items() for each in own}
+    paths = sorted(path for path in (root / "figures").glob("[!.]*") if path.is_dir())
+    if problems := [_stray(path.name, profiles, known) for path in paths if path.name not in known]:
+        raise InputError(problems)
+    found = [Folder(path.name, *known[path.name], path, of_first_version(path)) for path in paths]
+    return sorted((each for each in found if each.profile != TRIAL), key=lambda each: (each.config, each.name))
+
+
+def _stray(name: str, profiles: Mapping[str, Sequence[str]], known: Iterable[str]) -> str:
+    """Why a folder below figures/ cannot be read, and what can be done."""
+    config = name if name in profiles else name.rpartition("_")[0]
+    why = f"there is no config of this name{nearest(name, known)}"
+    if config in profiles:
+        profile = "cpu" if name == config else name.removeprefix(f"{config}_")
+        why = f"configs/{config}.py has no profile {profile} (it has {', '.join(profiles[config]) or 'none'})"
+    return f"figures/{name}: {why}; remove the folder, or rename it to CONFIG or CONFIG_PROFILE"
 
 
 def names(root: Path = SOURCE) -> list[str]:
@@ -178,12 +197,16 @@ def measured(name: str, id: str, what: str = "measured", root: Path = SOURCE) ->
 
 
 def in_prose(value: float) -> str:
-    """A number with three digits: 0.0123, 76.5, 19,600, 8.1e-15."""
-    if not math.isfinite(value) or (value and not 1e-3 <= abs(value) < 1e6):
-        return f"{value:.{PROSE_DIGITS}g}"
-    if value == int(value):
+    """A number with three digits: 0.0123, 76.5, 19,600, 8.1e-15; with more where it would become 1, as 0.9995."""
+    digits = PROSE_DIGITS
+    while value not in (1, -1) and abs(float(f"{value:.{digits}g}")) == 1:
+        digits += 1
+    rounded = float(f"{value:.{digits}g}")
+    if not math.isfinite(value) or 0 < abs(value) < 1e-3:
+        return f"{value:.{digits}g}"
+    if value == int(value) and abs(value) < LARGE:
         return f"{int(value):,}"
-    return f"{float(f'{value:.{PROSE_DIGITS}g}'):,}".removesuffix(".0")
+    return f"{rounded:,}".removesuffix(".0") if abs(rounded) < LARGE else f"{value:.{digits}g}"
 
 
 # Pictures. ------------------------------------------------------------------------------------------------------------
@@ -272,10 +295,32 @@ def benchmark(name: str, root: Path = SOURCE) -> dict[str, Any]:
     """A benchmark: ``title``, ``introduction``, ``machine`` and ``tables``, each with ``title``, ``columns``, ``rows``.
 
     Raises:
-        InputError: There is no such benchmark.
+        InputError: There is no such benchmark, or its file is damaged.
     """
     known = {each: root / "benchmarks" / "results" / f"{each}.json" for each in benchmarks(root)}
-    return json.loads(_named(known, name, "benchmarks/results: there is no benchmark").read_bytes())
+    file = _named(known, name, "benchmarks/results: there is no benchmark")
+    page: Any = None
+    try:
+        page = json.loads(file.read_bytes())
+        problem = _missing(page)
+    except (OSError, ValueError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+    if problem:
+        remedy = f"git checkout restores it, and python -m benchmarks.{name} measures it anew"
+        raise InputError([f"benchmarks/results/{name}.json: is damaged ({problem}); {remedy}"])
+    return page
+
+
+def _missing(page: Any) -> str:
+    """What the page of a benchmark lacks; nothing if it is whole."""
+    if not isinstance(page, Mapping) or not {"title", "introduction", "machine", "tables"} <= page.keys():
+        return "it is no page with title, introduction, machine and tables"
+    for table in page["tables"] if isinstance(page["tables"], list) else [None]:
+        if not isinstance(table, Mapping) or not {"columns", "rows"} <= table.keys():
+            return "a table has no columns or no rows"
+        if any(not isinstance(row, list) or len(row) != len(table["columns"]) for row in table["rows"]):
+            return "a row has not a cell for each column"
+    return ""
 
 
 def benchmark_value(name: str, row: str, column: str | None = None, root: Path = SOURCE) -> str:

@@ -23,6 +23,7 @@ from experiments.runner.command import OneLineParser
 from experiments.runner.first_tables import BY_FIRST_VERSION
 from experiments.runner.generated import filled, kept
 from experiments.runner.outcome import exit_code
+from experiments.runner.store import InputError
 
 __all__ = ["FIGURES", "SPEED", "Speed", "documents", "figures_page", "main"]
 
@@ -147,11 +148,19 @@ def speed_table(root: Path) -> list[str]:
 
 
 def _speed(row: Speed, root: Path) -> tuple[str, ...]:
-    numbers = [float(published.benchmark_value(row.benchmark, name, root=root)) for name in row.rows]
+    numbers = [_number(row.benchmark, name, root) for name in row.rows]
     texts = [_two_digits(1 / number if row.inverse else number) for number in numbers]
     link = f"[{row.benchmark}](benchmarks/results/{row.benchmark}.md)"
     machine = str(published.benchmark(row.benchmark, root)["machine"])
     return row.what, row.measured.format(*texts), row.compared.format(*texts), machine, link
+
+
+def _number(benchmark: str, name: str, root: Path) -> float:
+    cell = published.benchmark_value(benchmark, name, root=root)
+    try:
+        return float(cell)
+    except ValueError:
+        raise InputError([f"benchmarks/results/{benchmark}.json: the row {name!r} has {cell!r}, no number"]) from None
 
 
 def _two_digits(number: float) -> str:

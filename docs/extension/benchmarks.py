@@ -46,7 +46,7 @@ def _machine(about: dict[str, Any]) -> str:
 def _table(about: dict[str, Any], title: str) -> list[nodes.Node]:
     own = about.get("title") or ""
     rows = [[published.shown(cell) for cell in row] for row in about["rows"]]
-    return [*_written(own), table(own or title, about["columns"], rows)]
+    return [*_written(own), *_written(about.get("note") or ""), table(own or title, about["columns"], rows)]
 
 
 def _written(text: str) -> list[nodes.Node]:

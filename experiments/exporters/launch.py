@@ -1,7 +1,6 @@
 """One export from its command line: everything is checked first, then each run is written or sent."""
 
 import importlib
-import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from experiments.runner import streams
 from experiments.runner.finished import FinishedRun
 from experiments.runner.outcome import exit_code
 from experiments.runner.store import InputError
@@ -60,8 +60,8 @@ def _one(run: FinishedRun, target: Path, options: Namespace, package: ModuleType
         place = options.project or "lawlib"
         notes = trackers.send(run, package, place)
         place = f"project {place} of {options.to}"
-    print(*notes, sep="\n", end="\n" * bool(notes), file=sys.stderr)
-    print(f"{run.path} -> {place}")
+    streams.complain(notes)
+    streams.write(f"{run.path} -> {place}\n")
 
 
 def _problems(attempt: Callable[[], None]) -> list[str]:

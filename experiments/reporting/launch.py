@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.reporting.page import MARK, page
+from experiments.runner import streams
 from experiments.runner.files import write_atomic
 from experiments.runner.finished import FinishedRun
 from experiments.runner.outcome import exit_code
@@ -37,7 +38,7 @@ def _report(options: Namespace) -> int:
         raise InputError(problems)
     text = page(runs)
     _write(target, text)
-    print(f"report: {target} ({len(text.encode()) / 1e6:.2f} MB); open it in a browser")
+    streams.write(f"report: {target} ({len(text.encode()) / 1e6:.2f} MB); open it in a browser\n")
     return 0
 
 

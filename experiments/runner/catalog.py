@@ -11,12 +11,13 @@ import math
 import re
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.runner.spec import published_name
 
-__all__ = ["NONE", "UNKNOWN", "Entry", "entries", "in_words"]
+__all__ = ["NONE", "UNKNOWN", "Entry", "entries", "in_words", "profiles"]
 
 # What a column says where the file, or a run, does not.
 NONE, UNKNOWN = "-", "unknown"
@@ -25,6 +26,7 @@ SECONDS = {"s": 1, "minute": 60, "hour": 3600, "day": 86400}
 ESTIMATE = re.compile(rf"(\w+) (?:(\d+(?:\.\d+)?) ({'|'.join(SECONDS)})s?|needs a GPU)")
 TIMES = re.compile(rf"^Time on two cores: ({ESTIMATE.pattern}(?:, {ESTIMATE.pattern})*)\.(?: |$)", re.MULTILINE)
 CORES = 2
+UNREADABLE = (OSError, ValueError, SyntaxError, RecursionError, MemoryError)
 
 
 class Entry(NamedTuple):
@@ -49,10 +51,8 @@ def entries(source: Path) -> list[Entry]:
 
 def _entry(file: Path, figures: Path) -> Entry:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the config's own strings, which whoever runs it will see
-            tree = ast.parse(file.read_bytes())
-    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        tree = _parsed(file.read_bytes())
+    except UNREADABLE as error:
         return Entry(file.stem, f"(cannot be read: {_reason(error)})")
     docstring = ast.get_docstring(tree) or ""
     about = _headline(docstring)
@@ -62,6 +62,22 @@ def _entry(file: Path, figures: Path) -> Entry:
         times[profile], seconds[profile] = measured or estimates.get(profile, (UNKNOWN, math.nan))
     known = {profile: value for profile, value in seconds.items() if math.isfinite(value)}
     return Entry(file.stem, times=times, seconds=known, **about)
+
+
+@lru_cache(maxsize=256)
+def profiles(text: bytes) -> tuple[str, ...]:
+    """The profiles of a config by the text of its file; none if it cannot be read."""
+    try:
+        tree = _parsed(text)
+    except UNREADABLE:
+        return ()
+    return tuple(_profile_names(tree) or _estimates(ast.get_docstring(tree) or ""))
+
+
+def _parsed(text: bytes) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the config's own strings, which whoever runs it will see
+        return ast.parse(text)
 
 
 def _reason(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from experiments.runner import streams
 from experiments.runner.files import write_atomic
 from experiments.runner.store import InputError
 
@@ -26,10 +27,10 @@ def kept(root: Path, documents: Mapping[str, str], *, check: bool, command: str)
     for name in documents:
         if check:
             would = f"would change; write it with {command}" if name in changed else "up to date"
-            print(f"{name}: {would}")
+            streams.write(f"{name}: {would}\n")
         else:
             write_atomic(root / name, documents[name])
-            print(f"wrote {name}")
+            streams.write(f"wrote {name}\n")
     return 1 if check and changed else 0
 
 

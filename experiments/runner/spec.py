@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-__all__ = ["default_workdir", "published_name", "split"]
+__all__ = ["TRIAL", "default_workdir", "published_name", "split"]
+
+# The profile that shows whether a config runs at all: its numbers are no evidence, and are not published.
+TRIAL = "smoke"
 
 
 def split(spec: str) -> tuple[Path, str]:

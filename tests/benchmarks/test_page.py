@@ -36,6 +36,18 @@ def test_the_markdown_has_every_part_in_its_place(tmp_path):
     assert (tmp_path / "made_up.md").read_text() == text
 
 
+def test_a_cell_reads_as_it_is_and_stays_in_its_row(tmp_path):
+    text = write(tmp_path, "made_up", ("Title.", ""), [Table(("a", "|b|"), [("||W||_F\nof *all*", 1)])])
+    assert text.splitlines()[2:] == [r"| a | \|b\| |", "| --- | --- |", r"| \|\|W\|\|\_F of \*all\* | 1 |"]
+    assert json.loads((tmp_path / "made_up.json").read_text())["tables"][0]["rows"] == [["||W||_F\nof *all*", 1]]
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.stem)
+def test_no_json_holds_markdown_s_backslashes(file):
+    tables = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["tables"]
+    assert "\\" not in "".join(str(cell) for table in tables for row in table["rows"] for cell in row)
+
+
 def test_the_json_is_strict_and_keeps_what_the_benchmark_reads_again(tmp_path):
     table = measurements({"bound": float("inf"), "ratio": 1.23456789, "none": float("nan")})
     write(tmp_path, "made_up", ("Title.", ""), [table], kept={"parts": {"a": 1}})

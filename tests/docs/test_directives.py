@@ -139,6 +139,7 @@ def test_a_benchmark_has_its_words_its_machine_and_its_numbers(page):
     (table,) = rows(page, "What it costs.")
     assert table == [["loss after training", "0.01545"], ["by", "hand"]]
     assert any(part.said == "Measured on 1 x cpu." for part in page.all("p"))
+    assert any(part.said == "Each run alone." for part in page.all("p"))
     assert [item.said for item in page.all("li") if item.said in ("one: 1", "two: 2")] == ["one: 1", "two: 2"]
     assert any(code.said == "scan" for code in page.all("code"))
 

@@ -385,3 +385,11 @@ def test_a_tracker_takes_no_folder(call, made, tracker):
     assert (code, len(err)) == (2, 1)
     assert err[0].startswith("-o: is for csv and tensorboard")
     assert not tracker.calls
+
+
+def test_output_without_room_is_a_line(made, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert export.main([str(made), "--to", "csv"]) == 75
+    assert capsys.readouterr().err == "standard output: No space left on device\n"

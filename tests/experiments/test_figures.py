@@ -47,11 +47,20 @@ def test_every_config_is_run_and_published(fake, capsys):
     assert fake() == (0, expected)
     assert "3 of 3 configs published in 1 s; wrote figures/README.md" in capsys.readouterr().out
     assert fake.page.read_text().startswith("# What is published")
-    assert fake("--only", "second", "--profile", "smoke") == (
-        0,
-        [("second", "smoke", "runs/second_smoke", "--publish")],
-    )
+
+
+def test_a_smoke_profile_is_drawn_and_not_published(fake, capsys):
+    assert fake("--only", "second", "--profile", "smoke") == (0, [("second", "smoke", "runs/second_smoke")])
+    assert "1 of 1 configs drawn in 1 s below " in (said := capsys.readouterr().out)
+    assert said.endswith("; a smoke profile is not published\n")
     assert [name for name, *_ in fake("--profile", "smoke")[1]] == ["first", "second"]
+    assert not fake.page.exists()
+
+
+def test_output_without_room_ends_the_command_before_a_run(fake, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", open("/dev/full", "w"))  # noqa: SIM115 (the command leaves it unusable)
+    assert fake() == (75, [])
+    assert capsys.readouterr().err == "standard output: No space left on device\n"
 
 
 def test_a_config_that_fails_does_not_stop_the_others(fake, capsys):
@@ -90,20 +99,23 @@ def test_real_runs_are_published_and_then_drawn_again(tmp_path):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "figures").mkdir()
+    for name in ("dln_momentum", "jumps_periodic"):  # a smoke profile would not be published
+        config = tmp_path / "configs" / f"{name}.py"
+        config.write_text(config.read_text().replace('"smoke": ', '"short": '))
     command = [sys.executable, "-m", "experiments.figures", "--only", "dln_momentum", "jumps_periodic"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "JAX_PLATFORMS": "cpu"}
 
     def run():
-        return finish([*command, "--profile", "smoke"], cwd=tmp_path, env=environment)
+        return finish([*command, "--profile", "short"], cwd=tmp_path, env=environment)
 
     assert (done := run()).returncode == 0, done.stderr
-    assert published.names(tmp_path) == ["dln_momentum_smoke", "jumps_periodic_smoke"]
-    assert published.pictures("jumps_periodic_smoke", tmp_path) == ["periodic"]
+    assert published.names(tmp_path) == ["dln_momentum_short", "jumps_periodic_short"]
+    assert published.pictures("jumps_periodic_short", tmp_path) == ["periodic"]
     page = (tmp_path / "figures" / "README.md").read_text()
-    assert "| [`dln_momentum_smoke`](dln_momentum_smoke) |" in page
-    results = tmp_path / "runs" / "figures" / "dln_momentum_smoke" / "results.nc"
+    assert "| [`dln_momentum_short`](dln_momentum_short) |" in page
+    results = tmp_path / "runs" / "figures" / "dln_momentum_short" / "results.nc"
     before = results.stat().st_mtime_ns
-    (tmp_path / "figures" / "dln_momentum_smoke" / "claims.md").unlink()
+    (tmp_path / "figures" / "dln_momentum_short" / "claims.md").unlink()
     assert run().returncode == 0
     assert results.stat().st_mtime_ns == before
-    assert (tmp_path / "figures" / "dln_momentum_smoke" / "claims.md").exists()
+    assert (tmp_path / "figures" / "dln_momentum_short" / "claims.md").exists()

@@ -55,11 +55,75 @@ def test_a_number_is_that_of_the_table():
         (8.104e-15, "8.1e-15"),
         (-0.0419, "-0.0419"),
         (2.5e6, "2.5e+06"),
+        (1e6, "1e+06"),
+        (999999.6, "1e+06"),
+        (999999.0, "999,999"),
+        (0.99951, "0.9995"),
+        (-0.99996, "-0.99996"),
+        (1.0004, "1.0004"),
+        (0.9949, "0.995"),
+        (1.0, "1"),
         (float("inf"), "inf"),
     ],
 )
 def test_a_number_in_prose_has_three_digits(value, text):
     assert in_prose(value) == text
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A checkout of two configs, of which one published its cpu profile."""
+    (tmp_path / "configs").mkdir()
+    for name in ("dln_momentum", "mlp_deep"):
+        shutil.copy(ROOT / "configs" / f"{name}.py", tmp_path / "configs")
+    shutil.copytree(ROOT / "figures" / "dln_momentum", tmp_path / "figures" / "dln_momentum")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("dln_momentum_old", "configs/dln_momentum.py has no profile old (it has smoke, cpu, paper)"),
+        ("dln_muon", "there is no config of this name; did you mean dln_momentum?"),
+        ("dln_momentum_papr", "configs/dln_momentum.py has no profile papr (it has smoke, cpu, paper)"),
+        ("mlp_deeep", "there is no config of this name; did you mean mlp_deep?"),
+    ],
+)
+def test_a_folder_of_no_profile_is_refused_by_name(two, name, why):
+    shutil.copytree(two / "figures" / "dln_momentum", two / "figures" / name)
+    with pytest.raises(InputError) as refusal:
+        published.folders(two)
+    remedy = "remove the folder, or rename it to CONFIG or CONFIG_PROFILE"
+    assert refusal.value.problems == [f"figures/{name}: {why}; {remedy}"]
+
+
+def test_smoke_profiles_and_what_is_hidden_are_not_published(two):
+    for name in ("dln_momentum_smoke", "dln_momentum_paper", ".git"):
+        shutil.copytree(two / "figures" / "dln_momentum", two / "figures" / name)
+    assert published.names(two) == ["dln_momentum", "dln_momentum_paper"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"title": "A', "Unterminated string"),
+        ("[]", "it is no page with title, introduction, machine and tables"),
+        ('{"title": "", "introduction": "", "machine": "", "tables": 3}', "a table has no columns"),
+        (
+            '{"title": "", "introduction": "", "machine": "", "tables": [{"columns": ["a"], "rows": [[]]}]}',
+            "a row has not a cell for each column",
+        ),
+    ],
+)
+def test_a_damaged_benchmark_is_a_line_that_says_what_to_do(tmp_path, text, why):
+    results = tmp_path / "benchmarks" / "results"
+    results.mkdir(parents=True)
+    (results / "tracker.json").write_text(text)
+    with pytest.raises(InputError) as refusal:
+        benchmark_value("tracker", "loss", root=tmp_path)
+    (line,) = refusal.value.problems
+    assert line.startswith(f"benchmarks/results/tracker.json: is damaged ({why}")
+    assert line.endswith("; git checkout restores it, and python -m benchmarks.tracker measures it anew")
 
 
 def test_a_picture_has_its_file_caption_and_text():

@@ -186,3 +186,10 @@ def test_a_missing_package_is_one_line():
     child = finish([sys.executable, "-c", program], cwd=ROOT)
     assert (child.returncode, child.stdout) == (2, "")
     assert child.stderr.startswith("experiments.report needs jinja2 (extra run): ")
+
+
+def test_output_without_room_is_a_line(own, monkeypatch, capsys):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert report.main([str(own)]) == 75
+    assert capsys.readouterr().err == "standard output: No space left on device\n"

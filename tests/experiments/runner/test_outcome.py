@@ -1,9 +1,12 @@
 """Whatever ends a command becomes lines for people and an exit code."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from experiments.runner.generated import kept
 from experiments.runner.outcome import exit_code
 from experiments.runner.setbacks import disk_full
 from experiments.runner.settings import ConfigError
@@ -41,3 +44,26 @@ def test_an_error_of_ours_is_shown_whole_and_success_is_passed_on(capsys):
     assert exit_code(raising(RuntimeError("oh"))) == 70
     assert "Traceback" in capsys.readouterr().err
     assert [exit_code(lambda code=code: code) for code in (0, 1)] == [0, 1]
+
+
+@pytest.fixture
+def checked(tmp_path):
+    """What checks a document that is up to date."""
+    (tmp_path / "A.md").write_text("text")
+    return lambda: exit_code(lambda: kept(tmp_path, {"A.md": "text"}, check=True, command="this"))
+
+
+def test_output_that_nobody_reads_is_no_error(checked, monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert checked() == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_output_without_room_is_a_line(checked, monkeypatch, capsys):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert checked() == 75
+    assert capsys.readouterr().err == "standard output: No space left on device\n"
