@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from experiments.runner import devices, settings, stopping, streams
 from experiments.runner.command import BAD_INPUT
 from experiments.runner.finished import read_config
-from experiments.runner.launch import OUR_ERROR, checked, ending, place, refuse, validate
+from experiments.runner.launch import checked, ending, place, refuse, validate
+from experiments.runner.outcome import OUR_ERROR
 from experiments.runner.setbacks import STOPPED
 from experiments.runner.shards import cluster
 from experiments.runner.shards.cut import Shard, cut, wasted
