@@ -25,10 +25,11 @@ while os.getppid() == parent:
     time.sleep(0.02)
 """
 COMMAND = """
-import sys
+import signal, sys
 from pathlib import Path
 from experiments.runner import children
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
 children.SOURCE = Path(sys.argv[1])
 sys.exit(children.run_config("any", "cpu", children.SOURCE / "run"))
 """
