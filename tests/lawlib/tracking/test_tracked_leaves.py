@@ -117,8 +117,8 @@ STARTED = {
         {"reference": {"wide": Reference(*FRAMES[::-1])}},
         r"'wide': .* need \(30, 24\) rows.* got \(24, 30\)",
     ),
-    "a tolerance": ((), {"tolerance": -1.0}, "tolerance must be positive"),
-    "too few passes": ((), {"max_passes": 1}, "max_passes must be at least 2"),
+    "a tolerance": ((), {"tolerance": -1.0}, "tolerance must be finite and above 0"),
+    "too few passes": ((), {"max_passes": 1}, "max_passes must be a whole number of at least 2"),
 }
 
 
