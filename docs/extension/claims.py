@@ -1,6 +1,6 @@
 """The directive ``claims``, a table of published claims, and the role ``claim``, which links to a row of one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -9,6 +9,7 @@ from sphinx.application import Sphinx
 from sphinx.domains.std import StandardDomain
 
 from experiments import published
+from experiments.other_seed import OtherSeed, differing
 from experiments.runner.claims import STATUSES, Claim, comparison
 from experiments.runner.fields import nearest
 from experiments.runner.store import InputError
@@ -28,23 +29,25 @@ def setup(app: Sphinx) -> None:
 
 
 class ClaimsDirective(PublishedDirective):
-    """``claims NAME [ID ...]``: a table, and below it why a claim has no verdict."""
+    """``claims NAME [ID ...]``: a table; below it why a claim has no verdict, and which verdicts depend on the seed."""
 
     required_arguments = 1
     final_argument_whitespace = True
     option_spec = {"status": directives.unchanged_required}  # noqa: RUF012  # docutils' own form
 
     def shown(self) -> list[nodes.Node]:
-        """The table and the reasons."""
+        """The table and the remarks."""
         name, *ids = words(self.arguments[0])
         rows = published.claims(name, ids, root(self.env))
+        other = differing(name, root(self.env))
         depends_on(self.env, published.folder(name, root(self.env)).path.glob("claims.*"))
+        depends_on(self.env, (root(self.env) / "benchmarks" / "results").glob("holdout.json"))
         if wanted := _statuses(self.options.get("status", "")):
             rows = tuple(row for row in rows if row.status in wanted)
         if not rows:
             return [paragraph(f"{name} has no claim with the verdict {' or '.join(map(_spoken, wanted))}.")]
         cells = [self._cells(name, row) for row in rows]
-        return [table(f"Claims of {name}", COLUMNS, cells, classes=["claims"]), *_reasons(rows)]
+        return [table(f"Claims of {name}", COLUMNS, cells, classes=["claims"]), *_remarks(rows, other)]
 
     def _cells(self, name: str, row: Claim) -> list[nodes.Node | str]:
         first = nodes.entry("", paragraph(nodes.literal("", row.id)))
@@ -99,10 +102,17 @@ def _spoken(status: str) -> str:
     return status.replace("_", " ")
 
 
-def _reasons(rows: Sequence[Claim]) -> list[nodes.Node]:
-    said = [row for row in rows if row.reason]
+def _remarks(rows: Sequence[Claim], other: Mapping[str, OtherSeed]) -> list[nodes.Node]:
     items = [
-        nodes.list_item("", paragraph(nodes.literal("", row.id), f" ({_spoken(row.status)}): {row.reason}"))
-        for row in said
+        nodes.list_item("", paragraph(nodes.literal("", row.id), f" {said}"))
+        for row in rows
+        for said in _said(row, other.get(row.id))
     ]
     return [nodes.bullet_list("", *items, classes=["reasons"])] if items else []
+
+
+def _said(row: Claim, other: OtherSeed | None) -> Iterator[str]:
+    if row.reason:
+        yield f"({_spoken(row.status)}): {row.reason}"
+    if other:
+        yield f"{_spoken(other.status)} with root seed {other.seed}, which chose no bound: {other.comparison}"

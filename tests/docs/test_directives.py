@@ -91,6 +91,11 @@ def test_why_a_claim_has_no_verdict_is_said(page):
     assert reason == "T1.late (not run): this profile is too short for it"
 
 
+def test_a_verdict_that_another_seed_changes_is_marked(page):
+    marked = [item.said for item in page.all("li") if "root seed" in item.said]
+    assert marked == ["T1.value[case1] fails with root seed 1, which chose no bound: 3.21e-09 < 1e-12"]
+
+
 def test_a_choice_without_rows_says_so(page):
     assert any("no claim with the verdict refuted or stands" in part.said for part in page.all("p"))
 
