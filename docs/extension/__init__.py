@@ -19,6 +19,7 @@ from extension import (
     scrolling,
     signatures,
     sources,
+    summaries,
 )
 
 __all__ = ["setup"]
@@ -37,6 +38,7 @@ PARTS = (
     scrolling,
     signatures,
     sources,
+    summaries,
 )
 
 

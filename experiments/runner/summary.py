@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from experiments.runner.claims import table_row
 from experiments.runner.runs import Run
 
-__all__ = ["final", "largest", "markdown", "summarized"]
+__all__ = ["cell", "final", "largest", "markdown", "summarized"]
 
 STATISTICS = {"median": np.nanmedian, "min": np.nanmin, "max": np.nanmax}
 
@@ -82,12 +82,12 @@ def markdown(summary: Mapping[str, Any]) -> str:
     lines = _table(
         ("run", "members", *names),
         [
-            (row["run"], _members(row), *(_cell(row["columns"].get(name, {})) for name in names))
+            (row["run"], _members(row), *(cell(row["columns"].get(name, {})) for name in names))
             for row in summary["runs"]
         ],
     )
     if summary["comparisons"]:
-        lines += ["", *_table(("compared", "measured"), [(k, _cell(v)) for k, v in summary["comparisons"].items()])]
+        lines += ["", *_table(("compared", "measured"), [(k, cell(v)) for k, v in summary["comparisons"].items()])]
     return "\n".join(lines) + "\n"
 
 
@@ -95,7 +95,8 @@ def _members(row: Mapping[str, Any]) -> str:
     return f"{row['members']} ({row['diverged']} diverged)" if row["diverged"] else str(row["members"])
 
 
-def _cell(numbers: Mapping[str, Any]) -> str:
+def cell(numbers: Mapping[str, Any]) -> str:
+    """The numbers of one column in one run, ``median (min to max)``; ``-`` where it has none."""
     if not numbers:
         return "-"
     late = f"not reached by {numbers['not_reached']} of {numbers['of']}" if "not_reached" in numbers else ""

@@ -16,9 +16,16 @@ PAGE = """# Title
 :status: refuted, stands
 ```
 
+```{summary} dln_parsimony
+:columns: final *
+:compared:
+```
+
 A link: {claim}`dln_parsimony T1.value[case1]`. Numbers: {measured}`dln_parsimony T1.value[case1]`,
 {measured}`dln_parsimony T1.value[case1] bound`, {measured}`dln_parsimony T1.count members`,
-{measured}`dln_parsimony T1.value[case1] spread`, {measured}`benchmarks/tracker "loss after training"`.
+{measured}`dln_parsimony T1.value[case1] spread`, {measured}`benchmarks/tracker "loss after training"`,
+{measured}`summary/dln_parsimony case1 "final loss"`,
+{measured}`summary/dln_parsimony "final loss, case1 over case2"`.
 
 Files: {source}`benchmarks/results/tracker.json` and {config}`dln_parsimony`,
 [a table](../benchmarks/results/tracker.json).
@@ -52,6 +59,8 @@ WRONG = {
     "{config}`dln_parsimon`": "dln_parsimony",
     "```{exhibit} dln_parsimony layers_case1_L4\n```": "layers_case1_L3",
     "```{configs} parsimoni\n```": "parsimony",
+    "```{summary} dln_parsimony\n:columns: finla *; steps\n```": "final loss",
+    "{measured}`summary/dln_parsimony case1 'final los'`": "final loss",
     "```{benchmark} trackers\n```": "tracker",
 }
 
@@ -86,6 +95,12 @@ def test_claims_are_shown_in_their_own_words_with_bound_and_verdict(page):
     assert [row[0] for row in failing] == ["T1.value[case 2, f32]"]
 
 
+def test_a_summary_has_the_columns_that_are_asked_for_and_what_is_compared(page):
+    runs, compared = rows(page, "Summary of dln_parsimony")
+    assert runs == [["case1", "0.25 (0.125 to 0.5)"], ["case2", "1e-09 [2 of 3]"]]
+    assert compared == [["final loss, case1 over case2", "2 (1 to 4)"]]
+
+
 def test_why_a_claim_has_no_verdict_is_said(page):
     (reason,) = [item.said for item in page.all("li") if "T1.late" in item.said]
     assert reason == "T1.late (not run): this profile is too short for it"
@@ -110,7 +125,7 @@ def test_a_link_to_a_claim_leads_to_its_row(page):
 
 def test_numbers_are_written_for_prose(page):
     (line,) = [part.said for part in page.all("p") if part.said.startswith("A link")]
-    assert line.endswith("Numbers: 8.1e-15, 1e-12, 1,200, 1e-15, 4.55e-15, 8.1e-15, 0.01545.")
+    assert line.endswith("Numbers: 8.1e-15, 1e-12, 1,200, 1e-15, 4.55e-15, 8.1e-15, 0.01545, 0.25, 2.")
 
 
 @pytest.mark.parametrize("name", ["configs/dln_parsimony.py", "benchmarks/results/tracker.json"])
@@ -166,3 +181,10 @@ def test_every_name_that_does_not_exist_is_an_error_that_says_the_nearest(tmp_pa
 
 def test_a_formula_that_cannot_be_drawn_is_a_warning(tmp_path):
     assert "cannot be drawn" in built(checkout(tmp_path), {"index.md": "# Title\n\n$\\nosuchthing{a}$\n"}).warnings
+
+
+@pytest.mark.parametrize("asked", ["summary/dln_parsimony 'case1", "benchmarks/tracker", "dln_parsimony"])
+def test_a_number_that_cannot_be_read_is_an_error_that_says_how(tmp_path, asked):
+    warnings = built(checkout(tmp_path), {"index.md": f"# Title\n\n{{measured}}`{asked}`"}).warnings
+    assert "measured: cannot read" in warnings
+    assert 'give NAME ID [bound, members or spread], benchmarks/NAME "ROW" ["COLUMN"] or summary/NAME' in warnings

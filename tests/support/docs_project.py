@@ -35,6 +35,16 @@ ROWS = (
 ROWS_MEASURED = [["loss after training", 0.015446], ["by", "hand"]]
 TABLES = [{"title": None, "note": "Each run alone.", "columns": ["what", "measured"], "rows": ROWS_MEASURED}]
 BENCHMARK = {"title": "What it costs.", "introduction": "Of a ``scan``:\n\n- one: 1\n- two: 2", "machine": "1 x cpu"}
+SUMMARY = {
+    "runs": [
+        {"run": run, "members": 3, "diverged": 0, "columns": {"final loss": loss, "steps": {"numbers": 0, "of": 3}}}
+        for run, loss in (
+            ("case1", {"median": 0.25, "min": 0.125, "max": 0.5, "numbers": 3, "of": 3}),
+            ("case2", {"median": 1e-9, "min": 1e-9, "max": 1e-9, "numbers": 2, "of": 3}),
+        )
+    ],
+    "comparisons": {"final loss, case1 over case2": {"median": 2.0, "min": 1.0, "max": 4.0, "numbers": 3, "of": 3}},
+}
 # With another root seed the first row fails; the others have no pair there, or agree.
 OTHER_SEED = {
     "title": "Other seeds.",
@@ -69,6 +79,7 @@ def checkout(folder):
     )
     about = json.loads((published / "claims.json").read_text())["run"]
     (published / "claims.json").write_text(claims.to_json(ROWS, about))
+    (published / "summary.json").write_text(json.dumps(SUMMARY))
     Image.new("P", (40, 30), 0).save(published / "layers_case1_L3.png")
     results = folder / "benchmarks" / "results"
     results.mkdir(parents=True)
