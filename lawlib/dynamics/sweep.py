@@ -245,9 +245,9 @@ def sweep(
             at = Position(chunk, -1, 0, begun)
         while True:
             ahead, num_seen = _ahead(observed, at, plan.segment, most_steps())
-            # The last segment is filled with observations in place: one length is one compiled program.
-            filled = np.pad(ahead, (0, plan.segment - len(ahead)))
-            trajectory = advance_chunk(trajectory._replace(observations={}), shared, np.int32(at.now), filled)
+            # All segments have one length, so that there is one compiled program; what fills them is not observed.
+            filled, wanted = np.pad(ahead, (0, plan.segment - len(ahead))), np.arange(plan.segment) < num_seen
+            trajectory = advance_chunk(trajectory._replace(observations={}), shared, np.int32(at.now), filled, wanted)
             cut = slice(at.seen, at.seen + num_seen)
             at = Position(chunk, at.segment + 1, cut.stop, at.now + int(ahead.sum()))
             # Members that stopped stay where they are, but they have to be seen, and states still to be kept written.
@@ -294,8 +294,10 @@ def _programs(
             state = state._replace(diverged_at=jnp.where(state.diverged_at < 0, -1, place[0]))
         return Trajectory(problem, state, kept, {})
 
-    def advance_one(at: Trajectory, shared: PyTree, now: jax.Array, steps: jax.Array) -> Trajectory:
-        return advance(monitor(dynamics), at.problem, at.state, at.kept, shared, now, steps, to_keep)
+    def advance_one(at: Trajectory, shared: PyTree, now: jax.Array, steps: jax.Array, wanted: jax.Array) -> Trajectory:
+        system = monitor(dynamics)
+        system = system._replace(observe=jax.jit(system.observe))  # traced once for its shapes and its values
+        return advance(system, at.problem, at.state, at.kept, shared, now, steps, to_keep, wanted)
 
     def over_members(one: Callable, num_common: int) -> Callable:
         def chunk(each_member: PyTree, *common: PyTree) -> PyTree:
@@ -308,7 +310,7 @@ def _programs(
         program = jax.jit(jax.shard_map(chunk, **divided))
         return lambda members, *common: program(placed(members, NamedSharding(mesh, each)), *common)
 
-    return over_members(begin_one, 2), over_members(advance_one, 3)
+    return over_members(begin_one, 2), over_members(advance_one, 4)
 
 
 def _is_monitored(dynamics: Dynamics, key: PRNGKey, members: Members, shared: PyTree) -> bool:

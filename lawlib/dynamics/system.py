@@ -211,15 +211,23 @@ def advance(
     now: int | Int[Array, ""],
     gaps: Int[Array | np.ndarray, " T"],
     keep: Int[Array | np.ndarray, " _"],
+    wanted: Bool[Array | np.ndarray, " T"] | None = None,
 ) -> Trajectory:
     """Carry a run on from step ``now`` through ``len(gaps)`` observations: a scan, with a loop up to the next one.
 
     Cutting the gaps into several calls gives the same trajectory as one call, bit for bit. A monitored system that has
-    stopped is not stepped any more.
+    stopped is not stepped any more. Observations that are not ``wanted`` are 0 and cost nothing.
     """
 
-    def to_next(carry: tuple, gap: Int[Array, ""]) -> tuple[tuple, Observations]:
-        state, kept, now = carry
+    def observed(is_wanted: Bool[Array, ""] | None, *here: Any) -> Observations:
+        if is_wanted is None:
+            return dynamics.observe(*here)
+        shapes = jax.eval_shape(dynamics.observe, *here)
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return lax.cond(is_wanted, dynamics.observe, lambda *_: nothing, *here)
+
+    def to_next(carry: tuple, at: tuple[Int[Array, ""], Bool[Array, ""] | None]) -> tuple[tuple, Observations]:
+        (state, kept, now), (gap, is_wanted) = carry, at
         end = now + gap
         _, state = lax.while_loop(
             lambda at: (at[0] < end) & _moves(at[1]),
@@ -228,10 +236,10 @@ def advance(
         )
         now = end
         kept = _keep(kept, state, now == keep) if len(keep) else kept
-        return (state, kept, now), dynamics.observe(now, state, problem, shared)
+        return (state, kept, now), observed(is_wanted, now, state, problem, shared)
 
     carry = state, kept, jnp.asarray(now, jnp.int32)
-    (state, kept, _), observations = lax.scan(to_next, carry, jnp.asarray(gaps))
+    (state, kept, _), observations = lax.scan(to_next, carry, (jnp.asarray(gaps), wanted))
     return Trajectory(problem, state, kept, observations)
 
 
