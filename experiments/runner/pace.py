@@ -18,12 +18,9 @@ __all__ = ["NOWHERE", "Pace"]
 
 # Seconds: a longer call is followed by calls of about TARGET_S, and one shorter than half of that by longer ones.
 LONGEST_S, TARGET_S = 10.0, 5.0
-# The first call of a program makes a small part of a segment, for nobody knows how long a step takes. It makes all its
-# observations nevertheless: where there are fewer steps than this to each, they might take longer than the steps.
+# The first call of a program makes a small part of a segment, for nobody knows how long a step takes. Segments of
+# fewer steps than this to each observation are whole at first: most of them are short.
 FIRST_PART, STEPS_TO_EACH = 64, 20
-# A call of half the steps or fewer that takes this share of the time spends it on observations, which cannot be cut.
-# Then calls are cut again where they take clearly longer than that.
-NO_GAIN, CLEARLY = 0.7, 1.5
 NOWHERE = Position(-1, 0)
 
 
@@ -37,8 +34,7 @@ class Pace:
         self._seconds = seconds
         steps = int(times[min(segment, len(times)) - 1])
         self._most = max(1, steps // FIRST_PART) if steps >= STEPS_TO_EACH * segment else None
-        self._before = 0, 0.0  # steps and seconds of the last call that took too long
-        self._floor = 0.0  # seconds of a call that was cut and gained nothing
+        self._has_seen = False
 
     def most_steps(self) -> int | None:
         """At most so many steps; None: no limit."""
@@ -53,18 +49,21 @@ class Pace:
                 if segment is None:
                     return
                 before, at = at, segment.position
-                steps = at.now - (before.now if before.chunk == at.chunk else 0)
-                self.measured(max(steps, 1), self._seconds() - began - (compiled() - spent))
+                steps, seen = at.now, at.seen
+                if before.chunk == at.chunk:
+                    steps, seen = steps - before.now, seen - before.seen
+                self.measured(max(steps, 1), self._seconds() - began - (compiled() - spent), sees=seen > 0)
                 yield segment
 
-    def measured(self, steps: int, seconds: float) -> None:
-        """Take note of what a call of so many steps took."""
-        if seconds > max(LONGEST_S, CLEARLY * self._floor):
-            no_gain = steps <= self._before[0] / 2 and seconds > NO_GAIN * self._before[1]
-            self._floor = seconds if no_gain else self._floor
-            self._most = None if no_gain else max(1, int(steps * TARGET_S / seconds))
-            self._before = steps, seconds
-        elif self._most is not None and seconds < TARGET_S / 2:
+    def measured(self, steps: int, seconds: float, *, sees: bool) -> None:
+        """Take note of what a call of so many steps took, which made observations or not.
+
+        Where they take the time, a call without one is quick, and tells nothing of the next that makes one.
+        """
+        self._has_seen |= sees
+        if seconds > LONGEST_S:
+            self._most = max(1, int(steps * TARGET_S / seconds))
+        elif self._most is not None and seconds < TARGET_S / 2 and sees >= self._has_seen:
             self._most = steps * FIRST_PART if seconds * FIRST_PART < TARGET_S else 1 + int(steps * TARGET_S / seconds)
 
 

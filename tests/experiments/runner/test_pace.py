@@ -1,4 +1,4 @@
-"""Calls are cut by what they take, and where that gains nothing they are not."""
+"""Calls are cut by what they take."""
 
 from types import SimpleNamespace
 
@@ -27,7 +27,7 @@ class Run:
             most = self.pace.most_steps() or ends[-1]
             reached = ends[ends - at.now <= most]
             now = min(at.now + most, int(ends[-1]))
-            took = step * (now - at.now) + seen * self._segment
+            took = step * (now - at.now) + seen * len(reached)
             self.now += took
             self.calls.append(took)
             at = Position(0, at.segment + 1, at.seen + len(reached), now)
@@ -55,9 +55,23 @@ def test_quick_steps_are_not_cut_but_for_the_first_call():
     assert len(run.calls) == 1 + int(np.ceil(101 / 9))
 
 
-def test_where_observations_take_the_time_steps_are_not_cut():
+def test_where_observations_take_the_time_a_call_makes_few():
     run = Run(EVERY_100, 9, step=1e-5, seen=2.0)
-    assert len(run.calls) <= 3 + np.ceil(101 / 9)
+    assert max(run.calls) <= LONGEST_S + 2.0
+    assert len(run.calls) <= 3 * 101
+    assert run.end == 10_000
+
+
+@pytest.mark.parametrize("seen", [20.0, 200.0])
+def test_a_call_has_one_observation_where_each_takes_long(seen):
+    run = Run(EVERY_100, 9, step=1e-5, seen=seen)
+    assert max(run.calls) == pytest.approx(seen, rel=1e-3)
+    assert sum(run.calls) == pytest.approx(101 * seen, rel=1e-3)
+
+
+def test_a_resumed_run_grows_before_its_first_observation():
+    run = Run(EVERY_100, 9, step=1e-4, begun=Position(0, 40, 51, 5050))
+    assert len(run.calls) < 12
 
 
 def test_few_steps_to_an_observation_are_not_cut_at_first():

@@ -206,6 +206,23 @@ def test_cut_after_any_number_of_steps_and_resumed_anywhere_it_is_the_same_bit_f
     assert_segments_equal(run(members, **options, resume=resume, most_steps=lambda: most), segments[index + 1 :])
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("most", [None, 1, 5])
+def test_only_the_observations_that_are_asked_for_are_made(batch, most):
+    seen, times = [], (0, 2, 4, 9)
+
+    def observe(t, state, *_):
+        jax.debug.callback(lambda *at: seen.append([float(x) for x in at]), t, state)
+        return {"t": t, "state": state}
+
+    counting = Dynamics(lambda key, h, _: (None, h["start"]), lambda t, state, *_: state + 1, observe)
+    members = Members(np.arange(2, dtype=np.uint32), {"start": np.array([10.0, 20.0])})
+    segments = run(members, cut=Plan(2, batch, 3), times=times, system=counting, most_steps=lambda: most)
+    jax.effects_barrier()
+    assert sorted(seen) == sorted([t, start + t] for start in (10, 20) for t in times)
+    np.testing.assert_array_equal(assembled(segments, "state"), [[start + t for t in times] for start in (10, 20)])
+
+
 def test_members_that_stop_in_a_segment_without_an_observation_are_observed_where_they_stopped():
     members, times = members_with(0.05, 0.05), (0, 6, 12)
     whole = run(members, cut=Plan(2, 2, 3), times=times, system=powers()[1])
