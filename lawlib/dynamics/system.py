@@ -239,7 +239,7 @@ def advance(
         return (state, kept, now), observed(is_wanted, now, state, problem, shared)
 
     carry = state, kept, jnp.asarray(now, jnp.int32)
-    (state, kept, _), observations = lax.scan(to_next, carry, (jnp.asarray(gaps), wanted))
+    (state, kept, _), observations = lax.scan(to_next, carry, jax.tree.map(jnp.asarray, (gaps, wanted)))
     return Trajectory(problem, state, kept, observations)
 
 
