@@ -31,6 +31,8 @@ READERS = {
     "report": {"reporting"},
     "papers": {"papers"},
     "published": {"papers"},
+    "other_seed": {"published"},
+    "summaries": {"published"},
     "mission": {"published", "papers"},
     "readme": {"published", "papers"},
     "figures": {"readme"},
