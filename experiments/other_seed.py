@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from experiments import published
 from experiments.runner.checkout import SOURCE
+from experiments.runner.store import InputError
 
 __all__ = ["OtherSeed", "differing"]
 
@@ -31,8 +32,12 @@ def differing(name: str, root: Path = SOURCE) -> dict[str, OtherSeed]:
     if place.profile != PROFILE or BENCHMARK not in published.benchmarks(root):
         return {}
     page = published.benchmark(BENCHMARK, root)
-    rows = (row for row in page["claims"] if row["config"] == place.config and row["part"] == "differs")
-    return {row["id"]: OtherSeed(page["about"]["seed"], _comparison(row), row["status"][1]) for row in rows}
+    try:
+        rows = [row for row in page["claims"] if row["config"] == place.config and row["part"] == "differs"]
+        return {row["id"]: OtherSeed(page["about"]["seed"], _comparison(row), row["status"][1]) for row in rows}
+    except (LookupError, TypeError, ValueError) as error:
+        problem = f"benchmarks/results/{BENCHMARK}.json: is damaged ({error!r}); git checkout restores it"
+        raise InputError([problem]) from error
 
 
 def _comparison(row: Mapping[str, Any]) -> str:

@@ -38,6 +38,7 @@ __all__ = [
     "folders",
     "in_prose",
     "measured",
+    "named",
     "names",
     "picture",
     "pictures",
@@ -139,7 +140,7 @@ def folder(name: str, root: Path = SOURCE) -> Folder:
     Raises:
         InputError: There is none.
     """
-    return _named({each.name: each for each in folders(root)}, name, "figures: there is no published folder")
+    return named({each.name: each for each in folders(root)}, name, "figures: there is no published folder")
 
 
 def experiment_of(place: Folder) -> str:
@@ -236,7 +237,7 @@ def _stems(place: Folder) -> list[str]:
 
 def _exhibit(place: Folder, stem: str) -> Exhibit:
     known = {each: place.path / f"{each}.png" for each in _stems(place)}
-    file = _named(known, stem, f"figures/{place.name}: there is no picture")
+    file = named(known, stem, f"figures/{place.name}: there is no picture")
     caption = caption_of(experiment_of(place), stem)
     if caption is None:
         raise InputError([f"figures/{place.name}/{stem}.png: its experiment has no caption for it"])
@@ -257,7 +258,7 @@ def configs(paper: str, only: Iterable[str] = (), root: Path = SOURCE) -> list[C
     Raises:
         InputError: There is no such paper, or a pattern names no config of it.
     """
-    about = _named(PAPERS, paper, "experiments/papers: there is no paper")
+    about = named(PAPERS, paper, "experiments/papers: there is no paper")
     own = {entry.name: entry for entry in catalog.entries(root) if entry.paper == about.name}
     order = [name for name in _order(about) if name in own] + sorted(own)
     patterns = list(only)
@@ -298,7 +299,7 @@ def benchmark(name: str, root: Path = SOURCE) -> dict[str, Any]:
         InputError: There is no such benchmark, or its file is damaged.
     """
     known = {each: root / "benchmarks" / "results" / f"{each}.json" for each in benchmarks(root)}
-    file = _named(known, name, "benchmarks/results: there is no benchmark")
+    file = named(known, name, "benchmarks/results: there is no benchmark")
     page: Any = None
     try:
         page = json.loads(file.read_bytes())
@@ -346,7 +347,7 @@ def benchmark_value(name: str, row: str, column: str | None = None, root: Path =
     if column is None:
         return shown(line[1])
     places = {head: place for place, head in enumerate(table["columns"])}
-    return shown(line[_named(places, column, f"benchmarks/results/{name}: the table of {row!r} has no column")])
+    return shown(line[named(places, column, f"benchmarks/results/{name}: the table of {row!r} has no column")])
 
 
 def shown(cell: float | int | str) -> str:
@@ -357,7 +358,8 @@ def shown(cell: float | int | str) -> str:
 # Names. ---------------------------------------------------------------------------------------------------------------
 
 
-def _named(known: Mapping[str, Named], name: str, problem: str) -> Named:
+def named(known: Mapping[str, Named], name: str, problem: str) -> Named:
+    """What has this name; an InputError that begins with ``problem`` and ends with the nearest name, if nothing has."""
     if name not in known:
         raise InputError([f"{problem} {name}{nearest(name, known)}"])
     return known[name]

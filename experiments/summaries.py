@@ -6,7 +6,7 @@ A name that does not exist is an InputError of one line that has the nearest nam
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from experiments import published
 from experiments.runner import summary
@@ -16,8 +16,6 @@ from experiments.runner.finished import read
 from experiments.runner.store import InputError
 
 __all__ = ["Table", "number", "of_comparisons", "of_runs"]
-
-Named = TypeVar("Named")
 
 
 class Table(NamedTuple):
@@ -59,9 +57,11 @@ def number(name: str, row: str, column: str = "", root: Path = SOURCE) -> str:
     found = _summary(name, root)
     if column:
         columns = {each["run"]: each["columns"] for each in found["runs"]}
-        numbers = _named(_named(columns, row, f"figures/{name}: has no run"), column, f"figures/{name}: has no column")
+        numbers = published.named(
+            published.named(columns, row, f"figures/{name}: has no run"), column, f"figures/{name}: has no column"
+        )
     else:
-        numbers = _named(found["comparisons"], row, f"figures/{name}: compares nothing named")
+        numbers = published.named(found["comparisons"], row, f"figures/{name}: compares nothing named")
     if not numbers["numbers"]:
         raise InputError([f"figures/{name}: no member has a number for {' of '.join(filter(None, (column, row)))}"])
     return published.in_prose(numbers["median"])
@@ -85,9 +85,3 @@ def _chosen(patterns: Iterable[str], known: Iterable[str], name: str) -> list[st
 def _matching(patterns: Sequence[str], known: Iterable[str]) -> list[str]:
     """The names that a pattern matches, or is: a name may have brackets."""
     return [each for each in known if any(each == pattern or fnmatch(each, pattern) for pattern in patterns)]
-
-
-def _named(known: Mapping[str, Named], name: str, problem: str) -> Named:
-    if name not in known:
-        raise InputError([f"{problem} {name!r}{nearest(name, known)}"])
-    return known[name]

@@ -7,6 +7,7 @@ from source_tree import ROOT
 
 from experiments import published
 from experiments.other_seed import differing
+from experiments.runner.store import InputError
 
 TABLE = json.loads((ROOT / "benchmarks" / "results" / "holdout.json").read_text(encoding="utf-8"))
 DIFFERING = [row for row in TABLE["claims"] if row["part"] == "differs"]
@@ -36,3 +37,14 @@ def test_the_numbers_of_root_seed_0_are_those_that_are_published_now(config):
 
 def test_other_profiles_have_none():
     assert differing("mlp_theorem_paper") == {}
+
+
+@pytest.mark.parametrize("lacking", ["claims", "about"])
+def test_a_damaged_table_is_a_line_that_says_what_to_do(tmp_path, lacking):
+    for part in ("configs", "figures"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    kept = {name: value for name, value in TABLE.items() if name != lacking}
+    (tmp_path / "benchmarks" / "results" / "holdout.json").write_text(json.dumps(kept), encoding="utf-8")
+    with pytest.raises(InputError, match=r"is damaged .*git checkout restores it"):
+        differing(DIFFERING[0]["config"], tmp_path)
