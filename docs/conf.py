@@ -52,6 +52,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
+    # Of an example's output what it prints: not the value of a block's last line, which says nothing to a reader.
+    "capture_repr": (),
     "abort_on_example_error": True,
     # In processes of their own: what they ran on JAX must not be forked with Sphinx.
     "parallel": 2,

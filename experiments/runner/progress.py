@@ -17,29 +17,33 @@ LINE_EVERY_S = 2.0
 
 
 class Reporter:
-    """Tells the members finished and the time left; ``log`` takes each report as a record."""
+    """Tells the members finished and the time left; ``log`` takes each report as a record.
+
+    A step of one variant may cost a thousand of the next, so the time left is told of the variant that runs.
+    """
 
     def __init__(self, show: Callable[[str, float], None], log: Callable[[dict[str, Any]], None], total: int):
         self._show, self._log, self._total = show, log, total
-        self._began, self._share_at_start, self._variant = time.monotonic(), None, ""
+        self._variant, self._began, self._share_at_start = "", 0.0, 0.0
 
-    def report(self, variant: str, finished: int, share: float, doing: str = "running") -> None:
-        """Say that ``finished`` members are done and that ``share`` (0 to 1) of all the work is."""
-        if self._share_at_start is None:
-            self._share_at_start = share
-        self._variant = variant
+    def report(self, variant: str, finished: int, share: float, ends: float, doing: str = "running") -> None:
+        """Say that ``finished`` members are done and ``share`` (0 to 1) of all work; this variant ends at ``ends``."""
+        if variant != self._variant:
+            self._variant, self._began, self._share_at_start = variant, time.monotonic(), share
         self._log({"variant": variant, "doing": doing, "members_finished": finished, "share": rounded(share)})
-        left = self._seconds_left(share)
-        tail = "" if left is None else f", {left:.0f} s left"
-        self._show(f"{variant}: {doing}, {finished} of {self._total} members finished, {share:.0%}{tail}", share)
+        text = f"{variant}: {doing}, {finished} of {self._total} members finished, {share:.0%}"
+        self._show(text + self._left(share, ends), share)
 
     def warn(self, text: str) -> None:
         """Print a line on stderr, above a bar, and log nothing: from any thread."""
         complain([f"{self._variant}: {text}"])
 
-    def _seconds_left(self, share: float) -> float | None:
-        gained = share - (self._share_at_start or 0.0)
-        return (time.monotonic() - self._began) / gained * (1 - share) if gained > 0 else None
+    def _left(self, share: float, ends: float) -> str:
+        """The time to the variant's end at its own pace; nothing before a step is made."""
+        if (gained := share - self._share_at_start) <= 0:
+            return ""
+        seconds = (time.monotonic() - self._began) / gained * (ends - share)
+        return f", {seconds:.0f} s left{'' if ends == 1.0 else ' of this variant'}"
 
 
 @contextmanager

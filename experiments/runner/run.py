@@ -311,10 +311,11 @@ def outline_of(work: list[Work], plans: list[Plan], index: int) -> Any:
 
 
 class Reached(NamedTuple):
-    """How far a run is: members finished, and the share of all the work."""
+    """How far a run is: members finished, the share of all the work, and the share at which this variant ends."""
 
     members: int
     share: float
+    ends: float
 
 
 def _reached(work: list[Work], plans: list[Plan], at: Mapping[str, Any]) -> Reached:
@@ -324,7 +325,8 @@ def _reached(work: list[Work], plans: list[Plan], at: Mapping[str, Any]) -> Reac
     start, stop = (min((at["chunk"] + i) * plans[index].chunk, sizes[index]) for i in (0, 1))
     seen = times[index] if at["last"] else _seen(work[index].times, at["seen"], at["now"])
     done = sum(works[:index]) + max(start, 0) * times[index] + (stop - max(start, 0)) * seen
-    return Reached(sum(sizes[:index]) + (stop if at["last"] else start), done / sum(works))
+    members = sum(sizes[:index]) + (stop if at["last"] else start)
+    return Reached(members, done / sum(works), sum(works[: index + 1]) / sum(works))
 
 
 def _seen(times: np.ndarray, seen: int, now: int) -> float:

@@ -1,5 +1,7 @@
-"""No link of the documentation leads nowhere, and none is written in a way that no browser reads."""
+"""No link of the documentation leads nowhere, and no page shows what a reader cannot use."""
 
+import html
+import sys
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -8,7 +10,8 @@ from report_pages import Page
 
 # Schemes of links to other places, which no test visits.
 ELSEWHERE = {"https", "http", "mailto"}
-NO_PAGES = ("genindex", "search")
+# An object that says nothing of itself, a command that ended, labels that were drawn: values of an example's last line.
+REPRESENTATIONS = (" object at 0x", "CompletedProcess(", "[Text(", "\nText(")
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,14 @@ def test_every_picture_has_a_text_and_every_page_a_title_and_a_language(pages):
         (title,) = page.all("title")[:1]
         assert title.said
         assert page.all("html", lang="en")
+
+
+def test_examples_show_what_they_print_and_nothing_of_this_machine(pages):
+    folder = pages[0] / "gallery"
+    texts = {file.name: html.unescape(file.read_text(encoding="utf-8")) for file in folder.glob("*.html")}
+    assert any("sphx-glr-script-out" in text for text in texts.values())
+    unwanted = (*REPRESENTATIONS, sys.prefix)
+    assert not [(name, value) for name, text in texts.items() for value in unwanted if value in text]
 
 
 def test_a_link_that_leads_nowhere_is_seen(tmp_path):

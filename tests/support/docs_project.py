@@ -159,7 +159,7 @@ def small(folder):
     (folder / "lawlib").symlink_to(ROOT / "lawlib")
     (folder / "examples").mkdir()
     (folder / "examples" / "GALLERY_HEADER.rst").write_text("Gallery\n=======\n\nExamples.\n")
-    (folder / "examples" / "say_so.py").write_text('"""Say so\n======\n\nAn example.\n"""\n\nprint("so")\n')
+    (folder / "examples" / "say_so.py").write_text('"""Say so\n======\n\nAn example.\n"""\n\nprint("so")\nobject()\n')
     pages = {
         "index.md": SMALL.format(more="gallery/index\napi/index"),
         "papers/parsimony.md": PAPER,
