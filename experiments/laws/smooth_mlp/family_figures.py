@@ -73,10 +73,12 @@ def band(axes: Axes, run: Run, variable: str, colour: object, style: LineStyle, 
 
 
 def looks(forms: Iterable[str]) -> dict[str, tuple[str, LineStyle, str]]:
-    """Colour, line style and label of each form, no two of them alike."""
+    """Colour, line style and label of each form, no two of them alike while at most 18 are not in ``FORMS``."""
     names = dict.fromkeys(forms)
-    others = itertools.cycle(itertools.product(STYLES, plots.COLOURS))
     found = {form: (colour, style, label) for form, (label, colour, style) in FORMS.items() if form in names}
+    taken = {colour for colour, *_ in found.values()}
+    # A colour that no other curve has comes first.
+    others = itertools.cycle(itertools.product(STYLES, sorted(plots.COLOURS, key=taken.__contains__)))
     for form in (form for form in names if form not in FORMS):
         style, colour = next(others)
         found[form] = colour, style, _in_words(form)
