@@ -6,7 +6,7 @@ A matrix of rank 5 is completed from 20% of its entries, by the compressed netwo
 eps I between outer factors that move gamma = 0.01 times as fast) and by a narrow network of the same width 2r^, at
 several estimates r^ of the rank. Step sizes are for the loss summed over the observed entries.
 
-Time on two cores: smoke 30 s, cpu 12 minutes, paper 6 hours. benchmarks/results/wall_time.md has the time of a step of
+Time on two cores: smoke 30 s, paper 6 hours. benchmarks/results/wall_time.md has the time of a step of
 each network, and to the tolerance, the paper's right panel.
 Expect (cpu): the narrow network takes 2.5 to 2.8 times as many steps at r^ = 5 and 1.7 times as many at r^ = 20 (bound
 1.5). The compressed network takes 16,500 to 17,000 steps, 0.6% apart over r^ (bound 5%).

@@ -8,7 +8,7 @@ over the observed entries; for the mean over all d^2 entries they are d^2 times 
 the edge of stability: 2 over the largest curvature at balanced factors of the matrix is 0.028 to 0.031 in 20 draws. One
 draw has 0.0277; it is not among these seeds, and oscillates at a mean loss of 5e-5 up to the cap at every width.
 
-Time on two cores: smoke 30 s, cpu 3 minutes, paper 12 minutes.
+Time on two cores: smoke 30 s.
 Expect (cpu): the recovery error is below 2e-8 at depth 3 (bound 1e-6) and 6e-4 to 3e-3 at depth 2 from width 20 on
 (bound 1e-4). Width 100 takes 0.36 to 0.40 times the steps of width 10 (bound 0.6). At depth 2 and width 10 one draw of
 three is stuck.

@@ -9,7 +9,7 @@ paper claims "the same sampling complexity as the original network" and shows no
 summed over the observed entries, the same at every share p: below 2 / (p (L sigma_1^{4/3} + 2 gamma sigma_1^2)), where
 the compressed network of gamma = 0.1 becomes unstable (0.024 at half of the entries).
 
-Time on two cores: smoke 30 s, paper 50 minutes. The published run of cpu had busy cores; 3 minutes are enough.
+Time on two cores: smoke 30 s, paper 50 minutes.
 Expect (cpu): the compressed network of gamma = 0.01 needs 30%, 35% and 35% of the entries, that of gamma = 0.1 and the
 narrow one 30%, the full one 30% or 35%, and depth 2 needs 50%. So the compressed network of gamma = 0.01 fails the
 paper's sentence, by 0.01 in the mean and by a step of the grid in the worst seed (1.17), and that of gamma = 0.1 keeps

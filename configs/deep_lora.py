@@ -10,7 +10,7 @@ whitened. The control has the bases of another draw of the factors.
 Theirs is depth 3 and, on language tasks, Adam from eps = 1e-3 (github.com/cjyaras/deep-lora-transformers). Ours is the
 linear setting: gradient descent from eps = 0.1, whose cube is 1e-3, with fixed bases (gamma = 0).
 
-Time on two cores: smoke 20 s, cpu 2 minutes, paper 60 minutes.
+Time on two cores: smoke 20 s, paper 60 minutes.
 Expect: with the term of rho the two are one matrix up to floating-point error: 1e-14 relative to Delta (bound 1e-12),
 1e-5 in float32 (bound 2e-4). Without it their distance is rho^3 sqrt(d - k).
 """

@@ -13,7 +13,7 @@ comparisons do not compress: all three factors have the inner width r. The one s
 of 0.01 and gamma = 0.01, and takes the gradient with the adapter in place. Ours: eps = 0.1, LoRA's first factor
 N(0, 1/d), rank 4 besides, 64 digits, three step sizes, gamma = 1 besides, the gradient at the frozen matrix.
 
-Time on two cores: smoke 60 s, cpu 5 minutes, paper 40 minutes.
+Time on two cores: smoke 60 s, paper 40 minutes.
 Expect: numbers, and no sentence of the paper is disputed, since it speaks of language models. Here LoRA ends at test
 accuracies of 76% (rank 4) to 81%, compressed Deep LoRA at 65% to 76%, and the d x d factors at 76%. Over the ranks the
 accuracy of LoRA differs by 5 points and that of Deep LoRA by 12 to 15. Deep LoRA's change has 2 to 6 singular values

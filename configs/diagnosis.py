@@ -11,7 +11,7 @@ No paper has this experiment; the law of Xu et al. 2026 (S_big) is what the diag
 three candidates and the bounds of DG.predicts, DG.over_rank and DG.tasks were fixed before any result was seen;
 DG.over_classes and DG.alike were added when DG.predicts held, to tell what it rests on.
 
-Time on two cores: smoke 60 s, cpu 5 minutes, paper 20 minutes.
+Time on two cores: smoke 60 s, paper 20 minutes.
 Expect: over all held-out tasks and ranks the rule (the errors that the cut adds) has a rank correlation of 0.80 with
 the accuracy lost; rank alone has 0.26. The claim holds and says less than it seems: the number of classes over the rank
 has 0.83 and needs no run, and within a data set the prediction does not tell optimizers and initializations apart. A

@@ -7,7 +7,7 @@ Its 2r x 2r equivalent runs with it, by separate code. Both take the same steps,
 that vanishes once the term of rho is added. The control has the bases of another draw of Q. ``small`` is the small
 network alone at the paper's d = 1000, its bases drawn without d x d weights.
 
-Time on two cores: smoke 20 s, cpu 6 minutes, paper 80 minutes. Nearly all of cpu's time is for the d x d network of
+Time on two cores: smoke 20 s, paper 80 minutes. Nearly all of cpu's time is for the d x d network of
 d = 300, and of paper's for that of d = 1000, where a step takes 0.2 to 0.3 s and one seed needs 19,600 steps. There a
 checkpoint is written every 110 steps, and the same command resumes. benchmarks/results/equivalent.md has the wall time
 of both networks at each loss, the paper's right panel.

@@ -6,7 +6,7 @@ Figure 3's setting (d = 30, rank 3, L = 3, eps = 1, step size 1/900, 50 steps) u
 The paper leaves the proof to future work. The recursion rho+ = (1 - eta lambda) rho - eta rho^{2L-1} + mu (rho - rho-)
 with rho(-1) = rho(0) holds up to floating-point error.
 
-Time on two cores: smoke 15 s, paper 1 minute.
+Time on two cores: smoke 15 s.
 Expect: every deviation is below 1e-13 (bound 1e-12), and exactly six singular values move.
 """
 

@@ -5,7 +5,7 @@
 A d x d network of three layers is trained by Muon and by Nesterov's momentum on a target of rank 3, and so is its 6 x 6
 equivalent (compress.transformed), from the same start: d = 300, in the profile paper 1000, the width of Figure 1.
 
-Time on two cores: smoke 20 s, cpu 1 minute, paper 10 minutes.
+Time on two cores: smoke 20 s.
 Expect: the two networks agree to rounding at every step, with (d / 6)^3 times fewer multiplications in each product.
 """
 

@@ -8,7 +8,7 @@ heavy ball, Nesterov, clipping by the global norm, Muon, Shampoo and GaLore (of 
 single entries: Adam, RMSprop, AdaGrad and sign descent. Three variants ask how fast Adam's idle directions leave, by
 beta_2, epsilon and the size of batches.
 
-Time on two cores: smoke 30 s, cpu 3 minutes, paper 15 minutes.
+Time on two cores: smoke 30 s, paper 15 minutes.
 Expect: the law holds up to rounding for the nine, with the idle value that the 2r x 2r network predicts, and exactly 2r
 singular values move. "We believe our result can be generalized to" the other three is refuted: all directions move,
 and whatever the multiple of W(0) sigma_{2r+1} is 4.7% or more of sigma_1.

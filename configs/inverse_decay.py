@@ -7,7 +7,7 @@ x = eta lambda t = 16; in cpu those from 1e-3 on also run to their own x = 8, wh
 eta = 1.5 / lambda_max(P(0)) by Lanczos: the printed eta = 0.1 diverges within 10 steps at d_w = 1000 (the variant
 `printed`). cpu has d_w = 128. The variant `samples` compares 500 steps on all n = 1000 samples with those on s = 4.
 
-Time on two cores: smoke 30 s, cpu 4 minutes, paper 30 days. In paper (d_w = 1000), for x = 8 at lambda = 1e-4, each
+Time on two cores: smoke 30 s, paper 30 days. In paper (d_w = 1000), for x = 8 at lambda = 1e-4, each
 seed makes 3e6 steps of 6 ms.
 Expect: plateaus of 1.0 to 1.1 lambda, within 1e-12 of the scalar minimizers; lambda = 0 keeps its off-subspace error.
 """

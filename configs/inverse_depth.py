@@ -8,7 +8,7 @@ diverge (the variants `printed`). So eta = 1.5 / lambda_max(P(0)) here, by Lancz
 lambda = 1e-4 runs up to x = 0.5, where depth helps. A second run goes to x = 8, where the regression error is at rest:
 in cpu at lambda = 1e-3, and at 1e-2 for the two deepest, which cost most. cpu has d_w = 128.
 
-Time on two cores: smoke 15 s, cpu 12 minutes, paper 30 days. In paper (d_w = 1000, lambda = 1e-4 to x = 8) each of 40
+Time on two cores: smoke 15 s, paper 30 days. In paper (d_w = 1000, lambda = 1e-4 to x = 8) each of 40
 members makes 1e7 steps of 6 ms.
 Expect: plateaus of 1.0 to 1.1 lambda, 1e-12 from the scalar minimizers. Off-subspace errors are ordered L = 5, 3, 2
 except at the ends of x = 0.1 to 0.5, so that the claim over that interval fails by 1%.

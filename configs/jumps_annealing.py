@@ -9,7 +9,7 @@ figure; neither printed form does (variants main_text and appendix). Further var
 weights from N(0, 1/w); runs kept at s2/s1 of 1e-4 to 1e-3, which show whether one returns; the same monitor on states
 put back to rank 2; the decay of the imbalance near the flow.
 
-Time on two cores: smoke 30 s, cpu 4 minutes, paper 30 minutes. cpu has 64 runs, each with seven branches, paper 256.
+Time on two cores: smoke 30 s, paper 30 minutes. cpu has 64 runs, each with seven branches, paper 256.
 Expect: no jump before step 1200, half of the runs by step 5000, 98% by 20,000, none without replacement. s2/s1 is about
 0.2 before the jump and below 1e-15 after it. The relative test error of branches is 0.003 after the jump and 0.44 to
 0.67 before it. W(0) is forgotten: nine in ten runs of one seed jump at the same step from either kind of weights.

@@ -5,7 +5,7 @@
 The setting of Figure 3 (``mlp_theorem``) for 250 steps, each of them observed, from eps = 0.001, 0.01 and 0.1. Figure
 12 is drawn at 0.01.
 
-Time on two cores: smoke 15 s, paper 12 minutes. cpu has the paper's own size and ten seeds, paper a hundred.
+Time on two cores: smoke 15 s. cpu has the paper's own size and ten seeds, paper a hundred.
 Expect: sigma_{K+1}(G_1(t)) stays below 0.004 sigma_K(W_2^T Y X^T) (bound 0.01). The norm falls to a floor of 0.002
 (ELU) to 0.01 (GELU) of its start; from t = 150 to 200 on it rises again, by up to 2e-6 a step. One claim fails: with
 ELU the floor is reached at t = 50 already, and in two of ten seeds the rise begins before t = 100.

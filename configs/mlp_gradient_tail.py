@@ -7,7 +7,7 @@ in the paper, and SiLU, ELU and tanh. Proposition B.1 has ReLU, as many samples 
 W_1(0)_ij ~ N(0, eps^2 / m): d = 32 at m = 72, where the bound says nothing, and at m = 8192, and d = 64 at m = 4096.
 Nothing is trained: a run makes a single step, which no claim uses.
 
-Time on two cores: smoke 30 s, paper 3 minutes. cpu has the paper's own size and ten seeds, paper a hundred.
+Time on two cores: smoke 30 s. cpu has the paper's own size and ten seeds, paper a hundred.
 Expect: slopes of the tail in eps within 0.011 of 1 (GELU, SiLU, ELU), 0.03 of 2 (tanh) and 0.014 of 0 (ReLU). B.1's
 bound is at most 0.8 of the value that it bounds, and positive in half of the members at d = 64, m = 4096.
 """

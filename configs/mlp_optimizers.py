@@ -8,7 +8,7 @@ eps-orthogonal at first, eps = 0.1, and the last layer is drawn from U(-1, 1). A
 the paper: GELU and Adam on the handwritten digits of scikit-learn, without the three pixels that are empty in every
 image, whitened and not.
 
-Time on two cores: smoke 1 minute, cpu 6.5 minutes, paper 7.5 minutes. Half of it is for Muon.
+Time on two cores: smoke 1 minute. Half of cpu's time is for Muon.
 Expect: block 1 carries 0.95 or more of the change with SGD (ELU; GELU 0.8), 0.69 or more with Adam and ELU. Two laws
 fail. Adam drives GELU to a training loss near 0, and as it fits single samples block 1 of layer 1 falls to 0.32 to
 0.67, in three seeds of ten below the bound 0.4 (mean 0.45, median 0.42): no majority. With ELU one seed of ten has

@@ -7,7 +7,7 @@ classes, all samples in a step), trained by gradient descent, Muon and Shampoo, 
 Adam and sign descent, which act on single entries. They are compared at equal loss: at the first step with L <= 0.55
 L_0.
 
-Time on two cores: smoke 30 s, cpu 4 minutes, paper 8 minutes.
+Time on two cores: smoke 30 s, paper 8 minutes.
 Expect: symmetry does not decide. In layer 1 block 1 has 0.98 to 1 of the change under gradient descent, 0.77 to 0.83
 under Adam and sign descent, and 0.22 to 0.3 under Shampoo, little more than a random subspace has (0.1 to 0.2). Muon
 has 0.98 with ELU and 0.3 with GELU. The methods with little are those that lift the gradient's small singular values to

@@ -7,7 +7,7 @@ eps-orthogonal, eps = eta = 0.01, gradient descent on the squared error summed o
 observed. Figure 3 ends at step 100. Besides the paper's activations ReLU, to which the theorem's first form also
 applies.
 
-Time on two cores: smoke 20 s, paper 16 minutes. cpu has the paper's own size and ten seeds, paper a hundred.
+Time on two cores: smoke 20 s. cpu has the paper's own size and ten seeds, paper a hundred.
 Expect: block 1 carries 0.996 to 0.998 of the change at t = 100 and 0.98 to 0.99 at t = 250 (ReLU: 0.6 and 0.5, a random
 subspace: 0.04). The first form's ratio is at most 0.90, and at least 0.83 at some step of every run. The median of the
 second form is 200 times too large. A bound of A(t) or rho(t) is judged at the steps at which it is below what is known

@@ -12,7 +12,7 @@ test images. It trains the whole network in a size that two cores allow, far bel
 both. It needs ImageNet weights and a GPU: some 20 GiB and, at 30 TFLOP/s, eleven hours for a seed of the whole
 network (benchmarks/paper_sizes.py: estimated, not run).
 
-Time on two cores: smoke 1 minute, cpu 90 minutes, paper needs a GPU. cpu takes 15 minutes more, once, for the features.
+Time on two cores: smoke 1 minute, paper needs a GPU. cpu takes 15 minutes more, once, for the features.
 """
 
 from ml_collections import ConfigDict, config_dict

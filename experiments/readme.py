@@ -29,7 +29,7 @@ __all__ = ["FIGURES", "SPEED", "Speed", "documents", "figures_page", "main"]
 
 COMMAND = "python -m experiments.readme"
 README, FIGURES = "README.md", "figures/README.md"
-PAPERS_HEAD = ("paper", "law", "claims: hold", "fail", "disputed: refuted", "not refuted", "no verdict")
+PAPERS_HEAD = ("paper", "law", "claims: hold", "fail", "disputed: refuted", "stand", "no verdict")
 SPEED_HEAD = ("what", "measured", "compared with", "machine", "table")
 FIGURES_HEAD = ("folder", "config", "profile", "pictures", "run on", "time", "machine", "versions")
 UNRUN_HEAD = ("config", "figure", "time")
@@ -116,7 +116,7 @@ def papers_table(root: Path) -> list[str]:
     rows = [_paper(paper, PAPERS[paper], root) for paper in PAPERS]
     note = (
         "Counted over all published tables; rows about the code alone (checks) are left out. A disputed sentence is "
-        "printed in a paper: we refute it, or it stands."
+        "printed in a paper: we refute it, or it stands. Laws and disputed sentences without a verdict are counted together."
     )
     return [*_table(PAPERS_HEAD, rows), "", note]
 
@@ -170,7 +170,7 @@ def _two_digits(number: float) -> str:
 def missing(root: Path) -> list[str]:
     """What was never run, in short: on which devices, how many configs and paper profiles, and what 0.1 published."""
     kinds = Counter(_device(place) for place in published.folders(root) if not place.first_version)
-    devices = f"all {sum(kinds.values())} published runs were made on {' and '.join(sorted(kinds))}."
+    devices = f"all {sum(kinds.values())} runs that this version published were made on {' and '.join(sorted(kinds))}."
     if set(kinds) == {"CPUs"}:
         devices += " None is of a GPU or TPU."
     never, papers = _never_run(root)

@@ -199,7 +199,7 @@ PAPER = Paper(
     ),
     law=(
         "In MLPs with smooth activations nearly all change of a layer lies in a small subspace, which the "
-        "first gradient determines; with ReLU it does not."
+        "first gradient and the first weights determine; with ReLU it does not."
     ),
     arxiv="2602.06208",
 )

@@ -80,7 +80,7 @@ def test_speed_is_that_of_the_benchmarks(checkout):
 
 def test_what_was_never_run_is_named(checkout):
     devices, papers, never, old = readme.missing(checkout)
-    assert devices.endswith("all 2 published runs were made on CPUs. None is of a GPU or TPU.")
+    assert devices.endswith("all 2 runs that this version published were made on CPUs. None is of a GPU or TPU.")
     assert never == "- Configs without a published run: `dln_muon`."
     assert papers.startswith("- Paper profiles: 4 of 4 have no published run ([which, ")
     listed = readme.figures_page(checkout).partition("## Paper profiles without a run")[2]
