@@ -8,10 +8,10 @@ observed at mean loss 1e-6, as the paper draws them, and once more where the res
 linear networks at 1e-12, ReLU networks, whose loss then falls like a power of t, at 1e-8.
 
 Time on two cores: smoke 30 s, paper 2 hours.
-Expect: linear rates are 1% to 2% below eps^2 / n^{1/L} (bound 5%), R^2 > 0.999. ReLU networks of 10 layers spend 50,000
-steps or more on plateaus, one for each class (mean loss 0.1, 0.08, ...). They are judged at both losses.
-At 1e-6 the line fails for 10 layers (R^2 0.944, bound 0.95), at 1e-8, which 5 of 9 members reach, R^2 exceeds 0.97. Its
-rate is below 0.2 at both, and the largest ratio of a single layer at neither: 0.22 to 1.01, and 0.22 to 0.74.
+Expect: linear rates are 1% to 2% below eps^2 / n^{1/L} (bound 5%), R^2 > 0.999. ReLU networks are judged at both
+losses. At 1e-6 the line fails for 10 layers (R^2 0.944, bound 0.95), at 1e-8, which 5 of 9 members reach, R^2 exceeds
+0.97. Its rate is below 0.2 at both. The largest ratio of a single layer is not, in the worst member of any depth: it is
+0.22 to 1.01 at 1e-6, and 0.22 to 0.74 at 1e-8.
 """
 
 from ml_collections import ConfigDict, config_dict

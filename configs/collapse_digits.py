@@ -7,8 +7,9 @@ d = 50 dimensions (X X^T = I), from eps-orthogonal weights, eps = 0.5, for a fix
 paper covers these data.
 
 Time on two cores: smoke 30 s, paper 2 hours.
-Expect: a summary and no claims. A linear network cannot fit the labels: its separation stops decreasing after two
-layers, at that of linear regression, about 0.4. ReLU networks fit them, and D_l falls in every layer.
+Expect: a summary and no claims. A linear network cannot fit the labels: its training accuracy is 0.96, and its
+separation ends at 0.06 of its start at both depths, where one layer lowers it by no more than 13% (4 layers) or 3%
+(6 layers). ReLU networks fit them, and each of their layers lowers D_l to less than half.
 """
 
 from ml_collections import ConfigDict, config_dict

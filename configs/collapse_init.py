@@ -6,7 +6,8 @@ Networks of 8 layers from orthogonal, normal and uniform weights of variance eps
 drawn from N(0, eps^2/d), uniform ones from +-eps sqrt(3/d), where the paper prints +-3 eps/d. Otherwise as Figure 7.
 
 Time on two cores: smoke 30 s.
-Expect: linear networks are log-linear with R^2 > 0.999, and their rates are within 26% of each other (bound 30%).
+Expect: linear networks are log-linear with R^2 of 0.999 or more (bound 0.99), and their rates are within 26% of each
+other (bound 30%).
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -6,7 +6,7 @@ Linear and ReLU networks of 4 layers with eps = 0.5, 0.25 and 0.125 and step siz
 Figure 7 (configs/collapse_depth.py).
 
 Time on two cores: smoke 30 s.
-Expect: at mean loss 1e-12 the linear rates are 1% to 5% below eps^2 / n^{1/L} (bound 5%). At 1e-6, where the paper
+Expect: at mean loss 1e-12 the linear rates are 2% to 4% below eps^2 / n^{1/L} (bound 5%). At 1e-6, where the paper
 draws them, the residual in the last layer raises the rate at eps = 0.125 by more than a fifth.
 """
 

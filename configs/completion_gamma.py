@@ -9,8 +9,8 @@ sizes are for the loss summed over the observed entries.
 Time on two cores: smoke 30 s, paper 13 hours. Half of cpu's time is for the square network with one seed, and 12
 of paper's 13 hours are for the square networks.
 Expect (cpu): the recovery error is 2e-9 at gamma = 0.01 (bound 1e-6) and 3e6 times as large at gamma = 0 (bound 1e4).
-At gamma = 1 the network diverges at about step 15,000. The end points of the compressed and the original network differ
-by less than 10%.
+At gamma = 1 the network diverges in every seed. The compressed network (gamma = 0.01) ends with 0.92 times the recovery
+error of the original one, after 1.06 times as many steps.
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -9,7 +9,7 @@ from 1 to 100 and eigenvalues of geometric mean 1; at kappa = 1 they are whitene
 Time on two cores: smoke 20 s, paper 8 minutes.
 Expect: at kappa = 1 the law is exact. From there on the distance from it grows with kappa in every member: the blocks
 and the largest angle of an idle subspace like log kappa at first, 0.2 rad at kappa = 2 and 1 rad at 100; the rank above
-2r only like its square, until log kappa reaches the smallest active singular value (1e-3 in two of ten members).
+2r only like its square, until log kappa reaches the smallest active singular value.
 """
 
 from ml_collections import ConfigDict, config_dict

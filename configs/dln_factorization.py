@@ -8,9 +8,9 @@ that vanishes once the term of rho is added. The control has the bases of anothe
 network alone at the paper's d = 1000, its bases drawn without d x d weights.
 
 Time on two cores: smoke 20 s, paper 80 minutes. Nearly all of cpu's time is for the d x d network of
-d = 300, and of paper's for that of d = 1000, where a step takes 0.2 to 0.3 s and one seed needs 19,600 steps. There a
-checkpoint is written every 110 steps, and the same command resumes. benchmarks/results/equivalent.md has the wall time
-of both networks at each loss, the paper's right panel.
+d = 300, and of paper's for that of d = 1000. There a checkpoint is written every 110 steps, and the same command
+resumes. benchmarks/results/equivalent.md has the time of a step of both networks, their number of steps, and the wall
+time at each loss, the paper's right panel.
 Expect: both networks take equally many steps. Distances agree with the prediction to a relative error of 7e-6 (paper:
 3e-7). With the term of rho they are below 6e-13 of the target's norm (paper: 2e-13).
 """

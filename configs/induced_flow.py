@@ -10,7 +10,7 @@ d_y = 3. In ``ratios`` gamma_Z is a share of the largest that Theorem 20 allows,
 nearby (beta = 1.5). In ``ratios_wide`` gamma_Z is 0.3 or 0.6, beyond that largest one.
 
 Time on two cores: smoke 20 s, paper 5 minutes. Most of smoke's and cpu's time is compilation.
-Expect: curves of one depth agree over x to 1e-11. At x = 10 the rates are within 2e-8 of m s_Z^{2-2/N} (1 - gamma_Z)
+Expect: curves of one depth agree over x to 1e-13. At x = 10 the rates are within 2e-8 of m s_Z^{2-2/N} (1 - gamma_Z)
 for d_y = 1, and within 1.6% for d_y = 3 and gamma_Z of 0.3 or more. Euler's method is off by 0.17 s_Z at s_Z = 2 and
 N = 10. At s_Z = 0.1 the flow exceeds the bound as printed, for the squared distance, by a factor of e^5.6 or more.
 """

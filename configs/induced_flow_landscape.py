@@ -9,7 +9,8 @@ random states. The ``stationary`` variants visit 0 and every stationary point of
 vectors, with random invertible matrices between the layers.
 
 Time on two cores: smoke 20 s, paper 6 minutes. Most of smoke's and cpu's time is compilation.
-Expect: all starts in N_alpha are within 1e-8 of Z_1 at x = 60, no lemma is violated, and 0 is a strict saddle at N = 2.
+Expect: all balanced starts in N_alpha are within 2e-14 s_Z of Z_1 at x = 60 (bound 1e-8), no lemma is violated, and 0
+is a strict saddle at N = 2.
 """
 
 from ml_collections import ConfigDict, config_dict

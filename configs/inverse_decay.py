@@ -9,7 +9,7 @@ eta = 1.5 / lambda_max(P(0)) by Lanczos: the printed eta = 0.1 diverges within 1
 
 Time on two cores: smoke 30 s, paper 30 days. In paper (d_w = 1000), for x = 8 at lambda = 1e-4, each
 seed makes 3e6 steps of 6 ms.
-Expect: plateaus of 1.0 to 1.1 lambda, within 1e-12 of the scalar minimizers; lambda = 0 keeps its off-subspace error.
+Expect: plateaus of 0.99 to 1.05 lambda, within 1e-12 of the scalar minimizers; lambda = 0 keeps its off-subspace error.
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -7,9 +7,8 @@ L = 2, at which eta = 0.1 is stable (eta lambda_max(P(0)) is at most 1.6). cpu h
 x = eta lambda t = 2; paper has d_w = 512 and ends at x = 8.
 
 Time on two cores: smoke 15 s, paper 5 hours.
-Expect: regression errors within 20% of one another. The slope of log ||W P_perp|| changes from -2 to -1, sooner for
-larger s. Slopes are within 10% of one another before x = 0.5 and after x = 1.4, but not over x = 0.5 to 2, where the
-claim fails in cpu.
+Expect: regression errors within 17% of one another (bound 30%). The slope of log ||W P_perp|| changes from -2 to -1,
+sooner for larger s. So the slopes from x = 0.5 on differ by 23% in cpu, where the claim fails (bound 10%).
 """
 
 from ml_collections import ConfigDict, config_dict

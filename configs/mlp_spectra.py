@@ -7,7 +7,7 @@ Gaussian mixture of 4 classes. Every layer is trained; singular values and subsp
 
 Time on two cores: smoke 30 s.
 Expect: ||sin Theta||_F^2 of the middle subspaces with those of eq. (8), worst layer, side and seed: at step 100 at most
-0.063 (smooth) and at least 1.903 (not smooth; bound 1.9), at step 300 0.87 and 2.83, at equal loss 0.19 and 1.52 (bound
+0.063 (smooth) and at least 1.90 (not smooth; bound 1.9), at step 300 0.87 and 2.83, at equal loss 0.19 and 1.52 (bound
 1.5). RReLU is the nearest to its bounds. Random subspaces have 6, and 8 is the largest possible value.
 """
 

@@ -116,7 +116,7 @@ def papers_table(root: Path) -> list[str]:
     rows = [_paper(paper, PAPERS[paper], root) for paper in PAPERS]
     note = (
         "Counted over all published tables; rows about the code alone (checks) are left out. A disputed sentence is "
-        "printed in a paper: we refute it, or it stands. Laws and disputed sentences without a verdict are counted together."
+        "printed in a paper: we refute it, or it stands. The last column counts rows of both kinds."
     )
     return [*_table(PAPERS_HEAD, rows), "", note]
 

@@ -12,21 +12,25 @@ __all__ = ["Control", "in_row", "in_summary", "uncontrolled"]
 
 
 class Control(NamedTuple):
-    """``kind`` is "row" (``name`` is an id of the table), "summary" (a heading of it) or "none" (why there is none)."""
+    """``kind`` is "row" (``name`` is an id of the table), "summary" (a heading of it) or "none" (why there is none).
+
+    Where a law has several rows and one of them is the control of the others, ``back`` is the id of its own.
+    """
 
     kind: str
     name: str
+    back: str = ""
 
-    @property
-    def words(self) -> str:
-        """How the sentence of a law ends."""
-        named = {"row": f"control: row {self.name}", "summary": f'control: "{self.name}" in the summary'}
+    def words(self, id: str) -> str:
+        """How the sentence of the row with this id ends."""
+        row = self.back if id == self.name else self.name
+        named = {"row": f"control: row {row}", "summary": f'control: "{self.name}" in the summary'}
         return named.get(self.kind, f"no control: {self.name}")
 
 
-def in_row(id: str) -> Control:
-    """The control is a row of the same table, with this id."""
-    return Control("row", id)
+def in_row(id: str, back: str = "") -> Control:
+    """The control is a row of the same table, with this id; that of this row, if the law has it too, is ``back``."""
+    return Control("row", id, back)
 
 
 def in_summary(heading: str) -> Control:

@@ -314,7 +314,7 @@ def _row(law: Law, value: str, part: Runs) -> Claim:
     if isinstance(law.of, tuple):
         fitting = [list(filter(fits, part)) for fits in law.of]
         part, several = [run for each in fitting for run in each[:1]], any(len(each) > 1 for each in fitting)
-    about["statement"] = _sentence(law, value, part)
+    about["statement"] = _sentence(law, value, part) + (f"; {law.control.words(about['id'])}" if law.control else "")
     if reason := _obstacle(law, part) or AMBIGUOUS * several:
         return unjudged("not_run", reason=reason, members=0, **about)
     if late := _first(law.awaits, part):
@@ -345,10 +345,8 @@ def _row(law: Law, value: str, part: Runs) -> Claim:
 def _sentence(law: Law, value: str, part: Runs) -> str:
     """The sentence of a row, about any part where there is none; a function of the runs needs some to name numbers."""
     if callable(law.says):
-        sentence = law.says(part) if part else f"{law.id}, {law.source.figure}"
-    else:
-        sentence = law.says.replace("{}", value or "any")
-    return f"{sentence}; {law.control.words}" if law.control else sentence
+        return law.says(part) if part else f"{law.id}, {law.source.figure}"
+    return law.says.replace("{}", value or "any")
 
 
 def _obstacle(law: Law, part: Runs) -> str:

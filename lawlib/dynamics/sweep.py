@@ -34,13 +34,13 @@ __all__ = [
 
 MEMBERS = "members"
 # States of a batch beyond which stepping more members together gains nothing on a CPU. Deep linear networks of depth 3
-# in float64, two cores: side by side they go 2.6 times as fast at width 10 (2 kB each), as fast as in turn from 30 on.
+# in float64, two cores: side by side narrow ones (2 kB each at width 10) go faster than in turn, wide ones do not.
 CPU_BATCH_BYTES = 512 * 1024
 # What a compiled chunk may hold on a device, by default; transient copies count as three more of each state.
 CHUNK_BYTES = 1 << 30
 TRANSIENTS = 4
 # A state from which on a member's own products keep all cores of a CPU busy. A head of 4608-4096-4096-10 in float32
-# with momentum (286 MB), two cores: 2 members side by side take 17.8 s an epoch each, and in turn 16.4 s.
+# with momentum (286 MB), two cores: 2 members side by side take no less time an epoch than in turn.
 FILLS_A_CPU_BYTES = 64 << 20
 
 

@@ -118,12 +118,12 @@ fitted = measure(lambda run: run.last("regression_error"))
 blown_up_at = measure(lambda run: np.where(run.diverged, run.data.diverged_at.values, np.inf))
 
 
-def plateaus(source: Source, id: str, factor: int) -> tuple[Law, ...]:
-    """The level at which the regression error comes to rest, the rise on the way there, and its printed value."""
+def plateaus(source: Source, id: str, factor: int, words: str) -> tuple[Law, ...]:
+    """The level at which the regression error comes to rest, the rise on the way there, and its value in print."""
     share = among(settled, lambda run: run.last("regression_error") / decay(run) / factor)
     at_rest = {"of": settles, "event": settled}
     level = f"|regression error / plateau of the scalar minimizers - 1|, {REST}"
-    printed = f"the plateau is 'about {factor} lambda': plateau / ({factor} lambda), {REST}"
+    printed = f"the plateau is '{words} {factor} lambda': plateau / ({factor} lambda), {REST}"
     above = f"regression error over its least value before, {REST}"
     return (
         source.law(f"{id}.plateau", level, off_plateau < 0.01, **at_rest),
@@ -145,7 +145,7 @@ SLOPES = f"slope of log off-subspace error in x from {SLOPE_FROM} on: largest ov
 ORDER = f"off-subspace error, {EARLY[0]} <= x <= {EARLY[1]}: L = 5 over L = 3, and L = 3 over L = 2"
 LESS = "off-subspace error at the common last step: each lambda over the next smaller one"
 KEPT = "lambda = 0: relative change of the off-subspace error from its start to that step"
-ETA = "eta = 0.1, d_w = 1000, L >= 3 are 'covered by our theory': step at which a value is not finite"
+ETA = "L >= 3, eta = 0.1, d_w = 1000: 'step sizes that are covered by our theory': step at which a value is not finite"
 SAMPLES = "training on all n samples or on s compressed ones: largest difference of a weight"
 DEEP = {"of": where(net__depth=lambda depth: depth > 2), "statistic": "max", "counts_divergence": True}
 DEEP |= {"stated": AS_PRINTED}
@@ -155,9 +155,9 @@ LAWS = (
     F2.law("F2.fit", FIT, fit_spread < 0.3, needs=(BY_DIMENSION,)),
     F2.law("F2.slope", SLOPES, slope_spread < 0.1, needs=(BY_DIMENSION,), awaits=(reaching(2 * SLOPE_FROM),)),
     F2.law("F2.apart", APART, apart < 2.5, needs=(BY_DIMENSION,)),
-    *plateaus(F3, "F3", 20),
+    *plateaus(F3, "F3", 20, "roughly"),
     F3.law("F3.order", ORDER, over_shallower < 1.0, EARLY_RUNS, awaits=(reaching(0.99 * EARLY[1]),)),
-    *plateaus(F4, "F4", 10),
+    *plateaus(F4, "F4", 10, "approximately"),
     F4.law("F4.order", LESS, over_less_decay < 1.0, where(**COMMON)),
     F4.law("F4.kept", KEPT, moved < 0.05, **UNDECAYED),
     F4.law("F4.fit", "lambda = 0: regression error at that step", fitted < 1e-12, **UNDECAYED),

@@ -139,6 +139,7 @@ UPDATES = "'theta <- (1 - {} lambda) theta - eta/2 grad (A*_ij - A_ij)^2' draws 
 BALANCED = "the imbalance decays like exp(-4 lambda' t) where SGD is near its flow: |rate over that - 1|"
 UNREPLACED = f"sampling without replacement: {JUMPED(20_000)}"
 SUCCEED = "fraction with relative test error < 1/2 at the end"
+EVEN = f"'fails to recover the rank 1 solution even for eps = 1', t0 = 0: {SUCCEED}"
 AT_END = "relative test error at the end, of those that jumped"
 MAIN_TEXT = UPDATES("2 eta", "||A||_F at the end (it collapses to A = 0)")
 DRIFTS = UPDATES("eta", "step of the jump (there is no plateau)")
@@ -175,6 +176,7 @@ LAWS = (
     F2.law("F2.L4", f"L = 4: {JUMPED(5000)}", jumped_by(5000) >= 0.55, four, **frequency(5000)),
     F3.law("F3.smallest", f"eps = 0.05, t0 = {{}}: {SUCCEED}", succeeded <= 0.0, smallest, **t0, **frequency()),
     F3.law("F3.cold", f"eps = {{}}, t0 = 0: {SUCCEED}", succeeded <= 0.1, cold, **eps, **frequency()),
+    F3.printed("F3.even", EVEN, succeeded > 0.1, where(data__epsilon=1.0, schedule__branch=0), **frequency()),
     F3.law("F3.short", f"eps = 0.1, t0 = 1000: {SUCCEED}", succeeded <= 0.1, short, **frequency()),
     F3.law("F3.long", f"eps = 0.1, t0 = 8000: {SUCCEED}", succeeded >= 0.45, longer, **frequency()),
     F3.law("F3.enough", f"eps = {{}}, t0 = 1000: {SUCCEED}", succeeded >= 0.8, enough, **eps, **frequency()),

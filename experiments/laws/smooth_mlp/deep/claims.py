@@ -58,22 +58,36 @@ def every_step(found: Sequence[Run]) -> str:
     return next(filter(None, (observed(range(run.config.opt.num_steps + 1))([run]) for run in found)), "")
 
 
+ARE_SMOOTH, ARE_NOT = where(net__activation=is_smooth), where(net__activation=lambda name: not is_smooth(name))
+
+
 def middle(
     id: str, when: str, of: Callable[..., np.ndarray], below: float, above: float, **options: Any
 ) -> tuple[Law, ...]:
     """The largest change of the middle subspaces of smooth networks, and the smallest of the others."""
     change = "change of a middle subspace, ||sin Theta||_F^2 with U_{l,2} or V_{l,2}, l = 1..L-1"
     smooth, kinked = (measure(lambda run, reduce=reduce: of(run, reduce)) for reduce in (np.max, np.min))
-    are_smooth, are_not = where(net__activation=is_smooth), where(net__activation=lambda name: not is_smooth(name))
     with_smooth, with_kinked = f"F8.smooth.{id}", f"F8.kinked.{id}"
     large, small = f"smooth, {when}: largest {change}", f"not smooth, {when}: smallest {change}"
     return (
-        F8.law(with_smooth, large, smooth <= below, are_smooth, control=in_row(with_kinked), **options),
-        F8.law(with_kinked, small, kinked >= above, are_not, control=in_row(with_smooth), **options),
+        F8.law(with_smooth, large, smooth <= below, ARE_SMOOTH, control=in_row(with_kinked), **options),
+        F8.law(with_kinked, small, kinked >= above, ARE_NOT, control=in_row(with_smooth), **options),
     )
 
 
-F8 = source("Figs. 1, 2, 8-10", "spectra", SPECTRA, **dict.fromkeys(TITLES, 1e-3))
+def values(step: int, below: float, above: float) -> tuple[Law, ...]:
+    """The largest change of a middle singular value at a step, of smooth networks and of the others."""
+    says = f"t = {step}: largest change of a middle singular value, l = 1..L-1, all of which are 1 at t = 0"
+    change, at = measure(measures.moved_by(step)), {"needs": (observed([step]),)}
+    return (
+        F1.law("F1.smooth", f"smooth, {says}", change <= below, ARE_SMOOTH, control=in_row("F1.kinked"), **at),
+        F1.law("F1.kinked", f"not smooth, {says}", change >= above, ARE_NOT, control=in_row("F1.smooth"), **at),
+    )
+
+
+F1, F8 = (
+    source(figures, "spectra", SPECTRA, **dict.fromkeys(TITLES, 1e-3)) for figures in ("Figs. 1, 2", "Figs. 1, 2, 8-10")
+)
 F4 = source("Fig. 4", "deep", DEEP, elu=1e-3, gelu=5e-3)
 F5 = source("Fig. 5", "optimizers", OPTIMIZERS, elu=1e-4, gelu=5e-4)
 EQUAL = where(**MIXTURE, **SMALL | {"data__num_samples": 1000}, net__width=72, net__scale=0.1, opt__loss="squared")
@@ -117,6 +131,7 @@ def of_methods(*names: str) -> tuple[Where, ...]:
 matched = {"needs": (every_step,), "event": measures.is_matched}
 
 LAWS = (
+    *values(300, 0.15, 0.25),
     *middle("100", "t = 100", measures.middle_at(100), 0.15, 1.9, needs=(observed([100]),)),
     *middle("300", "t = 300", measures.middle_at(300), 1.0, 2.2, needs=(observed([300]),)),
     *middle("matched", f"first L <= {MATCHED_LOSS} L_0", measures.middle_matched, 0.35, 1.5, **matched),

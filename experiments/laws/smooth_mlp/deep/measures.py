@@ -48,10 +48,18 @@ def lead_matched(found: Sequence[Run], name: str = "fractions") -> np.ndarray:
     return first - second
 
 
-def moved(run: Run) -> np.ndarray:
-    """The largest change of a middle singular value since the start, where all of them equal eps."""
-    K, change = run.config.data.num_classes, np.abs(run.last("singular_values") - run.first("singular_values"))
-    return change[..., K:-K].max((1, 2))
+def moved(run: Run, at: int = -1) -> np.ndarray:
+    """The largest change of a middle singular value of a layer since the start, where all of them equal eps.
+
+    ``at`` is the place of an observation: the last by default.
+    """
+    every, K = run.all("singular_values"), run.config.data.num_classes
+    return np.abs(every[:, at] - every[:, 0])[..., K:-K].max((1, 2))
+
+
+def moved_by(step: int) -> Callable[[Run], np.ndarray]:
+    """The same at a step."""
+    return lambda run: moved(run, int(np.argmax(run.steps == step)))
 
 
 def shares(run: Run, name: str = "fractions") -> np.ndarray:

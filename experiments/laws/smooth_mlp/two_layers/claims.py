@@ -232,14 +232,14 @@ LAWS = (
         first_rate <= 1.0,
         control=in_summary(summary.TAIL_AT_START),
     ),
-    informative(D9, "D9", "A(t) / delta(t)", "sqrt K", measures.lemma_d9, control=in_summary(summary.D9_MEASURED)),
+    informative(D9, "D9", "A(t) / delta(t)", "sqrt K", measures.lemma_d9, control=in_summary(summary.D9_LARGEST)),
     informative(
         SECOND,
         "D11.second",
         "rho(t) over the second form",
         "||G_1(t)||_F / sqrt p",
         measures.second_form,
-        control=in_summary(summary.SECOND_MEASURED),
+        control=in_summary(summary.SECOND_LARGEST),
     ),
     D8.law("D8", INTERVAL, of_interval <= 1.0, each=title_and_scale, control=in_summary(summary.OFF_CENTRE)),
     informative(
@@ -249,7 +249,7 @@ LAWS = (
         "sqrt K",
         measures.equation_17,
         ONE,
-        control=in_row("Wedin.17[ReLU]"),
+        control=in_row("Wedin.17[ReLU]", back="Wedin.17[GELU]"),
     ),
     informative(
         WEDIN,
@@ -258,7 +258,7 @@ LAWS = (
         "sqrt K",
         measures.wedin,
         ONE,
-        control=in_row("Wedin.D5[ReLU]"),
+        control=in_row("Wedin.D5[ReLU]", back="Wedin.D5[GELU]"),
     ),
     A.law(
         "A.250",
@@ -339,14 +339,14 @@ LAWS = (
         f"{{}}: |{SLOPE} - s|, i > K (s = 1, of tanh 2, of ReLU 0)",
         off_tail <= (lambda run: TAIL_SLOPES[run.config.net.activation][1]),
         each=title,
-        control=in_row("F11.tail[ReLU]"),
+        control=in_row("F11.tail[ReLU]", back="F11.tail[GELU]"),
     ),
     F11.law(
         "F11.leading",
         f"{{}}: |{SLOPE}|, i <= K",
         off_leading <= 0.02,
         each=title,
-        control=in_row("F11.leading[ReLU]"),
+        control=in_row("F11.leading[ReLU]", back="F11.leading[GELU]"),
     ),
     B1.law(
         "B1",

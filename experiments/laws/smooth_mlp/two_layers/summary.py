@@ -28,7 +28,9 @@ SECANT = "eta times the largest ||G_1(t) - G_1(0)||_F / ||W_1(t) - W_1(0)||_F, w
 TAIL_AT_START = "sigma_{K+1}(G_1(0)) / sigma_K(G_1(0))"
 # The measured constants are those of ``measures.measured``.
 D9_MEASURED = "Lemma D.9 with measured constants: steps at which delta(t) is below sqrt K"
+D9_LARGEST = "Lemma D.9 with measured constants: largest A(t) over delta(t), every t >= 1"
 SECOND_MEASURED = "second form with measured constants: steps at which it is below ||G_1||_F / sqrt p"
+SECOND_LARGEST = "second form with measured constants: largest rho(t) over it, every t >= 1"
 EXCESS = "largest sigma_i(G_1(t)) / sigma_i(G_1(0)), i <= K, over the ratio of the norms"
 DECAYED = "sigma_1(t) / sigma_1(0) where A(t) first exceeds sqrt K / 2"
 TAIL = "largest sigma_{K+1}(G_1(t)) / sigma_K(W_2^T Y X^T)"
@@ -112,13 +114,9 @@ SUMMARY = {
     ),
     "second form over rho(t), median over t": trained(looseness, "lipschitz"),
     SECOND_MEASURED: trained(lambda run: measures.second_form(run, measures.measured).is_informative.sum(1)),
-    "the same: largest rho(t) over it, every t >= 1": trained(
-        lambda run: largest_ratio(measures.second_form(run, measures.measured))
-    ),
+    SECOND_LARGEST: trained(lambda run: largest_ratio(measures.second_form(run, measures.measured))),
     D9_MEASURED: trained(lambda run: measures.lemma_d9(run, measures.measured).is_informative.sum(1)),
-    "the same: largest A(t) over delta(t), every t >= 1": trained(
-        lambda run: largest_ratio(measures.lemma_d9(run, measures.measured))
-    ),
+    D9_LARGEST: trained(lambda run: largest_ratio(measures.lemma_d9(run, measures.measured))),
     M: largest("largest_residual"),
     "eta gamma_L with this M, at most 1 in Theorem D.11": trained(steep, "lipschitz"),
     SECANT: trained(lambda run: run.config.opt.step_size * measures.secant(run)),

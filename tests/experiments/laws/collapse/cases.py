@@ -17,6 +17,8 @@ def lawful(config):
     scale = members.hyperparameters.get("net.scale", np.full(n, config.net.scale))
     tolerance = members.hyperparameters.get("opt.tolerance", np.full(n, config.opt.tolerance))
     law = scale**2 / 10 ** (1 / depth)
+    if config.net.init in ("normal", "uniform"):
+        law = law / 1.18
     separation = 11.25 * (law if linear else 0.3 * scale)[:, None] ** np.arange(depth)
     if linear:
         # The residual leaks into the last layer before the optimum, most at the largest depth.
@@ -80,6 +82,22 @@ def same_rate(name, seen):
         seen["separation"][-2] = 11.25 * 0.18 ** np.arange(seen["separation"].shape[-1])
 
 
+def same_rate_of_exact(name, seen):
+    """The same at the exact tolerance."""
+    if name.startswith("linear"):
+        seen["separation"][-1] = 11.25 * 0.18 ** np.arange(seen["separation"].shape[-1])
+
+
+def lines(variant, ratio):
+    """Every member on a line of this rate."""
+
+    def change(name, seen):
+        if name == variant:
+            seen["separation"][:] = 11.25 * ratio ** np.arange(seen["separation"].shape[-1])
+
+    return change
+
+
 def broken(case, change, *fails):
     return Break(case, change, frozenset(fails))
 
@@ -105,7 +123,11 @@ BREAKS = {
     "no steeper, linear": broken("scale", line("linear", 0.9), "F11.rate", "F11.linear"),
     "no drift": broken("scale", straight, "F11.drawn"),
     "one init": broken("init", line("linear_normal", 0.1875 * 1.31), "F12.rate"),
-    "bent init": broken("init", scaled("linear_uniform", 4.0), "F12.line"),
+    "one rate under all inits": broken("init", same_rate_of_exact, "F12.same"),
+    "one rate under all inits, as drawn": broken("init", same_rate, "F12.same_drawn"),
+    "a bent ReLU init": broken("init", scaled("relu_uniform", 1e-4), "F12.relu.line"),
+    "a slow ReLU init": broken("init", lines("relu_normal", 0.21), "F12.relu.rate"),
+    "bent init": broken("init", scaled("linear_uniform", 8.0), "F12.line"),
     "bound": broken("theorem", line("L4_within", 3.6e-3), "T2.within"),
     "bound of the flow": broken("theorem", line("L4_flow", 3.6e-3), "T2.flow"),
     "hidden layers": broken("theorem", put("L4_flow", "imbalance", (-1, -1, 1), 1e-6), "T2.hidden"),

@@ -35,7 +35,7 @@ def with_numbers(summary, heading):
 
 def is_there(law, found, rows, summary):
     """Whether the control stands in the table of these runs; a column needs a run that the law does not judge."""
-    kind, name = law.control
+    kind, name, _ = law.control
     if kind == "row":
         return name in rows or name in {family(id) for id in rows}
     if any(row == name or row.startswith(f"{name}: ") for row in summary["comparisons"]):
@@ -63,4 +63,7 @@ def test_the_table_has_the_controls_that_its_laws_name(experiment, case):
     assert [law.id for law in ours if not is_there(law, found, rows, summary)] == []
     for id, row in rows.items():
         (law,) = (law for law in about.laws if law.id == family(id))
-        assert law.control is None or row.statement.endswith(law.control.words)
+        assert law.control is None or row.statement.endswith(f"; {law.control.words(id)}")
+        # The row that is the control of the others has another one.
+        assert not row.statement.endswith(f"control: row {id}")
+        assert law.control is None or law.control.name != id or law.control.back in rows

@@ -81,7 +81,7 @@ def test_the_cost_of_a_minimum_does_not_count_rounding_as_rank():
 
 def test_the_exact_claims_depend_on_the_config_alone():
     # At eps = 0.2 there is a rank-2 minimum, so that the budget is not the only obstacle.
-    assert verdict(CASES.lawful, one("budget", data__offdiagonal=0.2))["F3.minimum"].status == "stands"
+    assert verdict(CASES.lawful, one("budget", data__offdiagonal=0.2))["F3.minimum"].status == "fails"
     # Theorem B.1's power at L = 3 is 23, the printed one 17.
     row = verdict(CASES.lawful, config_of("jumps_theory", *CASES.CASES["region"].words))["S3.2.power[3]"]
     assert (row.measured, row.bound) == (pytest.approx(23.0, abs=1e-6), 18.0)

@@ -41,7 +41,7 @@ def lawful(config):
     found = branch > jump
     if config.study == "epsilon":
         t0_needed = np.where(eps >= 0.2, 1000, 1500 + 14_000 * members.seeds / config.num_seeds)
-        found = (eps > 0.05) & (branch >= t0_needed)
+        found = (eps > 0.05) & (branch >= t0_needed) | (eps == 1) & (members.seeds % 2 == 0)
     product = np.zeros((n, len(times), 2, 2))
     product[..., 0, 0] = product[..., 1, 1] = 1.0
     product[..., 1, 0] = eps[:, None]
@@ -145,7 +145,7 @@ BREAKS = {
     "four do not": broken("depth", "depth=4", "F2.L4", last_above=lambda last: np.full_like(last, 15_000)),
     "cold": epsilon("grid", f"F3.smallest[0] F3.smallest[1000] F3.short F3.grows {COLD}", product=filled),
     "noise does not help": epsilon("longer", "F3.long", product=nothing),
-    "none succeeds": epsilon("grid", WARM, product=nothing),
+    "none succeeds": epsilon("grid", f"F3.even {WARM}", product=nothing),
     "a late jump": periodic("F4.period", last_above=one(7000)),
     "no jumps": periodic("F4.jump", last_above=one(20_500, slice(0, 20))),
     "a poor end": periodic("F4.error F4.error.rank1", product=lambda product: 0.9 * product),

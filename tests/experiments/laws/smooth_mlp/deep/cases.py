@@ -29,7 +29,8 @@ def lawful(config):
         seen |= {
             name: np.broadcast_to(middle[None, :, None, None], (*series, 3, 2)).copy() for name in ("middle", "top")
         }
-        seen |= {"bottom": seen["top"].copy(), "singular_values": np.ones((*series, 3, d))}
+        values = 1 + (1e-4 if is_smooth else 1e-3) * times[None, :, None, None] * np.ones((n, 1, 3, d))
+        seen |= {"bottom": seen["top"].copy(), "singular_values": values}
     else:
         deep = config.study == "deep" or config.data.source == "digits"
         share = np.array((0.98,) * 3 if deep else SHARES[config.net.activation][config.opt.method])
@@ -59,6 +60,9 @@ SPECTRA = {
     "not smooth at 100": (put("relu", "middle", (100, 2, 0), 1.89), "F8.kinked.100"),
     "not smooth at 300": (put("rrelu", "middle", (300, 0, 0), 2.19), "F8.kinked.300"),
     "not smooth at a loss": (put("leaky_relu", "middle", (60, 1, 1), 1.49), "F8.kinked.matched"),
+    "values that move": (put("silu", "singular_values", (300, 2, 4), 1.16), "F1.smooth"),
+    "values of the top K": (put("silu", "singular_values", (300, 2, 3), 1.16),),
+    "values that stay": (put("rrelu", "singular_values", (300,), 1.24), "F1.kinked"),
     "no such loss": (put("elu", "loss", (slice(1, None),), 2.0), "F8.smooth.matched"),
 }
 ELU_D32, GELU_ADAM = ("F4.mean[ELU, d=32]", "F4.worst[ELU, d=32]"), ("F5.mean[GELU, Adam]", "F5.worst[GELU, Adam]")
