@@ -11,6 +11,7 @@ PAPER = Paper(
     "Eftekhari 2020",
     "Training Linear Neural Networks: Non-Local Convergence and Complexity Results",
     (
+        Item("Eqs. (10), (41)", "the products of the layers are all matrices of rank at most r, the smallest width"),
         Item("Lemmas 4 to 6", "stationary points of the network are stationary points of PCA"),
         Item("Theorem 7", "every second-order point of PCA is global"),
         Item(
@@ -20,14 +21,14 @@ PAPER = Paper(
         ),
         Item(
             "After Theorem 8",
-            "'the zero matrix is a spurious SOSP when N >= 2'",
+            "'the zero matrix is an spurious SOSP' when N >= 2",
             {"induced_flow_landscape": "T8.zero*"},
         ),
         Item("Lemma 9", "gradient flow converges, almost surely to a second-order point"),
         Item(
             "Eqs. (15), (17)",
             "balanced factors stay balanced and follow the induced flow",
-            {"induced_flow_landscape": "flow.induced flow.unbalanced flow.imbalance"},
+            {"induced_flow_landscape": "flow.induced flow.imbalance"},
             (THEORY + "test_balanced_factors_induce_the_flow_and_keep_imbalance_and_rank",),
         ),
         Item(
@@ -37,12 +38,40 @@ PAPER = Paper(
             (THEORY + "test_the_forms_of_the_operator_agree_at_every_rank",),
         ),
         Item("Lemma 11", "the induced flow keeps its rank", {"induced_flow_landscape": "flow.rank"}),
+        Item(
+            "Eq. (106)",
+            "the rates of the singular values: -N s^(2-2/N) times the gradient along their vectors",
+            tests=(THEORY + "test_every_form_of_the_rank_one_flow_is_that_of_the_operator",),
+            remark="at rank one",
+        ),
         Item("Lemma 12", "the set of full rank is not closed, and its complement has measure zero"),
+        Item("After eq. (28)", "the set N_alpha 'has infinite Lebesgue measure'"),
         Item("Lemma 15", "from N_alpha the limit is not 0", {"induced_flow_landscape": "T16.away T16.set"}),
         Item(
             "Theorem 16",
             "gradient flow reaches a global minimum from every balanced start in N_alpha",
-            {"induced_flow_landscape": "T16.arrives T16.opposite T16.negative"},
+            {"induced_flow_landscape": "T16.arrives"},
+        ),
+        Item(
+            "After Theorem 16, necessity",
+            "'Such a restriction is indeed necessary': starts exactly against Z go to 0; mildly negative ones converge",
+            {"induced_flow_landscape": "T16.opposite T16.negative"},
+            remark="that N_alpha is more than is needed is beyond the paper",
+        ),
+        Item(
+            "After Theorem 16, unbalanced",
+            "from an unbalanced start the flow 'deviates rapidly from its balanced counterpart'",
+            {"induced_flow_landscape": "flow.unbalanced"},
+            remark="that it deviates, not how rapidly",
+        ),
+        Item(
+            "After Theorem 16, depth",
+            "'any disadvantages of an unbalanced initialization' may 'disappear asymptotically as the network depth N "
+            "grows larger'",
+        ),
+        Item(
+            "Section 4, saddles",
+            "'In the worst case, gradient flow would require exponential time to escape each saddle point'",
         ),
         Item("Lemma 17", "the induced flow then reaches Z_1", {"induced_flow_landscape": "T16.arrives"}),
         Item(
@@ -51,11 +80,16 @@ PAPER = Paper(
             {"induced_flow_landscape": "E33"},
             (BOUNDS + "test_33_and_lemma_18_at_any_state",),
         ),
+        Item("After eq. (33)", "'Both T_{1,t}, T_{2,t} are nonnegative for all t >= 0'"),
         Item(
             "Lemma 18, eq. (35)",
             "the loss falls at least at this rate",
             {"induced_flow_landscape": "L18"},
             (BOUNDS + "test_lemma_18_is_an_equality_where_its_proof_loses_nothing",),
+        ),
+        Item(
+            "After Lemma 18, depth",
+            "T_1 is 'expected to reduce much faster with time for deeper linear networks'",
         ),
         Item(
             "Lemma 19",
@@ -66,7 +100,7 @@ PAPER = Paper(
         Item(
             "Theorem 20",
             "two exponential bounds on the distance, before and after tau",
-            {"induced_flow": "T20.single T20.several T20.fast"},
+            {"induced_flow": "T20.single T20.several"},
             (BOUNDS + "test_the_distance_bound_changes_its_exponent_at_tau",),
             "with the exponent s_Z^(2 - 2/N) that the proof gives",
         ),
@@ -76,18 +110,45 @@ PAPER = Paper(
             "gamma_Z must be of order 1/N for the second exponent to be negative",
             tests=(BOUNDS + "test_the_largest_gap_is_where_the_slow_exponent_vanishes",),
         ),
+        Item(
+            "After Theorem 20, far",
+            "'The faraway convergence rate improves with network depth N'",
+            {"induced_flow": "F1.far"},
+        ),
+        Item(
+            "After Theorem 20, near",
+            "'the nearby convergence rate does not appear to benefit from increasing N': slower for s_Z < 1, faster "
+            "for s_Z > 1, alike at 1",
+            {"induced_flow": "F1.slower F1.faster F1.equal"},
+        ),
+        Item(
+            "After Theorem 20, scale",
+            "'the scale-dependence of the convergence rate': nearby it is m s_Z^(2-2/N) (1 - gamma_Z)",
+            {"induced_flow": "F1.rate F1.rate_several"},
+        ),
+        Item("Eqs. (202), (205)", "the loss falls at these rates in the fast and in the slow regime"),
         Item("Lemma 21", "second-order points of PCA have rank r"),
         Item(
             "Lemmas 22, 23",
             "N_alpha is invariant: u^T Z_1 v does not fall",
             {"induced_flow_landscape": "T16.set T16.rise"},
         ),
-        Item("Eq. (207)", "above sqrt 6 s_Z convergence is fast", {"induced_flow": "T20.fast"}),
-        Item("Figure 1", "distance over time for N = 2, 3, 4, 5, 10", {"induced_flow": "F1.*"}),
+        Item(
+            "Eq. (207)",
+            "above sqrt 6 s_Z convergence is fast",
+            {"induced_flow": "T20.fast"},
+            (BOUNDS + "test_the_fast_regime_is_certain_from_where_the_proof_says",),
+        ),
+        Item(
+            "Figure 1",
+            "distance over time for N = 2, 3, 4, 5, 10: Euler's error, and what the curves depend on",
+            {"induced_flow": "F1.euler F1.collapse"},
+        ),
+        Item("Figure 1, slow-down", "'the (gradual) slow-down in the convergence rate of gradient flow with time'"),
         Item("Figure 1, far", "'the faster faraway convergence rate for deeper networks'", {"induced_flow": "F1.far"}),
         Item(
             "Figure 1, near",
-            "'the nearby convergence rate might actually be slower for deeper networks', an open question",
+            "the nearby rate 'might actually be slower for deeper networks', an open question",
             {"induced_flow": "F1.rate* F1.slower F1.faster F1.equal"},
             (BOUNDS + "test_the_nearby_rate_is_the_slowest_of_the_linearized_flow",),
         ),

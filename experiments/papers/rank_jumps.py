@@ -18,6 +18,17 @@ PAPER = Paper(
             "the representation cost is L times the sum of s_i^(2/L)",
             tests=(THEORY + "test_the_representation_cost_is_that_of_balanced_factors_and_of_no_others",),
         ),
+        Item("Section 2.2, L = 2", "a shallow network has 'only global minima and strict saddles'"),
+        Item(
+            "Section 2.2, zero",
+            "the zero parameters are 'always a local minimum': one of those that both searches find",
+            {"jumps_theory": "T3.1.both*"},
+            remark="at one eps and one lambda for L = 3 and for L = 4",
+        ),
+        Item(
+            "Section 2.2, GD",
+            "from a Gaussian start 'there is a non-zero probability to converge to any local minimum'",
+        ),
         Item(
             "Section 2.3 and appendix",
             "the update, printed in two forms",
@@ -30,14 +41,29 @@ PAPER = Paper(
         Item(
             "Theorem 3.1",
             "local minima of L_lambda over factors and of C_lambda over matrices correspond",
-            {"jumps_theory": "T3.1.*"},
+            {"jumps_theory": "T3.1.factors* T3.1.matrices* T3.1.both* T3.1.value*"},
             (LANDSCAPE + "test_every_search_in_matrices_ends_at_a_known_minimum",),
         ),
-        Item("Propositions 3.1, A.3", "for all lambda there is a minimum of rank r*", {"jumps_theory": "P3.1.*"}),
+        Item(
+            "Propositions 3.1, A.3",
+            "'For all lambda, there is a rank r* local minima'",
+            {"jumps_theory": "P3.1.*"},
+            remark="that its C(A) tends to 0 with lambda is not covered",
+        ),
         Item(
             "Propositions 3.2, A.4",
             "with a small ridge GD keeps s_{r*} away from 0",
             {"jumps_theory": "P3.2.*"},
+        ),
+        Item(
+            "Section 3.1, fit",
+            "a rank-overestimating point 'can fit the observed entries (with a small O(lambda) error)'",
+        ),
+        Item(
+            "Section 3.1, bad minima",
+            "minima of rank r* that do not fit: 'we never encountered such minima'; searches find one, with A_01 < 0",
+            {"jumps_theory": "T3.1.three*"},
+            remark="that SGD ends there is not covered",
         ),
         Item(
             "Section 3.2, B_r",
@@ -51,38 +77,150 @@ PAPER = Paper(
         ),
         Item(
             "Theorem 3.2",
-            "B_r is closed under SGD, and is reached",
+            "B_r is closed under SGD: no admissible step leaves B_1; at Figure 1's rates s_2/s_1 does not come back",
             {"jumps_annealing": "T3.2.*", "jumps_theory": "B.1.closed*"},
         ),
-        Item("Theorem 3.2, ridge", "'for any lambda >= 0'", {"jumps_theory": "S3.2.any*"}),
-        Item("Section 3.2, rates", "eta ~ lambda^(4L + 1 + (L+1)/(L-2))", {"jumps_theory": "S3.2.power*"}),
-        Item("Section 3.2, flow", "the imbalance decays exponentially", {"jumps_annealing": "F1.balance"}),
         Item(
-            "Section 3.2, limitation", "an epoch without replacement may forbid jumps", {"jumps_annealing": "F1.epochs"}
+            "Theorem 3.2, reached",
+            "'SGD will eventually reach B_r': nearly all runs of Figure 1 jump to rank 1 by t = 20000",
+            {"jumps_annealing": "F1.by20000"},
+            remark="by s_2/s_1, not by the three conditions",
         ),
+        Item("Theorem 3.2, almost surely", "from any parameters P(there is a T with theta_{t+T} in B_r) = 1"),
+        Item(
+            "Theorem 3.2, T",
+            "T = Omega~(1 / (lambda eta)) steps, up to log terms",
+            tests=(THEORY + "test_the_jump_bound_is_that_of_theorem_b2",),
+            remark="the formula of Theorem B.2; no waiting time over lambda or eta is measured",
+        ),
+        Item(
+            "Theorem 3.2, ridge",
+            "the step size that its constants admit vanishes with lambda, so that nothing is said at lambda = 0",
+            {"jumps_theory": "S3.2.any*"},
+            remark="beyond the paper, which says 'lambda >= 0'",
+        ),
+        Item("Section 3.2, rates", "eta ~ lambda^(4L + 1 + (L+1)/(L-2))", {"jumps_theory": "S3.2.power*"}),
+        Item(
+            "Section 3.2, other rates",
+            "C ~ lambda^-1, alpha ~ lambda^((L+2)/(L-2)), eps_1 ~ lambda^(2 (L+2)/(L-2) + 2L + 1), eps_2 ~ lambda^0",
+        ),
+        Item(
+            "Section 3.2, flow",
+            "the imbalance decays exponentially",
+            {"jumps_annealing": "F1.balance"},
+            remark="with the rate 4 lambda in the units of the main text, where lambda is printed",
+        ),
+        Item(
+            "Section 3.2, limitation",
+            "shuffled epochs 'would force the jumps to happen within an epoch, which may not be possible': at Figure "
+            "1's rates at most a tenth of the runs jump",
+            {"jumps_annealing": "F1.epochs"},
+        ),
+        Item(
+            "Section 3.2, waiting time",
+            "'the average time required to observe one of our predicted jumps can easily be absurdly large'",
+            remark="Theorem B.2's T_0 and T_1 are in the summary of jumps_theory",
+        ),
+        Item("Section 3.2, stationary", "'any stationary distribution must have support inside' B_1"),
         Item(
             "Section 3.1, landscape",
             "where minima of rank 2 exist, and where GD ends",
             {"jumps_theory": "S3.1.rank* S3.1.start* S3.1.drift*"},
             (LANDSCAPE + "test_the_ends_of_rank_two_over_eps_and_over_the_ridge_agree",),
+            "beyond the paper",
         ),
         Item(
             "Figure 1",
-            "a jump to rank 1 around t = 2000; branches before it fail, after it succeed",
-            {
-                "jumps_annealing": "F1.jump F1.by* F1.plateau F1.critical F1.after F1.decline F1.branch.*",
-            },
+            "from the plateau of rank 2 runs jump to rank 1 at random times: none by t = 1000, about half by 5000",
+            {"jumps_annealing": "F1.jump F1.by5000* F1.plateau F1.critical F1.after F1.decline"},
         ),
-        Item("Figure 2", "at eps = 0.1 no L = 3 network jumps in time, all L = 4 do", {"jumps_depth": "F2.*"}),
-        Item("Figure 3", "longer annealing recovers smaller eps", {"jumps_epsilon": "F3.*"}),
-        Item("Figure 4", "all jumps happen in the periods of large eta and lambda", {"jumps_periodic": "F4.*"}),
+        Item(
+            "Figure 1, time",
+            "'a jump around time 2000, where the output matrix becomes rank 1'",
+            remark="one draw; in the summary of jumps_annealing about a tenth of the runs have jumped by then",
+        ),
+        Item(
+            "Figure 1, offshoots",
+            "'created before this jump fail to fit the missing entry while those created after succeed'",
+            {"jumps_annealing": "F1.branch.*"},
+            remark="500 steps or more before or after",
+        ),
+        Item(
+            "Figure 2",
+            "'depth increases the probability of jumps': by t = 5000 at most a tenth of the L = 3 networks jump, and "
+            "at least 0.55 of the L = 4 networks",
+            {"jumps_depth": "F2.*"},
+        ),
+        Item(
+            "Figure 2, all",
+            "'all five depth L = 4 networks jump at different times during the first 5000 SGD steps'",
+            remark="a draw of five; F2.L4 has the fraction of many",
+        ),
+        Item(
+            "Section 4, eps and depth",
+            "at L = 3 SGD jumps in a reasonable time for eps = 0.25, and 'for this smaller choice' 0.1 it does not",
+            {"jumps_annealing": "F1.by5000*", "jumps_depth": "F2.L3"},
+        ),
+        Item(
+            "Figure 3",
+            "'Larger t0 allow the network to recover it for even smaller' eps",
+            {"jumps_epsilon": "F3.enough* F3.short F3.long F3.grows"},
+        ),
+        Item(
+            "Figure 3, eps = 0.05",
+            "at eps = 0.05 no t0 up to 24000 recovers it",
+            {"jumps_epsilon": "F3.smallest*"},
+            remark="beyond the paper",
+        ),
+        Item(
+            "Figure 3, t0 = 0",
+            "'Without a noise phase (t0 = 0) the network fails to recover the rank 1 solution': eps = 0.1 to 0.7",
+            {"jumps_epsilon": "F3.cold*"},
+        ),
+        Item(
+            "Section 4, eps = 1",
+            "without a noise phase it 'fails to recover the rank 1 solution even for eps = 1', after 4000 steps",
+            {"jumps_epsilon": "F3.even"},
+        ),
+        Item(
+            "Figure 3, more steps",
+            "at eps = 1 without noise GD recovers rank 1 after more steps: no minimum of rank 2 is in its way",
+            {"jumps_theory": "F3.budget F3.minimum"},
+            remark="beyond the paper",
+        ),
+        Item(
+            "Section 4, GD",
+            "for small eps 'GD almost always converges to a rank-overestimating minimum': to the exact one of rank 2",
+            {"jumps_theory": "S3.1.rank2*"},
+            remark="full batch, lambda = 0.1, from three starts at each eps below the end of that minimum",
+        ),
+        Item(
+            "Figure 4",
+            "'the jumps all happen during the large lambda, eta periods'",
+            {"jumps_periodic": "F4.period F4.jump"},
+        ),
+        Item(
+            "Figure 4, settled",
+            "'After the jump, SGD will settle at a low test error in the slow periods'",
+            {"jumps_periodic": "F4.error*"},
+        ),
+        Item(
+            "Figure 4, later",
+            "after it has settled 'SGD can still jump to another minimum in a subsequent large lambda, eta period'",
+            remark="jumps are not counted by period",
+        ),
+        Item(
+            "Section 4, warm-up",
+            "'SGD diverges if we start with a too large learning rate directly at initialization'",
+        ),
+        Item("Section 4, train error", "'large lambda, eta prevent SGD from minimizing the train error'"),
         Item("Section 4, minima", "'there are three local minima'", {"jumps_theory": "S4.three* T3.1.three*"}),
         Item(
             "Section 4, rank 1",
-            "the recovered solution of rank 1 is the global minimum",
+            "at the small lambda rank 2 has the lower regularized loss: the recovered minimum is not the global one",
             {"jumps_theory": "S4.global*"},
+            remark="beyond the paper",
         ),
-        Item("Section 4, eps = 1", "'fails to recover the rank 1 solution even for eps = 1'", {"jumps_theory": "F3.*"}),
         Item("Proposition A.1", "critical points are balanced", {"jumps_theory": "S3.1.balance*"}),
         Item(
             "Proposition A.2",
@@ -95,6 +233,10 @@ PAPER = Paper(
         Item("Proposition A.6", "the same as 3.2 for gradient flow under a PL inequality"),
         Item("Lemma A.2", "how long the flow takes under a PL inequality"),
         Item("Proposition A.7", "near every global minimum is one with a PL inequality"),
+        Item(
+            "After Proposition A.7",
+            "'minima that are balanced and low-rank typically do not satisfy it'",
+        ),
         Item(
             "Theorem B.1",
             "the constants with which B_r is closed",
