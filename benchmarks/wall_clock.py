@@ -5,11 +5,11 @@
 RUN is a finished folder of dln_factorization:paper (d = 1000, r = 5, L = 3, float64). Its log has the clock at every
 observation of the d x d network, whose steps include the equivalent's, which they are compared with, and the
 observations. The small network alone is timed here, from its start to each loss, the median of five runs of another
-draw. Nothing is extrapolated.
+draw, which takes a few more steps. Nothing is extrapolated. The losses are shares of the first one, from 0.99 to 0.4,
+and then 1e-4 to 1e-10, which the d x d network passes between its last two observations.
 """
 
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -26,13 +26,15 @@ from benchmarks.main import RESULTS, machine
 from benchmarks.timing import median
 from experiments.runner import plots
 from experiments.runner.command import BAD_INPUT
+from experiments.runner.finished import FinishedRun
 from experiments.runner.run import prepare
 from experiments.runner.store import InputError
-from experiments.runs import FinishedRun, load
+from experiments.runs import load
 
 __all__ = ["Clock", "clock", "main"]
 
 NAME, VARIANT, REPEATS = "wall_clock", "pair_d1000_r5", 5
+SHARES, ENDS = (0.99, 0.97, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4), (1e-4, 1e-7, 1e-10)
 COLUMNS = ("mean loss", "d x d: step", "d x d: seconds", "small: step", "small: seconds", "d x d over small")
 
 
@@ -61,12 +63,15 @@ def clock(run: FinishedRun) -> Clock:
     counts = [(record["share"] * total, _seconds(record)) for record in own if record["doing"] == "running"]
     # Between two observations a count has a fraction. Shares are rounded to six digits.
     at = {round(count): seconds for count, seconds in counts if abs(count - round(count)) < total * 1e-6}
-    last = int(member.converged_at) if member.converged_at >= 0 else math.inf
-    seen = [count for count in sorted(at) if 1 <= count <= member.sizes["step"]]
-    kept = np.array([count for count in seen if member.step.values[max(count - 2, 0)] < last])
-    began = at[int(kept[0])]
-    times = np.array([at[int(count)] - began for count in kept])
-    return Clock(member.step.values[kept - 1], member.full_loss.values[kept - 1], times)
+    steps, losses, converged = member.step.values, member.full_loss.values, int(member.converged_at)
+    # The observation that a network ends at is its last; with it the log counts all later ones as made.
+    last = int(np.searchsorted(steps, converged)) if converged >= 0 else len(steps) - 1
+    kept = [count - 1 for count in sorted(at) if 1 <= count <= last]
+    if ended := [count for count in sorted(at) if count > last]:
+        kept.append(last)
+        at[last + 1] = at[ended[0]]
+    reached = np.minimum(steps[kept], converged if converged >= 0 else steps[-1])
+    return Clock(reached, losses[kept], np.array([at[place + 1] - at[kept[0] + 1] for place in kept]))
 
 
 def _seconds(record: Mapping[str, Any]) -> float:
@@ -82,9 +87,8 @@ def small(levels: Sequence[float]) -> list[tuple[int, float]]:
 
 
 def compared(found: Clock) -> list[tuple[float, ...]]:
-    """A row for each power of ten of the loss that both reach after their start."""
-    first, last = (math.log10(loss) for loss in (found.losses[0], found.losses.min()))
-    levels = [10.0**power for power in range(math.ceil(first) - 1, math.floor(last), -1)]
+    """A row for each share of the first loss, and for the losses at the end, which fall within a few steps."""
+    levels = [share * float(found.losses[0]) for share in SHARES] + [*ENDS]
     rows = []
     for level, (step, seconds) in zip(levels, small(levels), strict=True):
         at = int(np.argmax(found.losses <= level))

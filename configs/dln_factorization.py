@@ -7,12 +7,11 @@ Its 2r x 2r equivalent runs with it, by separate code. Both take the same steps,
 that vanishes once the term of rho is added. The control has the bases of another draw of Q. ``small`` is the small
 network alone at the paper's d = 1000, its bases drawn without d x d weights.
 
-Time on two cores: smoke 20 s, paper 80 minutes. Nearly all of cpu's time is for the d x d network of
-d = 300, and of paper's for that of d = 1000. There a checkpoint is written every 110 steps, and the same command
-resumes. benchmarks/results/equivalent.md has the time of a step of both networks, their number of steps, and the wall
-time at each loss, the paper's right panel.
+Time on two cores: smoke 20 s. Nearly all of cpu's time is for the d x d network of d = 300, and of paper's for that of
+d = 1000. There a checkpoint is written every 110 steps, and the same command resumes. benchmarks/results/wall_clock.md
+has the wall time of both networks at each loss, the paper's right panel; equivalent.md beside it the time of a step.
 Expect: both networks take equally many steps. Distances agree with the prediction to a relative error of 7e-6 (paper:
-3e-7). With the term of rho they are below 6e-13 of the target's norm (paper: 2e-13).
+7e-7). With the term of rho they are below 6e-13 of the target's norm (paper: 3e-13).
 """
 
 from ml_collections import ConfigDict, config_dict

@@ -125,7 +125,7 @@ PAPER = Paper(
         Item(
             "Figure 1, right",
             "training loss over wall time: the optimum 'an entire order of magnitude earlier'",
-            remark="the loss is drawn over counted operations; over wall time in benchmarks/results/equivalent",
+            remark="measured without a claim: benchmarks/results/wall_clock",
         ),
         Item(
             "Figure 2",

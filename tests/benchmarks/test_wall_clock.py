@@ -42,12 +42,12 @@ def logged(run, *records):
 
 
 def test_seconds_are_counted_from_step_0_without_compiling(run):
-    counts = [(1, 40), (1.6, 44), (2, 50), (3, 61), (3.9, 69), (4, 70), (5, 85), (6, 85)]
+    counts = [(1, 40), (1.6, 44), (2, 50), (3, 61), (3.9, 69), (4, 70), (6, 85)]
     during = [(VARIANT, "running", round(count / 18, 6), second) for count, second in counts]
     logged(run, (VARIANT, "compiling", 0.0, 1), *during, ("small_d1000_r5", "running", 12 / 18, 99))
     found = clock(run)
-    # The member ends at step 33, which the observation of step 40 repeats; later ones say nothing.
-    np.testing.assert_array_equal(found.steps, [0, 10, 20, 30, 40])
+    # The member ends at step 33, which the observation of step 40 shows, and with it all later ones.
+    np.testing.assert_array_equal(found.steps, [0, 10, 20, 30, 33])
     np.testing.assert_allclose(found.seconds, [0, 10, 21, 30, 45])
     np.testing.assert_allclose(found.losses, 1e-6 * 0.5 ** np.arange(5))
 
@@ -55,7 +55,14 @@ def test_seconds_are_counted_from_step_0_without_compiling(run):
 def test_observations_that_were_not_logged_are_left_out(run):
     during = [(VARIANT, "running", round(count / 18, 6), 10 * count) for count in (1, 3, 5)]
     logged(run, (VARIANT, "compiling", 0.0, 1), *during)
-    np.testing.assert_array_equal(clock(run).steps, [0, 20, 40])
+    np.testing.assert_array_equal(clock(run).steps, [0, 20, 33])
+
+
+def test_a_run_that_does_not_end_before_its_last_step_is_read_to_it(run):
+    run.results[VARIANT] = observed(STEPS)
+    during = [(VARIANT, "running", round(count / 18, 6), 10 * count) for count in range(1, 7)]
+    logged(run, (VARIANT, "compiling", 0.0, 1), *during)
+    np.testing.assert_array_equal(clock(run).steps, STEPS)
 
 
 def test_an_interrupted_run_has_no_clock(run):

@@ -40,7 +40,7 @@ def test_a_number_is_that_of_the_table():
     assert measured("dln_momentum", first["id"], "bound") == f"{first['bound']:g}"
     assert measured("dln_momentum", first["id"], "members") == str(first["members"])
     assert measured("dln_momentum", first["id"], "spread") == ", ".join(f"{value:.3g}" for value in first["spread"])
-    assert measured("dln_factorization_paper", "F1[4]") == "19,600"
+    assert measured("vgg16_rank", "F15[41]") == "0.71"
 
 
 @pytest.mark.parametrize(

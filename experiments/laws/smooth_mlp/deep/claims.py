@@ -78,10 +78,10 @@ def middle(
 def values(step: int, below: float, above: float) -> tuple[Law, ...]:
     """The largest change of a middle singular value at a step, of smooth networks and of the others."""
     says = f"t = {step}: largest change of a middle singular value, l = 1..L-1, all of which are 1 at t = 0"
-    change, at = measure(measures.moved_by(step)), {"needs": (observed([step]),)}
+    change, at = measure(measures.moved_by(step)), (observed([step]),)
     return (
-        F1.law("F1.smooth", f"smooth, {says}", change <= below, ARE_SMOOTH, control=in_row("F1.kinked"), **at),
-        F1.law("F1.kinked", f"not smooth, {says}", change >= above, ARE_NOT, control=in_row("F1.smooth"), **at),
+        F1.law("F1.smooth", f"smooth, {says}", change <= below, ARE_SMOOTH, control=in_row("F1.kinked"), needs=at),
+        F1.law("F1.kinked", f"not smooth, {says}", change >= above, ARE_NOT, control=in_row("F1.smooth"), needs=at),
     )
 
 
