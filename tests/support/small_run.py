@@ -21,8 +21,8 @@ from experiments import main
 from experiments.runner import progress, stopping
 stopping.GRACE_S = 3600.0
 report = progress.Reporter.report
-def pausing(self, variant, finished, share, doing="running"):
-    report(self, variant, finished, share, doing)
+def pausing(self, variant, finished, share, ends, doing="running"):
+    report(self, variant, finished, share, ends, doing)
     if doing == "running" and share >= {share}:
         os.kill(os.getpid(), signal.SIGSTOP)
 progress.Reporter.report = pausing
