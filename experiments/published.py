@@ -329,18 +329,18 @@ def benchmark_value(name: str, row: str, column: str | None = None, root: Path =
 
     Args:
         name: The benchmark.
-        row: The text of the row's first cell.
+        row: The row's first cell, as the table shows it.
         column: The head of the column; the second one by default.
         root: The checkout.
 
     Raises:
         InputError: There is no such benchmark, row or column, or there are several such rows.
     """
-    found = [(own, line) for own in benchmark(name, root)["tables"] for line in own["rows"] if line[0] == row]
+    found = [(own, line) for own in benchmark(name, root)["tables"] for line in own["rows"] if shown(line[0]) == row]
     if len(found) > 1 and column is not None:
         found = [(own, line) for own, line in found if column in own["columns"]] or found[:1]
     if len(found) != 1:
-        known = [line[0] for own in benchmark(name, root)["tables"] for line in own["rows"]]
+        known = [shown(line[0]) for own in benchmark(name, root)["tables"] for line in own["rows"]]
         problem = f"has {len(found)} rows {row!r}" if found else f"has no row {row!r}{nearest(row, known)}"
         raise InputError([f"benchmarks/results/{name}: {problem}"])
     table, line = found[0]

@@ -163,6 +163,7 @@ def test_a_config_that_published_nothing_has_no_counts(tmp_path):
 def test_a_cell_of_a_benchmark_is_as_its_table_shows_it():
     page = (ROOT / "benchmarks" / "results" / "tracker.md").read_text()
     assert f"| loss after training | {benchmark_value('tracker', 'loss after training')} |" in page
+    assert benchmark_value("wall_clock", "1e-10", "d x d: step") == "19461"  # a row that a number names
     cell = benchmark_value("equivariance", "muon", "small network")
     assert f" {cell} |" in next(
         line
@@ -191,6 +192,10 @@ def test_a_cell_of_a_benchmark_is_as_its_table_shows_it():
         (lambda: configs("parsimny"), "there is no paper parsimny; did you mean parsimony?"),
         (lambda: configs("parsimony", ["dln_momentm"]), "is named dln_momentm; did you mean dln_momentum?"),
         (lambda: benchmark_value("trackr", "x"), "there is no benchmark trackr; did you mean tracker?"),
+        (
+            lambda: benchmark_value("wall_clock", "1e-11"),
+            "benchmarks/results/wall_clock: has no row '1e-11'; did you mean 1e-10?",
+        ),
         (
             lambda: benchmark_value("tracker", "loss after"),
             "'loss after'; did you mean loss after training?",
