@@ -31,7 +31,7 @@ from experiments.runner.run import prepare
 from experiments.runner.store import InputError
 from experiments.runs import load
 
-__all__ = ["Clock", "clock", "main"]
+__all__ = ["Clock", "clock", "compared", "main"]
 
 NAME, VARIANT, REPEATS = "wall_clock", "pair_d1000_r5", 5
 SHARES, ENDS = (0.99, 0.97, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4), (1e-4, 1e-7, 1e-10)
@@ -70,6 +70,8 @@ def clock(run: FinishedRun) -> Clock:
     if ended := [count for count in sorted(at) if count > last]:
         kept.append(last)
         at[last + 1] = at[ended[0]]
+    if not kept:
+        return Clock(steps[:0], losses[:0], np.zeros(0))
     reached = np.minimum(steps[kept], converged if converged >= 0 else steps[-1])
     return Clock(reached, losses[kept], np.array([at[place + 1] - at[kept[0] + 1] for place in kept]))
 
@@ -87,7 +89,13 @@ def small(levels: Sequence[float]) -> list[tuple[int, float]]:
 
 
 def compared(found: Clock) -> list[tuple[float, ...]]:
-    """A row for each share of the first loss, and for the losses at the end, which fall within a few steps."""
+    """A row for each share of the first loss, and for the losses at the end, which fall within a few steps.
+
+    Raises:
+        InputError: The run did not get to the last of these losses.
+    """
+    if not (least := found.losses.min(initial=np.inf)) <= ENDS[-1]:
+        raise InputError([f"the run got to a mean loss of {least:g} only, and {ENDS[-1]:g} is compared; let it finish"])
     levels = [share * float(found.losses[0]) for share in SHARES] + [*ENDS]
     rows = []
     for level, (step, seconds) in zip(levels, small(levels), strict=True):
@@ -117,11 +125,11 @@ def main(arguments: Sequence[str]) -> int:
         return BAD_INPUT
     try:
         found = clock(load(Path(arguments[0])))
+        prepare()
+        rows = compared(found)
     except InputError as refusal:
         print(*refusal.problems, sep="\n", file=sys.stderr)
         return BAD_INPUT
-    prepare()
-    rows = compared(found)
     table = page.Table(COLUMNS, rows)
     print(page.write(RESULTS, NAME, page.described(__doc__), [table], machine=machine()), flush=True)
     plots.save(figure(found, rows), RESULTS, NAME)

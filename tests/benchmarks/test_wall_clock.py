@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from benchmarks.wall_clock import VARIANT, clock, main
+from benchmarks.wall_clock import VARIANT, clock, compared, main
 from experiments.runner.store import InputError
 
 STEPS = np.array([0, 10, 20, 30, 40, 50])
@@ -75,6 +75,13 @@ def test_another_config_is_refused(run):
     del run.variants[VARIANT]
     with pytest.raises(InputError, match="give a run of dln_factorization:paper"):
         clock(run)
+
+
+@pytest.mark.parametrize("during", [[], [(VARIANT, "running", round(count / 18, 6), count) for count in (1, 2, 3)]])
+def test_a_run_that_did_not_get_there_is_not_compared(run, during):
+    logged(run, (VARIANT, "compiling", 0.0, 1), *during)
+    with pytest.raises(InputError, match="1e-10 is compared; let it finish"):
+        compared(clock(run))
 
 
 @pytest.mark.parametrize(("words", "line"), [([], "give one run folder"), (["nowhere"], "nowhere")])
