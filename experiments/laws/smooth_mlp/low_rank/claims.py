@@ -12,6 +12,7 @@ from experiments.laws.smooth_mlp.low_rank.measures import (
     SILENT,
     STAYED,
     WORSE,
+    apart,
     by_angle,
     by_form,
     by_last,
@@ -44,8 +45,9 @@ PRINTED_FOR = (
 POINTS = 0.03
 # The plateau of a random subspace is at least so many times as long as that of S_big.
 LONGER = 1.5
-# From how many times the steps on "slightly more" is false.
-LATER = 1.1
+# From how many times the steps on "slightly more" is false, and from which distances on of accuracies and of losses
+# "nearly identical": ten points, and a tenth of the initial loss.
+LATER, APART = 1.1, {"test_accuracy": 0.1, "test_loss": 0.1 * SILENT}
 
 
 def as_stated(run: Run) -> bool:
@@ -90,6 +92,7 @@ def latest(found: Sequence[Run]) -> np.ndarray:
 
 minus = across(lambda found: difference(*found))
 random_loss = across(lambda found: lost(*found))
+accuracies_apart, losses_apart = (across(lambda found, name=name: apart(name, *found)) for name in APART)
 off_silent = measure(lambda run: np.abs(run.last("test_loss") - SILENT))
 remaining = measure(loss_left)
 over_s_big = across(lambda found: plateau(found[0]) / plateau(found[1]))
@@ -112,6 +115,8 @@ MINUS_STRAIGHT, OVER_START = "final test accuracy minus that of psi = 0", "final
 TO_SHARE = f"steps to {SHARES[0]:.0%} of psi = 0's final test accuracy"
 RIGHT_ANGLE = f"psi = 90 degrees: |final test loss an image - {SILENT}|, {SILENT} being the initial loss"
 ALIKE = "'curves are nearly identical for all psi in {0, 15, 30, 45}'"
+NEARLY = "'nearly-identical test loss and accuracy trajectories'"
+DISTANCE = f"{{{{}}}}: {NEARLY}: largest distance of the mean test {{}}, S_big and full"
 DECREASES = "'the test loss still decreases from their initial values'"
 S_BIG_MINUS_FULL = "{}: final test accuracy, S_big minus full"
 STEPS_TO_LEAVE = f"steps until the test loss is below {STAYED} of its start"
@@ -137,6 +142,20 @@ LAWS = (
         over_s_big >= LONGER,
         (of("random"), of("s_big")),
         control=in_summary(STEPS_TO_LEAVE),
+    ),
+    F6.printed(
+        "F6.alike_accuracy",
+        DISTANCE.format("accuracies"),
+        accuracies_apart > APART["test_accuracy"],
+        (of("s_big"), of("full")),
+        stated=PRINTED_FOR,
+    ),
+    F6.printed(
+        "F6.alike_loss",
+        DISTANCE.format("losses"),
+        losses_apart > APART["test_loss"],
+        (of("s_big"), of("full")),
+        stated=PRINTED_FOR,
     ),
     replace(F14, parts=up_to_30).law(
         "F14.near", f"psi = {{}} degrees: {MINUS_STRAIGHT}", minus >= -POINTS, control=OF_ANGLES

@@ -60,6 +60,13 @@ def lost(full: Run, s_big: Run, random: Run) -> np.ndarray:
     return np.where(stays, np.maximum(own / largest, WORSE), own / largest)
 
 
+def apart(name: str, one: Run, other: Run) -> np.ndarray:
+    """The largest distance of two curves of a variable, means over the seeds that both runs have, shape (1,)."""
+    fewest = min(one.num_seeds, other.num_seeds)
+    curves = (run.all(name)[:fewest].mean(0) for run in (one, other))
+    return np.abs(np.subtract(*curves)).max(keepdims=True)
+
+
 def loss_left(run: Run) -> np.ndarray:
     """The final test loss over the initial one, shape (seed,)."""
     return run.last("test_loss") / run.first("test_loss")

@@ -9,7 +9,7 @@ from smooth_mlp.low_rank.cases import at_pace, lawful, lowered
 
 from experiments.laws.smooth_mlp.low_rank.claims import COMPARISONS
 from experiments.laws.smooth_mlp.low_rank.figures import figures
-from experiments.laws.smooth_mlp.low_rank.measures import by_form, plateau
+from experiments.laws.smooth_mlp.low_rank.measures import apart, by_form, plateau
 from experiments.runner.runs import find, runs
 from experiments.runner.summary import markdown, summarized
 
@@ -28,6 +28,19 @@ def test_where_the_full_network_has_fewer_seeds_the_common_ones_are_compared():
     rows = [verdict(config_of("num_seeds=5"), lowered("silu_s_big", seed))["F6.s_big[SiLU]"] for seed in (2, 3)]
     assert [row.members for row in rows] == [3, 3]
     assert [row.measured for row in rows] == pytest.approx([-0.06, -0.01])
+
+
+@pytest.mark.parametrize(("seed", "share"), [(2, 1 / 3), (3, 0)])
+def test_curves_are_as_far_apart_as_their_means_over_the_common_seeds_where_they_are_most(seed, share):
+    """S_big has its end, 0.1, where the full network, of three seeds, has two thirds of its way from 0.5."""
+
+    def raised(name, seen):
+        if name == "silu_s_big":
+            seen["test_loss"][seed] += 0.03
+
+    found = by_form(runs_of(config_of("num_seeds=5"), raised))["SiLU"]
+    expected = 0.5 - 0.4 * 2 / 3 - 0.1 - 0.03 * share
+    assert apart("test_loss", found["full"], found["s_big"]) == pytest.approx([expected])
 
 
 def ends(random):
@@ -74,8 +87,8 @@ def test_one_batch_is_compared_with_all_images_in_accuracy_and_in_steps():
     found = runs_of(config_of("num_seeds=2"), late_batch)
     np.testing.assert_allclose(COMPARISONS[MINUS_BATCH](found)["SiLU"], 0.83 - 0.74)
     steps = COMPARISONS[STEPS.format(90)](found)
-    for form, end in (("full", 0.84), ("s_big", 0.83)):
-        reached = 1500 * (0.9 * 0.84 - 0.1) / (end - 0.1)
+    for form, end, pace in (("full", 0.84, 1.0), ("s_big", 0.83, 1.5)):
+        reached = 1500 / pace * (0.9 * 0.84 - 0.1) / (end - 0.1)
         assert np.all((reached <= steps[f"SiLU, {form}"]) & (steps[f"SiLU, {form}"] < reached + 25))
     assert np.all(np.isinf(steps["SiLU, s_big_batch"]))
     summary = markdown(summarized(found, {}, COMPARISONS))
