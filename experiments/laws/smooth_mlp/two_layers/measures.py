@@ -81,10 +81,15 @@ def norm_ratio(run: Run) -> np.ndarray:
     return norm(run) / norm(run)[:, :1]
 
 
+def leading_ratios(run: Run) -> np.ndarray:
+    """sigma_i(G_1(t)) / sigma_i(G_1(0)), i <= K, shape (seed, step, i)."""
+    leading = values(run)[..., : num_classes(run)]
+    return leading / leading[:, :1]
+
+
 def value_ratio(run: Run) -> np.ndarray:
     """max_i sigma_i(G_1(t)) / sigma_i(G_1(0)), i <= K."""
-    leading = values(run)[..., : num_classes(run)]
-    return (leading / leading[:, :1]).max(-1)
+    return leading_ratios(run).max(-1)
 
 
 def slope_at_zero(run: Run) -> float:
@@ -146,6 +151,22 @@ def _slope(found: Sequence[Run], of: Callable[[Run], np.ndarray]) -> np.ndarray:
 def change(run: Run, first: int, last: int) -> np.ndarray:
     """The largest change of ||G_1||_F / ||G_1(0)||_F in a step between these two, shape (seed,)."""
     return np.diff(norm_ratio(run)[:, (run.steps >= first) & (run.steps <= last)], axis=1).max(1)
+
+
+def leading_change(run: Run) -> np.ndarray:
+    """The largest change of a sigma_i(G_1) / sigma_i(G_1(0)), i <= K, in a step, shape (seed,)."""
+    return np.diff(leading_ratios(run), axis=1).max((1, 2))
+
+
+def least_of_leading(run: Run) -> np.ndarray:
+    """sigma_d(G_1(0)) / sigma_K(G_1(0)), shape (seed,)."""
+    return values(run)[:, 0, -1] / values(run)[:, 0, num_classes(run) - 1]
+
+
+def leading_apart(run: Run, other: Run) -> np.ndarray:
+    """The largest |sigma_i(G_1(0)) over that of another run - 1|, i <= K, shape (seed,)."""
+    own, others = (values(each)[:, 0, : num_classes(each)] for each in (run, other))
+    return np.abs(own / others - 1).max(1)
 
 
 def excess(run: Run) -> np.ndarray:
