@@ -332,7 +332,7 @@ LAWS = (
     ),
     F12.printed(
         "F12.leading",
-        "{}: the 'top-K singular values appear to monotonically decay': largest change of sigma_i / sigma_i(0) in a step",
+        "{}: the 'top-K singular values appear to monotonically decay': largest change of sigma_i / sigma_i(0)",
         measure(measures.leading_change) > RISE,
         statistic="max",
         **seen(*range(251)),
@@ -360,7 +360,7 @@ LAWS = (
     ),
     F11.printed(
         "F11.order",
-        "{}: 'the bottom d - K singular values appear to be on a similar order as the top-K': sigma_d / sigma_K of G_1(0)",
+        "{}: 'the bottom d - K singular values appear to be on a similar order as the top-K': sigma_d / sigma_K",
         measure(measures.least_of_leading) < SAME_ORDER,
         where(net__activation="relu"),
         each=title_and_scale,
