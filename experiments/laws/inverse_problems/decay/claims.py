@@ -108,6 +108,19 @@ def over_less_decay(found: Sequence[Run]) -> np.ndarray:
     return (ends[1:] / ends[:-1]).max(0)
 
 
+@across
+def least_spread(found: Sequence[Run]) -> np.ndarray:
+    """How far apart the least median regression errors of the runs are."""
+    return spread(medians(found, "regression_error").min(1)) - 1
+
+
+@across
+def offset_change(found: Sequence[Run]) -> np.ndarray:
+    """The change over time of the factor between the runs' off-subspace errors, from ``SLOPE_FROM`` on."""
+    is_early = medians(found, "rescaled_time").min(0) < SLOPE_FROM
+    return spread(spread(medians(found, "off_subspace_error"))[~is_early]) - 1
+
+
 fit_spread = across(lambda found: spread(medians(found, "regression_error")[:, -1]) - 1)
 slope_spread = across(lambda found: spread(np.abs([slope(run) for run in found])) - 1)
 apart = across(lambda found: spread(medians(found, "off_subspace_error")).max())
@@ -142,6 +155,10 @@ UNDECAYED = {"of": where(opt__weight_decay=0.0, **COMMON), "stated": (WIDE,)}
 FIT = "regression error at the end: largest median over s / smallest - 1"
 APART = "off-subspace error: largest median over s / smallest at the same step"
 SLOPES = f"slope of log off-subspace error in x from {SLOPE_FROM} on: largest over s / smallest - 1"
+OFFSET = f"that factor 'is a constant offset': its largest value over its smallest, x >= {SLOPE_FROM}, - 1"
+LEVELS = (
+    "'drops to similar levels for all depths': least median regression error, largest over the depths / smallest - 1"
+)
 ORDER = f"off-subspace error, {EARLY[0]} <= x <= {EARLY[1]}: L = 5 over L = 3, and L = 3 over L = 2"
 LESS = "off-subspace error at the common last step: each lambda over the next smaller one"
 KEPT = "lambda = 0: relative change of the off-subspace error from its start to that step"
@@ -149,13 +166,16 @@ ETA = "L >= 3, eta = 0.1, d_w = 1000: 'step sizes that are covered by our theory
 SAMPLES = "training on all n samples or on s compressed ones: largest difference of a weight"
 DEEP = {"of": where(net__depth=lambda depth: depth > 2), "statistic": "max", "counts_divergence": True}
 DEEP |= {"stated": AS_PRINTED}
+BY_DEPTH = differing_in("net.depth", ("net", "data", "opt.weight_decay"))
 BY_DIMENSION = differing_in("data.subspace_dimension", ("net", "data", "opt.weight_decay"))
 
 LAWS = (
     F2.law("F2.fit", FIT, fit_spread < 0.3, needs=(BY_DIMENSION,)),
     F2.law("F2.slope", SLOPES, slope_spread < 0.1, needs=(BY_DIMENSION,), awaits=(reaching(2 * SLOPE_FROM),)),
     F2.law("F2.apart", APART, apart < 2.5, needs=(BY_DIMENSION,)),
+    F2.law("F2.offset", OFFSET, offset_change < 0.1, needs=(BY_DIMENSION,), awaits=(reaching(2 * SLOPE_FROM),)),
     *plateaus(F3, "F3", 20, "roughly"),
+    F3.law("F3.levels", LEVELS, least_spread < 0.3, where(opt__horizon=EARLY[1]), needs=(BY_DEPTH,)),
     F3.law("F3.order", ORDER, over_shallower < 1.0, EARLY_RUNS, awaits=(reaching(0.99 * EARLY[1]),)),
     *plateaus(F4, "F4", 10, "approximately"),
     F4.law("F4.order", LESS, over_less_decay < 1.0, where(**COMMON)),

@@ -125,6 +125,7 @@ F1, ONE_WAY, UPDATE, BALANCE, EPOCHS = (
     source(figure, "annealing")
     for figure in ("Fig. 1", "Theorem 3.2", "Section 3, Fig. 1", "Section 3", "Section 3.2, limitations")
 )
+S4 = source("Section 4", "annealing")
 F2, F3, F4 = source("Fig. 2", "depth"), source("Fig. 3", "epsilon"), source("Fig. 4", "periodic")
 JUMPED = "fraction that has jumped by t = {} (a diverged member has not jumped)".format
 PLATEAU = f"s2/s1 before the jump: a member's median over the steps {m.PLATEAU_FROM} to jump - {m.BEFORE}"
@@ -146,6 +147,10 @@ DRIFTS = UPDATES("eta", "step of the jump (there is no plateau)")
 NO_CHANCE = UPDATES("eta", "latest over earliest jump (no chance is at work)")
 GROWS = "eps = 0.1: success grows with t0: largest fall from one t0 to the next"
 IN_PERIOD = "fraction of the jumps that happen in a period of high rates"
+LATER = "of those that have not jumped when the second such period begins, the fraction that jumps in it or later"
+PREVENT = (
+    "'large lambda, eta prevent SGD from minimizing the train error': median over t0/2 to t0, over that when cooled"
+)
 COUNTED = f"{AT_END} (diverged members are counted apart)"
 # The switch to the second high period can throw a run of rank 1 to A = 0, whose error is 1.
 RANK_1 = f"{AT_END}, without those that jumped once more, from rank 1 to A = 0"
@@ -164,6 +169,7 @@ LAWS = (
     F1.law("F1.branch.after", BRANCHES("after"), branch_error(1) < 0.02, family, event=m.jumped, **long(1000)),
     F1.law("F1.branch.before", BRANCHES("before"), branch_error(-1) > 0.25, family, **long(1000)),
     EPOCHS.law("F1.epochs", UNREPLACED, jumped_by(20_000) <= 0.1, unreplaced, **frequency(20_000)),
+    S4.law("S4.train", PREVENT, measure(m.fit_over_cooled) >= 10.0, main, **long(5000)),
     # No state of low rank returns, and the monitor can see a return.
     ONE_WAY.check("T3.2.steps", MONITORED, monitored >= 1e6, low, **long(20_000)),
     ONE_WAY.law("T3.2.return", RETURN, highest <= 0.05, low, **long(20_000)),
@@ -183,6 +189,7 @@ LAWS = (
     F3.law("F3.grows", GROWS, largest_fall <= 0.0, tenth, needs=(ENOUGH,)),
     F4.law("F4.jump", "fraction that jumps (a diverged member has not jumped)", jumped >= 0.9, **frequency(20_000)),
     F4.law("F4.period", IN_PERIOD, measure(m.in_high_period) >= 1.0, event=m.jumped, **frequency(20_000)),
+    F4.law("F4.later", LATER, measure(m.jumped_late) > 0.0, event=m.is_late, **frequency(20_000)),
     F4.law("F4.error", COUNTED, error_jumped < 0.02, event=m.jumped, counts_divergence=True, **long(20_000)),
     F4.law("F4.error.rank1", RANK_1, error_rank_1 < 0.02, event=m.jumped, counts_divergence=True, **long(20_000)),
 )

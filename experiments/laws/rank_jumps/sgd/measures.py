@@ -88,6 +88,24 @@ def in_high_period(run: Run) -> np.ndarray:
     return np.any([(start <= when) & (when < stop) for start, stop in high_periods(run.config)], axis=0)
 
 
+def is_late(run: Run) -> np.ndarray:
+    """Which members have not jumped when the second period of high rates begins; none where there is no second one."""
+    begins = [start for start, _ in high_periods(run.config)][1:2] or [np.inf]
+    return (jump(run) >= begins[0]) & (end(run) > begins[0]) & ~run.diverged
+
+
+def jumped_late(run: Run) -> np.ndarray:
+    """Of these members, which jump all the same."""
+    return jumped(run)[is_late(run)]
+
+
+def fit_over_cooled(run: Run) -> np.ndarray:
+    """The median ``fit`` over the second half of the time at high rates, over that at the end of the branch."""
+    branch = run.config.schedule.branch
+    is_hot = (run.steps >= branch / 2) & (run.steps <= branch)
+    return np.median(fit(run)[:, is_hot], axis=1) / fit(run)[:, -1]
+
+
 def critical_ratio(config: ConfigDict) -> float:
     """s2/s1 at the rank-2 minimum of C(A) + lambda' R(A; L), lambda' = lambda/4 of the schedule's tail; NaN if none."""
     ridge = config.schedule.tail[1] / 4

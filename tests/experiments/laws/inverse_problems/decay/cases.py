@@ -49,17 +49,26 @@ def at_its_end(values):
 
 # The last member has the last seed and the largest weight decay; of `common`, the sixth from the end has none.
 FIT, OFF, LAYER = "regression_error", "off_subspace_error", "law_deviation"
-EVERY = slice(None)
+EVERY, OF_S = slice(None), ("F2.fit", "F2.slope", "F2.apart", "F2.offset")
 BREAKS = breaks(
     s_matters=("dimension", scaled("s32", FIT, 1.4, EVERY), "F2.fit"),
-    s_changes_the_slope=("dimension", altered("s32", OFF, lambda values: values**1.2, EVERY), "F2.slope"),
+    s_changes_the_slope=("dimension", altered("s32", OFF, lambda values: values**1.2, EVERY), "F2.slope", "F2.offset"),
     s_changes_the_factor=("dimension", scaled("s32", OFF, 2.6, EVERY), "F2.apart"),
-    diverged_s=("dimension", replaced("s8", "diverged_at", 17), "F2.fit", "F2.slope", "F2.apart", "W1.exact"),
+    diverged_s=(
+        "dimension",
+        replaced("s8", "diverged_at", 17),
+        "F2.fit",
+        "F2.slope",
+        "F2.apart",
+        "F2.offset",
+        "W1.exact",
+    ),
+    depths_fit_otherwise=("depth", altered("L5_early", FIT, lambda values: 1.4 * values, EVERY, 0), "F3.levels"),
     plateau_of_depth=("depth", scaled("L5_rest", FIT, 1.02), "F3.plateau"),
     no_rise_of_depth=("depth", altered("L5_rest", FIT, at_its_end, since=0), "F3.rise"),
     five_lambda=("depth, as printed", scaled("L5_rest", FIT, 4.5), "F3.plateau", "F3.factor"),
     order=("depth", scaled("L5_early", OFF, 1.5), "F3.order"),
-    diverged_depth=("depth", replaced("L3_early", "diverged_at", 17), "F3.order", "W1.exact"),
+    diverged_depth=("depth", replaced("L3_early", "diverged_at", 17), "F3.order", "F3.levels", "W1.exact"),
     plateau=("decay", scaled("rest", FIT, 1.02), "F4.plateau"),
     no_rise=("decay", altered("rest", FIT, at_its_end, since=0), "F4.rise"),
     five_lambda_of_decay=("decay", scaled("rest", FIT, 4.5), "F4.plateau", "F4.factor"),

@@ -24,7 +24,7 @@ def jumps_of(config):
             "annealing": annealing.get(config.opt.form, np.where(share < 0.95, spread, np.inf)),
             "depth": np.full_like(share, 2000 if config.net.depth == 4 else np.inf),
             "epsilon": np.full_like(share, np.inf),
-            "periodic": 600 + 4000 * share,
+            "periodic": np.where(share < 0.96, 600 + 4000 * share, 11_000),
         }[config.study]
     )
 
@@ -46,6 +46,7 @@ def lawful(config):
     product[..., 0, 0] = product[..., 1, 1] = 1.0
     product[..., 1, 0] = eps[:, None]
     product[..., 0, 1] = np.where(found, 0.95 / eps, 0.3)[:, None]
+    product = np.where((t < branch[:, None])[..., None, None], 0.9, 0.999) * product
     if config.opt.form == "main_text":
         product[:] = 0.0
     jumped = t >= jump[:, None]
@@ -110,6 +111,19 @@ def filled(product):
     return product
 
 
+def lucky(product):
+    """The missing entry found where it was not."""
+    entry = product[..., 0, 1]
+    product = product.copy()
+    product[..., 0, 1] = np.where(entry < 0.35, 3.9, entry)
+    return product
+
+
+def cold(product):
+    """As at the end from the start."""
+    return np.repeat(product[:, -1:], product.shape[1], axis=1)
+
+
 def broken(case, variant, fails, **fields):
     return Break(case, changed(variant, **fields), frozenset(fails.split()))
 
@@ -132,9 +146,10 @@ BREAKS = {
     "a low plateau": main("F1.plateau F1.critical", ratio=lambda ratio: ratio * 0.4),
     "no fall": main("F1.after", ratio=lambda ratio: ratio + 1e-5),
     "a slow fall": main("F1.decline", first_sigma_2=lambda sigma: sigma**0.8),
-    "a lost branch": main("F1.branch.after", product=one(0.0, 6)),
-    "a lucky branch": main("F1.branch.before", product=lambda product: np.where(product == 0.3, 3.9, product)),
+    "a lost branch": main("F1.branch.after S4.train", product=one(0.0, 6)),
+    "a lucky branch": main("F1.branch.before", product=lucky),
     "jumps in epochs": annealing("without_replacement", "F1.epochs", last_above=jumps_at(2000)),
+    "a fit at high rates": main("S4.train", product=cold),
     "a return": annealing("one_way", "T3.2.return", highest=one(0.06)),
     "too few steps": annealing("one_way", "T3.2.steps", monitored=lambda steps: steps / 2),
     "a blind monitor": annealing("put_back_to_rank_2", "T3.2.control", returned=nothing),
@@ -147,6 +162,7 @@ BREAKS = {
     "noise does not help": epsilon("longer", "F3.long", product=nothing),
     "none succeeds": epsilon("grid", f"F3.even {WARM}", product=nothing),
     "a late jump": periodic("F4.period", last_above=one(7000)),
+    "no second jumps": periodic("F4.later", last_above=lambda last: np.where(last > 10_500, 20_500, last)),
     "no jumps": periodic("F4.jump", last_above=one(20_500, slice(0, 20))),
     "a poor end": periodic("F4.error F4.error.rank1", product=lambda product: 0.9 * product),
     "a jump to 0": periodic("F4.error", product=one(0.0)),
