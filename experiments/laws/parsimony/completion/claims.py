@@ -12,10 +12,12 @@ from experiments.laws.parsimony.completion.measures import (
     final_recovery,
     narrow_over_compressed,
     over,
+    path_distances,
     share_needed,
     spread_of_steps,
     steps_to_tolerance,
 )
+from experiments.runner.controls import in_row
 from experiments.runner.laws import NO_SUCH_VARIANT, Law, Source, across, differing_in, measure, of_size, stated_for
 from experiments.runner.runs import Run, Where, find, grouped, where
 from experiments.runner.summary import final
@@ -35,6 +37,8 @@ STATED_SAMPLES = stated_for("d of 60 or more, eps = 1e-3, tolerance 1e-10", SETT
 
 recovery = measure(final_recovery)
 width_speeds_up = across(lambda pair: over(steps_to_tolerance(pair[0], np.inf), steps_to_tolerance(pair[1])))
+mean_distance = across(lambda pair: path_distances(*pair).mean(1))
+last_distance = across(lambda pair: path_distances(*pair)[:, -1])
 harm_of_rest = across(lambda pair: over(*map(final_recovery, pair)))
 
 deep_10, deep_100 = (where(net__depth=3, net__width=width) for width in (10, 100))
@@ -46,6 +50,15 @@ still, slow, faster, fast = (where(net__kind="compressed", opt__discrepancy=gamm
 def not_compared(found: Sequence[Run]) -> str:
     """The objection to runs without a narrow and a compressed network of one estimated rank."""
     return "" if compared(found) else NO_SUCH_VARIANT
+
+
+def apart_from_full(found: Sequence[Run]) -> dict[str, np.ndarray]:
+    """The largest distance of each compressed network's path from that of the original one, by gamma."""
+    studied = find(found, study="gamma")
+    full, compressed = (find(studied, net__kind=kind) for kind in ("full", "compressed"))
+    return {
+        f"gamma = {run.config.opt.discrepancy:g}": path_distances(run, full[0]).max(1) for run in compressed if full
+    }
 
 
 def compressed_over_full(of: Callable[[Run], np.ndarray]) -> Callable[[Sequence[Run]], np.ndarray | None]:
@@ -109,6 +122,9 @@ WIDTH = "L = 3: steps to the tolerance at width 100 / at width 10 (capped there:
 RATIO = "steps to the tolerance, narrow / compressed, at every r^ (a capped narrow network: a lower bound)"
 SPREAD = "the compressed network's steps vary little with r^: (most - fewest) / fewest, seed by seed"
 REST = "outer factors at rest do not recover: final recovery error, gamma = 0 / gamma = 0.01"
+PATH = "||P(t) - P_full(t)||_F / ||P_full||_F, P = U_Phi^T W_{L:1} V_Phi"
+MIRRORS = f"gamma = 0.01 'closely mirrors' the trajectory of the original network: mean over t of {PATH}"
+DEVIATES = f"gamma = 0 deviates 'during the later stages of training': {PATH}, at the end"
 DIVERGES = "gamma = 1 diverges: fraction of its members that met a value that is not finite"
 NEEDED = "least share of entries from which on a seed is recovered (error < 1e-6)"
 FEWER = f"the full network of depth 3 needs fewer entries than that of depth 2: {NEEDED}, L = 2 / L = 3"
@@ -147,6 +163,8 @@ LAWS = (
     F5.law("F5.spread", SPREAD, across(spread_of_steps) < 0.05, where(net__kind="compressed"), needs=BY_ESTIMATE),
     F6.law("F6.ratio", REST, harm_of_rest > 1e4, (still, slow)),
     F6.law("F6.recovery", f"gamma = 0.01 recovers the matrix: {AT_END}", recovery < RECOVERED, slow),
+    F6.law("F6.mirrors", MIRRORS, mean_distance < 0.05, (slow, deep), control=in_row("F6.deviates")),
+    F6.law("F6.deviates", DEVIATES, last_distance > 0.1, (still, deep), control=in_row("F6.mirrors")),
     F6.law(
         "F6.divergence",
         DIVERGES,
@@ -183,5 +201,6 @@ COMPARED = "compressed (gamma = 0.01) / original network"
 COMPARISONS = {
     f"final recovery error, {COMPARED}": compressed_over_full(final_recovery),
     f"{NEEDED}, narrow / compressed (gamma = 0.01)": narrow_shares,
+    f"largest distance on the way, {PATH}": apart_from_full,
     f"steps to the tolerance, {COMPARED}": compressed_over_full(lambda run: steps_to_tolerance(run, np.nan)),
 }

@@ -51,6 +51,13 @@ def over(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return first[:common] / second[:common]
 
 
+def path_distances(run: Run, full: Run) -> np.ndarray:
+    """||P(t) - P_full(t)||_F over ||P_full||_F at the end, of the ``projection`` P, shape (seed, step)."""
+    common = min(run.num_seeds, full.num_seeds)
+    own, others = (each.all("projection")[:common] for each in (run, full))
+    return np.linalg.norm(own - others, axis=(2, 3)) / np.linalg.norm(others[:, -1:], axis=(2, 3))
+
+
 def compared(found: Sequence[Run]) -> list[tuple[Run, Run]]:
     """The narrow and the compressed network of each estimate r^ of the rank that has both."""
     of_rank = grouped(found, "net.rank").values()

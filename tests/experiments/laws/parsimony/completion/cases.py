@@ -7,6 +7,7 @@ from experiments.runner.run import observation_times
 from experiments.runner.settings import hyperparameters
 
 SAME, SAME_FASTER = (("S4.1.samples" + part, f"S4.1.samples{part}_worst") for part in ("", "_faster"))
+PATHS = ("F6.mirrors", "F6.deviates")
 CASES = {name: Case(f"completion_{name}", ()) for name in ("depth_width", "compressed", "gamma", "sampling")}
 CASES |= {
     "other depth_width": Case(
@@ -14,12 +15,12 @@ CASES |= {
     ),
     "other compressed": Case("completion_compressed", ("data.size=200",), frozenset({"F5.ratio", "F5.spread"})),
     "other gamma": Case(
-        "completion_gamma", ("net.scale=0.01",), frozenset({"F6.ratio", "F6.recovery", "F6.divergence"})
+        "completion_gamma", ("net.scale=0.01",), frozenset({"F6.ratio", "F6.recovery", *PATHS, "F6.divergence"})
     ),
     "one gamma": Case(
         "completion_gamma",
         ("sweep.opt.discrepancy=(0.01,)", "variants=({},)"),
-        frozenset({"F6.ratio", "F6.divergence"}),
+        frozenset({"F6.ratio", *PATHS, "F6.divergence"}),
     ),
     "other sampling": Case(
         "completion_sampling",
@@ -63,7 +64,7 @@ def lawful(config):
     shares = hyperparameters(config).get("data.observed", (config.data.observed,))
     n, rank = config.num_seeds * len(gammas) * len(shares), config.data.rank
     steps, recovery = printed(config)
-    path = np.exp(-np.arange(len(times))[:, None, None] / 9 * np.arange(1, 1 + rank)[:, None])
+    path = np.exp(-np.arange(len(times))[::-1, None, None] / 9 * np.arange(1, 1 + rank)[:, None])
     seen = {
         "loss": np.tile(np.geomspace(1e-2, 1e-10, len(times)), (n, 1)),
         "recovery_error": np.full((n, len(times)), recovery),
@@ -77,6 +78,7 @@ def lawful(config):
     elif len(gammas) > 1:
         still, fast = (np.arange(n) % 3 == place for place in (1, 2))
         seen["recovery_error"][still], seen["recovery_error"][fast] = 1e-3, np.nan
+        seen["projection"][still, len(times) // 2 :] *= 0.8
         seen["converged_at"][still | fast], seen["diverged_at"][fast] = -1, 14_000
     return seen
 
@@ -109,8 +111,10 @@ BREAKS = {
         ("stopped", "compressed", ("compressed_5", "converged_at", -1), ["F5.ratio", "F5.spread"]),
         ("recovers at rest", "gamma", ("compressed", "recovery_error", 9e-6, 1), ["F6.ratio"]),
         ("unrecovered gamma", "gamma", ("compressed", "recovery_error", 2e-6, 3), ["F6.ratio", "F6.recovery"]),
+        ("another path", "gamma", ("compressed", "projection", 0.5), ["F6.mirrors"]),
+        ("one end", "gamma", ("compressed", "projection", 1.0, (1, -1)), ["F6.deviates"]),
         ("no divergence", "gamma", ("compressed", "diverged_at", -1, 8), ["F6.divergence"]),
-        ("divergence", "gamma", ("compressed", "diverged_at", 9, 6), ["F6.ratio", "F6.recovery"]),
+        ("divergence", "gamma", ("compressed", "diverged_at", 9, 6), ["F6.ratio", "F6.recovery", "F6.mirrors"]),
         ("a share more", "sampling", ("compressed", "recovery_error", 2e-6, 4), [*SAME]),
         ("a share more, faster", "sampling", ("compressed", "recovery_error", 2e-6, 5), [*SAME_FASTER]),
         ("a share more and two less", "sampling", ("compressed", "recovery_error", MIXED, [4, 14, 26]), [SAME[1]]),
