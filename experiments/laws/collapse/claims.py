@@ -68,6 +68,14 @@ def steeper_ended(found: Sequence[Run]) -> np.ndarray:
     return (reached[1:] / reached[:-1]).max(0)
 
 
+@across
+def over_shallower(found: Sequence[Run]) -> np.ndarray:
+    """The largest D_{L-1} over that of the next smaller depth, of the seeds that reach their loss at every depth."""
+    ordered = sorted(found, key=lambda run: run.config.net.depth)
+    ends = np.stack([ratios(run).prod(1) for run in ordered])[:, np.all([ended(run) for run in ordered], axis=0)]
+    return (ends[1:] / ends[:-1]).max(0)
+
+
 exact, settled = (where(net__activation=a, opt__tolerance=t) for a, t in (("linear", EXACT_AT), ("relu", SETTLED_AT)))
 drawn_linear, drawn_relu = (where(net__activation=name, opt__tolerance=DRAWN_AT) for name in ("linear", "relu"))
 optimal = where(net__activation="linear", opt__tolerance=OPTIMAL_AT)
@@ -115,9 +123,10 @@ LINE = "log D_l is linear in l: R^2 of the best line"
 STEEPER = "a smaller eps gives a steeper line: its rate over that of the next larger eps"
 OF_BOUND = "D_{l+1}/D_l over its bound 2 (sqrt K + 1) eps^2, l = 0..L-2, mean loss 1e-16"
 HIDDEN = "hypothesis (ii), gradient flow: ||W_{l+1}^T W_{l+1} - W_l W_l^T||_F / eps^2, l <= L-2"
+DEEPER = "'deeper networks yield greater feature separation': D_{L-1} over that of the next smaller depth"
 LAST = "hypothesis (ii), gradient flow: ||W_L^T W_L - W_{L-1} W_{L-1}^T||_F over eps^2 sqrt(d - K)"
 SPECTRUM = "hypothesis (iii), gradient flow: d - 2K singular values of each W_l, l < L: |sigma_i / eps - 1|"
-BY_SCALE, BY_INIT = (differing_in("net.scale"),), (differing_in("net.init"),)
+BY_DEPTH, BY_SCALE, BY_INIT = ((differing_in(f"net.{field}"),) for field in ("depth", "scale", "init"))
 
 
 def relu(id: str, loss: str, fits: Where) -> tuple[Law, ...]:
@@ -150,10 +159,14 @@ LAWS = (
             spread > 1.1,
             fits,
             event=ended,
-            needs=(differing_in("net.depth"),),
+            needs=BY_DEPTH,
             stated=(PRINTED,),
         )
         for id, loss, fits in (("", "1e-12", exact), ("_drawn", "1e-6, as drawn", drawn_linear))
+    ),
+    *(
+        F2.law(id, f"{name}, mean loss {loss}: {DEEPER}", over_shallower < 1.0, fits, event=ended, needs=BY_DEPTH)
+        for id, name, loss, fits in (("F2.deeper", "linear", "1e-12", exact), ("F7.deeper", "ReLU", "1e-6", drawn_relu))
     ),
     F11.law("F11.rate", RATE, off_law < 0.05, lawful, event=ended),
     F11.law("F11.linear", f"linear, mean loss 1e-12: {STEEPER}", steeper < 1.0, exact, event=ended, needs=BY_SCALE),

@@ -22,6 +22,8 @@ from experiments.runner.summary import final, largest
 EARLY_S = 1e-3
 # Of the logarithm of a bound that is tight at t = 0, and of an alignment that only rises.
 ROUNDING = 1e-9
+# The rate at the end over that at the start, below which it has slowed down.
+SLOWED = 0.5
 SMALL_SCALE = 0.1
 
 
@@ -52,6 +54,7 @@ def starts_afar(run: Run) -> bool:
 
 excess, excess_printed = (measure(lambda run, name=name: run.worst(name)) for name in ("excess", "excess_printed"))
 in_set = measure(lambda run: run.worst("in_set", reduce=np.min))
+slowed = measure(lambda run: run.last("rate") / run.first("rate"))
 smallest_rise = measure(lambda run: np.diff(run.all("alignment"), axis=1).min(1))
 fast, off_rate, spread = measure(before_tau), measure(off_law), across(spreads, least=1)
 farther = across(over_shallower("distance", EARLY_S))
@@ -80,6 +83,7 @@ BOUND = "ln of ||Z_1 - W(t)||^2 over the bound with s_Z^(2-2/N), at every record
 PRINTED = f"'s_Z^(-2/N)' in the bound (38), at s_Z = {SMALL_SCALE}: ln of ||Z_1 - W||^2 over the bound as printed"
 RISES = "u^T Z_1 v never falls: its smallest change between recorded times, in s_Z"
 FAR = f"deeper is faster far away: distance at t = {EARLY_S:g} over that of the next smaller depth"
+SLOWS = "'slow-down in the convergence rate of gradient flow with time': rate at the last time over that at the first"
 ALIKE = "d_y = 1: the distance depends on N, the angle, s_0 / s_Z and x alone: largest spread over seeds, in s_Z"
 RATE = f"|(rate of ||Z_1 - W||) / (m s_Z^(2-2/N) (1 - gamma_Z)) - 1| at x = {LATE_X:g}"
 RATIO = "rate in 1/s over that of the next smaller depth"
@@ -92,6 +96,7 @@ LAWS = (
     L19.law("L19.rise", RISES, smallest_rise >= -ROUNDING),
     E207.law("T20.fast", "fast regime, s > sqrt(6) s_Z: (T_1 - s_Z T_2) / s_Z^2 until tau", fast > 0.0, starts_afar),
     F1.law("F1.far", FAR, farther < 1.0, timed, needs=EARLY_DEPTHS),
+    F1.law("F1.slows", SLOWS, slowed < SLOWED, timed),
     F1.law("F1.collapse", ALIKE, spread < 1e-5, nearby),
     F1.law("F1.rate", f"d_y = 1: {RATE}", off_rate < 0.03, nearby, needs=LATE),
     F1.law("F1.rate_several", f"d_y > 1, gamma_Z = 0.3 and more: {RATE}", off_rate < 0.03, nearby_several, needs=LATE),

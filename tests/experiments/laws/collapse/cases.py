@@ -102,6 +102,7 @@ def broken(case, change, *fails):
     return Break(case, change, frozenset(fails))
 
 
+LINEAR = ("F2.rate", "F2.line", "F2.depth", "F2.deeper")
 BREAKS = {
     "inputs": broken("depth", scaled("linear_L8", 1 + 2e-12, layer=0), "F2.start"),
     "inputs, scale": broken("scale", scaled("linear", 1 + 2e-12, layer=0), "F11.start"),
@@ -109,14 +110,15 @@ BREAKS = {
     "inputs, theorem": broken("theorem", scaled("L4_within", 1 + 2e-12, layer=0), "T2.start"),
     "one ratio": broken("depth", scaled("linear_L8", 1.06), "F2.rate"),
     "one depth, as drawn": broken("depth", same_rate, "F2.depth_drawn"),
-    "not a number": broken("depth", scaled("linear_L8", np.nan), "F2.rate", "F2.line", "F2.depth"),
+    "not a number": broken("depth", scaled("linear_L8", np.nan), *LINEAR),
     "no line": broken("depth", scaled("linear_L6", 3.0, layer=3), "F2.rate", "F2.line"),
     "capped": broken("depth", replaced("linear_L8", "converged_at", -1), "F2.rate", "F2.line", "F2.depth"),
-    "diverged": broken("depth", replaced("linear_L8", "diverged_at", 7), "F2.start", "F2.rate", "F2.line", "F2.depth"),
+    "diverged": broken("depth", replaced("linear_L8", "diverged_at", 7), "F2.start", *LINEAR),
+    "no deeper": broken("depth", scaled("linear_L6", 1e-3), "F2.rate", "F2.line", "F2.deeper"),
     "a bent ReLU": broken("depth", scaled("relu_L8", 1e-4), "F7.line[8]"),
     "a slow ReLU": broken("depth", line("relu_L10", 0.21), "F7.rate[10]", "F7.ratio[10]"),
     "a slow layer of ReLU": broken("depth", scaled("relu_L10", 1.4), "F7.ratio[10]"),
-    "a bent ReLU, as drawn": broken("depth", scaled("relu_L6", 1e-4, member=-2), "F7.line_drawn[6]"),
+    "a bent ReLU, as drawn": broken("depth", scaled("relu_L6", 1e-4, member=-2), "F7.line_drawn[6]", "F7.deeper"),
     "a slow ReLU, as drawn": broken("depth", line("relu_L8", 0.21, member=-2), "F7.rate_drawn[8]", "F7.ratio_drawn[8]"),
     "one ratio, scale": broken("scale", scaled("linear", 1.06), "F11.rate"),
     "no steeper": broken("scale", line("relu", 0.1), "F11.relu"),

@@ -45,7 +45,7 @@ def lawful(config):
         "tau": np.where(value > 6**0.5, -1.0, 1e-3),
         "excess": -x,
         "excess_printed": -np.log(s_Z),
-        "rate": 1.001 * per_second * (1 - gamma),
+        "rate": 1.001 * per_second * (1 - gamma) * np.where(is_timed & (times == 0), 4, 1),
         "rate_law": per_second * (1 - gamma),
     }
     seen |= {"euler": 2.02e-3 * N, "euler_halved": 1e-3 * N, "euler_distance": value} if is_timed else {}
@@ -79,6 +79,7 @@ BREAKS = {
     "turned back": broken("ratios_wide", "alignment", (LAST, -1), lambda x: 0.0, "L19.rise"),
     "slow at once": broken("time", "fast", (LAST, 0), lambda x: 0.0, "T20.fast"),
     "deeper is no faster": broken("time", "distance", (LAST, WHOLE), lambda x: 10 * x, "F1.far"),
+    "no slow-down": broken("time", "rate", (LAST, 0), lambda x: x / 4, "F1.slows"),
     "no collapse": broken("rescaled_time", "distance", (LAST, 3), lambda x: x + 1e-4, "F1.collapse"),
     "another rate": broken("rescaled_time", "rate", (LAST, -1), lambda x: 1.05 * x, "F1.rate"),
     "another rate, d_y = 3": broken("ratios_wide", "rate", (LAST, -1), lambda x: 1.05 * x, "F1.rate_several"),
