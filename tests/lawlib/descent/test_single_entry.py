@@ -193,3 +193,36 @@ WEIGHTS = (np.zeros((4, 2)), np.zeros((2, 4)))
 def test_bad_input_is_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+WARM_UP, SEEDS = 500, 8
+
+
+@ft.partial(jax.jit, static_argnames="num_warm_up")
+@ft.partial(jax.vmap, in_axes=(0, None, None))
+def outputs(key, step_size, num_warm_up):
+    """||A||_F after each of 1500 steps in the setting of Figures 1 and 4 of Wang and Jacot 2024: L = 3, width 100."""
+    key_weights, key_draws = jax.random.split(key)
+    widths, problem = (2, 100, 100, 2), completion_2x2(0.25)
+    keys = jax.random.split(key_weights, 3)
+    shapes = zip(keys, widths[1:], widths, strict=False)
+    weights = tuple(jax.random.uniform(k, (out, into), float, -1, 1) / jnp.sqrt(into) for k, out, into in shapes)
+    draws = draw_entries(key_draws, num_entries=3, num_steps=1500, replacement=True)
+
+    def step(weights, draw):
+        t, place = draw
+        eta = jnp.where(t < num_warm_up, 0.03, step_size)
+        row, column = problem.rows[place], problem.columns[place]
+        entry = Entry(row, column, problem.target[row, column])
+        weights = entry_step(weights, entry, form("figures"), step_size=eta, weight_decay=0.1)
+        return weights, jnp.linalg.norm(weights[2] @ weights[1] @ weights[0])
+
+    return jax.lax.scan(step, weights, (jnp.arange(1500), draws))[1]
+
+
+@pytest.mark.parametrize(("step_size", "least"), [(0.2, SEEDS // 2), (0.4, SEEDS)])
+def test_large_steps_diverge_from_the_start_and_after_a_warm_up_they_do_not(step_size, least):
+    keys = jax.random.split(jax.random.key(0), SEEDS)
+    at_once, warmed = (outputs(keys, step_size, num_warm_up) for num_warm_up in (0, WARM_UP))
+    assert jnp.sum(~jnp.isfinite(at_once[:, -1])) >= least
+    assert jnp.all(warmed < 10)
