@@ -8,6 +8,8 @@ THEORY = "tests/lawlib/theory/test_rank_jumps.py::"
 REGION = "tests/lawlib/theory/test_rank_jumps_region.py::"
 LANDSCAPE = "tests/lawlib/theory/test_rank_jumps_landscape.py::"
 ENTRY = "tests/lawlib/descent/test_single_entry.py::"
+LEMMAS = "tests/lawlib/theory/test_rank_jumps_lemmas.py::"
+FLOW = "tests/lawlib/theory/test_rank_jumps_flow_lemmas.py::"
 
 PAPER = Paper(
     "Wang and Jacot 2024",
@@ -18,7 +20,16 @@ PAPER = Paper(
             "the representation cost is L times the sum of s_i^(2/L)",
             tests=(THEORY + "test_the_representation_cost_is_that_of_balanced_factors_and_of_no_others",),
         ),
-        Item("Section 2.2, L = 2", "a shallow network has 'only global minima and strict saddles'"),
+        Item(
+            "Section 2.2, L = 2",
+            "a shallow network has 'only global minima and strict saddles'",
+            tests=(
+                FLOW + "test_two_layers_have_only_global_minima_and_strict_saddles_where_all_is_observed",
+                FLOW + "test_two_layers_have_only_global_minima_and_strict_saddles_on_a_mask",
+            ),
+            remark="all critical points where all is observed, those that searches find on a 2 x 2 mask; 'convergence "
+            "with probability 1' is not covered",
+        ),
         Item(
             "Section 2.2, zero",
             "the zero parameters are 'always a local minimum': one of those that both searches find",
@@ -58,6 +69,8 @@ PAPER = Paper(
         Item(
             "Section 3.1, fit",
             "a rank-overestimating point 'can fit the observed entries (with a small O(lambda) error)'",
+            tests=(FLOW + "test_a_minimum_of_rank_two_fits_with_an_error_of_the_order_of_the_ridge",),
+            remark="the minimum of rank 2 of the 2 x 2 problem",
         ),
         Item(
             "Section 3.1, bad minima",
@@ -86,7 +99,18 @@ PAPER = Paper(
             {"jumps_annealing": "F1.by20000"},
             remark="by s_2/s_1, not by the three conditions",
         ),
-        Item("Theorem 3.2, almost surely", "from any parameters P(there is a T with theta_{t+T} in B_r) = 1"),
+        Item(
+            "Theorem 3.2, almost surely",
+            "from any parameters P(there is a T with theta_{t+T} in B_r) = 1",
+            tests=(
+                LEMMAS + "test_theorem_e1_every_start_comes_to_the_balanced_set",
+                LEMMAS + "test_theorem_e2_those_draws_end_in_the_region",
+                LEMMAS + "test_theorem_3_2_does_not_hold_from_any_start_at_one_step_size",
+            ),
+            remark="false as printed, where eta comes before the start: from further out every step doubles the "
+            "weights. For an eta that falls with the start, as in Theorem B.2, its two parts are tested; that trials "
+            "of equal length succeed at last is not",
+        ),
         Item(
             "Theorem 3.2, T",
             "T = Omega~(1 / (lambda eta)) steps, up to log terms",
@@ -103,6 +127,7 @@ PAPER = Paper(
         Item(
             "Section 3.2, other rates",
             "C ~ lambda^-1, alpha ~ lambda^((L+2)/(L-2)), eps_1 ~ lambda^(2 (L+2)/(L-2) + 2L + 1), eps_2 ~ lambda^0",
+            tests=(FLOW + "test_the_rates_of_section_3_2_are_those_of_theorem_b1",),
         ),
         Item(
             "Section 3.2, flow",
@@ -207,13 +232,18 @@ PAPER = Paper(
         Item(
             "Figure 4, later",
             "after it has settled 'SGD can still jump to another minimum in a subsequent large lambda, eta period'",
-            remark="jumps are not counted by period",
+            {"jumps_periodic": "F4.later"},
         ),
         Item(
             "Section 4, warm-up",
             "'SGD diverges if we start with a too large learning rate directly at initialization'",
+            tests=(ENTRY + "test_large_steps_diverge_from_the_start_and_after_a_warm_up_they_do_not",),
         ),
-        Item("Section 4, train error", "'large lambda, eta prevent SGD from minimizing the train error'"),
+        Item(
+            "Section 4, train error",
+            "'large lambda, eta prevent SGD from minimizing the train error'",
+            {"jumps_annealing": "S4.train"},
+        ),
         Item("Section 4, minima", "'there are three local minima'", {"jumps_theory": "S4.three* T3.1.three*"}),
         Item(
             "Section 4, rank 1",
@@ -226,16 +256,66 @@ PAPER = Paper(
             "Proposition A.2",
             "a critical point is a minimum or a strict saddle where its product is",
             {"jumps_theory": "T3.1.hessian* T3.1.nearby*"},
-            remark="for minima; saddles are not covered",
+            (FLOW + "test_proposition_a2_the_saddles_of_both_losses_are_strict_and_the_same",),
+            "the tests: saddles of rank 1 and 2 of the 2 x 2 problem; maxima are not covered",
         ),
-        Item("Lemma A.1", "the gradient is Lipschitz in a ball"),
-        Item("Proposition A.5", "GD with a ridge stays in a ball, and its loss does not rise"),
-        Item("Proposition A.6", "the same as 3.2 for gradient flow under a PL inequality"),
-        Item("Lemma A.2", "how long the flow takes under a PL inequality"),
-        Item("Proposition A.7", "near every global minimum is one with a PL inequality"),
+        Item(
+            "Lemma A.1",
+            "the gradient is Lipschitz in a ball",
+            tests=(
+                FLOW + "test_lemma_a1_the_gradient_is_lipschitz_in_a_ball",
+                FLOW + "test_lemma_a1_is_attained_by_two_layers",
+                FLOW + "test_lemma_a1_and_proposition_a5_as_printed_fail_for_many_entries",
+            ),
+            remark="with ((2L-1) D^(2L-2) + (L-1) ||A*|| D^(L-2))/N + 2 lambda; the printed H divides the ridge by N "
+            "too and is too small, for L = 3 from N = 9 on",
+        ),
+        Item(
+            "Proposition A.5",
+            "GD with a ridge stays in a ball, and its loss does not rise",
+            tests=(
+                FLOW + "test_proposition_a5_descent_stays_in_the_ball_and_does_not_rise",
+                FLOW + "test_proposition_a5_at_a_hundredth_more_than_its_step_fails",
+                FLOW + "test_lemma_a1_and_proposition_a5_as_printed_fail_for_many_entries",
+            ),
+            remark="with the corrected H of Lemma A.1; with the printed one the loss rises at N = 9",
+        ),
+        Item(
+            "Proposition A.6",
+            "the same as 3.2 for gradient flow under a PL inequality",
+            tests=(FLOW + "test_proposition_a6_the_flow_keeps_the_rank_that_a_fit_needs",),
+            remark="one start at eps = 0, where a fit needs rank 2, and two ridges",
+        ),
+        Item(
+            "Lemma A.2",
+            "how long the flow takes under a PL inequality",
+            tests=(
+                FLOW + "test_lemma_a2_the_flow_is_fast_under_a_pl_inequality",
+                FLOW + "test_lemma_a2_with_its_printed_radius_is_false",
+                FLOW + "test_lemma_a2_as_printed_has_a_negative_time",
+            ),
+            remark="in a ball of twice the printed radius (the proof's integral lacks a factor 2) and with "
+            "log(L_lambda(theta_0)/(lambda k_0))/beta; the printed time lacks the start's loss",
+        ),
+        Item(
+            "Proposition A.7",
+            "near every global minimum is one with a PL inequality",
+            tests=(
+                FLOW + "test_proposition_a7_near_a_global_minimum_is_one_with_a_pl_inequality",
+                FLOW + "test_proposition_a7_the_pl_constant_is_that_of_the_lower_layers",
+                FLOW + "test_the_pl_constant_of_proposition_a7_is_attained",
+            ),
+            remark="near the balanced minimum of rank 1 of the 2 x 2 problem; in Lemma A.2's terms beta is half of the "
+            "printed 2 sigma^2/N",
+        ),
         Item(
             "After Proposition A.7",
             "'minima that are balanced and low-rank typically do not satisfy it'",
+            tests=(
+                FLOW + "test_a_balanced_minimum_of_low_rank_has_no_pl_inequality_where_all_is_observed",
+                FLOW + "test_the_balanced_minimum_of_the_2_x_2_completion_has_a_pl_inequality",
+            ),
+            remark="where all is observed; that of rank 1 of the paper's 2 x 2 problem does satisfy it",
         ),
         Item(
             "Theorem B.1",
@@ -252,17 +332,69 @@ PAPER = Paper(
             tests=(THEORY + "test_the_jump_bound_is_that_of_theorem_b2",),
             remark="the formula; it is smaller than the frequencies by hundreds of orders of magnitude",
         ),
-        Item("Lemmas C.1, C.2", "derivatives of functions of eigenvalues, quoted"),
-        Item("Lemma D.1", "||G_ij||_F^2 <= 2 (C_1 + C^L)"),
-        Item("Propositions D.2, D.3", "a step keeps the norm, and the balance"),
+        Item(
+            "Lemmas C.1, C.2",
+            "derivatives of functions of eigenvalues, quoted",
+            tests=(
+                FLOW + "test_lemmas_c1_and_c2_give_the_derivatives_of_a_spectral_function",
+                FLOW + "test_lemma_c1_gives_the_gradient_of_the_soft_rank",
+            ),
+            remark="the formulas, for one polynomial, equal eigenvalues included, and for the soft rank; 'if and only "
+            "if' is not covered",
+        ),
+        Item(
+            "Lemma D.1",
+            "||G_ij||_F^2 <= 2 (C_1 + C^L)",
+            tests=(LEMMAS + "test_lemma_d1_bounds_the_residual", LEMMAS + "test_lemma_d1_is_attained"),
+        ),
+        Item(
+            "Propositions D.2, D.3",
+            "a step keeps the norm, and the balance",
+            tests=(
+                LEMMAS + "test_proposition_d2_a_step_keeps_the_norm",
+                LEMMAS + "test_proposition_d2_fails_at_four_to_eight_times_its_step",
+                LEMMAS + "test_proposition_d2_as_printed_has_a_power_of_c_too_many",
+                LEMMAS + "test_proposition_d3_a_step_keeps_the_balance",
+                LEMMAS + "test_proposition_d3_fails_at_five_times_its_step",
+            ),
+            remark="D.2 with C^(L-1), as in Theorem B.1; with its printed C^L it is false for small C",
+        ),
         Item(
             "Theorem D.4",
             "both at once, 'C <= 1/(2 lambda)'",
             {"jumps_theory": "D.4.*"},
             (REGION + "test_every_step_leaves_a_region_as_small_as_theorem_d4_prints",),
         ),
-        Item("Theorem D.5, Lemmas D.6 to D.8", "a step keeps the soft rank", remark="judged as a part of Theorem B.1"),
-        Item("Theorems E.1, E.2", "the two parts of Theorem B.2"),
+        Item(
+            "Theorem D.5, Lemmas D.6 to D.8",
+            "a step keeps the soft rank",
+            tests=(
+                LEMMAS + "test_theorem_d5_a_step_keeps_the_soft_rank",
+                LEMMAS + "test_lemma_d6_bounds_the_second_order_of_any_step",
+                LEMMAS + "test_lemma_d6_is_within_a_factor_of_seven",
+                LEMMAS + "test_lemma_d7_above_the_middle_of_the_slack_the_soft_rank_falls",
+                LEMMAS + "test_lemma_d8_below_it_the_soft_rank_grows_by_half_the_slack_at_most",
+                LEMMAS + "test_the_bounds_on_e_and_beta_are_attained_at_zero",
+                LEMMAS + "test_the_chain_of_inequalities_of_lemma_d7",
+                LEMMAS + "test_beyond_the_cutoff_of_the_drawn_entry_soft_ranks_grow",
+                LEMMAS + "test_theorem_d5_as_printed_is_false_for_steep_weights",
+                LEMMAS + "test_lemma_d7_is_false_for_steep_weights",
+            ),
+            remark="with Theorem B.1's constants and the paper's f_alpha, K = 2; for large K Theorem D.5 as printed, "
+            "without K, and Lemma D.7 are false",
+        ),
+        Item(
+            "Theorems E.1, E.2",
+            "the two parts of Theorem B.2",
+            tests=(
+                LEMMAS + "test_theorem_e1_every_start_comes_to_the_balanced_set",
+                LEMMAS + "test_theorem_e1_needs_almost_half_of_its_steps",
+                LEMMAS + "test_theorem_e2_drawing_from_few_columns_leaves_the_rest_to_decay",
+                LEMMAS + "test_theorem_e2_those_draws_end_in_the_region",
+                LEMMAS + "test_the_best_columns_hold_their_share_of_the_entries",
+            ),
+            remark="E.2 by its proof: the event and its probability, at the eta of E.1, which it does not name",
+        ),
         Item(
             "Proposition F.1",
             "Proposition 3.3 for every point of B_r",

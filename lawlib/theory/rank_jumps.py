@@ -184,7 +184,7 @@ def _log(x: Number) -> Scalar:
 
 
 def _is_positive(x: Number) -> bool:
-    return not isinstance(x, float | int) or 0 < x < math.inf
+    return not isinstance(x, float | int) or bool(0 < x < math.inf)
 
 
 def _check_layers(depth: int, rank: int, width: int) -> None:
