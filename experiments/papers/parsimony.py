@@ -8,6 +8,7 @@ THEORY = "tests/lawlib/theory/test_parsimony.py::"
 DECAY = "tests/lawlib/theory/test_parsimony_decay.py::"
 COLLAPSE = "tests/lawlib/theory/test_collapse.py::"
 LEMMAS = "tests/lawlib/theory/test_collapse_lemmas.py::"
+SENTENCES = "tests/lawlib/theory/test_parsimony_lemmas.py::"
 REDUCTION = "tests/lawlib/compress/test_deep_linear.py::"
 FIRST_CASE = "T1.*[case1*]"
 INITIALIZERS = "tests/lawlib/networks/test_initializers.py::"
@@ -72,7 +73,16 @@ PAPER = Paper(
         Item(
             "Section 3, small eps",
             "'lim_{eps -> 0} rho(t) = 0 for all t >= 0'",
-            remark="at one small eps: F1.distance of dln_factorization",
+            tests=(
+                SENTENCES + "test_rho_falls_with_eps_at_every_time",
+                SENTENCES + "test_rho_stays_below_eps_up_to_a_step_size_and_grows_beyond_it",
+                SENTENCES + "test_rho_falls_with_eps_at_each_time_even_where_it_grows",
+                SENTENCES + "test_most_singular_values_of_trained_layers_are_rho_and_fall_with_eps",
+                SENTENCES + "test_at_a_fixed_time_the_values_that_learn_fall_with_eps_too",
+                SENTENCES + "test_when_the_target_is_fitted_rho_is_still_below_eps",
+            ),
+            remark="at a fixed t all values tend to 0, so that the limit alone gives no low rank; |rho(t)| <= eps for "
+            "all t, which holds for eta (lambda + eps^(2L-2)) <= 2, does",
         ),
         Item(
             "Section 3, rank 2r",
@@ -116,11 +126,31 @@ PAPER = Paper(
             {"dln_factorization": "F1.rho F1.control"},
             remark="at L = 3",
         ),
-        Item("Eq. (10), depth", "the size of that term 'decreases with larger depth L'"),
+        Item(
+            "Eq. (10), depth",
+            "the size of that term 'decreases with larger depth L'",
+            tests=(
+                SENTENCES + "test_the_term_that_the_compressed_network_leaves_out_has_the_size_of_rho",
+                SENTENCES + "test_the_term_shrinks_with_depth_in_early_training",
+                SENTENCES + "test_one_layer_more_makes_the_term_smaller_up_to_the_horizon",
+                SENTENCES + "test_the_horizon_of_two_layers_is_right_but_for_a_factor",
+                SENTENCES + "test_after_long_training_the_term_of_three_layers_is_larger_than_that_of_two",
+                SENTENCES + "test_in_the_end_weight_decay_decides_the_order_of_depths",
+                SENTENCES + "test_at_eps_of_one_the_term_shrinks_with_depth_for_a_while_and_then_grows",
+            ),
+            remark="for eps < 1 and eta t up to (eps^(-p/L) - 1) / (p eps^p), p = 2 (L - 1); without weight decay it "
+            "grows with L in the end: at eps = 0.5 it is larger for L = 3 than for L = 2 from about eta t = 6 on",
+        ),
         Item(
             "Section 4.1, parameters",
             "4 L (r^)^2 parameters against L d^2; for completion 4 r^ d more, 'optimizing only O(d) parameters'",
-            remark="counts of the layers' shapes",
+            tests=(
+                SENTENCES + "test_the_compressed_network_has_4_l_r_squared_parameters",
+                SENTENCES + "test_with_r_outputs_the_last_layer_is_smaller",
+                SENTENCES + "test_completion_trains_4_r_d_parameters_more_which_grow_like_the_width",
+                SENTENCES + "test_completion_trains_fewer_parameters_from_a_width_on",
+            ),
+            remark="counts of the layers' shapes; completion has fewer than L d^2 for d > 2 r^ (1 + sqrt(1 + L^2)) / L",
         ),
         Item(
             "Figure 1, right",
@@ -185,7 +215,8 @@ PAPER = Paper(
             "Section 4.1, Figure 6",
             "with gamma = 0.01 the trajectory 'closely mirrors that of the original network', with gamma = 0 it "
             "deviates 'during the later stages of training'",
-            remark="not covered: end points are compared, not paths",
+            {"completion_gamma": "F6.mirrors F6.deviates"},
+            remark="in the mean over the path; the largest distance on the way is in the summary",
         ),
         Item(
             "Section 4.1, outer factors",
@@ -237,7 +268,7 @@ PAPER = Paper(
         Item(
             "Section 4.2, last layer",
             "'deeper networks yield greater feature separation at the penultimate layer'",
-            remark="D_{L-1} / D_0 is in the summary of collapse_depth, without a bound",
+            {"collapse_depth": "F2.deeper F7.deeper"},
         ),
         Item("Figure 8", "Figure 3 for all layers", {"dln_parsimony": FIRST_CASE}),
         Item(
@@ -305,7 +336,17 @@ PAPER = Paper(
             "(n/2)^(1/2L) <= sigma_K(W_l) <= sigma_1(W_l) <= (2n)^(1/2L)",
             tests=(LEMMAS + "test_lemma_3",),
         ),
-        Item("Lemma 3, its proof", "1 - 1/(15 L^2) >= (1/(30 L^2) + (1/2)^(1/L))^L for all L >= 1"),
+        Item(
+            "Lemma 3, its proof",
+            "1 - 1/(15 L^2) >= (1/(30 L^2) + (1/2)^(1/L))^L for all L >= 1",
+            tests=(
+                SENTENCES + "test_the_inequality_of_lemma_3_holds_with_bounds_that_leave_out_the_depth",
+                SENTENCES + "test_the_inequality_of_lemma_3_holds_between_the_integers_and_far_out",
+                SENTENCES + "test_the_constant_30_of_lemma_3_could_be_6_where_one_layer_gives_equality",
+                SENTENCES + "test_the_last_layer_keeps_its_leading_values_at_the_largest_scale_of_theorem_2",
+            ),
+            remark="for all L by e^(1/15) / 2 < 14/15, which lies between the sides; the constant 30 could be 6",
+        ),
         Item(
             "Lemma 4, eqs. (31), (32)",
             "balanced layers share singular values and vectors, the last one nearly",

@@ -5,6 +5,8 @@ from experiments.papers.item import Item, Paper
 __all__ = ["PAPER"]
 
 THEORY = "tests/lawlib/theory/test_smooth_mlp.py::"
+LEMMAS = "tests/lawlib/theory/test_smooth_mlp_lemmas.py::"
+START = "tests/lawlib/theory/test_smooth_mlp_start_lemmas.py::"
 SUBSPACES = "tests/lawlib/linalg/test_subspaces.py::"
 SPECTRA = {"mlp_spectra": "F8.*"}
 VALUES = {"mlp_spectra": "F1.smooth F1.kinked"}
@@ -53,6 +55,14 @@ PAPER = Paper(
         Item(
             "Section 3.2, stable rank",
             "a larger eps leads to larger growth in a step, 'potentially increasing the stable rank of W_1(t)'",
+            tests=(
+                START + "test_a_larger_eps_gives_a_larger_first_change_of_the_perturbation",
+                START + "test_a_larger_eps_gives_a_larger_stable_rank_after_a_step_by_the_start_alone",
+                START + "test_the_first_change_of_the_perturbation_may_lower_the_stable_rank_and_its_norm",
+                START + "test_with_relu_the_first_change_of_the_perturbation_raises_the_stable_rank",
+            ),
+            remark="the first step, at d = 16; the change of the perturbation moves the stable rank by less than 0.5%, "
+            "up or down: it rises with eps since W_1(0) has the stable rank d",
         ),
         Item("Figure 3", "block 1 'accounts for almost all of the change' of W_1", {"mlp_theorem": "F3.*"}),
         Item(
@@ -94,7 +104,7 @@ PAPER = Paper(
         Item(
             "Figure 6, trajectories",
             "'nearly-identical test loss and accuracy trajectories'",
-            remark="F6.s_big bounds the accuracy at the end from below alone",
+            {"fashion_mnist_low_rank": "F6.alike*"},
         ),
         Item(
             "Figure 6, random",
@@ -104,7 +114,12 @@ PAPER = Paper(
         Item(
             "Section 5.1.2, size",
             "a smaller pooling 'reduced the full model size from about 138M parameters to about 50M'",
-            remark="counts of the layers' shapes",
+            tests=(
+                START + "test_vgg16_has_138_million_parameters_and_50_million_with_the_smaller_pooling_and_10_classes",
+                START + "test_the_pooling_alone_leaves_54_million_and_the_rest_is_the_fewer_classes",
+            ),
+            remark="counts of the layers' shapes: 138.3M is for 1000 classes and 50.4M for 10; by the pooling alone "
+            "138.3M become 54.5M, and 134.3M become 50.4M",
         ),
         Item(
             "Figure 7, classifier",
@@ -163,6 +178,15 @@ PAPER = Paper(
         Item(
             "Appendix B, norms",
             "for entries of variance 1 rows and columns of W_2^T Y have squared norms near d and m, and D is near m I",
+            tests=(
+                START + "test_columns_have_squared_norms_near_m_and_d_is_near_a_multiple_of_the_identity",
+                START + "test_rows_have_squared_norms_of_mean_d_that_spread_like_the_root_of_the_number_of_classes",
+                START + "test_the_largest_row_is_near_d_for_signs_and_many_classes_and_not_for_few",
+                START + "test_with_signs_the_bound_of_proposition_b1_is_that_of_the_printed_norms",
+                START + "test_with_normal_entries_the_bound_of_proposition_b1_is_empty_where_print_has_one",
+            ),
+            remark="of rows in the mean alone: they spread by d sqrt((kurtosis - 1) / K) at any m, and the largest, "
+            "R', is about 6 d, not d, for normal entries at K = 4, m = 8192",
         ),
         Item(
             "Figure 11",
@@ -173,14 +197,19 @@ PAPER = Paper(
         Item(
             "Figure 11, sizes",
             "ReLU's bottom d - K are 'on a similar order as the top-K'; the top K 'overlap for both'",
-            remark="sigma_{K+1} / sigma_K is in the summary of mlp_gradient_tail",
+            {"mlp_gradient_tail": "F11.order* F11.overlap*"},
+            remark="the largest of the bottom values over sigma_K is in the summary",
         ),
         Item(
             "Figure 12",
             "the gradient norm 'monotonically decays'",
             {"mlp_gradient_decay": "F12.early* F12.late* F12.monotone*"},
         ),
-        Item("Figure 12, values", "the 'top-K singular values appear to monotonically decay' too"),
+        Item(
+            "Figure 12, values",
+            "the 'top-K singular values appear to monotonically decay' too",
+            {"mlp_gradient_decay": "F12.leading*"},
+        ),
         Item(
             "Appendix C, G_2",
             "the leading singular values decay like the norm, with G_2 = 2",
@@ -189,6 +218,19 @@ PAPER = Paper(
         Item(
             "Appendix C, conjecture",
             "the reason is that 'the network is approximately linear': W_2 phi(W_1 X) = phi'(0) W_2 W_1 X nearly",
+            tests=(
+                LEMMAS + "test_the_network_is_linear_but_for_the_square_of_its_preactivations",
+                LEMMAS + "test_that_bound_is_attained",
+                LEMMAS + "test_the_relative_deviation_at_the_start_falls_with_eps_unless_there_is_a_kink",
+                LEMMAS + "test_no_multiple_of_the_linear_network_is_near_one_with_a_kink",
+                LEMMAS + "test_along_a_run_the_deviation_is_small_but_does_not_fall_with_eps",
+                LEMMAS + "test_in_the_setting_of_figure_12_the_deviation_is_below_a_hundredth_with_elu",
+                LEMMAS + "test_the_gradient_is_that_of_the_linear_network_but_for_a_bounded_part",
+                LEMMAS + "test_that_part_of_the_first_gradient_falls_with_eps_unless_there_is_a_kink",
+            ),
+            remark="relative deviation: of order eps at the start (eps^2 for tanh, 1 for ReLU); along a run it does "
+            "not fall with eps but stays small, below 0.01 with ELU in the setting of Figure 12, where ReLU has 0.7; "
+            "sigma_{K+1} is at most the distance from the linear network's gradient",
         ),
         Item("Figure 13", "sigma_{K+1}(G_1(t)) stays far below sigma_K(W_2^T Y X^T)", {"mlp_gradient_decay": "F13*"}),
         Item(
@@ -230,7 +272,17 @@ PAPER = Paper(
         Item(
             "After Lemma D.7",
             "'if eta <= 1/gamma_L, then the loss does not increase'",
-            remark="D11.step_size of mlp_theorem judges the condition alone",
+            tests=(
+                LEMMAS + "test_a_step_of_at_most_one_over_gamma_does_not_raise_the_loss",
+                LEMMAS + "test_the_descent_is_attained_and_twice_the_step_is_the_limit",
+                LEMMAS + "test_the_descent_needs_the_first_term_of_gamma",
+                LEMMAS + "test_the_descent_needs_the_second_term_of_gamma",
+                LEMMAS + "test_with_a_step_size_from_the_start_the_loss_falls_at_every_step",
+                LEMMAS + "test_residuals_on_the_way_can_exceed_those_at_both_ends",
+            ),
+            remark="with M a bound on the residuals on the way from W_1(t) to W_1(t+1), such as sqrt(2 loss); "
+            "Assumption 3.4 has it at the iterates alone, which is not enough for the proof; D11.step_size of "
+            "mlp_theorem judges the condition",
         ),
         Item(
             "Lemma D.8",
