@@ -12,6 +12,7 @@ from experiments.papers import PAPERS
 from experiments.runner.generated import filled
 from experiments.runner.store import InputError
 
+OLD = "fashion_mnist_low_rank_once"
 MARKS = ("papers", "speed", "missing")
 EMPTY = (
     "# A title\n\n" + "\n\ntext\n\n".join(f"<!-- begin {part} -->\nold\n<!-- end {part} -->" for part in MARKS) + "\n"
@@ -20,11 +21,11 @@ EMPTY = (
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A checkout with two configs of this one and its benchmarks, and a README with marks."""
-    for name in ("dln_momentum", "jumps_depth", "vgg16_rank"):
+    """A checkout with two runs of this one, one of version 0.1 and its benchmarks, and a README with marks."""
+    for name in ("dln_momentum", "jumps_depth", OLD):
         shutil.copytree(ROOT / "figures" / name, tmp_path / "figures" / name)
     (tmp_path / "configs").mkdir()
-    for name in ("dln_momentum", "jumps_depth", "vgg16_rank", "dln_muon"):
+    for name in ("dln_momentum", "jumps_depth", "fashion_mnist_low_rank", "dln_muon"):
         shutil.copy(ROOT / "configs" / f"{name}.py", tmp_path / "configs")
     shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "benchmarks" / "results")
     (tmp_path / "README.md").write_text(EMPTY)
@@ -55,8 +56,8 @@ def test_verdicts_are_counted_over_all_tables_of_a_paper_without_checks(checkout
     counts = [sum(c["status"] == s for c in table["claims"][1:]) for s in ("holds", "fails", "refuted")]
     assert rows["Wang and J"][:3] == list(map(str, counts))
     assert rows["Eftekhari "] == ["0"] * 5
-    # Of version 0.1: 72 numbers without a bound are no claims.
-    assert rows["Xu et al. "] == ["3", "1", "4", "0", "4"]
+    # Of version 0.1: 15 numbers without a bound are no claims.
+    assert rows["Xu et al. "] == ["2", "0", "0", "0", "0"]
 
 
 def test_every_paper_has_a_law_and_the_arxiv_id_of_the_citation():
@@ -84,10 +85,9 @@ def test_what_was_never_run_is_named(checkout):
     assert never == "- Configs without a published run: `dln_muon`."
     assert papers.startswith("- Paper profiles: 4 of 4 have no published run ([which, ")
     listed = readme.figures_page(checkout).partition("## Paper profiles without a run")[2]
-    assert [f"[`{name}`](" in listed for name in ("dln_momentum", "dln_muon", "jumps_depth", "vgg16_rank")] == [
-        True
-    ] * 4
-    assert old.endswith(": `vgg16_rank`.")
+    configs = ("dln_momentum", "dln_muon", "jumps_depth", "fashion_mnist_low_rank")
+    assert [name for name in configs if f"[`{name}`](" not in listed] == []
+    assert old.endswith(f": `{OLD}`.")
     record = checkout / "figures" / "jumps_depth" / "provenance.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"platform": "gpu"}))
     assert readme.missing(checkout)[0].endswith("were made on CPUs and GPUs.")
@@ -133,4 +133,4 @@ def test_the_page_of_the_figures_says_how_each_was_made(checkout):
     assert [row[0] for row in rows] == [f"[`{name}`]({name})" for name in published.names(checkout)]
     record = json.loads((checkout / "figures" / "dln_momentum" / "provenance.json").read_text())
     assert rows[0][2:5] == ["cpu", "2", record["end"][:10]]
-    assert rows[-1][4] == "by version 0.1"
+    assert {row[0]: row[4] for row in rows}[f"[`{OLD}`]({OLD})"] == "by version 0.1"

@@ -51,7 +51,7 @@ def test_a_number_is_the_median():
     ("ask", "line"),
     [
         (lambda: summaries.of_runs("fashion_mnist_angel"), "did you mean fashion_mnist_angle?"),
-        (lambda: summaries.of_runs("vgg16_rank"), "figures/vgg16_rank: was published by version 0.1, which wrote no"),
+        (lambda: summaries.of_runs("fashion_mnist_low_rank_once"), "was published by version 0.1, which wrote no"),
         (lambda: summaries.of_runs(NAME, ["final test acuracy"]), "did you mean final test accuracy?"),
         (lambda: summaries.of_comparisons(NAME, ["final tset *"]), "has nothing named 'final tset *'"),
         (lambda: summaries.number(NAME, "silu, angle=1", ACCURACY), "has no run silu, angle=1; did you mean"),
