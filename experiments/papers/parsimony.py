@@ -216,7 +216,7 @@ PAPER = Paper(
             "with gamma = 0.01 the trajectory 'closely mirrors that of the original network', with gamma = 0 it "
             "deviates 'during the later stages of training'",
             {"completion_gamma": "F6.mirrors F6.deviates"},
-            remark="in the mean over the path; the largest distance on the way is in the summary",
+            remark="the first in the mean over the path, the second at its end; the summary has the largest distance",
         ),
         Item(
             "Section 4.1, outer factors",

@@ -233,6 +233,7 @@ PAPER = Paper(
             "Figure 4, later",
             "after it has settled 'SGD can still jump to another minimum in a subsequent large lambda, eta period'",
             {"jumps_periodic": "F4.later"},
+            remark="of the runs that have not jumped in the first period; that they have settled is not checked",
         ),
         Item(
             "Section 4, warm-up",

@@ -216,19 +216,21 @@ def test_a_matrix_of_lower_rank_has_second_order_points_of_lower_rank():
 def test_the_reduction_in_the_proof_of_lemma_21_changes_the_loss():
     """Before (89): with P_S onto row(P) and range(Q), (P P_S, P_S Q) need not have the loss of (P, Q).
 
-    Here row(P) and range(Q) meet in 0 alone, and P Q = s_1 u_1 v_1^T becomes 0. Both have rank 1 < r, and the lemma
-    holds at the point, which has negative curvature.
+    Here (88) fails, rank(P) = 1 < rank(Q) = 2 < r = 3, row(P) and range(Q) meet in 0 alone, and P Q = s_1 u_1 v_1^T
+    becomes 0. The lemma holds at the point, which has negative curvature.
     """
-    A, U, V = with_values(np.random.default_rng(4), (4, 5), (2.0, 1.0))
-    P, Q = np.outer(U[:, 0], [1, 0]), np.outer([1, 1], 2 * V[:, 0])
+    A, U, V = with_values(np.random.default_rng(4), (4, 5), (2.0, 1.0, 0.5))
+    unseen = np.linalg.svd(A)[2][-1]
+    P, Q = np.outer(U[:, 0], [1, 0, 0]), np.outer([1, 1, 0], 2 * V[:, 0]) + np.outer([0, 0, 1], unseen)
     point = Pca(A, P, Q)
     assert max(map(norm, point.gradient)) < 1e-14
     rows, columns = (X @ pinv(X) for X in (P.T, Q))
     # The projector onto the intersection of two ranges: both projectors, alternated for ever.
     both = np.linalg.matrix_power(rows @ columns, 200)
     reduced = Pca(A, P @ both, both @ Q)
-    assert point.excess == pytest.approx(0.5, abs=1e-12)
-    assert reduced.excess == pytest.approx(2.5, abs=1e-12)
+    assert (rank(P), rank(Q)) == (1, 2)
+    assert point.excess == pytest.approx((1 + 0.5**2) / 2, abs=1e-12)
+    assert reduced.excess == pytest.approx((4 + 1 + 0.5**2) / 2, abs=1e-12)
     assert point.least < -0.1
 
 

@@ -155,7 +155,7 @@ UNDECAYED = {"of": where(opt__weight_decay=0.0, **COMMON), "stated": (WIDE,)}
 FIT = "regression error at the end: largest median over s / smallest - 1"
 APART = "off-subspace error: largest median over s / smallest at the same step"
 SLOPES = f"slope of log off-subspace error in x from {SLOPE_FROM} on: largest over s / smallest - 1"
-OFFSET = f"that factor 'is a constant offset': its largest value over its smallest, x >= {SLOPE_FROM}, - 1"
+OFFSET = f"they 'differ by a constant offset': that factor, largest over smallest value at x >= {SLOPE_FROM}, - 1"
 LEVELS = (
     "'drops to similar levels for all depths': least median regression error, largest over the depths / smallest - 1"
 )

@@ -10,6 +10,7 @@ from experiments.laws.parsimony.completion.measures import (
     degrees_of_freedom,
     fall,
     final_recovery,
+    mean_distance,
     narrow_over_compressed,
     over,
     path_distances,
@@ -37,7 +38,7 @@ STATED_SAMPLES = stated_for("d of 60 or more, eps = 1e-3, tolerance 1e-10", SETT
 
 recovery = measure(final_recovery)
 width_speeds_up = across(lambda pair: over(steps_to_tolerance(pair[0], np.inf), steps_to_tolerance(pair[1])))
-mean_distance = across(lambda pair: path_distances(*pair).mean(1))
+mean_of_path = across(lambda pair: mean_distance(*pair))
 last_distance = across(lambda pair: path_distances(*pair)[:, -1])
 harm_of_rest = across(lambda pair: over(*map(final_recovery, pair)))
 
@@ -123,7 +124,7 @@ RATIO = "steps to the tolerance, narrow / compressed, at every r^ (a capped narr
 SPREAD = "the compressed network's steps vary little with r^: (most - fewest) / fewest, seed by seed"
 REST = "outer factors at rest do not recover: final recovery error, gamma = 0 / gamma = 0.01"
 PATH = "||P(t) - P_full(t)||_F / ||P_full||_F, P = U_Phi^T W_{L:1} V_Phi"
-MIRRORS = f"gamma = 0.01 'closely mirrors' the trajectory of the original network: mean over t of {PATH}"
+MIRRORS = f"gamma = 0.01 'closely mirrors' the trajectory of the original network: mean of {PATH}, to its last step"
 DEVIATES = f"gamma = 0 deviates 'during the later stages of training': {PATH}, at the end"
 DIVERGES = "gamma = 1 diverges: fraction of its members that met a value that is not finite"
 NEEDED = "least share of entries from which on a seed is recovered (error < 1e-6)"
@@ -163,7 +164,7 @@ LAWS = (
     F5.law("F5.spread", SPREAD, across(spread_of_steps) < 0.05, where(net__kind="compressed"), needs=BY_ESTIMATE),
     F6.law("F6.ratio", REST, harm_of_rest > 1e4, (still, slow)),
     F6.law("F6.recovery", f"gamma = 0.01 recovers the matrix: {AT_END}", recovery < RECOVERED, slow),
-    F6.law("F6.mirrors", MIRRORS, mean_distance < 0.05, (slow, deep), control=in_row("F6.deviates")),
+    F6.law("F6.mirrors", MIRRORS, mean_of_path < 0.05, (slow, deep), control=in_row("F6.deviates")),
     F6.law("F6.deviates", DEVIATES, last_distance > 0.1, (still, deep), control=in_row("F6.mirrors")),
     F6.law(
         "F6.divergence",

@@ -58,6 +58,13 @@ def path_distances(run: Run, full: Run) -> np.ndarray:
     return np.linalg.norm(own - others, axis=(2, 3)) / np.linalg.norm(others[:, -1:], axis=(2, 3))
 
 
+def mean_distance(run: Run, full: Run) -> np.ndarray:
+    """The mean of ``path_distances`` over the steps that the full network makes, shape (seed,)."""
+    distances = path_distances(run, full)
+    ends = steps_to_tolerance(full)[: len(distances), None]
+    return np.average(distances, axis=1, weights=full.steps <= ends)
+
+
 def compared(found: Sequence[Run]) -> list[tuple[Run, Run]]:
     """The narrow and the compressed network of each estimate r^ of the rank that has both."""
     of_rank = grouped(found, "net.rank").values()

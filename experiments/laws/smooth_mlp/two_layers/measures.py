@@ -153,20 +153,15 @@ def change(run: Run, first: int, last: int) -> np.ndarray:
     return np.diff(norm_ratio(run)[:, (run.steps >= first) & (run.steps <= last)], axis=1).max(1)
 
 
-def leading_change(run: Run) -> np.ndarray:
-    """The largest change of a sigma_i(G_1) / sigma_i(G_1(0)), i <= K, in a step, shape (seed,)."""
-    return np.diff(leading_ratios(run), axis=1).max((1, 2))
+def leading_rise(run: Run) -> np.ndarray:
+    """How far a sigma_i(G_1) / sigma_i(G_1(0)), i <= K, rises above its least value before, at most, shape (seed,)."""
+    ratios = leading_ratios(run)
+    return (ratios - np.minimum.accumulate(ratios, axis=1)).max((1, 2))
 
 
 def least_of_leading(run: Run) -> np.ndarray:
     """sigma_d(G_1(0)) / sigma_K(G_1(0)), shape (seed,)."""
     return values(run)[:, 0, -1] / values(run)[:, 0, num_classes(run) - 1]
-
-
-def leading_apart(run: Run, other: Run) -> np.ndarray:
-    """The largest |sigma_i(G_1(0)) over that of another run - 1|, i <= K, shape (seed,)."""
-    own, others = (values(each)[:, 0, : num_classes(each)] for each in (run, other))
-    return np.abs(own / others - 1).max(1)
 
 
 def excess(run: Run) -> np.ndarray:

@@ -18,6 +18,7 @@ from experiments.runner.summary import final, largest
 Column = Callable[[Run], ArrayLike]
 
 CHANGE = "largest change of ||G_1||_F in a step, over ||G_1(0)||_F"
+RISE_OF_NORM = "rise of ||G_1||_F above its least value, to t = 250, over ||G_1(0)||_F"
 EARLY, LATE = f"{CHANGE}, to t = 100", f"{CHANGE}, t = 100 to 250"
 FIRST_FORM = "steps at which the first form is below eta ||G_1||_F"
 RANDOM_FORM = "first form with a random S_big: its largest ratio at these steps"
@@ -143,9 +144,7 @@ SUMMARY = {
     LATE: at(250, lambda run: measures.change(run, 100, 250)),
     EXCESS: at(1, measures.excess),
     "step after which ||G_1||_F first rises, to t = 250": at(250, first_rise),
-    "rise of ||G_1||_F above its least value, to t = 250, over ||G_1(0)||_F": at(
-        250, lambda run: floor(run) - norm_ratio(run)[:, run.steps <= 250].min(1)
-    ),
+    RISE_OF_NORM: at(250, lambda run: floor(run) - norm_ratio(run)[:, run.steps <= 250].min(1)),
     "||G_1(250)||_F / ||G_1(0)||_F": at(250, floor),
     "Proposition B.1's bound where it is positive": at(0, positive, "relu_bound"),
     "sigma_{d-K}(G_1(0))": at(0, measures.bounded_value, "relu_bound"),

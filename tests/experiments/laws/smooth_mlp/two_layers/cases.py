@@ -141,21 +141,22 @@ EPSILON = {
     "above r(eps)": (scaled("silu", "spread", 1e-3, member=slice(None)), "E.bound[SiLU]"),
 }
 SLOW = scaled("gelu", "gradient_values", 6.0, (slice(90, None), 3), -2)
+RISING = scaled("gelu", "gradient_values", 1.2, (slice(200, None), slice(0, 4)), -2)
 DECAY = {
     "no decay": (scaled("elu", "gradient_values", 1.06, (60,), -2), "F12.early[ELU]"),
     "a late jump": (scaled("silu", "gradient_values", 1.002, (200,), -2), "F12.late[SiLU]"),
-    "one slow value": (SLOW, "F12.early[GELU]", "F12.values[GELU]"),
-    "monotone": (monotone, "F12.monotone[GELU]", "F12.leading[GELU]"),
+    "one slow value": (SLOW, "F12.early[GELU]", "F12.values[GELU]", "F12.leading[GELU]"),
+    "monotone": (monotone, "F12.monotone[GELU]"),
+    "a value that rises": (RISING, "F12.late[GELU]", "F12.leading[GELU]"),
     "a large tail": (scaled("gelu", "gradient_values", 2.1, (slice(None), 4)), "F13[GELU, eps=0.1]"),
 }
-ORDERS, OVERLAPS = ([f"F11.{law}eps={scale}]" for scale in (0.001, 0.01, 0.1)] for law in ("order[ReLU, ", "overlap["))
+ORDERS = [f"F11.order[ReLU, eps={scale}]" for scale in (0.001, 0.01, 0.1)]
 TAIL = {
     "not linear": (scaled("gelu", "gradient_values", 1.3, (0, 10)), "F11.tail[GELU]"),
     "not square": (scaled("tanh", "gradient_values", 1.7, (0, -1)), "F11.tail[tanh]"),
     "ReLU's tail": (scaled("relu", "gradient_values", 1.4, (0, 62)), "F11.tail[ReLU]"),
-    "the lead": (scaled("relu", "gradient_values", 1.11, (0, 1)), "F11.leading[ReLU]", OVERLAPS[-1]),
+    "the lead": (scaled("relu", "gradient_values", 1.11, (0, 1)), "F11.leading[ReLU]"),
     "ReLU's least": (scaled("relu", "gradient_values", 1.2, (0, -1), slice(None)), *ORDERS),
-    "apart": (scaled("relu", "gradient_values", 1.11, (0, 1), slice(None)), *OVERLAPS),
     "interval": (scaled("silu", "spread", 0.49), "D8[SiLU, eps=0.1]"),
     "violated": (scaled("bound_d64_m4096", "relu_bound", 4.0), "B1"),
     "vacuous": (scaled("bound_d32_m8192", "relu_bound", 0.0), "B1.positive"),
