@@ -282,8 +282,8 @@ PAPER = Paper(
                 LEMMAS + "test_residuals_on_the_way_can_exceed_those_at_both_ends",
             ),
             remark="with M a bound on the residuals on the way from W_1(t) to W_1(t+1), such as sqrt(2 loss); "
-            "Assumption 3.4 has it at the iterates alone (a test shows a larger residual between two points, which are no "
-            "two iterates); D11.step_size of mlp_theorem judges the condition",
+            "Assumption 3.4 has it at the iterates alone (a test shows a larger residual between two points that are "
+            "not iterates); D11.step_size of mlp_theorem judges the condition",
         ),
         Item(
             "Lemma D.8",
