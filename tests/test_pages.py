@@ -1,13 +1,14 @@
 """Pages: each config, and each claim that fails or is disputed, is on its paper's page in words; links lead on."""
 
 import re
+import shlex
 from functools import cache
 
 import pytest
 from pages import DOCS, PAPERS, directives, pages, prose, roles, words
 from source_tree import ROOT
 
-from experiments import published
+from experiments import published, summaries
 from experiments.papers import PAPERS as STATED
 from experiments.runner import catalog
 from experiments.runner.claims import STATUSES
@@ -83,7 +84,10 @@ def test_a_page_names_only_what_is_published(page):
         assert set(table.statuses) <= set(STATUSES)
     shown(text)
     for text_of_role in roles(text, "measured"):
-        if not text_of_role.startswith("benchmarks/"):
+        if text_of_role.startswith("summary/"):
+            place, *asked = shlex.split(text_of_role)
+            assert summaries.number(place.removeprefix("summary/"), *asked)
+        elif not text_of_role.startswith("benchmarks/"):
             assert published.measured(*words(text_of_role))
     for claim in roles(text, "claim"):
         assert published.claims(*[part if i == 0 else (part,) for i, part in enumerate(claim.split(" ", 1))])
