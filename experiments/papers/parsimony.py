@@ -208,8 +208,7 @@ PAPER = Paper(
         Item(
             "Figure 6, right",
             "the compressed network converges 'significantly faster in terms of time'",
-            remark="without a claim; the time of a step is in benchmarks/results/wall_time, "
-            "and the steps of both in the summary of completion_gamma",
+            remark="without a claim; benchmarks/results/wall_time has the time of a step, the summary the steps",
         ),
         Item(
             "Section 4.1, Figure 6",
@@ -329,7 +328,7 @@ PAPER = Paper(
         Item(
             "Lemma 2",
             "Case 2: the same for l < L, and the last layer ignores these directions",
-            {"dln_parsimony": "T1.readout*", "dln_fashion_mnist": "T1.readout*"},
+            dict.fromkeys(("dln_parsimony", "dln_fashion_mnist"), "T1.readout*"),
         ),
         Item(
             "Lemma 3, eq. (29)",

@@ -18,8 +18,8 @@ from experiments.runner.laws import Objection, Source, across, measure
 from experiments.runner.runs import Run, where
 from experiments.runner.summary import final, largest
 
-# Where the faraway regime is compared, in seconds.
-EARLY_S = 1e-3
+# Where the faraway regime is compared, and where Figure 1 ends, in seconds.
+EARLY_S, END_S = 1e-3, 0.1
 # Of the logarithm of a bound that is tight at t = 0, and of an alignment that only rises.
 ROUNDING = 1e-9
 # The rate at the end over that at the start, below which it has slowed down.
@@ -96,7 +96,7 @@ LAWS = (
     L19.law("L19.rise", RISES, smallest_rise >= -ROUNDING),
     E207.law("T20.fast", "fast regime, s > sqrt(6) s_Z: (T_1 - s_Z T_2) / s_Z^2 until tau", fast > 0.0, starts_afar),
     F1.law("F1.far", FAR, farther < 1.0, timed, needs=EARLY_DEPTHS),
-    F1.law("F1.slows", SLOWS, slowed < SLOWED, timed),
+    F1.law("F1.slows", SLOWS, slowed < SLOWED, timed, needs=(observed_at(END_S, f"t = {END_S:g} s"),)),
     F1.law("F1.collapse", ALIKE, spread < 1e-5, nearby),
     F1.law("F1.rate", f"d_y = 1: {RATE}", off_rate < 0.03, nearby, needs=LATE),
     F1.law("F1.rate_several", f"d_y > 1, gamma_Z = 0.3 and more: {RATE}", off_rate < 0.03, nearby_several, needs=LATE),

@@ -53,13 +53,12 @@ def not_compared(found: Sequence[Run]) -> str:
     return "" if compared(found) else NO_SUCH_VARIANT
 
 
-def apart_from_full(found: Sequence[Run]) -> dict[str, np.ndarray]:
+def apart_from_full(found: Sequence[Run]) -> dict[str, np.ndarray] | None:
     """The largest distance of each compressed network's path from that of the original one, by gamma."""
     studied = find(found, study="gamma")
     full, compressed = (find(studied, net__kind=kind) for kind in ("full", "compressed"))
-    return {
-        f"gamma = {run.config.opt.discrepancy:g}": path_distances(run, full[0]).max(1) for run in compressed if full
-    }
+    gammas = {f"gamma = {run.config.opt.discrepancy:g}": run for run in compressed}
+    return {gamma: path_distances(run, full[0]).max(1) for gamma, run in gammas.items()} if full else None
 
 
 def compressed_over_full(of: Callable[[Run], np.ndarray]) -> Callable[[Sequence[Run]], np.ndarray | None]:

@@ -148,6 +148,8 @@ def test_a_single_depth_says_nothing_of_the_others():
             *(f"F7.{what}{at}" for what in ("line", "rate", "ratio") for at in ("", "_drawn")),
             "F2.depth",
             "F2.depth_drawn",
+            "F2.deeper",
+            "F7.deeper",
         ),
         "not_run",
     )

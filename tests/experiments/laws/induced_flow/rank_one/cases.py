@@ -14,7 +14,7 @@ SHORT = "variants=({'opt.num_steps': 50}, {'study': 'rescaled_time', 'opt.num_st
 SEVERAL_OUTPUTS, DEPTHS = {"T20.several", "F1.rate_several"}, {"F1.far", "F1.slower", "F1.faster", "F1.equal"}
 CASES = {
     "all": Case("induced_flow", WORDS),
-    "short": Case("induced_flow", (*WORDS, SHORT), frozenset(SEVERAL_OUTPUTS | DEPTHS | {"F1.rate"})),
+    "short": Case("induced_flow", (*WORDS, SHORT), frozenset(SEVERAL_OUTPUTS | DEPTHS | {"F1.rate", "F1.slows"})),
     "one depth": Case("induced_flow", ("num_seeds=1", "sweep.net.depth=(3.0,)"), frozenset(DEPTHS)),
 }
 

@@ -224,10 +224,12 @@ def test_a_share_is_needed_where_a_smaller_one_or_a_larger_one_does_not_recover(
 
 
 def test_the_compressed_network_is_compared_with_the_original_for_the_seeds_of_both():
-    recovery, shares, steps = (of(runs_of("completion_gamma")) for of in EXPERIMENT.comparisons.values())
+    recovery, shares, apart, steps = (of(runs_of("completion_gamma")) for of in EXPERIMENT.comparisons.values())
     assert shares is None
     np.testing.assert_array_equal(recovery, [1.0])
     np.testing.assert_array_equal(steps, [1.0])
+    for gamma, distance in (("0.01", 0.0), ("0", 0.2), ("1", np.nan)):
+        np.testing.assert_allclose(apart[f"gamma = {gamma}"], distance)
     assert all(of(runs_of("completion_compressed")) is None for of in EXPERIMENT.comparisons.values())
 
 
