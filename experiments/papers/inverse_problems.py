@@ -277,7 +277,6 @@ PAPER = Paper(
                 LEMMAS + "test_the_bounds_at_the_start_fail_with_a_probability_that_is_exponential_in_width_over_depth",
                 LEMMAS + "test_products_of_square_layers_are_of_the_order_of_the_root_of_the_depth",
                 LEMMAS + "test_the_first_residual_is_of_the_order_of_the_root_of_d_over_m",
-                LEMMAS + "test_the_second_bound_on_the_first_residual_needs_fewer_measurements_than_dimensions",
                 LEMMAS + "test_the_first_residual_is_bounded_with_a_probability_that_is_exponential_in_the_dimension",
                 LEMMAS + "test_a_width_of_the_order_of_the_depth_times_the_measurements_does_not_suffice",
             ),
@@ -308,7 +307,7 @@ PAPER = Paper(
             remark="in three runs of one draw, at the cap on lambda and above it, where C_1 = 40; the lower bound of "
             "(69b) at L = 3 as in its proof, for smaller widths; (72) gives 44.5/63, and not 5/7; for L >= 3 "
             "lambda_max(P) is bounded by (9/7)^4 L, and not by 2 L, of sigma_max^2 / m, which lets eta lambda_max(P) "
-            "exceed 2",
+            "exceed 2; the two cases of A.26 and the constant of (72) are arithmetic of print",
         ),
         Item(
             "Appendix A.7",

@@ -467,10 +467,6 @@ def test_the_first_residual_is_of_the_order_of_the_root_of_d_over_m(d, m):
         assert error <= 6 / 5 * np.sqrt(d / m) + 1 <= 11 / 5 * np.sqrt(d / m) + 1e-12
 
 
-def test_the_second_bound_on_the_first_residual_needs_fewer_measurements_than_dimensions():
-    assert 6 / 5 * np.sqrt(0.99) + 1 > 11 / 5 * np.sqrt(0.99)
-
-
 def test_the_first_residual_is_bounded_with_a_probability_that_is_exponential_in_the_dimension():
     """Lemma A.11 for d_w >= 4 L d; log p is about -c d."""
     p = [np.mean(first_errors(40_000, width=12 * d, dimension=d) > 6 / 5) for d in (20, 40, 80)]
