@@ -47,7 +47,7 @@ POINTS = 0.03
 LONGER = 1.5
 # From how many times the steps on "slightly more" is false, and from which distances on of accuracies and of losses
 # "nearly identical": ten points, and a tenth of the initial loss.
-LATER, APART = 1.1, {"test_accuracy": 0.1, "test_loss": 0.1 * SILENT}
+LATER, APART = 1.1, {"accuracy": ("accuracies", 0.1), "loss": ("losses", 0.1 * SILENT)}
 
 
 def as_stated(run: Run) -> bool:
@@ -92,7 +92,6 @@ def latest(found: Sequence[Run]) -> np.ndarray:
 
 minus = across(lambda found: difference(*found))
 random_loss = across(lambda found: lost(*found))
-accuracies_apart, losses_apart = (across(lambda found, name=name: apart(name, *found)) for name in APART)
 off_silent = measure(lambda run: np.abs(run.last("test_loss") - SILENT))
 remaining = measure(loss_left)
 over_s_big = across(lambda found: plateau(found[0]) / plateau(found[1]))
@@ -143,19 +142,15 @@ LAWS = (
         (of("random"), of("s_big")),
         control=in_summary(STEPS_TO_LEAVE),
     ),
-    F6.printed(
-        "F6.alike_accuracy",
-        DISTANCE.format("accuracies"),
-        accuracies_apart > APART["test_accuracy"],
-        (of("s_big"), of("full")),
-        stated=PRINTED_FOR,
-    ),
-    F6.printed(
-        "F6.alike_loss",
-        DISTANCE.format("losses"),
-        losses_apart > APART["test_loss"],
-        (of("s_big"), of("full")),
-        stated=PRINTED_FOR,
+    *(
+        F6.printed(
+            f"F6.alike_{id}",
+            DISTANCE.format(curves),
+            across(lambda found, name=f"test_{id}": apart(name, *found)) > least,
+            (of("s_big"), of("full")),
+            stated=PRINTED_FOR,
+        )
+        for id, (curves, least) in APART.items()
     ),
     replace(F14, parts=up_to_30).law(
         "F14.near", f"psi = {{}} degrees: {MINUS_STRAIGHT}", minus >= -POINTS, control=OF_ANGLES
