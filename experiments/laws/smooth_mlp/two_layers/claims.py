@@ -361,7 +361,7 @@ LAWS = (
     F11.printed(
         "F11.order",
         "{}: 'the bottom d - K singular values appear to be on a similar order as the top-K': sigma_d / sigma_K",
-        measure(measures.least_of_leading) < SAME_ORDER,
+        measure(measures.least_over_leading) < SAME_ORDER,
         where(net__activation="relu"),
         each=title_and_scale,
     ),

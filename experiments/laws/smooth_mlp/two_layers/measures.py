@@ -159,7 +159,7 @@ def leading_rise(run: Run) -> np.ndarray:
     return (ratios - np.minimum.accumulate(ratios, axis=1)).max((1, 2))
 
 
-def least_of_leading(run: Run) -> np.ndarray:
+def least_over_leading(run: Run) -> np.ndarray:
     """sigma_d(G_1(0)) / sigma_K(G_1(0)), shape (seed,)."""
     return values(run)[:, 0, -1] / values(run)[:, 0, num_classes(run) - 1]
 
