@@ -86,6 +86,8 @@ async function found(page, asked, said) {
     readings: await readings(page),
     unreached: await unreached(page),
   };
+  // Places are compared while the page stands still: the theme's scrolling is smooth, and Tab has scrolled.
+  await page.evaluate(() => window.scrollTo({top: 0, behavior: "instant"}));
   await page.evaluate(axe);
   const checked = await page.evaluate(rules => window.axe.run(document, {runOnly: rules}), RULES);
   facts.violations = checked.violations.map(rule => `${rule.id}: ${rule.nodes.map(node => node.target.join(" ")).slice(0, 5)}`);
