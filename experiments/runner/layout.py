@@ -21,7 +21,7 @@ def laid_out(value: Any, indent: str = "", name: str = "") -> str:
     line = json.dumps(value, allow_nan=False, ensure_ascii=False)
     if len(indent + name + line) <= WIDTH or not isinstance(value, Mapping | list | tuple) or not value:
         return name + line
-    inner, is_mapping = indent + "  ", isinstance(value, Mapping)
+    inner, is_mapping = indent + " ", isinstance(value, Mapping)
     names = [f"{json.dumps(key, ensure_ascii=False)}: " for key in value] if is_mapping else [""] * len(value)
     items = value.values() if isinstance(value, Mapping) else value
     lines = [inner + laid_out(item, inner, own) for own, item in zip(names, items, strict=True)]

@@ -130,5 +130,12 @@ def _replace(pictures: Mapping[str, bytes], target: Path, *, same_results: bool)
 
 
 def _public(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record without what is private; of each start only what differs from the newest, which the record repeats."""
     kept = {name: value for name, value in record.items() if name not in PRIVATE}
-    return kept | ({"starts": [_public(start) for start in record["starts"]]} if "starts" in record else {})
+    if "starts" in kept:
+        kept["starts"] = [_differing(_public(start), kept) for start in kept["starts"]]
+    return kept
+
+
+def _differing(start: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in start.items() if (name, value) not in record.items()}

@@ -28,8 +28,8 @@ def test_a_line_is_long_only_where_it_holds_nothing_that_could_be_split(value):
 def test_short_parts_of_a_long_value_stay_on_their_lines():
     value = {"columns": {f"column {i}": {"median": i, "min": 0} for i in range(20)}}
     lines = laid_out(value).splitlines()
-    assert lines[:3] == ["{", '  "columns": {', '    "column 0": {"median": 0, "min": 0},']
-    assert lines[-2:] == ["  }", "}"]
+    assert lines[:3] == ["{", ' "columns": {', '  "column 0": {"median": 0, "min": 0},']
+    assert lines[-2:] == [" }", "}"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), {"a": [float("inf")]}])

@@ -37,7 +37,7 @@ def finished(tmp_path):
         (folder / "figures" / name).write_bytes(FIRST)
     (folder / "figures" / "a.pdf").touch()
     start = {"command": ["python", ".../main.py"], "run_s": 1.5, "platform": "cpu"}
-    (folder / RECORD).write_text(json.dumps({**start, "starts": [start, start]}))
+    (folder / RECORD).write_text(json.dumps({**start, "run_s": 2.5, "starts": [start | {"run_s": 1.0}, start]}))
     return folder
 
 
@@ -66,9 +66,9 @@ def test_tables_and_pictures_replace_those_of_the_run_before(finished, target):
     assert {file.name for file in target.iterdir()} == TABLES | {RECORD, "a.png", "b.png"}
     assert published(target) == {"a": FIRST, "b": FIRST}
     assert (target / "claims.md").read_text() == "claims.md"
-    public = {"run_s": 1.5, "platform": "cpu"}
+    public = {"run_s": 2.5, "platform": "cpu"}
     seen = {"results_sha256": hashlib.sha256(b"results.nc").hexdigest()}
-    assert json.loads((target / RECORD).read_text()) == {**public, "starts": [public, public], **seen}
+    assert json.loads((target / RECORD).read_text()) == {**public, "starts": [{"run_s": 1.0}, {"run_s": 1.5}], **seen}
 
 
 def test_pictures_of_the_same_results_are_kept_and_tables_are_not(finished, target):
