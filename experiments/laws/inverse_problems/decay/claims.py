@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.laws.inverse_problems.common import PAPER
+from experiments.laws.inverse_problems.decay.speed import accuracy_laws, depth_laws
 from experiments.laws.inverse_problems.decay.system import STUDIES
 from experiments.laws.inverse_problems.measures import (
     among,
@@ -177,10 +178,12 @@ LAWS = (
     *plateaus(F3, "F3", 20, "roughly"),
     F3.law("F3.levels", LEVELS, least_spread < 0.3, where(opt__horizon=EARLY[1]), needs=(BY_DEPTH,)),
     F3.law("F3.order", ORDER, over_shallower < 1.0, EARLY_RUNS, awaits=(reaching(0.99 * EARLY[1]),)),
+    *depth_laws("Section 4", where(study="depth", opt__horizon=EARLY[1])),
     *plateaus(F4, "F4", 10, "approximately"),
     F4.law("F4.order", LESS, over_less_decay < 1.0, where(**COMMON)),
     F4.law("F4.kept", KEPT, moved < 0.05, **UNDECAYED),
     F4.law("F4.fit", "lambda = 0: regression error at that step", fitted < 1e-12, **UNDECAYED),
+    *accuracy_laws("Section 2", where(study="decay", opt__rescaling_decay=0.0)),
     *first_layer_laws("Figs. 2 to 4", where(study=lambda study: study in ("dimension", "depth", "decay"))),
     PRINTED.printed("F3/4.eta", ETA, blown_up_at <= 10, **DEEP),
     C1.law("C1.samples", SAMPLES, measure(lambda run: run.worst("weight_gap")) < 1e-10),

@@ -53,7 +53,7 @@ def test_measures_are_those_of_their_formulas():
     run = next(run for run in found("inverse_depth") if run.variant == "L4_rest")
     rho = np.linspace(0.8, 1.2, 4)
     np.testing.assert_allclose(predicted(run, plateau), at_rest(rho[None, :], np.array([[1e-2]]), 4)[0], rtol=1e-12)
-    assert slope(run) == pytest.approx(-2.0, rel=1e-12)
+    assert slope(run) == pytest.approx(-2.5, rel=1e-12)
     assumed = {"isometry": 4.0, "decay": 1e-2 * 14000 / 4, "step": 0.05 * 4 / 32, "accuracy": 1e-2 * 2**0.5}
     for name, values in hypotheses(run)._asdict().items():
         np.testing.assert_allclose(values, [assumed[name]] * 2, rtol=1e-12)
