@@ -112,6 +112,7 @@ F4 = Source(paper=PAPER, figure="Fig. 4", of=where(study="depth_width"), stated=
 F5 = Source(paper=PAPER, figure="Fig. 5", of=where(study="compressed"), stated=(STATED_5_6,))
 BY_ESTIMATE = (differing_in("net.rank"),)
 F6 = Source(paper=PAPER, figure="Fig. 6", of=where(study="gamma"), stated=(STATED_5_6,))
+OUTER = Source(paper=PAPER, figure="Section 4.1", of=where(study="gamma"), stated=(STATED_5_6,))
 S41 = Source(paper=PAPER, figure="Section 4.1", of=where(study="sampling"), stated=(STATED_SAMPLES,))
 # Who has not fitted the observed entries has not recovered the others either.
 FITTED = of_size("the fall of the loss, 1 - last / first,", fall, 0.9)
@@ -126,6 +127,10 @@ PATH = "||P(t) - P_full(t)||_F / ||P_full||_F, P = U_Phi^T W_{L:1} V_Phi"
 MIRRORS = f"gamma = 0.01 'closely mirrors' the trajectory of the original network: mean of {PATH}, to its last step"
 DEVIATES = f"gamma = 0 deviates 'during the later stages of training': {PATH}, at the end"
 DIVERGES = "gamma = 1 diverges: fraction of its members that met a value that is not finite"
+SLOWER = (
+    "gamma = 0.01, outer factors 'are changing much more slowly compared to the compressed weights': norm of the "
+    "gradient in U_{L,1} and V_{1,1} over that in W~_1, ..., W~_L,"
+)
 NEEDED = "least share of entries from which on a seed is recovered (error < 1e-6)"
 FEWER = f"the full network of depth 3 needs fewer entries than that of depth 2: {NEEDED}, L = 2 / L = 3"
 ENOUGH = f"twice as many entries as degrees of freedom are enough for the full and the compressed network: {AT_END}"
@@ -173,6 +178,8 @@ LAWS = (
         statistic="fraction",
         counts_divergence=True,
     ),
+    OUTER.law("S4.1.outer", f"{SLOWER} at the start", measure(lambda run: run.first("outer_over_core")) < 0.1, slow),
+    OUTER.law("S4.1.outer_late", f"{SLOWER} at the last step", measure(lambda run: run.last("outer_over_core")) < 1, slow),
     *same_samples("S4.1.samples", slow, "gamma = 0.01"),
     *same_samples("S4.1.samples_faster", faster, "gamma = 0.1"),
     S41.law(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from ml_collections import ConfigDict
 
 from experiments.runner.checks import Checks
@@ -37,6 +38,13 @@ VARIABLES = {
     ),
     "projection": Variable(
         ("left", "right"), "1", "U_Phi^T W_{L:1} V_Phi, the end-to-end matrix in the target's own singular bases"
+    ),
+    "outer_over_core": Variable(
+        (),
+        "1",
+        "norm of the loss's gradient in the outer factors over that in the core: their speeds under one step size, of "
+        "compressed networks alone",
+        f"{PAPER}, eq. 11",
     ),
 }
 
@@ -81,7 +89,7 @@ def check(checks: Checks) -> None:
 
 def dynamics(config: ConfigDict) -> Dynamics:
     """A network under gradient descent on the observed entries, until its mean loss is at the tolerance."""
-    descent = evaluated(_loss)
+    descent, is_compressed = evaluated(_loss), config.net.kind == "compressed"
 
     def init(key: PRNGKey, hyperparameters: Hyperparameters, shared: tuple) -> tuple[Problem, Iterate]:
         problem, weights = _draw(config, key, hyperparameters)
@@ -93,7 +101,8 @@ def dynamics(config: ConfigDict) -> Dynamics:
 
     def observe(_: Time, iterate: Iterate, problem: Problem, shared: tuple) -> dict[str, Array]:
         product = _product(iterate.weights)
-        return {
+        speed = {"outer_over_core": _outer_over_core(iterate.weights, problem)} if is_compressed else {}
+        return speed | {
             "loss": iterate.memory.loss / problem.target.size,
             "recovery_error": masked_mean_squared_error(product, problem.target, 1 - problem.mask),
             "projection": problem.left.T @ product @ problem.right,
@@ -139,6 +148,11 @@ def _leading_bases(matrix: Matrix, rank: int) -> tuple[Matrix, Matrix]:
 def _product(weights: PyTree) -> Matrix:
     is_compressed = isinstance(weights, adapters.Adapter)
     return compressed_network.product(weights) if is_compressed else end_to_end(weights)
+
+
+def _outer_over_core(weights: adapters.Adapter, problem: Problem) -> Scalar:
+    gradient = jax.grad(_loss)(weights, problem.target, problem.mask)
+    return optax.tree.norm((gradient.left, gradient.right)) / optax.tree.norm(gradient.core)
 
 
 def _loss(weights: PyTree, target: Matrix, mask: Matrix) -> Scalar:

@@ -7,7 +7,7 @@ from experiments.runner.run import observation_times
 from experiments.runner.settings import hyperparameters
 
 SAME, SAME_FASTER = (("S4.1.samples" + part, f"S4.1.samples{part}_worst") for part in ("", "_faster"))
-PATHS = ("F6.mirrors", "F6.deviates")
+PATHS, OUTER = ("F6.mirrors", "F6.deviates"), ("S4.1.outer", "S4.1.outer_late")
 CASES = {name: Case(f"completion_{name}", ()) for name in ("depth_width", "compressed", "gamma", "sampling")}
 CASES |= {
     "other depth_width": Case(
@@ -15,7 +15,9 @@ CASES |= {
     ),
     "other compressed": Case("completion_compressed", ("data.size=200",), frozenset({"F5.ratio", "F5.spread"})),
     "other gamma": Case(
-        "completion_gamma", ("net.scale=0.01",), frozenset({"F6.ratio", "F6.recovery", *PATHS, "F6.divergence"})
+        "completion_gamma",
+        ("net.scale=0.01",),
+        frozenset({"F6.ratio", "F6.recovery", *PATHS, "F6.divergence", *OUTER}),
     ),
     "one gamma": Case(
         "completion_gamma",
@@ -72,6 +74,8 @@ def lawful(config):
         "converged_at": np.full(n, steps),
         "diverged_at": np.full(n, -1),
     }
+    if config.net.kind == "compressed":
+        seen["outer_over_core"] = np.full((n, len(times)), 0.01)
     if config.study == "sampling":
         errors = np.repeat([sampled(config.net, share) for share in shares], len(gammas))
         seen["recovery_error"][:] = np.tile(errors, config.num_seeds)[:, None]
@@ -114,7 +118,14 @@ BREAKS = {
         ("another path", "gamma", ("compressed", "projection", 0.5), ["F6.mirrors"]),
         ("one end", "gamma", ("compressed", "projection", 1.0, (1, -1)), ["F6.deviates"]),
         ("no divergence", "gamma", ("compressed", "diverged_at", -1, 8), ["F6.divergence"]),
-        ("divergence", "gamma", ("compressed", "diverged_at", 9, 6), ["F6.ratio", "F6.recovery", "F6.mirrors"]),
+        (
+            "divergence",
+            "gamma",
+            ("compressed", "diverged_at", 9, 6),
+            ["F6.ratio", "F6.recovery", "F6.mirrors", *OUTER],
+        ),
+        ("outer factors as fast", "gamma", ("compressed", "outer_over_core", 0.2, (0, 0)), [OUTER[0]]),
+        ("outer factors are faster in the end", "gamma", ("compressed", "outer_over_core", 1.1, (3, -1)), [OUTER[1]]),
         ("a share more", "sampling", ("compressed", "recovery_error", 2e-6, 4), [*SAME]),
         ("a share more, faster", "sampling", ("compressed", "recovery_error", 2e-6, 5), [*SAME_FASTER]),
         ("a share more and two less", "sampling", ("compressed", "recovery_error", MIXED, [4, 14, 26]), [SAME[1]]),

@@ -72,15 +72,20 @@ def key():
     return jax.random.key(7)
 
 
+def derivatives(factors, problem):
+    """Those of eq. (11) in U, the core and V, written out."""
+    U, (A, B, C), V = factors
+    residual = problem.mask * (U @ C @ B @ A @ V.T - problem.target)
+    inner = U.T @ residual @ V
+    by_core = ((C @ B).T @ inner, C.T @ inner @ A.T, inner @ (B @ A).T)
+    return residual @ V @ (C @ B @ A).T, by_core, residual.T @ U @ (C @ B @ A)
+
+
 def descend(factors, problem, eta, gamma, num_steps):
-    """Gradient descent on eq. (11), every derivative written out."""
+    """Gradient descent on eq. (11)."""
     U, cores, V = factors
     for _ in range(num_steps):
-        A, B, C = cores
-        residual = problem.mask * (U @ C @ B @ A @ V.T - problem.target)
-        inner = U.T @ residual @ V
-        by_left, by_right = residual @ V @ (C @ B @ A).T, residual.T @ U @ (C @ B @ A)
-        by_core = ((C @ B).T @ inner, C.T @ inner @ A.T, inner @ (B @ A).T)
+        by_left, by_core, by_right = derivatives((U, cores, V), problem)
         U, V = U - gamma * eta * by_left, V - gamma * eta * by_right
         cores = tuple(W - eta * G for W, G in zip(cores, by_core, strict=True))
     return U, cores, V
@@ -96,6 +101,15 @@ def test_the_compressed_network_descends_by_equation_11(key, dtype, gamma):
         np.testing.assert_allclose(ours, theirs, atol=200 * jnp.finfo(dtype).eps)
     assert np.array_equal(moved.left, start.left) == (gamma == 0)
     assert not np.allclose(moved.core[0], start.core[0], atol=1e-3)
+
+
+def test_the_speeds_of_outer_factors_and_core_are_norms_of_their_derivatives(key):
+    problem, kept, seen, _ = run(small("compressed", rank=3), key, (0, 200), opt_discrepancy=0.3)
+    for weights, ratio in zip(kept, seen["outer_over_core"], strict=True):
+        by_left, by_core, by_right = derivatives(weights, problem)
+        outer, core = (np.sqrt(sum(np.sum(each**2) for each in of)) for of in ((by_left, by_right), by_core))
+        assert ratio == pytest.approx(outer / core, rel=1e-9)
+    assert "outer_over_core" not in run(small("full"), key, (0,))[2]
 
 
 def test_the_compressed_network_starts_from_what_is_observed(key):
