@@ -91,6 +91,17 @@ def first_step(run: Run, accuracy: ArrayLike) -> np.ndarray:
     return np.where(reached.any(1), run.steps[reached.argmax(1)], late) + 0 * np.asarray(accuracy)
 
 
+def slowdown(one: Run, other: Run, full: Run, share: float) -> np.ndarray:
+    """How many times as many steps one run takes as the other to this share of the full network's final accuracy.
+
+    Shape (seed,), of the seeds that both have; NaN where neither gets there.
+    """
+    fewest = min(one.num_seeds, other.num_seeds)
+    steps, others = (first_step(run, goal(full, share))[:fewest] for run in (one, other))
+    with np.errstate(invalid="ignore"):
+        return steps / others
+
+
 def speeds(of_each: Families, share: float) -> dict[str, np.ndarray]:
     """The first step with this share of the full network's final accuracy, for the roles ``COMPARED`` of each family.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.laws.smooth_mlp.families import SHARES, difference, differences, ends_in_common, parts, speeds
+from experiments.laws.smooth_mlp.families import SHARES, difference, differences, ends_in_common, parts, slowdown, speeds
 from experiments.laws.smooth_mlp.vgg_heads.measures import (
     Clock,
     K,
@@ -36,6 +36,10 @@ PAPER = "Xu et al. 2026"
 STUCK = 2.29
 # After so many SGD steps a network that is not stuck has learnt: its training loss is below this share of another.
 ENOUGH, LEARNT = 100, 0.95
+# A low-rank head "(nearly) matches" the full one at this share of its final accuracy.
+NEAR = 0.9
+# Print has 2 to 3 % between r = 16K and the full head; the error of the difference of two accuracies adds to it.
+WIDTH_GAP = 0.05
 # Losses are compared at 1000 steps, which the paper names, and where the sum of the step sizes is that of 1000 steps in
 # 35 epochs of 4000 images with eta = 0.005. When a random subspace escapes depends on that sum.
 CLOCKS: Mapping[str, tuple[str, Clock, float]] = {
@@ -92,6 +96,8 @@ def too_short(found: Sequence[Run]) -> str:
 FULL, RANDOM, ALL, BATCH = map(of, ("full", *(f"{form}, r = {2 * K}" for form in ("random", "s_big", "s_big_batch"))))
 
 minus = across(lambda found: difference(*found))
+more_than_full = across(lambda pair: slowdown(*pair, pair[1], NEAR))
+more_than_all = across(lambda found: slowdown(*found, NEAR), least=3)
 final_loss = measure(lambda run: run.last("train_loss"))
 remaining = measure(loss_left)
 over_random = across(lambda found: np.divide(*ends_in_common("train_loss", *found)))
@@ -135,6 +141,9 @@ def _ranks() -> Iterator[Law]:
         gain = f"{words}: {ACCURACY}, r = 4K minus r = 2K"
         both = (twice, small)
         yield RANKS.law(f"F15.gain_{name}", f"{{}}, {gain}", minus >= 0.0, both, control=NO_RANK, **EDGES, **mean)
+        wide = f"{{}}, {words}: {ACCURACY}, r = 16K minus full"
+        widest = (of(f"{start}, r = {16 * K}"), FULL)
+        yield RANKS.law(f"F15.width_{name}", wide, minus >= -WIDTH_GAP, widest, control=NO_RANK, **EDGES)
         yield RANKS.law(
             f"F15.imagenet_{name}",
             f"{{}}, ImageNet weights, {gain}",
@@ -149,6 +158,7 @@ def _ranks() -> Iterator[Law]:
 BATCH_MINUS_FULL = f"{ACCURACY}, S_big of one batch, r = 2K, minus full"
 ALL_MINUS_FULL = f"{ACCURACY}, S_big of all images, r = 2K, minus full"
 ALL_MINUS_BATCH = f"{ACCURACY}, S_big of all images minus S_big of one batch, r = 2K"
+EPOCHS = f"epochs to {NEAR:.0%} of the full head's {ACCURACY}, S_big of one batch, r = 2K"
 RANDOM_LOSS, OVER_START = "final training loss of a random subspace", "final training loss over that at the start"
 LEARNS = f"all layers, the code trains: {OVER_START}"
 CONTRAST = "all layers, the code trains: final training loss, S_big of one batch over a random subspace"
@@ -163,6 +173,15 @@ LAWS = (
     FORMS.law("F7.all", f"{{}}: {ALL_MINUS_FULL}", minus >= -0.10, (ALL, FULL), control=OF_ACCURACY, **EDGES),
     CONJECTURE.law(
         "F7.conjecture", f"{{}}: {ALL_MINUS_BATCH}", minus >= 0.02, (ALL, BATCH), control=NO_IMAGES, **EDGES
+    ),
+    FORMS.law("F7.epochs", f"{{}}: {EPOCHS} / full", more_than_full > 1.2, (BATCH, FULL), control=OF_ACCURACY, **EDGES),
+    CONJECTURE.law(
+        "F7.epochs_cause",
+        f"{{}}: {EPOCHS} / of all images",
+        more_than_all > 1.0,
+        (BATCH, ALL, FULL),
+        control=NO_IMAGES,
+        **EDGES,
     ),
     *_early(),
     FORMS.law(
