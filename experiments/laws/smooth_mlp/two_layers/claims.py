@@ -163,6 +163,7 @@ ORTHOGONAL = (
     "{}: the gradient's leading subspaces become orthogonal to those of t = 0: A(250) / sqrt K, which is about "
     "sqrt(1 - K/m) of two random ones"
 )
+ALIGNED = "{}: 'in the early training stages' they 'are well-aligned': A(10) / sqrt K"
 BY_THEN = "{}: by then the gradient has decayed: sigma_1(t) / sigma_1(0) where A(t) first exceeds sqrt K / 2"
 RATIOS = "{}: largest sigma_i(G_1(t)) / sigma_i(G_1(0)), i <= K, over ||G_1(t)||_F / ||G_1(0)||_F"
 SLOPE = "slope of log sigma_i(G_1(0)) in log eps"
@@ -264,6 +265,13 @@ LAWS = (
         control=in_row("Wedin.D5[ReLU]", back="Wedin.D5[GELU]"),
     ),
     A.law(
+        "A.10",
+        ALIGNED,
+        measure(lambda run: measures.rotation(run, 10)) <= 0.1,
+        **seen(10),
+        control=in_summary(summary.rotation_at(10)),
+    ),
+    A.law(
         "A.250",
         ORTHOGONAL,
         measure(lambda run: measures.rotation(run, 250)) >= 0.95,
@@ -327,6 +335,13 @@ LAWS = (
         "F12.monotone",
         f"{{}}: '||G_1||_F monotonically decays throughout training': {summary.CHANGE}",
         changes(0, 250) > RISE,
+        statistic="max",
+        **seen(*range(251)),
+    ),
+    F12.printed(
+        "F12.rate",
+        "{}: '||G_1(t)||_F <= G_1 (1 - Theta(eta))^Theta(t)': its rate of fall, t = 150..250, over that of t = 0..25",
+        measure(measures.rate_left) < 0.1,
         statistic="max",
         **seen(*range(251)),
     ),

@@ -81,6 +81,13 @@ def norm_ratio(run: Run) -> np.ndarray:
     return norm(run) / norm(run)[:, :1]
 
 
+def rate_left(run: Run) -> np.ndarray:
+    """The rate of fall of ||G_1||_F over t = 150 to 250, over that to t = 25, shape (seed,); 1 if it is geometric."""
+    logs = np.log(norm(run))
+    at = {step: logs[:, index(run, step)] for step in (0, 25, 150, 250)}
+    return ((at[150] - at[250]) / 100) / ((at[0] - at[25]) / 25)
+
+
 def leading_ratios(run: Run) -> np.ndarray:
     """sigma_i(G_1(t)) / sigma_i(G_1(0)), i <= K, shape (seed, step, i)."""
     leading = values(run)[..., : num_classes(run)]

@@ -100,7 +100,7 @@ def monotone(name, seen):
     """A gradient that decays for ever."""
     if name == "gelu":
         values = seen["gradient_values"]
-        values[..., :4] *= (0.99 ** np.arange(values.shape[1]))[:, None]
+        values *= (0.98 ** np.arange(values.shape[1]))[:, None]
 
 
 def diverged(name, seen):
@@ -126,6 +126,7 @@ THEOREM = {
     "delta": (scaled("gelu", "lipschitz", 0.02), "D9[GELU]", "D11.second[GELU]"),
     "no delta": (scaled("silu", "lipschitz", np.nan), "D11.step_size", "D9[SiLU]", "D11.second[SiLU]"),
     "too little turned": (scaled("silu", "left_sine", 0.94), "A.250[SiLU]"),
+    "not aligned at first": (all_scaled("silu", ANGLES, 200.0, 10), "A.10[SiLU]"),
     "turned too soon": (all_scaled("elu", ANGLES, 50.0, 20), "A.decayed[ELU]"),
     "interval": (scaled("elu", "target_values", 1.0, (0, 2), plus=0.1), "D8[ELU, eps=0.01]"),
     "Wedin": (scaled("relu", "gradient_change", 0.79, (200,)), "Wedin.17[ReLU]"),
@@ -146,7 +147,7 @@ DECAY = {
     "no decay": (scaled("elu", "gradient_values", 1.06, (60,), -2), "F12.early[ELU]"),
     "a late jump": (scaled("silu", "gradient_values", 1.002, (200,), -2), "F12.late[SiLU]"),
     "one slow value": (SLOW, "F12.early[GELU]", "F12.values[GELU]", "F12.leading[GELU]"),
-    "monotone": (monotone, "F12.monotone[GELU]"),
+    "monotone": (monotone, "F12.monotone[GELU]", "F12.rate[GELU]"),
     "a value that rises": (RISING, "F12.late[GELU]", "F12.leading[GELU]"),
     "a large tail": (scaled("gelu", "gradient_values", 2.1, (slice(None), 4)), "F13[GELU, eps=0.1]"),
 }
