@@ -193,10 +193,17 @@ def frequency(run: Run) -> ArrayLike | None:
     return wilson(m.ratio(run.all("product")[:, at]) < m.JUMPED) if at < len(run.steps) else None
 
 
+def longest_wait(run: Run) -> list[float]:
+    """log10 of (T_0 + T_1) / P, the mean number of steps within which Theorem B.2 promises a jump."""
+    bound = jump_bound(run)
+    return [(math.log(bound.settling_steps + bound.sampling_steps) - float(bound.log_probability)) / LOG10]
+
+
 smallest_leaving = measure(lambda run: run.all("leaving").min(-1))
 leaving_by_norm = measure(lambda run: run.all("leaving")[..., 0].min(-1))
 power = exact(lambda run: (log_step(run, 1e-6) - log_step(run, 1e-8)) / math.log(100))
 log10_tiny = exact(lambda run: log_step(run, 1e-6) / LOG10)
+log10_wait = exact(longest_wait)
 
 # What is claimed. -----------------------------------------------------------------------------------------------------
 
@@ -204,6 +211,7 @@ FOLD, RIDGES = source("Section 3.1, landscape", "fold"), source("Section 4", "fo
 T31, P31 = source("Theorem 3.1", "factors", "matrix"), source("Proposition 3.1", "end")
 P32, F3 = source("Proposition 3.2", "avoid"), source("Fig. 3", "budget")
 B1, D4, RATES = (source(figure, "region") for figure in ("Theorem B.1", "Theorem D.4", "Section 3.2"))
+WAIT = source("Section 3.2, limitations", "jumps")
 NAMED = {3: 0.26, 4: 0.11}
 named = where(net__depth=lambda depth: depth in NAMED, opt__weight_decay=0.1)
 has_rank_2, no_rank_2 = (
@@ -251,6 +259,9 @@ CLOSED = "L = {}: no step of the admissible eta leaves B_1 from points that atta
 TOO_SMALL = "L = {}: 'C <= 1/(2 lambda)': at C below C_1/(2 lambda) the smallest eta that leaves, over the admissible"
 POWER = "calculated, L = {}: 'eta ~ lambda^(4L+1+(L+1)/(L-2))': the power of Theorem B.1's constants, 1 more or larger"
 ANY = "calculated, L = {}: the admissible eta vanishes with lambda: its log10 at lambda = 1e-6"
+ABSURD = (
+    "calculated: the time that Theorem B.2 promises at Figure 1's rates is 'absurdly large': log10 of (T_0 + T_1) / P steps"
+)
 
 LAWS = (
     FOLD.law("S3.1.rank2", RANK_2, off_rank_2 < 1e-4, has_rank_2, **AT),
@@ -277,6 +288,7 @@ LAWS = (
     D4.printed("D.4.norm", TOO_SMALL, leaving_by_norm <= 0.0, small_norm, **AT),
     RATES.printed("S3.2.power", POWER, power > beyond_printed_power, **EXACT),
     RATES.law("S3.2.any", ANY, log10_tiny < -50.0, **EXACT),
+    WAIT.law("S3.2.wait", ABSURD, log10_wait > 50.0, counts_divergence=True),
 )
 
 
