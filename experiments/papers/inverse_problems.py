@@ -46,7 +46,11 @@ PAPER = Paper(
             (THEORY + "test_the_two_stopping_times_agree_at_the_largest_step_only",),
             "widths 64 to 512; the growth of T is its formula",
         ),
-        Item("Section 2, accuracy", "T 'is highly sensitive to the targeted reconstruction accuracy'"),
+        Item(
+            "Section 2, accuracy",
+            "T 'is highly sensitive to the targeted reconstruction accuracy': in proportion to its inverse",
+            {"inverse_decay": "S2.accuracy"},
+        ),
         Item(
             "Remark 2.4, eqs. (9b), (30b)",
             "T = O(1 / (eta lambda))",
@@ -164,8 +168,10 @@ PAPER = Paper(
         Item("Section 3.2", "the regression error rests at 'roughly 20 lambda'", {"inverse_depth": "F3.factor"}),
         Item(
             "Section 4, depth",
-            "'larger depth, at least up to a certain point, leads to faster convergence' of the regression error",
-            remark="of the off-subspace error: Figure 3",
+            "'larger depth, at least up to a certain point, leads to faster convergence' of both errors",
+            {"inverse_depth": "S4.time* S4.steps*"},
+            remark="over x = eta lambda t of the off-subspace error alone, and in steps of neither: the largest stable "
+            "step falls with the depth",
         ),
         Item(
             "Figure 4",

@@ -220,6 +220,8 @@ PAPER = Paper(
         Item(
             "Section 4.1, outer factors",
             "V_{1,1} and U_{L,1} 'are changing much more slowly compared to the compressed weights'",
+            {"completion_gamma": "S4.1.outer*"},
+            remark="by the norms of the gradients: so at the start, the other way round at the end",
         ),
         Item(
             "Section 4.2, eq. (13)",

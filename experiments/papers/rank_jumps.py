@@ -40,6 +40,8 @@ PAPER = Paper(
         Item(
             "Section 2.2, GD",
             "from a Gaussian start 'there is a non-zero probability to converge to any local minimum'",
+            {"jumps_theory": "T3.1.both*"},
+            remark="the four minima of the 2 x 2 problem, by descents from Gaussian weights of three scales",
         ),
         Item(
             "Section 2.3 and appendix",
@@ -145,7 +147,9 @@ PAPER = Paper(
         Item(
             "Section 3.2, waiting time",
             "'the average time required to observe one of our predicted jumps can easily be absurdly large'",
-            remark="Theorem B.2's T_0 and T_1 are in the summary of jumps_theory",
+            {"jumps_theory": "S3.2.wait"},
+            remark="the time that Theorem B.2 promises; half of the runs of Figure 1 have jumped after T_0 + T_1 steps "
+            "(summary of jumps_theory)",
         ),
         Item("Section 3.2, stationary", "'any stationary distribution must have support inside' B_1"),
         Item(

@@ -63,15 +63,15 @@ def cost_of_accuracy(found: Sequence[Run]) -> np.ndarray:
 def depth_laws(figure: str, of: Where) -> tuple[Law, ...]:
     """Whether depth makes the errors fall sooner, on the rescaled time and in steps, in these runs."""
     source = Source(paper=PAPER, figure=figure, of=of)
-    alike = {"needs": (differing_in("net.depth", ("net", "data", "opt.weight_decay")),)}
+    alike = (differing_in("net.depth", ("net", "data", "opt.weight_decay")),)
     each = "each depth over the next smaller one"
     fit, half = f"regression error down to lambda: {{}}, {each}", f"off-subspace error halved: {{}}, {each}"
     steps = "steps of 1.5 / lambda_max(P(0))"
     return (
-        source.law("S4.time", fit.format(TIME), _between(fitted_at, in_steps=False) < 1.0, **alike),
-        source.law("S4.time_off", half.format(TIME), _between(halved_at, in_steps=False) < 1.0, **alike),
-        source.law("S4.steps", fit.format(steps), _between(fitted_at, in_steps=True) > 1.0, **alike),
-        source.law("S4.steps_off", half.format(steps), _between(halved_at, in_steps=True) > 1.0, **alike),
+        source.law("S4.time", fit.format(TIME), _between(fitted_at, in_steps=False) < 1.0, needs=alike),
+        source.law("S4.time_off", half.format(TIME), _between(halved_at, in_steps=False) < 1.0, needs=alike),
+        source.law("S4.steps", fit.format(steps), _between(fitted_at, in_steps=True) > 1.0, needs=alike),
+        source.law("S4.steps_off", half.format(steps), _between(halved_at, in_steps=True) > 1.0, needs=alike),
     )
 
 

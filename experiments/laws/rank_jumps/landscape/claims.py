@@ -259,9 +259,7 @@ CLOSED = "L = {}: no step of the admissible eta leaves B_1 from points that atta
 TOO_SMALL = "L = {}: 'C <= 1/(2 lambda)': at C below C_1/(2 lambda) the smallest eta that leaves, over the admissible"
 POWER = "calculated, L = {}: 'eta ~ lambda^(4L+1+(L+1)/(L-2))': the power of Theorem B.1's constants, 1 more or larger"
 ANY = "calculated, L = {}: the admissible eta vanishes with lambda: its log10 at lambda = 1e-6"
-ABSURD = (
-    "calculated: the time that Theorem B.2 promises at Figure 1's rates is 'absurdly large': log10 of (T_0 + T_1) / P steps"
-)
+ABSURD = "calculated: Theorem B.2 at Figure 1's rates promises an 'absurdly large' time: log10 of (T_0 + T_1) / P steps"
 
 LAWS = (
     FOLD.law("S3.1.rank2", RANK_2, off_rank_2 < 1e-4, has_rank_2, **AT),

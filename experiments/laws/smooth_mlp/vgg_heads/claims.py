@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from experiments.laws.smooth_mlp.families import SHARES, difference, differences, ends_in_common, parts, slowdown, speeds
+from experiments.laws.smooth_mlp.families import (
+    SHARES,
+    difference,
+    differences,
+    ends_in_common,
+    parts,
+    slowdown,
+    speeds,
+)
 from experiments.laws.smooth_mlp.vgg_heads.measures import (
     Clock,
     K,
@@ -96,8 +104,8 @@ def too_short(found: Sequence[Run]) -> str:
 FULL, RANDOM, ALL, BATCH = map(of, ("full", *(f"{form}, r = {2 * K}" for form in ("random", "s_big", "s_big_batch"))))
 
 minus = across(lambda found: difference(*found))
-more_than_full = across(lambda pair: slowdown(*pair, pair[1], NEAR))
-more_than_all = across(lambda found: slowdown(*found, NEAR), least=3)
+more_than_full = across(lambda pair: slowdown(pair[0], pair[1], pair[1], NEAR))
+more_than_all = across(lambda found: slowdown(found[0], found[1], found[2], NEAR), least=3)
 final_loss = measure(lambda run: run.last("train_loss"))
 remaining = measure(loss_left)
 over_random = across(lambda found: np.divide(*ends_in_common("train_loss", *found)))

@@ -81,7 +81,9 @@ def broken(case, change, *fails):
 # Of 35 epochs of 78 steps the last one before 1000 steps is epoch 12, and that before a sum of 2.7 epoch 7.
 BREAKS = {
     "one batch falls behind": broken("forms", shifted("gelu_s_big_batch", "test_accuracy", -0.06), "F7.batch[GELU]"),
-    "all images fall behind": broken("forms", raised("silu_full", 0.06), "F7.batch[SiLU]", "F7.all[SiLU]", "F7.epochs_cause[SiLU]"),
+    "all images fall behind": broken(
+        "forms", raised("silu_full", 0.06), "F7.batch[SiLU]", "F7.all[SiLU]", "F7.epochs_cause[SiLU]"
+    ),
     "all images are no better": broken("forms", shifted("silu_s_big", "test_accuracy", -0.04), "F7.conjecture[SiLU]"),
     "one batch is as fast": broken(
         "forms", shifted("silu_s_big_batch", "test_accuracy", 0.1, 11), "F7.epochs[SiLU]", "F7.epochs_cause[SiLU]"
