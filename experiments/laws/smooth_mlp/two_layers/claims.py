@@ -267,7 +267,7 @@ LAWS = (
     A.law(
         "A.10",
         ALIGNED,
-        measure(lambda run: measures.rotation(run, 10)) <= 0.1,
+        measure(lambda run: measures.rotation(run, 10)) <= 0.2,
         **seen(10),
         control=in_summary(summary.rotation_at(10)),
     ),

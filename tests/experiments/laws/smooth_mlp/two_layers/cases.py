@@ -126,7 +126,7 @@ THEOREM = {
     "delta": (scaled("gelu", "lipschitz", 0.02), "D9[GELU]", "D11.second[GELU]"),
     "no delta": (scaled("silu", "lipschitz", np.nan), "D11.step_size", "D9[SiLU]", "D11.second[SiLU]"),
     "too little turned": (scaled("silu", "left_sine", 0.94), "A.250[SiLU]"),
-    "not aligned at first": (all_scaled("silu", ANGLES, 200.0, 10), "A.10[SiLU]"),
+    "not aligned at first": (all_scaled("silu", ANGLES, 400.0, 10), "A.10[SiLU]"),
     "turned too soon": (all_scaled("elu", ANGLES, 50.0, 20), "A.decayed[ELU]"),
     "interval": (scaled("elu", "target_values", 1.0, (0, 2), plus=0.1), "D8[ELU, eps=0.01]"),
     "Wedin": (scaled("relu", "gradient_change", 0.79, (200,)), "Wedin.17[ReLU]"),
