@@ -223,6 +223,14 @@ PAPER = Paper(
             remark="by the norms of the gradients: so at the start, the other way round at the end",
         ),
         Item(
+            "Section 4.1, footnote 3",
+            "a rank r^ above r may take the place of r",
+            tests=(
+                "tests/lawlib/compress/test_deep_linear_defect.py"
+                "::test_a_rank_above_the_targets_gives_an_exact_equivalent",
+            ),
+        ),
+        Item(
             "Section 4.2, eq. (13)",
             "the separation D_l of the features; at the input (n - 1) K / (K - 1)",
             {
@@ -276,14 +284,6 @@ PAPER = Paper(
             "the law with momentum",
             {"dln_momentum": "T1.*"},
             (THEORY + "test_rho_of_case_2_with_momentum_is_the_solution_by_roots",),
-        ),
-        Item(
-            "Section 4.1, footnote 3",
-            "a rank r^ above r may take the place of r",
-            tests=(
-                "tests/lawlib/compress/test_deep_linear_defect.py"
-                "::test_a_rank_above_the_targets_gives_an_exact_equivalent",
-            ),
         ),
         *APPENDIX,
     ),

@@ -148,8 +148,8 @@ PAPER = Paper(
             "Section 3.2, waiting time",
             "'the average time required to observe one of our predicted jumps can easily be absurdly large'",
             {"jumps_theory": "S3.2.wait"},
-            remark="the time that Theorem B.2 promises; half of the runs of Figure 1 have jumped after T_0 + T_1 steps "
-            "(summary of jumps_theory)",
+            remark="the most that Theorem B.2 allows, at an eta that it admits; at Figure 1's eta, of which it says "
+            "nothing, half of the runs jump within T_0 + T_1 steps (summary of jumps_theory)",
         ),
         Item("Section 3.2, stationary", "'any stationary distribution must have support inside' B_1"),
         Item(

@@ -89,7 +89,8 @@ APPENDIX = (
         "Theorem B.2",
         "the probability of reaching B_r, at least (r / min(d_in, d_out))^T",
         tests=(THEORY + "test_the_jump_bound_is_that_of_theorem_b2",),
-        remark="the formula; it is smaller than the frequencies by hundreds of orders of magnitude",
+        remark="the formula; at Figure 1's rates, which it does not cover, it is below the frequencies by almost 200 "
+        "orders of magnitude",
     ),
     Item(
         "Lemmas C.1, C.2",

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from experiments.laws.smooth_mlp.common import TITLES
 from experiments.runner.fields import result_fields
+from experiments.runner.laws import Objection
 from experiments.runner.runs import Run
 
 # The full network, whose accuracy is the goal, and the networks that start in S_big of all images and of one batch.
@@ -100,6 +101,16 @@ def slowdown(one: Run, other: Run, full: Run, share: float) -> np.ndarray:
     steps, others = (first_step(run, goal(full, share))[:fewest] for run in (one, other))
     with np.errstate(invalid="ignore"):
         return steps / others
+
+
+def arriving(share: float) -> Objection:
+    """Runs whose members all get to this share of the final accuracy of the full network, which is the last of them."""
+
+    def objection(found: Sequence[Run]) -> str:
+        late = np.concatenate([np.isinf(first_step(run, goal(found[-1], share))) for run in found])
+        return f"{late.sum()} of {late.size} members did not reach {share:.0%} of its accuracy" if late.any() else ""
+
+    return objection
 
 
 def speeds(of_each: Families, share: float) -> dict[str, np.ndarray]:

@@ -1,12 +1,19 @@
 """The claims on the decay of both errors: Figures 2 to 4 of Laus et al. 2025, and the settings that they print."""
 
+import functools as ft
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from experiments.laws.inverse_problems.common import PAPER
-from experiments.laws.inverse_problems.decay.speed import accuracy_laws, depth_laws
+from experiments.laws.inverse_problems.decay.measures import (
+    cost_of_accuracy,
+    fitted_at,
+    halved_at,
+    over_depths,
+    tenth_at,
+)
 from experiments.laws.inverse_problems.decay.system import STUDIES
 from experiments.laws.inverse_problems.measures import (
     among,
@@ -18,7 +25,7 @@ from experiments.laws.inverse_problems.measures import (
     predicted,
     uncovered,
 )
-from experiments.runner.laws import Law, Objection, Source, across, differing_in, measure, stated_for
+from experiments.runner.laws import Law, Measure, Objection, Source, across, differing_in, measure, stated_for
 from experiments.runner.runs import Run, where
 from experiments.runner.summary import largest
 from lawlib.theory import inverse_problems as theory
@@ -146,10 +153,34 @@ def plateaus(source: Source, id: str, factor: int, words: str) -> tuple[Law, ...
     )
 
 
+def arriving(at: Callable[..., np.ndarray], what: str) -> Objection:
+    """All members get there."""
+    return everyone(lambda run: np.isfinite(at(run, in_steps=True)) | run.diverged, what)
+
+
+def depth_laws(source: Source) -> Iterator[Law]:
+    """Whether depth makes the errors fall sooner: on the rescaled time, and in steps."""
+    pair, steps = "each depth over the next smaller one", "steps of 1.5 / lambda_max(P(0))"
+    for suffix, at, what in (("", fitted_at, FITTED), ("_off", halved_at, HALVED)):
+        sooner, awaits = _between(at, in_steps=False), (arriving(at, what),)
+        says = f"{what}, deeper at a smaller x = eta lambda t: {pair}"
+        yield source.law(f"S4.time{suffix}", says, sooner < 1.0, needs=(BY_DEPTH,), awaits=awaits)
+    for suffix, at, what in (("", fitted_at, FITTED), ("_off", halved_at, HALVED)):
+        later, awaits = _between(at, in_steps=True), (arriving(at, what),)
+        says = f"{what}, deeper takes more {steps}: {pair}"
+        yield source.law(f"S4.steps{suffix}", says, later > 1.0, needs=(BY_DEPTH,), awaits=awaits)
+
+
+def _between(at: Callable[..., np.ndarray], *, in_steps: bool) -> Measure:
+    return across(ft.partial(over_depths, of=ft.partial(at, in_steps=in_steps)))
+
+
 FIGURES = ("Fig. 2", "Fig. 3", "Fig. 4", "Figs. 3, 4", "Claim 1")
 F2, F3, F4, PRINTED, C1 = (
     Source(paper=PAPER, figure=figure, of=where(study=study)) for figure, study in zip(FIGURES, STUDIES, strict=True)
 )
+S2 = Source(paper=PAPER, figure="Section 2", of=where(study="decay", opt__rescaling_decay=0.0))
+S4 = Source(paper=PAPER, figure="Section 4", of=where(study="depth", opt__horizon=EARLY[1]))
 EARLY_RUNS = tuple(where(net__depth=depth, opt__horizon=lambda value: value < AT_REST) for depth in (5, 3, 2))
 COMMON = {"opt__rescaling_decay": lambda value: value > 0}
 UNDECAYED = {"of": where(opt__weight_decay=0.0, **COMMON), "stated": (WIDE,)}
@@ -167,6 +198,13 @@ ETA = "L >= 3, eta = 0.1, d_w = 1000: 'step sizes that are covered by our theory
 SAMPLES = "training on all n samples or on s compressed ones: largest difference of a weight"
 DEEP = {"of": where(net__depth=lambda depth: depth > 2), "statistic": "max", "counts_divergence": True}
 DEEP |= {"stated": AS_PRINTED}
+FITTED, HALVED = "regression error down to lambda", "off-subspace error halved"
+ACCURACY = (
+    "T 'is highly sensitive to the targeted reconstruction accuracy': c = (steps until the off-subspace error is a "
+    "tenth of its start) x (regression error at rest) is the same for every lambda: largest c / smallest c - 1"
+)
+TENTHS = arriving(tenth_at, "a tenth of it")
+BY_DECAY = differing_in("opt.weight_decay", ("net", "data", "opt.weight_decay"))
 BY_DEPTH = differing_in("net.depth", ("net", "data", "opt.weight_decay"))
 BY_DIMENSION = differing_in("data.subspace_dimension", ("net", "data", "opt.weight_decay"))
 
@@ -178,12 +216,12 @@ LAWS = (
     *plateaus(F3, "F3", 20, "roughly"),
     F3.law("F3.levels", LEVELS, least_spread < 0.3, where(opt__horizon=EARLY[1]), needs=(BY_DEPTH,)),
     F3.law("F3.order", ORDER, over_shallower < 1.0, EARLY_RUNS, awaits=(reaching(0.99 * EARLY[1]),)),
-    *depth_laws("Section 4", where(study="depth", opt__horizon=EARLY[1])),
+    *depth_laws(S4),
     *plateaus(F4, "F4", 10, "approximately"),
     F4.law("F4.order", LESS, over_less_decay < 1.0, where(**COMMON)),
     F4.law("F4.kept", KEPT, moved < 0.05, **UNDECAYED),
     F4.law("F4.fit", "lambda = 0: regression error at that step", fitted < 1e-12, **UNDECAYED),
-    *accuracy_laws("Section 2", where(study="decay", opt__rescaling_decay=0.0)),
+    S2.law("S2.accuracy", ACCURACY, cost_of_accuracy < 0.1, needs=(BY_DECAY,), awaits=(TENTHS,)),
     *first_layer_laws("Figs. 2 to 4", where(study=lambda study: study in ("dimension", "depth", "decay"))),
     PRINTED.printed("F3/4.eta", ETA, blown_up_at <= 10, **DEEP),
     C1.law("C1.samples", SAMPLES, measure(lambda run: run.worst("weight_gap")) < 1e-10),

@@ -130,8 +130,8 @@ MIRRORS = f"gamma = 0.01 'closely mirrors' the trajectory of the original networ
 DEVIATES = f"gamma = 0 deviates 'during the later stages of training': {PATH}, at the end"
 DIVERGES = "gamma = 1 diverges: fraction of its members that met a value that is not finite"
 SLOWER = (
-    "gamma = 0.01, outer factors 'are changing much more slowly compared to the compressed weights': norm of the "
-    "gradient in U_{L,1} and V_{1,1} over that in W~_1, ..., W~_L,"
+    "gamma = 0.01, outer factors 'are changing much more slowly compared to the compressed weights', as they would "
+    "with one step size: norm of the gradient in U_{L,1} and V_{1,1} over that in W~_1, ..., W~_L,"
 )
 NEEDED = "least share of entries from which on a seed is recovered (error < 1e-6)"
 FEWER = f"the full network of depth 3 needs fewer entries than that of depth 2: {NEEDED}, L = 2 / L = 3"

@@ -87,6 +87,24 @@ def test_the_exact_claims_depend_on_the_config_alone():
     assert (row.measured, row.bound) == (pytest.approx(23.0, abs=1e-6), 18.0)
 
 
+def test_the_time_of_a_jump_is_that_of_theorem_b2_at_a_step_size_that_it_admits():
+    config = config_of("jumps_theory", *CASES.small("jumps").words)
+    ((_, own),) = expand(config)
+    L, n, r, slack, decay = own.net.depth, own.net.width, 1, own.region.slack, own.opt.weight_decay / 2
+    C = 2 / (2 * decay)  # twice C_1/(2 lambda), where the largest entry is 1
+    B = 2 * (1 + C**L)
+    alpha = (decay**2 / B) ** (1 / (L - 2))
+    eps_1 = (decay * alpha * slack / (128 * n * L * (r + 1) ** 2 * C ** ((L - 1) / 2) * B**0.5)) ** 2
+    M = B * C ** (L - 1) + decay**2 * C
+    by_balance = 2 * decay * eps_1 / (2 * B * C ** (L - 1) + decay**2 * eps_1)
+    eta = min(1 / (4 * M), by_balance, decay * alpha * slack / (128 * n * (r + 1) ** 2 * M), 2 * (r + 1) / decay)
+    T_0 = np.log(2 * (n / 3) / eps_1) / (eta * decay)
+    T_1 = np.log(4 * (n - r) * C / (alpha * slack)) / (2 * eta * decay)
+    expected = np.log10(np.log10(T_0 + T_1) + T_1 * np.log10(2 / r))
+    row = verdict(CASES.lawful, config)["S3.2.wait"]
+    assert (row.status, row.measured) == ("holds", pytest.approx(expected, rel=1e-10))
+
+
 def test_one_search_alone_is_not_compared():
     rows = verdict(CASES.lawful, config_of("jumps_theory", *CASES.small("factors_L3").words))
     assert {rows[f"T3.1.{name}[3]"].status for name in ("both", "three")} == {"not_run"}

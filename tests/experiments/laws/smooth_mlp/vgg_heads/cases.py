@@ -15,6 +15,7 @@ def ids(*names, titles=("SiLU", "GELU")):
 EARLY = [f"F7.{start}_{clock}" for start in ("random", "batch", "all") for clock in ("sum", "steps")]
 EDGES = ids("F7.batch", "F7.all", "F7.conjecture", "F7.epochs", "F7.epochs_cause", *EARLY)
 IMAGENET = ids("F7.imagenet", "F7.imagenet_random")
+SEEN = ids("F7.epochs", "F7.epochs_cause", *EARLY)
 RANK_EDGES = ids("F15.gain_batch", "F15.gain_all", "F15.width_batch", "F15.width_all")
 RANK_IMAGENET = ids("F15.imagenet_batch", "F15.imagenet_all")
 WHOLE = ids("F7.whole", "F7.whole_random")
@@ -24,24 +25,28 @@ CASES = {
     "rank": Case("vgg16_rank", SMALL, RANK_IMAGENET),
     "forms, ImageNet": Case("vgg16_cifar10", SMALL, EDGES, "paper"),
     "rank, ImageNet": Case("vgg16_rank", SMALL, RANK_EDGES, "paper"),
-    "seen too rarely": Case("vgg16_cifar10", (*SMALL, "observe.num_times=2"), IMAGENET | WHOLE | ids(*EARLY)),
+    "seen too rarely": Case("vgg16_cifar10", (*SMALL, "observe.num_times=2"), IMAGENET | WHOLE | SEEN),
 }
-ENDS = {"full": 0.7, "s_big": 0.65, "random": 0.2}
+ENDS, BATCH_BEHIND = {"full": 0.7, "s_big": 0.665, "random": 0.2}, 0.5
 
 
 def lawful(config):
-    """S_big ends near the full head, all images nearer than one batch, more columns nearer; random stays at first."""
+    """S_big ends near the full head, all images nearer than one batch, more columns nearer; random stays at first.
+
+    One batch takes half of the epochs to its end, the others a third.
+    """
     times, members = observation_times(config), grid(config.num_seeds, hyperparameters(config), "float64")
     net, data = config.net, config.data
     end = ENDS[net.form] + (net.form == "s_big") * 0.005 * np.log2(net.rank / 20)
-    if net.form == "s_big" and data.gradient_images:
-        end -= 1 / net.rank if config.opt.trains == "head" else -0.04
+    is_batch = net.form == "s_big" and data.gradient_images
+    if is_batch:
+        end -= BATCH_BEHIND / net.rank if config.opt.trains == "head" else -0.025
     rise, shape = np.linspace(0, 1, len(times)), (len(members.seeds), len(times))
     stuck = net.form == "random"
     seen = {
         "train_loss": np.log(10) * np.where(rise > 0, 0.998 if stuck else 0.5, 1.0),
         "test_loss": np.log(10) * np.where(rise > 0, 0.998 if stuck else 0.5, 1.0),
-        "test_accuracy": 0.1 + (end - 0.1) * np.minimum(1, 3 * rise),
+        "test_accuracy": 0.1 + (end - 0.1) * np.minimum(1, (2 if is_batch else 3) * rise),
         "input_norm": np.ones(len(times)),
         "basis_bound": np.ones(len(times)),
         "start_gradient": np.tile([0.1, 0.01, 0.005], (len(times), 1)),
@@ -74,21 +79,29 @@ def raised(name, amount):
     return change
 
 
+def delayed(name, epoch):
+    """The last member has no accuracy before this epoch."""
+
+    def change(variant, seen):
+        if variant == name:
+            seen["test_accuracy"][-1, :epoch] = 0.1
+
+    return change
+
+
 def broken(case, change, *fails):
     return Break(case, change, frozenset(fails))
 
 
 # Of 35 epochs of 78 steps the last one before 1000 steps is epoch 12, and that before a sum of 2.7 epoch 7.
 BREAKS = {
-    "one batch falls behind": broken("forms", shifted("gelu_s_big_batch", "test_accuracy", -0.06), "F7.batch[GELU]"),
-    "all images fall behind": broken(
-        "forms", raised("silu_full", 0.06), "F7.batch[SiLU]", "F7.all[SiLU]", "F7.epochs_cause[SiLU]"
-    ),
+    "one batch falls behind": broken("forms", shifted("gelu_s_big_batch", "test_accuracy", -0.1), "F7.batch[GELU]"),
+    "all images fall behind": broken("forms", raised("silu_full", 0.12), "F7.batch[SiLU]", "F7.all[SiLU]"),
     "all images are no better": broken("forms", shifted("silu_s_big", "test_accuracy", -0.04), "F7.conjecture[SiLU]"),
     "one batch is as fast": broken(
-        "forms", shifted("silu_s_big_batch", "test_accuracy", 0.1, 11), "F7.epochs[SiLU]", "F7.epochs_cause[SiLU]"
+        "forms", shifted("silu_s_big_batch", "test_accuracy", 0.25, 11), "F7.epochs[SiLU]", "F7.epochs_cause[SiLU]"
     ),
-    "all images never get there": broken("forms", raised("gelu_s_big", -0.025), "F7.epochs_cause[GELU]"),
+    "all images take longer": broken("forms", delayed("gelu_s_big", 19), "F7.epochs_cause[GELU]"),
     "random learns by the sum": broken("forms", shifted("silu_random", "train_loss", -0.1, 7), "F7.random_sum[SiLU]"),
     "random learns early": broken("forms", shifted("silu_random", "train_loss", -0.1, 12), "F7.random_steps[SiLU]"),
     "one batch does not, by the sum": broken(
@@ -107,11 +120,11 @@ BREAKS = {
     "more columns are worse, one batch": broken(
         "rank", shifted("gelu_batch_r40", "test_accuracy", -0.08), "F15.gain_batch[GELU]"
     ),
-    "most columns are far from full": broken("rank", raised("silu_all_r160", -0.02), "F15.width_all[SiLU]"),
+    "most columns are far from full": broken("rank", raised("silu_all_r160", -0.04), "F15.width_all[SiLU]"),
     "most columns of one batch are far from full": broken(
-        "rank", raised("gelu_batch_r160", -0.02), "F15.width_batch[GELU]"
+        "rank", raised("gelu_batch_r160", -0.04), "F15.width_batch[GELU]"
     ),
-    "ImageNet": broken("forms, ImageNet", shifted("silu_s_big_batch", "test_accuracy", -0.06), "F7.imagenet[SiLU]"),
+    "ImageNet": broken("forms, ImageNet", shifted("silu_s_big_batch", "test_accuracy", -0.1), "F7.imagenet[SiLU]"),
     "ImageNet, random": broken(
         "forms, ImageNet", shifted("gelu_random", "train_loss", -0.1), "F7.imagenet_random[GELU]"
     ),

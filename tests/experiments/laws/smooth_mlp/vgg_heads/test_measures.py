@@ -8,6 +8,7 @@ import synthetic
 from smooth_mlp.vgg_heads.cases import lawful, raised
 
 from experiments.data.vgg16 import TRAINED_ON
+from experiments.laws.smooth_mlp.families import slowdown
 from experiments.laws.smooth_mlp.vgg_heads.claims import COMPARISONS
 from experiments.laws.smooth_mlp.vgg_heads.figures import WEIGHTS, figures
 from experiments.laws.smooth_mlp.vgg_heads.measures import by_form_and_rank, heads, plateau, sum_of_step_sizes
@@ -58,9 +59,9 @@ def test_a_full_head_of_fewer_seeds_is_compared_as_far_as_it_goes():
     config = config_of("vgg16_rank")
     middle = "final test accuracy, S_big of all images, r = 4K minus the middle of r = 2K and full"
     beyond = COMPARISONS[middle](runs_of(config, uneven))
-    np.testing.assert_allclose(beyond["SiLU"], [0.005 - 0.05 / 2, 0.205 - 0.05 / 2])
+    np.testing.assert_allclose(beyond["SiLU"], [0.005 - 0.035 / 2, 0.205 - 0.035 / 2])
     lacks = COMPARISONS["final test accuracy, full minus S_big of all images, r = 16K"](runs_of(config, uneven))
-    np.testing.assert_allclose(lacks["SiLU"], [0.05 - 3 * 0.005])
+    np.testing.assert_allclose(lacks["SiLU"], [0.035 - 3 * 0.005])
 
 
 def test_epochs_to_a_share_of_the_full_heads_accuracy():
@@ -69,10 +70,39 @@ def test_epochs_to_a_share_of_the_full_heads_accuracy():
     assert list(epochs) == [
         f"{title}, {form}" for title in ("SiLU", "GELU") for form in ("full", "s_big", "s_big_batch")
     ]
-    # The accuracies rise from 0.1 to 0.7 and to 0.65 within a third of 35 epochs.
-    for form, end in (("full", 0.7), ("s_big", 0.65)):
+    # The accuracies rise from 0.1 to 0.7 and to 0.665 within a third of 35 epochs.
+    for form, end in (("full", 0.7), ("s_big", 0.665)):
         np.testing.assert_array_equal(epochs[f"SiLU, {form}"], np.ceil((0.63 - 0.1) / (end - 0.1) * 35 / 3))
     assert np.isinf(epochs["SiLU, s_big_batch"]).all()
+
+
+def test_epochs_are_not_compared_with_those_of_a_head_that_never_gets_there():
+    rows = verdict(config_of("vgg16_cifar10"), raised("silu_s_big_batch", -0.02))
+    late = ("not_reached", "2 of 4 members did not reach 90% of its accuracy")
+    assert (rows["F7.epochs[SiLU]"].status, rows["F7.epochs[SiLU]"].reason) == late
+    assert rows["F7.epochs_cause[SiLU]"].reason == "2 of 6 members did not reach 90% of its accuracy"
+    # From 0.1 to 0.63 on the way to 0.7 in a third of 35 epochs, and on the way to 0.64 in half of them.
+    epochs = np.ceil([0.53 / 0.6 * 35 / 3, 0.53 / 0.54 * 35 / 2])
+    assert rows["F7.epochs[GELU]"].measured == pytest.approx(epochs[1] / epochs[0])
+
+
+def test_epochs_that_were_not_all_observed_are_not_compared():
+    rows = verdict(config_of("vgg16_cifar10", "observe.num_times=18"))
+    assert rows["F7.epochs[SiLU]"].reason == rows["F7.epochs_cause[GELU]"].reason == "not every epoch was observed"
+
+
+def test_heads_of_unequal_seeds_are_compared_in_those_that_both_have():
+    first, full = (
+        find(runs_of(config_of("vgg16_cifar10")), net__form=form, net__activation="silu", opt__trains="head")[0]
+        for form in ("random", "full")
+    )
+    # The full head is at 90% of its accuracy after 11 epochs, the other one at epochs 22 and never.
+    first.data["test_accuracy"][:] = 0.1
+    first.data["test_accuracy"][0, 22:] = 0.9
+    np.testing.assert_array_equal(slowdown(first, full, full, 0.9), [2, np.inf])
+    fewer = full._replace(data=full.data.isel(seed=slice(1)))
+    np.testing.assert_array_equal(slowdown(first, fewer, fewer, 0.9), [2])
+    np.testing.assert_array_equal(slowdown(fewer, first, fewer, 0.9), [0.5])
 
 
 RELU = f"variants={tuple({'net.activation': 'relu', 'net.form': 's_big', 'net.rank': r} for r in (20, 40))!r}"
