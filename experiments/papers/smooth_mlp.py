@@ -158,7 +158,7 @@ PAPER = Paper(
             "Section 5.1.2, epochs",
             "the low-rank head takes 'noticeably more epochs' to '(nearly) match' the full one",
             {"vgg16_cifar10": "F7.epochs"},
-            remark="to 90% of its accuracy, with weights tuned for edges and the head alone trained; S_big of one batch does "
+            remark="to 90% of its accuracy, with weights tuned for edges and the head alone trained; one batch does "
             "not get to 97%",
         ),
         Item(
