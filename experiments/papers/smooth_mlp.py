@@ -364,8 +364,8 @@ PAPER = Paper(
             "Appendix F.2, width",
             "r = Theta(K) suffices for 'only about 2 - 3% lower than' the full head: r = 16K at most 5 points lower",
             {"vgg16_rank": "F15.width*"},
-            remark="our bound, one full head, with weights tuned for edges; two of the four heads are as near at "
-            "r = 2K",
+            remark="our bound, one full head, with weights tuned for edges; two of the four heads are within 5 "
+            "points at r = 2K too",
         ),
         Item(
             "Diagnosis",

@@ -48,7 +48,7 @@ ENOUGH, LEARNT = 100, 0.95
 # The share of the full head's final accuracy up to which epochs are compared: S_big of one batch does not get to 97%.
 NEAR = 0.9
 # Print has "about 2 - 3%" between r = Theta(K) and the full head; the error of the difference of two accuracies adds to
-# it. Two of the four heads are as near with r = 2K: the control.
+# it. Two of the four heads are within this gap at r = 2K too, which the control shows.
 WIDTH_GAP = 0.05
 # Losses are compared at 1000 steps, which the paper names, and where the sum of the step sizes is that of 1000 steps in
 # 35 epochs of 4000 images with eta = 0.005. When a random subspace escapes depends on that sum.
