@@ -163,7 +163,7 @@ ORTHOGONAL = (
     "{}: the gradient's leading subspaces become orthogonal to those of t = 0: A(250) / sqrt K, which is about "
     "sqrt(1 - K/m) of two random ones"
 )
-ALIGNED = "{}: 'in the early training stages' G_1's leading subspaces 'are well-aligned' with their start: A(10) / sqrt K"
+ALIGNED = "{}: 'in the early training stages' G_1's leading subspaces 'are well-aligned' with the first: A(10) / sqrt K"
 BY_THEN = "{}: by then the gradient has decayed: sigma_1(t) / sigma_1(0) where A(t) first exceeds sqrt K / 2"
 RATIOS = "{}: largest sigma_i(G_1(t)) / sigma_i(G_1(0)), i <= K, over ||G_1(t)||_F / ||G_1(0)||_F"
 SLOPE = "slope of log sigma_i(G_1(0)) in log eps"
